@@ -1,0 +1,258 @@
+//! What was typed, and what it means.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::compress::Compression;
+use crate::error::{Error, Result, reason, shown};
+use crate::receive::plan::OnConflict;
+use crate::receive::{Conflict, ReceiveOptions};
+use crate::send::SendOptions;
+use crate::ticket::DEFAULT_PORT;
+use crate::token::{DEFAULT_WORDS, MAX_WORDS, MIN_WORDS};
+use crate::ui::Ui;
+
+/// Move files and whole trees between two machines: end-to-end encrypted, verified, fast.
+///
+/// One machine sends and shows a ticket; the other types it and receives. Both are devices of
+/// one Tailscale network, or, with --pod, the same machine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "transfer",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Example:\n  \
+        laptop$ transfer send photos/ notes.txt\n  \
+        transfer receive 100.64.1.123:ocean-tiger\n\n  \
+        desktop$ transfer receive 100.64.1.123:ocean-tiger"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Offer files and folders, and show the ticket for the other machine
+    #[command(after_help = "Examples:\n  \
+        transfer send photos/ notes.txt      whole folders and single files\n  \
+        transfer send --exclude-dev project  without node_modules, virtual environments, caches\n  \
+        transfer send --pod --port 4000 out  to another process on this machine")]
+    Send(SendArgs),
+    /// Receive what the ticket's sender offers
+    #[command(after_help = "Examples:\n  \
+        transfer receive 100.64.1.123:ocean-tiger            into this folder\n  \
+        transfer receive -o ~/in laptop:ocean-tiger          into another, the sender by name\n  \
+        transfer receive --on-conflict skip 100.64.1.123:ocean-tiger")]
+    Receive(ReceiveArgs),
+}
+
+/// Options that both sides have.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Ask nothing: send everything, uncompressed; keep both on a conflict
+    #[arg(short, long)]
+    yes: bool,
+    /// Say only what went wrong
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say more; twice lists every file
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+impl Common {
+    /// The terminal as these options want it.
+    pub fn ui(&self) -> Ui {
+        Ui::new(self.quiet, self.verbose, self.yes)
+    }
+}
+
+/// `transfer send`, as typed.
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// Files and folders to send
+    #[arg(required = true, value_name = "PATHS")]
+    paths: Vec<PathBuf>,
+    /// Serve this machine only, on 127.0.0.1, without Tailscale (containers, trying it out)
+    #[arg(long)]
+    pod: bool,
+    /// Listen on this port; 0 takes any that is free
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_PORT)]
+    port: u16,
+    /// Words in the token: each more makes guessing 7,776 times as hard
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_WORDS,
+          value_parser = clap::value_parser!(u8).range(i64::from(MIN_WORDS)..=i64::from(MAX_WORDS)))]
+    words: u8,
+    /// Wait so long for the receiver: 90s, 5m, 2h
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    timeout: Duration,
+    /// Leave out what tools can make again: node_modules, virtual environments, caches
+    #[arg(long, conflicts_with = "include_dev")]
+    exclude_dev: bool,
+    /// Send developer folders too, without asking
+    #[arg(long)]
+    include_dev: bool,
+    /// Send what symbolic links point to instead of the links
+    #[arg(long)]
+    follow_symlinks: bool,
+    /// Compress on the way; auto decides for each file
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true,
+          default_missing_value = "auto")]
+    compress: Option<CompressArg>,
+    /// Options that both sides have.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `--compress`, as typed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum CompressArg {
+    /// What suits each file, or nothing
+    Auto,
+    /// LZ4: text and the like
+    Lz4,
+    /// Blosc2 with LZ4: arrays of numbers
+    Blosc,
+    /// Nothing
+    None,
+}
+
+impl SendArgs {
+    /// Everything decided that can be decided without looking at the files.
+    pub fn resolve(&self) -> SendOptions {
+        SendOptions {
+            paths: self.paths.clone(),
+            pod: self.pod,
+            port: self.port,
+            words: self.words,
+            timeout: self.timeout,
+            exclude_developer: (self.exclude_dev || self.include_dev).then_some(self.exclude_dev),
+            follow_symlinks: self.follow_symlinks,
+            compression: self.compress.map(|compress| match compress {
+                CompressArg::Auto => Compression::Auto,
+                CompressArg::Lz4 => Compression::Lz4,
+                CompressArg::Blosc => Compression::Blosc,
+                CompressArg::None => Compression::Off,
+            }),
+        }
+    }
+}
+
+/// `transfer receive`, as typed.
+#[derive(Debug, Args)]
+pub struct ReceiveArgs {
+    /// HOST[:PORT]:TOKEN as the sender's screen shows it; without it, it is asked for
+    #[arg(value_name = "TICKET", env = "TRANSFER_TICKET", hide_env_values = true)]
+    ticket: Option<String>,
+    /// Read the ticket from this file, so that it does not show among the running commands
+    #[arg(long, value_name = "FILE", conflicts_with = "ticket")]
+    ticket_file: Option<PathBuf>,
+    /// Receive from this machine only, without Tailscale
+    #[arg(long)]
+    pod: bool,
+    /// Put everything into this folder; it is made if it does not exist
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    output_dir: PathBuf,
+    /// What to do when a name is taken by something else
+    #[arg(long, value_name = "HOW", default_value = "ask")]
+    on_conflict: ConflictArg,
+    /// Options that both sides have.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `--on-conflict`, as typed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ConflictArg {
+    /// Ask, or without a terminal rename
+    Ask,
+    /// Keep both, the new one as "name (1).ext"
+    Rename,
+    /// Keep the old one
+    Skip,
+    /// Keep the new one; folders are never replaced
+    Overwrite,
+    /// Stop before anything is changed
+    Fail,
+}
+
+impl ReceiveArgs {
+    /// Everything decided that can be decided without the sender.
+    pub fn resolve(&self) -> Result<ReceiveOptions> {
+        let ticket = match &self.ticket_file {
+            Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
+                let file = file.to_string_lossy();
+                Error::usage(format!("cannot read \"{}\": {}", shown(&file), reason(&error)))
+                    .hint("--ticket-file names a file that holds the ticket")
+            })?),
+            None => self.ticket.clone(),
+        };
+        Ok(ReceiveOptions {
+            ticket,
+            pod: self.pod,
+            output: self.output_dir.clone(),
+            on_conflict: match self.on_conflict {
+                ConflictArg::Ask => None,
+                ConflictArg::Rename => Some(Conflict::Go(OnConflict::Rename)),
+                ConflictArg::Skip => Some(Conflict::Go(OnConflict::Skip)),
+                ConflictArg::Overwrite => Some(Conflict::Go(OnConflict::Overwrite)),
+                ConflictArg::Fail => Some(Conflict::Fail),
+            },
+        })
+    }
+}
+
+/// `90`, `90s`, `5m`, `2h`: a whole number of seconds, minutes or hours, at least a second.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text.get(digits.len()..) {
+        Some("" | "s") => Some(1),
+        Some("m") => Some(60),
+        Some("h") => Some(3600),
+        _ => None,
+    };
+    let seconds = digits.parse::<u64>().ok().zip(unit).and_then(|(n, unit)| n.checked_mul(unit));
+    match seconds {
+        // A year is for ever, and far from where adding to a clock overflows.
+        Some(seconds @ 1..=31_536_000) => Ok(Duration::from_secs(seconds)),
+        _ => Err("a duration is like 90s, 5m or 2h".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        let cases = [
+            ("90", Some(90)),
+            ("90s", Some(90)),
+            ("5m", Some(300)),
+            ("2h", Some(7200)),
+            ("0", None),
+            ("", None),
+            ("m", None),
+            ("-5m", None),
+            ("5 m", None),
+            ("5d", None),
+            ("99999999999999999999", None),
+            ("18446744073709551615h", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(duration(text).ok(), expected.map(Duration::from_secs), "{text}");
+        }
+    }
+}

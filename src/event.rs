@@ -1,0 +1,73 @@
+//! What the engines tell while they work, and what is left to say at the end. They never print.
+
+use std::time::Duration;
+
+use crate::error::Exit;
+use crate::files::path::RelPath;
+use crate::protocol::pages::Fault;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The plan is made: this much will cross.
+    Planned {
+        /// Files whose content will be sent.
+        files: u64,
+        /// Bytes of those.
+        bytes: u64,
+    },
+    /// Content moved.
+    Moved {
+        /// Bytes since the last event.
+        bytes: u64,
+        /// Files finished since the last event.
+        files: u64,
+        /// The file at hand.
+        name: &'a RelPath,
+    },
+    /// Some hashes differed: these files are sent once more.
+    Again {
+        /// How many.
+        files: u64,
+        /// Bytes of those.
+        bytes: u64,
+        /// The attempt that begins, 2 or 3.
+        attempt: u8,
+    },
+}
+
+/// Where events go; called from the engine's own thread.
+pub type Sink<'a> = &'a mut dyn FnMut(Event<'_>);
+
+/// How a finished session went. Not every end of a session is a success: see [`Summary::exit`].
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Files that are at their place on the receiver's disk, verified.
+    pub files: u64,
+    /// Bytes of content that crossed, repeated ones included.
+    pub bytes: u64,
+    /// Of the files, those that were there before.
+    pub already: u64,
+    /// Entries that did not arrive, and why.
+    pub failed: Vec<(RelPath, Fault)>,
+    /// Entries that got another name on the receiver's disk; only the receiver knows.
+    pub renamed: Vec<(RelPath, RelPath)>,
+    /// What the sender found and could not offer.
+    pub unsent: u64,
+    /// From the first byte of the session to its last.
+    pub elapsed: Duration,
+}
+
+impl Summary {
+    /// The exit code both sides end with.
+    pub fn exit(&self) -> Exit {
+        let faults = || self.failed.iter().map(|(_, fault)| *fault);
+        if faults().any(|fault| fault == Fault::Integrity) {
+            Exit::Integrity
+        } else if self.unsent > 0 || faults().any(|fault| fault != Fault::Kept) {
+            Exit::Partial
+        } else {
+            Exit::Done
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What is on the disk: names, manifests, the walk that makes one, reading, and writing beneath
+//! one folder. Knows no socket and no message.
+
+pub mod developer;
+pub mod manifest;
+pub mod path;
+pub mod reader;
+pub mod root;
+pub mod walk;

@@ -1,0 +1,235 @@
+//! The one folder beneath which everything is written.
+//!
+//! All access goes through directory handles and single names. No symbolic link is ever
+//! followed below the root, whether it was there before or came with the transfer: a link where
+//! a folder should be is an error. What is put in place never replaces anything unless asked.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, SystemTimeSpec};
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions};
+
+use super::path::RelPath;
+use super::walk;
+
+/// What is at a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// A regular file.
+    File {
+        /// Its bytes.
+        size: u64,
+        /// Its time of last change, in nanoseconds since 1970 UTC.
+        mtime: i64,
+    },
+    /// A folder.
+    Folder,
+    /// A symbolic link with this target.
+    Link(PathBuf),
+    /// A device, a pipe, a socket; or something that may not be looked at.
+    Other,
+}
+
+/// Whether putting something in place may replace what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// Never: a name that is taken is an error of kind `AlreadyExists`.
+    Never,
+    /// A file or a link is replaced in one step; a folder never is.
+    Allowed,
+}
+
+/// The output folder, open.
+pub struct Root {
+    dir: Dir,
+    path: PathBuf,
+    /// The folders that were entered last, from the top down.
+    entered: Vec<(Box<str>, Dir)>,
+}
+
+impl Root {
+    /// Opens the folder, making it and its parents if they are missing.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Dir::create_ambient_dir_all(path, ambient_authority())?;
+        let dir = Dir::open_ambient_dir(path, ambient_authority())?;
+        Ok(Self { dir, path: path.into(), entered: Vec::new() })
+    }
+
+    /// Bytes that an ordinary user can still write to its file system.
+    pub fn free_space(&self) -> io::Result<u64> {
+        fs4::available_space(&self.path)
+    }
+
+    /// Where it is, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder that holds `path`, each step checked not to be a link.
+    pub fn parent_of(&mut self, path: &RelPath) -> io::Result<Folder<'_>> {
+        self.enter(path.parent())
+    }
+
+    fn enter(&mut self, folder: Option<&str>) -> io::Result<Folder<'_>> {
+        let mut depth = 0;
+        for name in folder.into_iter().flat_map(|folder| folder.split('/')) {
+            let known = self.entered.get(depth).is_some_and(|(entered, _)| **entered == *name);
+            if !known {
+                self.entered.truncate(depth);
+                let parent = self.entered.last().map_or(&self.dir, |(_, dir)| dir);
+                let dir = parent.open_dir_nofollow(name)?;
+                self.entered.push((name.into(), dir));
+            }
+            depth += 1;
+        }
+        let innermost = depth.checked_sub(1).and_then(|last| self.entered.get(last));
+        Ok(Folder(innermost.map_or(&self.dir, |(_, dir)| dir)))
+    }
+
+    /// What is at `path`. A parent that is missing or no folder means nothing.
+    pub fn look(&mut self, path: &RelPath) -> Found {
+        match self.parent_of(path) {
+            Ok(folder) => folder.look(path.name()),
+            Err(_) => Found::Nothing,
+        }
+    }
+
+    /// Gives a folder its mode and time, once nothing more is written into it.
+    pub fn finish_folder(&mut self, path: &RelPath, mode: u16, mtime: i64) -> io::Result<()> {
+        let dir = self.enter(Some(path.as_str()))?.0;
+        let time = cap_std::time::SystemTime::from_std(walk::system_time(mtime));
+        // The mode last: it may close the folder to its owner.
+        dir.set_mtime(".", SystemTimeSpec::Absolute(time))?;
+        let mut permissions = dir.dir_metadata()?.permissions();
+        set_folder_mode(&mut permissions, mode);
+        dir.set_permissions(".", permissions)
+    }
+}
+
+#[cfg(unix)]
+fn set_folder_mode(permissions: &mut cap_std::fs::Permissions, mode: u16) {
+    use cap_std::fs::PermissionsExt;
+    permissions.set_mode(mode.into());
+}
+
+/// Other systems have no mode of a folder.
+#[cfg(not(unix))]
+fn set_folder_mode(_: &mut cap_std::fs::Permissions, _: u16) {}
+
+/// A folder beneath the root. Names given to it are single names.
+#[derive(Clone, Copy)]
+pub struct Folder<'a>(&'a Dir);
+
+impl Folder<'_> {
+    /// What is there under this name.
+    pub fn look(&self, name: &str) -> Found {
+        let metadata = match self.0.symlink_metadata(name) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
+            Err(_) => return Found::Other,
+        };
+        if metadata.is_file() {
+            let mtime = metadata.modified().map_or(0, |time| walk::nanoseconds(time.into_std()));
+            Found::File { size: metadata.len(), mtime }
+        } else if metadata.is_dir() {
+            Found::Folder
+        } else if metadata.is_symlink() {
+            self.0.read_link_contents(name).map_or(Found::Other, Found::Link)
+        } else {
+            Found::Other
+        }
+    }
+
+    /// Makes a folder that only this user may enter until it is finished.
+    pub fn create_folder(&self, name: &str) -> io::Result<()> {
+        let mut builder = cap_std::fs::DirBuilder::new();
+        #[cfg(unix)]
+        {
+            use cap_std::fs::DirBuilderExt;
+            builder.mode(0o700);
+        }
+        self.0.create_dir_with(name, &builder)
+    }
+
+    /// Creates a file that did not exist, readable by this user only until it is finished.
+    pub fn create_file(&self, name: &str) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).follow(FollowSymlinks::No);
+        #[cfg(unix)]
+        {
+            use cap_std::fs::OpenOptionsExt;
+            options.mode(0o600);
+        }
+        Ok(self.0.open_with(name, &options)?.into_std())
+    }
+
+    /// Makes a symbolic link with this time, under a name that was free.
+    pub fn create_link(&self, name: &str, target: &str, mtime: i64) -> io::Result<()> {
+        DirExt::symlink(self.0, target, name)?;
+        let time = cap_std::time::SystemTime::from_std(walk::system_time(mtime));
+        self.0.set_symlink_times(name, None, Some(SystemTimeSpec::Absolute(time)))
+    }
+
+    /// Removes a file or link.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove_file_or_symlink(name)
+    }
+
+    /// Moves what is at `from` to the name `to`.
+    pub fn put(&self, from: &str, to: &str, replace: Replace) -> io::Result<()> {
+        match replace {
+            Replace::Allowed => self.0.rename(from, self.0, to),
+            Replace::Never => self.rename_to_free(from, to),
+        }
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    fn rename_to_free(&self, from: &str, to: &str) -> io::Result<()> {
+        use rustix::fs::{RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        match renameat_with(self.0, from, self.0, to, RenameFlags::NOREPLACE) {
+            // File systems without the flag.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => self.link_to_free(from, to),
+            other => Ok(other?),
+        }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    fn rename_to_free(&self, from: &str, to: &str) -> io::Result<()> {
+        self.link_to_free(from, to)
+    }
+
+    /// A second name is refused when it is taken; then the first goes.
+    fn link_to_free(&self, from: &str, to: &str) -> io::Result<()> {
+        match self.0.hard_link(from, self.0, to) {
+            Ok(()) => self.remove(from),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            // No hard links either, as on FAT: look, then rename.
+            Err(_) => match self.look(to) {
+                Found::Nothing => self.0.rename(from, self.0, to),
+                _ => Err(io::ErrorKind::AlreadyExists.into()),
+            },
+        }
+    }
+}
+
+/// Gives an open file or folder its permission bits.
+#[cfg(unix)]
+pub fn set_mode(file: &File, mode: u16) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(mode.into()))
+}
+
+/// Gives an open file its only bit that other systems know: whether it may be written.
+#[cfg(not(unix))]
+pub fn set_mode(file: &File, mode: u16) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    let mut permissions = metadata.permissions();
+    permissions.set_readonly(!metadata.is_dir() && mode & 0o200 == 0);
+    file.set_permissions(permissions)
+}

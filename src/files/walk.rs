@@ -1,0 +1,288 @@
+//! From the paths a user named to the list of what is sent.
+//!
+//! What cannot be sent is listed, never fatal: an unreadable folder, a name that is not UTF-8, a
+//! socket, a link that points out of the tree.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use walkdir::WalkDir;
+
+use super::developer;
+use super::manifest::{Entry, Kind, Manifest, ManifestError};
+use super::path::{self, PathError, RelPath};
+use crate::error::{self, Error, Result, shown};
+
+/// What to do with folders that tools can make again ([`developer`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Developer {
+    /// Send them like any other.
+    Include,
+    /// Leave them out.
+    Exclude,
+    /// Send them, and list them so that the user can be asked.
+    Note,
+}
+
+/// How to walk.
+#[derive(Debug, Clone, Copy)]
+pub struct WalkOptions {
+    /// Send what links point to instead of the links.
+    pub follow_symlinks: bool,
+    /// What to do with developer folders.
+    pub developer: Developer,
+}
+
+/// Something that was found and cannot be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsent {
+    /// Its name as far as it can be shown, unescaped.
+    pub name: String,
+    /// Why, in words.
+    pub why: String,
+}
+
+/// Paths that exist, ready to be walked as often as needed.
+#[derive(Debug, Clone)]
+pub struct Walk {
+    tops: BTreeMap<Box<str>, PathBuf>,
+}
+
+/// What is sent, and where its files are.
+#[derive(Debug, Default)]
+pub struct Source {
+    /// The list as the other side gets it.
+    pub manifest: Manifest,
+    /// What was left behind.
+    pub unsent: Vec<Unsent>,
+    /// Developer folders that were found; filled with [`Developer::Note`] and
+    /// [`Developer::Exclude`].
+    pub developer: Vec<RelPath>,
+    /// The path each top-level name stands for.
+    tops: BTreeMap<Box<str>, PathBuf>,
+}
+
+impl Walk {
+    /// Takes `paths`, whose names the other side will see at the top of its folder.
+    ///
+    /// # Errors
+    /// A path that does not exist or has no name, and two paths of one name.
+    pub fn new(paths: &[PathBuf]) -> Result<Self> {
+        Ok(Self { tops: top_names(paths)? })
+    }
+
+    /// Makes the list as the disk is now.
+    pub fn run(&self, options: WalkOptions) -> Source {
+        let mut source = Source { tops: self.tops.clone(), ..Source::default() };
+        for (name, path) in &self.tops {
+            source.walk_top(name, path, options);
+        }
+        source
+    }
+}
+
+impl Source {
+    /// Where the file of an entry is.
+    pub fn path_of(&self, entry: &Entry) -> PathBuf {
+        let mut names = entry.path.names();
+        let top = names.next().and_then(|top| self.tops.get(top));
+        let mut path = top.cloned().unwrap_or_default();
+        path.extend(names);
+        path
+    }
+
+    fn walk_top(&mut self, name: &str, top: &Path, options: WalkOptions) {
+        let walk = WalkDir::new(top).follow_links(options.follow_symlinks).sort_by_file_name();
+        let mut walk = walk.into_iter();
+        // The folders that lead to the current entry, as the other side names them.
+        let mut parents: Vec<RelPath> = Vec::new();
+        while let Some(found) = walk.next() {
+            let found = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    let why = match (error.loop_ancestor(), error.io_error()) {
+                        (Some(_), _) => "it is a link to a folder that holds it".into(),
+                        (None, Some(io)) => error::reason(io),
+                        (None, None) => "it cannot be read".into(),
+                    };
+                    self.leave(error.path().unwrap_or(top), &why);
+                    continue;
+                }
+            };
+            parents.truncate(found.depth());
+            let is_folder = found.file_type().is_dir();
+            let path = match relative(name, parents.last(), &found) {
+                Ok(path) => path,
+                Err(why) => {
+                    self.leave(found.path(), &why.to_string());
+                    if is_folder {
+                        walk.skip_current_dir();
+                    }
+                    continue;
+                }
+            };
+            if is_folder
+                && found.depth() > 0
+                && options.developer != Developer::Include
+                && developer::is_regenerable(found.path())
+            {
+                self.developer.push(path.clone());
+                if options.developer == Developer::Exclude {
+                    walk.skip_current_dir();
+                    continue;
+                }
+            }
+            let entry = found.metadata().map_err(|error| match error.io_error() {
+                Some(io) => error::reason(io),
+                None => "it cannot be read".into(),
+            });
+            let entry =
+                entry.and_then(|metadata| self.entry(path.clone(), &metadata, found.path()));
+            let listed = entry
+                .and_then(|entry| self.manifest.push(entry).map_err(|error| error.to_string()));
+            match listed {
+                Ok(()) if is_folder => parents.push(path),
+                Ok(()) => {}
+                Err(why) => {
+                    self.leave(found.path(), &why);
+                    if is_folder {
+                        walk.skip_current_dir();
+                    }
+                }
+            }
+        }
+    }
+
+    fn entry(&self, path: RelPath, metadata: &Metadata, at: &Path) -> Result<Entry, String> {
+        let kind = if metadata.is_dir() {
+            Kind::Folder
+        } else if metadata.is_file() {
+            Kind::File(metadata.len())
+        } else if metadata.is_symlink() {
+            let target = fs::read_link(at).map_err(|error| error::reason(&error))?;
+            let target = target.to_str().ok_or_else(|| PathError::NotUtf8.to_string())?;
+            // The receiver refuses a link out of its folder; a link into something else that
+            // happens to lie there would not mean the same.
+            match path::link_top(&path, target) {
+                Ok(Some(top)) if self.tops.contains_key(top) => Kind::Link(target.into()),
+                Ok(_) => return Err(PathError::Outside.to_string()),
+                Err(error) => return Err(error.to_string()),
+            }
+        } else {
+            return Err("it is neither a file, a folder nor a link".into());
+        };
+        Ok(Entry { path, kind, mode: mode(metadata), mtime: mtime(metadata) })
+    }
+
+    fn leave(&mut self, path: &Path, why: &str) {
+        self.unsent.push(Unsent { name: path.to_string_lossy().into_owned(), why: why.into() });
+    }
+
+    /// Takes the developer folders that were found out of the list.
+    ///
+    /// # Errors
+    /// None in practice: a part of an ordered list is ordered.
+    pub fn leave_out_developer(&mut self) -> Result<(), ManifestError> {
+        let mut kept = Manifest::default();
+        let mut folders = self.developer.iter().peekable();
+        for entry in std::mem::take(&mut self.manifest).into_entries() {
+            let within = |folder: &RelPath| entry.path == *folder || entry.path.is_inside(folder);
+            while folders.next_if(|folder| entry.path > **folder && !within(folder)).is_some() {}
+            let inside = folders.peek().is_some_and(|folder| within(folder));
+            if !inside {
+                kept.push(entry)?;
+            }
+        }
+        self.manifest = kept;
+        Ok(())
+    }
+}
+
+/// The name that each path will have on the other side.
+fn top_names(paths: &[PathBuf]) -> Result<BTreeMap<Box<str>, PathBuf>> {
+    let mut tops = BTreeMap::new();
+    for path in paths {
+        let shown_path = path.to_string_lossy();
+        let shown_path = shown(&shown_path);
+        if let Err(error) = fs::symlink_metadata(path) {
+            let why = error::reason(&error);
+            return Err(Error::failure(format!("cannot send \"{shown_path}\": {why}"))
+                .hint("check the path; a name with spaces needs quotes"));
+        }
+        // `.`, `..` and `dir/..` are called what the folder is called.
+        let named = match path.file_name() {
+            Some(_) => path.clone(),
+            None => path.canonicalize().unwrap_or_else(|_| path.clone()),
+        };
+        let Some(name) = named.file_name() else {
+            return Err(Error::usage(format!("\"{shown_path}\" has no name to send it under"))
+                .hint("name the folders in it instead"));
+        };
+        let name = name.to_str().ok_or(PathError::NotUtf8).and_then(RelPath::parse);
+        let name = name.map_err(|why| {
+            Error::failure(format!("cannot send \"{shown_path}\" under its name: {why}"))
+                .hint("rename it, or send the folder it is in")
+        })?;
+        if tops.insert(name.as_str().into(), path.clone()).is_some() {
+            return Err(Error::usage(format!("two of the paths are both called \"{name}\""))
+                .hint("send the folder that holds them, or send them one after the other"));
+        }
+    }
+    Ok(tops)
+}
+
+/// An entry's path on the other side.
+fn relative(
+    top: &str,
+    parent: Option<&RelPath>,
+    found: &walkdir::DirEntry,
+) -> Result<RelPath, PathError> {
+    match parent {
+        None => RelPath::parse(top),
+        Some(parent) => parent.join(found.file_name().to_str().ok_or(PathError::NotUtf8)?),
+    }
+}
+
+/// Permission bits. Set-user-ID and set-group-ID of a file stay behind: on another machine, and
+/// perhaps under another owner, they would grant what nobody granted there.
+#[cfg(unix)]
+fn mode(metadata: &Metadata) -> u16 {
+    use std::os::unix::fs::MetadataExt;
+    let bits = if metadata.is_dir() { 0o7777 } else { 0o777 };
+    u16::try_from(metadata.mode() & bits).unwrap_or(0o644)
+}
+
+#[cfg(not(unix))]
+fn mode(metadata: &Metadata) -> u16 {
+    match (metadata.is_dir(), metadata.permissions().readonly()) {
+        (true, _) => 0o755,
+        (false, false) => 0o644,
+        (false, true) => 0o444,
+    }
+}
+
+/// When the file last changed; 0 where the system does not tell.
+pub fn mtime(metadata: &Metadata) -> i64 {
+    metadata.modified().map_or(0, nanoseconds)
+}
+
+/// Nanoseconds since 1970; a time that 64 bits do not hold becomes the nearest that they do.
+pub fn nanoseconds(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
+    }
+}
+
+/// The reverse of [`nanoseconds`].
+pub fn system_time(nanoseconds: i64) -> SystemTime {
+    let distance = Duration::from_nanos(nanoseconds.unsigned_abs());
+    let time = if nanoseconds < 0 {
+        UNIX_EPOCH.checked_sub(distance)
+    } else {
+        UNIX_EPOCH.checked_add(distance)
+    };
+    time.unwrap_or(UNIX_EPOCH)
+}

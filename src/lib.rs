@@ -1,0 +1,25 @@
+//! Moves files and whole trees between two machines.
+//!
+//! The floors of the house; arrows only point down. `docs/architecture.md` tells why.
+//!
+//! - [`cli`]: what was typed, resolved into options.
+//! - [`send`], [`receive`]: the two stories, each over an engine that runs on any stream;
+//!   [`ui`]: the only place that prints or asks.
+//! - [`protocol`]: bytes and values; [`crypto`]: from a token to sealed records; [`ticket`],
+//!   [`event`].
+//! - [`files`]: names, manifests, the disk; [`net`]: sockets and Tailscale; [`compress`],
+//!   [`token`], [`error`].
+
+pub mod cli;
+pub mod compress;
+pub mod crypto;
+pub mod error;
+pub mod event;
+pub mod files;
+pub mod net;
+pub mod protocol;
+pub mod receive;
+pub mod send;
+pub mod ticket;
+pub mod token;
+pub mod ui;

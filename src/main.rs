@@ -1,0 +1,27 @@
+//! `transfer`: parse, dispatch, one line when it went wrong, an exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use transfer::cli::{Cli, Command};
+use transfer::error::{Error, Exit, Result};
+use transfer::{receive, send};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ui = match &cli.command {
+        Command::Send(args) => args.common.ui(),
+        Command::Receive(args) => args.common.ui(),
+    };
+    let run = || -> Result<Exit> {
+        match &cli.command {
+            Command::Send(args) => send::run(&args.resolve(), &ui),
+            Command::Receive(args) => receive::run(&args.resolve()?, &ui),
+        }
+    };
+    let exit = run().unwrap_or_else(|error: Error| {
+        ui.error(&error);
+        error.exit
+    });
+    ExitCode::from(exit as u8)
+}

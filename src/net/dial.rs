@@ -1,0 +1,256 @@
+//! Connects to a sender, and is the byte stream both sides then use. Usually that is plain TCP; a
+//! userspace Tailscale node has no route to the tailnet and goes through a proxy or through
+//! `tailscale nc`.
+
+mod nc;
+mod proxy;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    env,
+    io::{self, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use socket2::{SockRef, TcpKeepalive};
+
+pub use self::{nc::Nc, proxy::Proxy};
+use super::tailscale::{Cli, TailscaleDetector};
+use crate::error::{Error, Result, reason};
+
+/// The way to the other side.
+#[derive(Debug)]
+pub enum Route {
+    /// The system's own network.
+    Direct,
+    /// A SOCKS5 or HTTP CONNECT proxy, as tailscaled offers.
+    Proxy(Proxy),
+    /// A `tailscale nc` child for each connection.
+    Nc(Cli),
+}
+
+impl Route {
+    /// The way into the tailnet: plain sockets where the node has a network device, else the
+    /// proxy in `$ALL_PROXY` or `$all_proxy`, else `tailscale nc`. Fails with exit 2 when the
+    /// variable cannot be read, with exit 5 when Tailscale does not run.
+    pub fn from_env(tailscale: &TailscaleDetector) -> Result<Self> {
+        if !tailscale.is_userspace()? {
+            return Ok(Self::Direct);
+        }
+        let proxy = ["ALL_PROXY", "all_proxy"].iter().find_map(env::var_os);
+        match proxy.filter(|proxy| !proxy.is_empty()) {
+            Some(url) => Ok(Self::Proxy(Proxy::parse(&url.to_string_lossy())?)),
+            None => Ok(Self::Nc(tailscale.cli().clone())),
+        }
+    }
+}
+
+/// Connects within `limit`, to be 30 s outside tests. Fails with exit 5 and a hint; the one
+/// exception is [`Route::Nc`], which shows that it cannot connect only when the stream is read.
+pub fn dial(target: SocketAddr, via: &Route, limit: Duration) -> Result<Stream> {
+    let target = SocketAddr::new(target.ip().to_canonical(), target.port());
+    match via {
+        Route::Direct => TcpStream::connect_timeout(&target, limit)
+            .map(Stream::tcp)
+            .map_err(|error| no_connection(target, &error, limit)),
+        Route::Proxy(proxy) => proxy.dial(target, Instant::now() + limit),
+        Route::Nc(cli) => Ok(Stream::Nc(Arc::new(Nc::spawn(cli, target)?), target)),
+    }
+}
+
+fn no_connection(target: SocketAddr, error: &io::Error, limit: Duration) -> Error {
+    use io::ErrorKind::{
+        AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable,
+        TimedOut,
+    };
+    let (message, hint) = match error.kind() {
+        ConnectionRefused => (
+            format!("nothing listens at {target}"),
+            "is `transfer send` still running there?".to_owned(),
+        ),
+        TimedOut | io::ErrorKind::WouldBlock => {
+            (format!("{target} did not answer within {limit:?}"), blocked(target))
+        }
+        HostUnreachable | NetworkUnreachable | NetworkDown | AddrNotAvailable => (
+            format!("there is no way to {target}: {}", reason(error)),
+            "is Tailscale up on this machine? where it runs without a network device, as in \
+             containers, set ALL_PROXY to its proxy, such as socks5://localhost:1055"
+                .into(),
+        ),
+        _ => (format!("cannot connect to {target}: {}", reason(error)), blocked(target)),
+    };
+    Error::network(message).hint(hint)
+}
+
+/// What keeps packets from arriving though both machines are up.
+fn blocked(target: SocketAddr) -> String {
+    format!(
+        "is that machine on? an access rule (ACL) of the tailnet, `--shields-up` or a firewall \
+         there may block port {}",
+        target.port()
+    )
+}
+
+/// A connected byte stream. Reading and writing block; clones share the connection.
+#[derive(Debug)]
+pub enum Stream {
+    /// Plain, or through a proxy that is out of the way by now.
+    Tcp(TcpStream),
+    /// Through a `tailscale nc` child, and where that leads.
+    Nc(Arc<Nc>, SocketAddr),
+}
+
+impl Stream {
+    /// Takes over a connected socket: without Nagle's delay, and with keepalive, so that a peer
+    /// that vanished while nothing is said is noticed after 30 s.
+    pub fn tcp(stream: TcpStream) -> Self {
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(10))
+            .with_interval(Duration::from_secs(5))
+            .with_retries(4);
+        // A connection without either is slower, or dies later, but works.
+        let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        Self::Tcp(stream)
+    }
+
+    /// A second handle of the same connection, for the other direction.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
+            Self::Nc(nc, target) => Self::Nc(Arc::clone(nc), *target),
+        })
+    }
+
+    /// The two directions as the engines take them; see [`Stream::set_timeout`] for `limit`.
+    pub fn halves(&self, limit: Duration) -> Result<(Self, Self)> {
+        let halves =
+            self.set_timeout(Some(limit)).and_then(|()| Ok((self.try_clone()?, self.try_clone()?)));
+        halves
+            .map_err(|error| Error::network(format!("the connection is gone: {}", reason(&error))))
+    }
+
+    /// From now on a read fails with [`io::ErrorKind::TimedOut`] when nothing arrives for
+    /// `limit`, and so does a write that gets nothing away, except that a write to `tailscale nc`
+    /// waits until [`Stream::shutdown`]. Holds for all clones; `None` waits for ever.
+    pub fn set_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => {
+                stream.set_read_timeout(limit)?;
+                stream.set_write_timeout(limit)
+            }
+            Self::Nc(nc, _) => {
+                nc.set_read_timeout(limit);
+                Ok(())
+            }
+        }
+    }
+
+    /// The stream with an end to its patience: everything read and written through it must be
+    /// done at `deadline`, however the bytes trickle. Sets the timeout, so set it anew afterwards.
+    pub fn until(&self, deadline: Instant) -> Until<'_> {
+        Until { stream: self, deadline }
+    }
+
+    /// Ends both directions, whoever else is reading or writing; what was written still arrives
+    /// if the other side reads. May be called twice.
+    pub fn shutdown(&self) {
+        match self {
+            // An error says that the connection has ended already.
+            Self::Tcp(stream) => drop(stream.shutdown(Shutdown::Both)),
+            Self::Nc(nc, _) => nc.shutdown(),
+        }
+    }
+
+    /// The other side, or the proxy before it.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr(),
+            Self::Nc(_, target) => Ok(*target),
+        }
+    }
+}
+
+impl Read for &Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&mut &*stream).read(buf).map_err(timed_out),
+            Stream::Nc(nc, _) => nc.read(buf),
+        }
+    }
+}
+
+impl Write for &Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&mut &*stream).write(buf).map_err(timed_out),
+            Stream::Nc(nc, _) => nc.write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(()) // neither kind keeps anything back
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&*self).write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&*self).flush()
+    }
+}
+
+/// Unix reports a socket's timeout as "resource temporarily unavailable".
+fn timed_out(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+        _ => error,
+    }
+}
+
+/// A [`Stream`] with a deadline, see [`Stream::until`].
+#[derive(Debug)]
+pub struct Until<'a> {
+    stream: &'a Stream,
+    deadline: Instant,
+}
+
+impl Until<'_> {
+    fn limit(&self) -> io::Result<()> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_timeout(Some(left))
+    }
+}
+
+impl Read for Until<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.limit()?;
+        self.stream.read(buf)
+    }
+}
+
+impl Write for Until<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.limit()?;
+        self.stream.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}

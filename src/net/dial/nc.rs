@@ -1,0 +1,186 @@
+//! A connection through a `tailscale nc` child. Pipes know no timeout, so a thread reads the
+//! child's output and hands it over through a channel, which does.
+
+use std::{
+    io::{self, Read, Write},
+    net::SocketAddr,
+    process::{Child, ChildStdin},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    error::{Error, Result},
+    net::tailscale::{Cli, collect, excerpt},
+};
+
+/// How much is read from the child at once, and how many such pieces wait for a slow reader.
+const PIECE: usize = 256 << 10;
+const PIECES: usize = 4;
+/// How long the child may take to send what it has and to exit.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// The child and its pipes.
+#[derive(Debug)]
+pub struct Nc {
+    child: Mutex<Child>,
+    stdin: Mutex<Option<ChildStdin>>,
+    output: Mutex<Output>,
+    stderr: Mutex<Receiver<Vec<u8>>>,
+    /// The first bytes of its output: "Tailscale is stopped." comes inside the data stream.
+    start: Arc<OnceLock<Vec<u8>>>,
+    failure: OnceLock<String>,
+    read_timeout: Mutex<Option<Duration>>,
+    ended_by_us: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Output {
+    pieces: Receiver<Vec<u8>>,
+    piece: io::Cursor<Vec<u8>>,
+}
+
+impl Nc {
+    pub(super) fn spawn(cli: &Cli, target: SocketAddr) -> Result<Self> {
+        let host = target.ip().to_string();
+        let mut command = cli.command(&["nc", &host, &target.port().to_string()]);
+        command.stdin(std::process::Stdio::piped());
+        // Ctrl-C at the terminal is for us; the child is still needed to say goodbye.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn().map_err(|error| cli.cannot_run(&error))?;
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(Error::network("`tailscale nc` has no output"));
+        };
+        let (sender, pieces) = sync_channel(PIECES);
+        let start = Arc::new(OnceLock::new());
+        let first = Arc::clone(&start);
+        thread::spawn(move || pump(stdout, &sender, &first));
+        Ok(Self {
+            stdin: Mutex::new(child.stdin.take()),
+            child: Mutex::new(child),
+            output: Mutex::new(Output { pieces, piece: io::Cursor::default() }),
+            stderr: Mutex::new(collect(stderr, 4096)),
+            start,
+            failure: OnceLock::new(),
+            read_timeout: Mutex::default(),
+            ended_by_us: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn set_read_timeout(&self, limit: Option<Duration>) {
+        *lock(&self.read_timeout) = limit;
+    }
+
+    pub(super) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let limit = *lock(&self.read_timeout);
+        let mut output = lock(&self.output);
+        loop {
+            let read = output.piece.read(buf)?;
+            if read > 0 || buf.is_empty() {
+                return Ok(read);
+            }
+            let piece = match limit {
+                Some(limit) => output.pieces.recv_timeout(limit),
+                None => output.pieces.recv().map_err(RecvTimeoutError::from),
+            };
+            match piece {
+                Ok(piece) => output.piece = io::Cursor::new(piece),
+                Err(RecvTimeoutError::Timeout) => return Err(io::ErrorKind::TimedOut.into()),
+                // The end of the output is a proper one only if the child says so.
+                Err(RecvTimeoutError::Disconnected) => return self.failure().map_or(Ok(0), Err),
+            }
+        }
+    }
+
+    pub(super) fn write(&self, buf: &[u8]) -> io::Result<usize> {
+        let written = match lock(&self.stdin).as_mut() {
+            Some(stdin) => stdin.write(buf),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Err(self.failure().unwrap_or(error))
+            }
+            other => other,
+        }
+    }
+
+    /// Why the child, which has closed a pipe, failed; `None` if it did not, or if we ended it.
+    fn failure(&self) -> Option<io::Error> {
+        if self.exited_well() || self.ended_by_us.load(Ordering::SeqCst) {
+            return None;
+        }
+        let text = self.failure.get_or_init(|| {
+            let stderr = lock(&self.stderr).recv_timeout(GOODBYE).unwrap_or_default();
+            [Some(&stderr), self.start.get()]
+                .into_iter()
+                .flatten()
+                .map(|bytes| excerpt(bytes))
+                .find(|text| !text.is_empty())
+                .unwrap_or_else(|| "it gave no reason".into())
+        });
+        Some(io::Error::other(format!("`tailscale nc` failed: {text}")))
+    }
+
+    /// Waits a moment for the child's exit, kills it if it does not come.
+    fn exited_well(&self) -> bool {
+        let deadline = Instant::now() + GOODBYE;
+        let mut child = lock(&self.child);
+        loop {
+            match child.try_wait() {
+                Ok(Some(status)) => return status.success(),
+                Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(2)),
+                _ => break,
+            }
+        }
+        // It may be gone already; then there is nothing to end.
+        let _ = child.kill();
+        let _ = child.wait();
+        false
+    }
+
+    /// Closing its input makes the child send what it has, and exit. While a write is stuck there
+    /// is no closing, only killing.
+    pub(super) fn shutdown(&self) {
+        self.ended_by_us.store(true, Ordering::SeqCst);
+        match self.stdin.try_lock() {
+            Ok(mut stdin) => drop(stdin.take()),
+            Err(TryLockError::Poisoned(stdin)) => drop(stdin.into_inner().take()),
+            Err(TryLockError::WouldBlock) => drop(lock(&self.child).kill()),
+        }
+        self.exited_well();
+    }
+}
+
+impl Drop for Nc {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// Hands over the child's output as it comes. Its end and its failure look alike from here: the
+/// exit status tells them apart.
+fn pump(mut from: impl Read, to: &SyncSender<Vec<u8>>, first: &OnceLock<Vec<u8>>) {
+    loop {
+        let mut piece = vec![0; PIECE];
+        match from.read(&mut piece) {
+            Ok(read) if read > 0 => piece.truncate(read),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            _ => return,
+        }
+        first.get_or_init(|| piece.get(..200).unwrap_or(&piece).to_vec());
+        if to.send(piece).is_err() {
+            return; // nobody reads any more
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,85 @@
+//! Taking bytes of the other side, one checked step at a time.
+
+use crate::error::{Error, Exit};
+
+/// A message that no honest peer sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the other side broke the protocol: {0}")]
+pub struct Malformed(pub &'static str);
+
+impl From<Malformed> for Error {
+    fn from(error: Malformed) -> Self {
+        Error::new(Exit::Failure, error.to_string())
+            .hint("run the same version of transfer on both machines and try again")
+    }
+}
+
+/// Result of reading something the other side wrote.
+pub type Read<T> = Result<T, Malformed>;
+
+/// A cursor that never leaves its bytes. Integers are big-endian.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// Reads from the first byte on.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The next `len` bytes.
+    pub fn bytes(&mut self, len: usize) -> Read<&'a [u8]> {
+        let (taken, rest) =
+            self.0.split_at_checked(len).ok_or(Malformed("a message is cut off"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    /// The next `N` bytes.
+    pub fn array<const N: usize>(&mut self) -> Read<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or(Malformed("a message is cut off"))?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    /// The next byte.
+    pub fn u8(&mut self) -> Read<u8> {
+        Ok(u8::from_be_bytes(self.array()?))
+    }
+
+    /// The next two bytes.
+    pub fn u16(&mut self) -> Read<u16> {
+        Ok(u16::from_be_bytes(self.array()?))
+    }
+
+    /// The next four bytes.
+    pub fn u32(&mut self) -> Read<u32> {
+        Ok(u32::from_be_bytes(self.array()?))
+    }
+
+    /// The next eight bytes.
+    pub fn u64(&mut self) -> Read<u64> {
+        Ok(u64::from_be_bytes(self.array()?))
+    }
+
+    /// The next eight bytes, signed.
+    pub fn i64(&mut self) -> Read<i64> {
+        Ok(i64::from_be_bytes(self.array()?))
+    }
+
+    /// A two-byte length and so many bytes of UTF-8.
+    pub fn text(&mut self) -> Read<&'a str> {
+        let len = self.u16()?;
+        std::str::from_utf8(self.bytes(len.into())?).map_err(|_| Malformed("a text is not UTF-8"))
+    }
+
+    /// Whether every byte has been taken.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The bytes not taken yet.
+    pub fn rest(self) -> &'a [u8] {
+        self.0
+    }
+}

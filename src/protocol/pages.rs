@@ -1,0 +1,226 @@
+//! Lists that may be longer than a record: entries, the plan, files to retry, results.
+//!
+//! A page is its kind, a byte that is 1 on the last page and 0 before, and whole items.
+
+use super::codec::{Malformed, Read, Reader};
+use crate::crypto::record::{Buffer, MAX_CONTENT};
+use crate::files::manifest::{Entry, Kind};
+use crate::files::path::RelPath;
+
+/// Bytes of SHA-256.
+pub const HASH_LEN: usize = 32;
+
+/// What the receiver asks for an entry that is not simply to be sent whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: it is there, or not wanted.
+    Skip,
+    /// The content from `offset` on, if what comes before has this SHA-256.
+    Resume {
+        /// Bytes that the receiver has.
+        offset: u64,
+        /// SHA-256 of those.
+        hash: [u8; HASH_LEN],
+    },
+}
+
+/// Why an entry is not on the receiver's disk as it was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Fault {
+    /// It vanished at the source.
+    Vanished = 1,
+    /// The sender may not read it.
+    Denied = 2,
+    /// It changed while it was sent.
+    Changed = 3,
+    /// The sender could not read it.
+    Unreadable = 4,
+    /// The receiver could not write it.
+    Unwritable = 5,
+    /// Its hash differed in every attempt.
+    Integrity = 6,
+    /// The receiver has something of this name and was told to keep it.
+    Kept = 7,
+}
+
+impl Fault {
+    /// From the wire.
+    pub fn decode(code: u8) -> Read<Self> {
+        [
+            Self::Vanished,
+            Self::Denied,
+            Self::Changed,
+            Self::Unreadable,
+            Self::Unwritable,
+            Self::Integrity,
+            Self::Kept,
+        ]
+        .into_iter()
+        .find(|fault| *fault as u8 == code)
+        .ok_or(Malformed("an unknown fault"))
+    }
+
+    /// In words, behind the name of the entry.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Vanished => "it vanished from the sender's disk",
+            Self::Denied => "the sender may not read it",
+            Self::Changed => "it changed while it was sent",
+            Self::Unreadable => "the sender could not read it",
+            Self::Unwritable => "the receiver could not write it",
+            Self::Integrity => "its hash still differed after 3 attempts",
+            Self::Kept => "the receiver kept what it has under this name",
+        }
+    }
+}
+
+/// Cuts a list into pages.
+///
+/// `kind` is the message's first byte; `encode` appends one item; `send` takes a full page and leaves an empty buffer.
+///
+/// # Errors
+/// What `send` fails with.
+pub fn write<T, E>(
+    kind: u8,
+    buffer: &mut Buffer,
+    items: impl IntoIterator<Item = T>,
+    mut encode: impl FnMut(&mut Buffer, T),
+    mut send: impl FnMut(&mut Buffer) -> Result<(), E>,
+) -> Result<(), E> {
+    buffer.clear();
+    buffer.extend(&[kind, 0]);
+    for item in items {
+        encode(buffer, item);
+        if buffer.len() > MAX_CONTENT - MAX_ITEM {
+            send(buffer)?;
+            buffer.clear();
+            buffer.extend(&[kind, 0]);
+        }
+    }
+    buffer.patch(1, &[1]);
+    send(buffer)
+}
+
+/// Bytes of the longest item: an entry with the longest path and link target.
+const MAX_ITEM: usize = 64 + 2 * crate::files::path::MAX_PATH;
+
+/// Appends an entry: kind, mode, mtime, then size or link target, then path.
+pub fn put_entry(buffer: &mut Buffer, entry: &Entry) {
+    let (code, size, target) = match &entry.kind {
+        Kind::File(size) => (0u8, Some(*size), None),
+        Kind::Folder => (1, None, None),
+        Kind::Link(target) => (2, None, Some(target)),
+    };
+    buffer.extend(&[code]);
+    buffer.extend(&entry.mode.to_be_bytes());
+    buffer.extend(&entry.mtime.to_be_bytes());
+    if let Some(size) = size {
+        buffer.extend(&size.to_be_bytes());
+    }
+    put_text(buffer, entry.path.as_str());
+    if let Some(target) = target {
+        put_text(buffer, target);
+    }
+}
+
+/// A two-byte length and the text. Paths are at most 4,096 bytes long.
+fn put_text(buffer: &mut Buffer, text: &str) {
+    let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    buffer.extend(&len.to_be_bytes());
+    buffer.extend(text.as_bytes().get(..len.into()).unwrap_or_default());
+}
+
+/// Appends a step of the plan.
+pub fn put_step(buffer: &mut Buffer, (index, step): (u32, Step)) {
+    buffer.extend(&index.to_be_bytes());
+    match step {
+        Step::Skip => buffer.extend(&[0]),
+        Step::Resume { offset, hash } => {
+            buffer.extend(&[1]);
+            buffer.extend(&offset.to_be_bytes());
+            buffer.extend(&hash);
+        }
+    }
+}
+
+/// Appends an index.
+pub fn put_index(buffer: &mut Buffer, index: u32) {
+    buffer.extend(&index.to_be_bytes());
+}
+
+/// Appends a result.
+pub fn put_result(buffer: &mut Buffer, (index, fault): (u32, Fault)) {
+    buffer.extend(&index.to_be_bytes());
+    buffer.extend(&[fault as u8]);
+}
+
+/// Whether a page is the last of its list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pages {
+    /// More follow.
+    More,
+    /// That was the last.
+    End,
+}
+
+fn read_page<'a>(
+    mut reader: Reader<'a>,
+    mut item: impl FnMut(&mut Reader<'a>) -> Read<()>,
+) -> Read<Pages> {
+    let pages = match reader.u8()? {
+        0 if reader.is_empty() => return Err(Malformed("an empty page that is not the last")),
+        0 => Pages::More,
+        1 => Pages::End,
+        _ => return Err(Malformed("an unknown page flag")),
+    };
+    while !reader.is_empty() {
+        item(&mut reader)?;
+    }
+    Ok(pages)
+}
+
+/// Takes a page of entries apart.
+pub fn entries(page: Reader<'_>, mut each: impl FnMut(Entry) -> Read<()>) -> Read<Pages> {
+    read_page(page, |reader| {
+        let code = reader.u8()?;
+        let mode = reader.u16()?;
+        if mode > 0o7777 {
+            return Err(Malformed("an entry has an impossible mode"));
+        }
+        let mtime = reader.i64()?;
+        let size = if code == 0 { reader.u64()? } else { 0 };
+        let path = RelPath::parse(reader.text()?)
+            .map_err(|_| Malformed("an entry has a forbidden name"))?;
+        let kind = match code {
+            0 => Kind::File(size),
+            1 => Kind::Folder,
+            2 => Kind::Link(reader.text()?.into()),
+            _ => return Err(Malformed("an entry of an unknown kind")),
+        };
+        each(Entry { path, kind, mode, mtime })
+    })
+}
+
+/// Takes a page of the plan apart. `each` checks the index.
+pub fn plan(page: Reader<'_>, mut each: impl FnMut(u32, Step) -> Read<()>) -> Read<Pages> {
+    read_page(page, |reader| {
+        let index = reader.u32()?;
+        let step = match reader.u8()? {
+            0 => Step::Skip,
+            1 => Step::Resume { offset: reader.u64()?, hash: reader.array()? },
+            _ => return Err(Malformed("an unknown step in the plan")),
+        };
+        each(index, step)
+    })
+}
+
+/// Takes a page of indices apart. `each` checks the index.
+pub fn indices(page: Reader<'_>, mut each: impl FnMut(u32) -> Read<()>) -> Read<Pages> {
+    read_page(page, |reader| each(reader.u32()?))
+}
+
+/// Takes a page of results apart. `each` checks the index.
+pub fn results(page: Reader<'_>, mut each: impl FnMut(u32, Fault) -> Read<()>) -> Read<Pages> {
+    read_page(page, |reader| each(reader.u32()?, Fault::decode(reader.u8()?)?))
+}

@@ -1,0 +1,217 @@
+//! An authenticated conversation, the same for both sides: send, receive, stop with a reason.
+
+use std::io::{Read, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::channel::{ChannelError, Inbox, Outbox};
+use super::codec::Malformed;
+use super::message::{Control, Message, Reason};
+use crate::crypto::keys::{Role, SessionKeys};
+use crate::crypto::record::{Buffer, Follows, MAX_PLAINTEXT, RecordReader, RecordWriter};
+use crate::error::{Error, Result};
+
+/// How often a side says that it is still at work while the other waits.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// How long a side that stops waits for the other to have read why.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Both directions, and who is at the other end.
+pub struct Session {
+    inbox: Inbox,
+    outbox: Outbox,
+    peer: Role,
+}
+
+/// Why a session ended early.
+#[derive(Debug)]
+pub enum Stop {
+    /// The connection is gone, or the other side said that it stops: it needs no telling.
+    Gone(Error),
+    /// This side stops, and the other is told the reason.
+    Own(Reason, Error),
+}
+
+impl From<ChannelError> for Stop {
+    fn from(error: ChannelError) -> Self {
+        Self::Gone(error.into())
+    }
+}
+
+impl From<Malformed> for Stop {
+    fn from(error: Malformed) -> Self {
+        Self::Own(Reason::Protocol, error.into())
+    }
+}
+
+/// A message that came at the wrong time.
+pub const OUT_OF_TURN: Malformed = Malformed("a message came out of turn");
+
+impl Session {
+    /// Takes over the two directions of a connection to `peer`. [`Session::receive`] waits at
+    /// most `patience`; whoever owns the connection closes it when the session is over.
+    pub fn start<R, W>(
+        (reader, writer): (R, W),
+        keys: SessionKeys,
+        peer: Role,
+        patience: Duration,
+    ) -> Result<Self>
+    where
+        R: Read + Send + 'static,
+        W: Write + Send + 'static,
+    {
+        let reader = RecordReader::new(reader, keys.open, MAX_PLAINTEXT);
+        let inbox = Inbox::start(reader, patience)?;
+        let outbox = Outbox::start(RecordWriter::new(writer, keys.seal))?;
+        Ok(Self { inbox, outbox, peer })
+    }
+
+    /// An empty buffer to fill.
+    pub fn buffer(&mut self) -> Buffer {
+        self.outbox.buffer()
+    }
+
+    /// Sends a record and leaves an empty buffer in its place.
+    pub fn send(&mut self, buffer: &mut Buffer) -> Result<(), Stop> {
+        let mut next = self.outbox.buffer();
+        next.clear();
+        self.outbox.send(std::mem::replace(buffer, next)).map_err(|error| self.lost(error))
+    }
+
+    /// Sends a control message.
+    pub fn send_control(&mut self, control: &Control) -> Result<(), Stop> {
+        let mut buffer = self.outbox.buffer();
+        control.encode(&mut buffer)?;
+        self.outbox.send(buffer).map_err(|error| self.lost(error))
+    }
+
+    /// Sends the last message of this direction and waits until it is written. What the other
+    /// side still has to say is left in the way in.
+    pub fn send_last(mut self, control: &Control) -> Result<Inbox, Stop> {
+        let mut buffer = self.outbox.buffer();
+        control.encode(&mut buffer)?;
+        self.outbox.send_last(buffer)?;
+        Ok(self.inbox)
+    }
+
+    /// The next message that means something; takes its buffer back when `handle` is done.
+    ///
+    /// A cancelling peer ends the session here, whatever was expected.
+    pub fn receive<T>(
+        &mut self,
+        handle: impl FnOnce(Message<'_>, Follows) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        receive(&self.inbox, self.peer, handle)
+    }
+
+    /// Whether the other side has said, without being asked, that it stops.
+    pub fn check(&mut self) -> Result<(), Stop> {
+        while let Some((buffer, _)) = self.inbox.try_recv()? {
+            unasked(&buffer, self.peer)?;
+            self.inbox.recycle(buffer);
+        }
+        Ok(())
+    }
+
+    /// Says every ten seconds that this side is still there, while `work` takes its time.
+    pub fn meanwhile<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let (finished, waiting) = std::sync::mpsc::channel::<()>();
+        thread::scope(|scope| {
+            let beat = scope.spawn(|| {
+                let waiting = waiting;
+                while waiting
+                    .recv_timeout(HEARTBEAT)
+                    .is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Timeout)
+                {
+                    if self.send_control(&Control::Wait).is_err() {
+                        return;
+                    }
+                }
+            });
+            let result = work();
+            drop(finished);
+            // The heart only sends; it cannot have panicked.
+            let _ = beat.join();
+            result
+        })
+    }
+
+    /// Ends the session, telling the other side where it does not know.
+    pub fn stop(mut self, stop: Stop) -> Error {
+        let (reason, error) = match stop {
+            Stop::Gone(error) => return error,
+            Stop::Own(reason, error) => (reason, error),
+        };
+        let mut buffer = self.outbox.buffer();
+        let control = match reason {
+            Reason::Declined | Reason::Conflict { .. } | Reason::NoSpace { .. } => {
+                Control::Refuse(reason)
+            }
+            reason => Control::Cancel(reason),
+        };
+        let told = control.encode(&mut buffer).is_ok() && self.outbox.send_last(buffer).is_ok();
+        // A connection that is closed while data is on its way to it is reset, and a reset can
+        // overtake the reason; so what still comes is read and thrown away for a moment.
+        let deadline = Instant::now() + FAREWELL;
+        while told && let Some(left) = deadline.checked_duration_since(Instant::now()) {
+            match self.inbox.recv_within(left) {
+                Ok((buffer, _)) => self.inbox.recycle(buffer),
+                Err(_) => break,
+            }
+        }
+        error
+    }
+
+    /// The connection failed while sending; perhaps the other side had said why it left.
+    fn lost(&mut self, error: ChannelError) -> Stop {
+        while let Ok((buffer, _)) = self.inbox.recv_within(FAREWELL) {
+            if let Err(told @ Stop::Gone(_)) = unasked(&buffer, self.peer) {
+                return told;
+            }
+        }
+        error.into()
+    }
+}
+
+/// Waits for the other side's very last message.
+pub fn receive_last(inbox: &Inbox, peer: Role, expected: &Control) -> Result<(), Stop> {
+    receive(inbox, peer, |message, follows| match message {
+        Message::Control(control) if control == *expected && follows == Follows::Nothing => Ok(()),
+        _ => Err(OUT_OF_TURN.into()),
+    })
+}
+
+fn receive<T>(
+    inbox: &Inbox,
+    peer: Role,
+    handle: impl FnOnce(Message<'_>, Follows) -> Result<T, Stop>,
+) -> Result<T, Stop> {
+    loop {
+        let (buffer, follows) = inbox.recv()?;
+        let handled = match Message::decode(buffer.plaintext())? {
+            Message::Control(Control::Wait) => None,
+            Message::Control(Control::Cancel(reason) | Control::Refuse(reason)) => {
+                return Err(Stop::Gone(reason.told_by(peer)));
+            }
+            message => Some(message),
+        };
+        if let Some(message) = handled {
+            let result = handle(message, follows);
+            inbox.recycle(buffer);
+            return result;
+        }
+        inbox.recycle(buffer);
+    }
+}
+
+/// What a side may say while it is not its turn.
+fn unasked(buffer: &Buffer, peer: Role) -> Result<(), Stop> {
+    match Message::decode(buffer.plaintext())? {
+        Message::Control(Control::Wait) => Ok(()),
+        Message::Control(Control::Cancel(reason) | Control::Refuse(reason)) => {
+            Err(Stop::Gone(reason.told_by(peer)))
+        }
+        _ => Err(OUT_OF_TURN.into()),
+    }
+}

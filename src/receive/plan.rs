@@ -1,0 +1,334 @@
+//! What to do with each entry of an offer: computed as a value, then asked about, then done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::files::manifest::{Entry, Kind, Manifest};
+use crate::files::path::{self, MAX_NAME, RelPath};
+use crate::files::root::{Found, Root};
+
+/// What an entry meets on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meets {
+    /// Nothing.
+    Nothing,
+    /// What it would become: a folder, a link with this target, a file of this size and time.
+    Itself,
+    /// A file or link that it could replace.
+    Replaceable,
+    /// Something else.
+    Obstacle,
+    /// Its own name: this system cannot hold it.
+    Unholdable,
+}
+
+/// What to do about an entry that meets something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Keep both: the new one becomes `name (1).ext`.
+    Rename,
+    /// Keep the old one.
+    Skip,
+    /// Keep the new one. Never at the price of a folder: then both are kept.
+    Overwrite,
+}
+
+/// What will happen to an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It is made at its place.
+    Create,
+    /// It is made, and what is at its place goes.
+    Replace,
+    /// It is there already.
+    Keep,
+    /// It is not wanted.
+    Skip,
+}
+
+/// What the entries of a manifest meet, in their order.
+#[derive(Debug, Default)]
+pub struct Survey {
+    meets: Vec<Meets>,
+}
+
+/// What will happen to each entry, in their order, and under which name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    actions: Vec<Action>,
+    renamed: BTreeMap<u32, RelPath>,
+}
+
+impl Survey {
+    /// Looks at every place an entry would go to, though not into folders that do not exist.
+    pub fn new(manifest: &Manifest, root: &mut Root) -> Self {
+        Self::with(manifest, |path| root.look(path))
+    }
+
+    fn with(manifest: &Manifest, mut look: impl FnMut(&RelPath) -> Found) -> Self {
+        let mut meets = Vec::with_capacity(manifest.entries().len());
+        // The last folder that is not there or not a folder: all in it meets nothing.
+        let mut absent: Option<&RelPath> = None;
+        for entry in manifest.entries() {
+            let met = if absent.is_some_and(|folder| entry.path.is_inside(folder)) {
+                unholdable(entry).unwrap_or(Meets::Nothing)
+            } else {
+                unholdable(entry).unwrap_or_else(|| compare(entry, &look(&entry.path)))
+            };
+            if entry.kind == Kind::Folder
+                && met != Meets::Itself
+                && !absent.is_some_and(|folder| entry.path.is_inside(folder))
+            {
+                absent = Some(&entry.path);
+            }
+            meets.push(met);
+        }
+        Self { meets }
+    }
+
+    /// The entries that would need a decision.
+    pub fn conflicts<'a>(&'a self, manifest: &'a Manifest) -> impl Iterator<Item = &'a Entry> {
+        manifest.entries().iter().zip(&self.meets).filter_map(|(entry, meets)| {
+            matches!(meets, Meets::Replaceable | Meets::Obstacle).then_some(entry)
+        })
+    }
+}
+
+fn unholdable(entry: &Entry) -> Option<Meets> {
+    (cfg!(windows) && path::windows_name(entry.path.name()).is_some()).then_some(Meets::Unholdable)
+}
+
+fn compare(entry: &Entry, found: &Found) -> Meets {
+    match (&entry.kind, found) {
+        (_, Found::Nothing) => Meets::Nothing,
+        (Kind::Folder, Found::Folder) => Meets::Itself,
+        (Kind::File(size), Found::File { size: old, mtime })
+            if size == old && entry.mtime == *mtime =>
+        {
+            Meets::Itself
+        }
+        (Kind::Link(target), Found::Link(old)) if Path::new(&**target) == old => Meets::Itself,
+        (Kind::File(_) | Kind::Link(_), Found::File { .. } | Found::Link(_)) => Meets::Replaceable,
+        _ => Meets::Obstacle,
+    }
+}
+
+impl Plan {
+    /// Decides every entry. `taken` tells whether a name is used on the disk.
+    pub fn new(
+        manifest: &Manifest,
+        survey: &Survey,
+        policy: OnConflict,
+        mut taken: impl FnMut(&RelPath) -> bool,
+    ) -> Self {
+        let mut plan = Self::default();
+        let mut names = BTreeSet::new();
+        // The folders around the entry that were skipped or renamed: path offered, place taken.
+        let mut moved: Vec<(&RelPath, Option<RelPath>)> = Vec::new();
+        for ((index, entry), meets) in manifest.indexed().zip(&survey.meets) {
+            while moved.last().is_some_and(|(folder, _)| !entry.path.is_inside(folder)) {
+                moved.pop();
+            }
+            let mut place = None;
+            let mut action = match (meets, policy) {
+                (Meets::Nothing, _) => Action::Create,
+                (Meets::Itself, _) => Action::Keep,
+                (Meets::Replaceable, OnConflict::Overwrite) => Action::Replace,
+                (Meets::Replaceable | Meets::Obstacle, OnConflict::Skip) => Action::Skip,
+                _ => Action::Create,
+            };
+            match moved.last() {
+                Some((_, None)) => action = Action::Skip,
+                Some((_, Some(folder))) => place = folder.join(entry.path.name()).ok(),
+                None => {}
+            }
+            if action == Action::Create && *meets != Meets::Nothing {
+                let wanted = place.as_ref().unwrap_or(&entry.path);
+                place = free_name(wanted, |path| {
+                    taken(path) || names.contains(path) || manifest.find(path).is_some()
+                });
+                if place.is_none() {
+                    action = Action::Skip;
+                }
+            }
+            if entry.kind == Kind::Folder && (place.is_some() || action == Action::Skip) {
+                moved.push((&entry.path, place.clone()));
+            }
+            plan.actions.push(action);
+            if let Some(place) = place {
+                names.insert(place.clone());
+                plan.renamed.insert(index, place);
+            }
+        }
+        plan
+    }
+
+    /// What happens to the entry of this index.
+    pub fn action(&self, index: u32) -> Option<Action> {
+        self.actions.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// The actions in order.
+    pub fn actions(&self) -> impl Iterator<Item = (u32, Action)> {
+        (0u32..).zip(self.actions.iter().copied())
+    }
+
+    /// Where the entry of this index goes.
+    pub fn place<'a>(&'a self, index: u32, entry: &'a Entry) -> &'a RelPath {
+        self.renamed.get(&index).unwrap_or(&entry.path)
+    }
+
+    /// Notes that an entry had to go elsewhere after all.
+    pub fn move_to(&mut self, index: u32, place: RelPath) {
+        self.renamed.insert(index, place);
+    }
+
+    /// The entries that go elsewhere than offered, by themselves and not because of a folder
+    /// that they are in.
+    pub fn renamed<'a>(
+        &'a self,
+        manifest: &'a Manifest,
+    ) -> impl Iterator<Item = (&'a RelPath, &'a RelPath)> {
+        self.renamed.iter().filter_map(|(index, place)| {
+            let entry = manifest.get(*index)?;
+            (entry.path.name() != place.name()).then_some((&entry.path, place))
+        })
+    }
+}
+
+/// `name (1).ext`, or the first number that is free.
+pub fn free_name(path: &RelPath, mut taken: impl FnMut(&RelPath) -> bool) -> Option<RelPath> {
+    let mapped = if cfg!(windows) { path::windows_name(path.name()) } else { None };
+    if let Some(name) = &mapped
+        && let Ok(candidate) = path.with_name(name)
+        && !taken(&candidate)
+    {
+        return Some(candidate);
+    }
+    let name = mapped.as_deref().unwrap_or(path.name());
+    // A leading dot begins the name of a hidden file, not an extension.
+    let dot = name.char_indices().skip(1).filter(|(_, c)| *c == '.').last();
+    let (stem, extension) = dot.map_or((name, ""), |(at, _)| name.split_at(at));
+    (1..10_000u32).find_map(|number| {
+        let mark = format!(" ({number})");
+        let mut end = stem.len().min(MAX_NAME.saturating_sub(mark.len() + extension.len()));
+        while !stem.is_char_boundary(end) {
+            end -= 1;
+        }
+        let candidate = format!("{}{mark}{extension}", stem.get(..end)?);
+        path.with_name(&candidate).ok().filter(|candidate| !taken(candidate))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(entries: &[(&str, Kind)]) -> Manifest {
+        let mut manifest = Manifest::default();
+        for (path, kind) in entries {
+            let path = RelPath::parse(path).unwrap();
+            manifest.push(Entry { path, kind: kind.clone(), mode: 0o644, mtime: 5 }).unwrap();
+        }
+        manifest
+    }
+
+    fn same_file(size: u64) -> Found {
+        Found::File { size, mtime: 5 }
+    }
+
+    /// Offered entries, what is on the disk, and for each policy the actions and places.
+    #[test]
+    fn every_meeting_has_its_action() {
+        use Action::{Create, Keep, Replace, Skip};
+        use Kind::{File, Folder, Link};
+        let other = Found::File { size: 9, mtime: 9 };
+        let link = |target: &str| Found::Link(target.into());
+        #[rustfmt::skip]
+        let cases: Vec<(&str, Vec<(&str, Kind)>, Vec<(&str, Found)>, [Vec<(Action, &str)>; 3])> = vec![
+            ("fresh", vec![("a", File(1))], vec![],
+                [vec![(Create, "a")], vec![(Create, "a")], vec![(Create, "a")]]),
+            ("the same file", vec![("a", File(1))], vec![("a", same_file(1))],
+                [vec![(Keep, "a")], vec![(Keep, "a")], vec![(Keep, "a")]]),
+            ("another file", vec![("a.txt", File(1))], vec![("a.txt", other.clone())],
+                [vec![(Create, "a (1).txt")], vec![(Skip, "a.txt")], vec![(Replace, "a.txt")]]),
+            ("the next name is taken too", vec![("a", File(1))], vec![("a", other.clone()), ("a (1)", other.clone())],
+                [vec![(Create, "a (2)")], vec![(Skip, "a")], vec![(Replace, "a")]]),
+            ("the next name is offered too", vec![("a", File(1)), ("a (1)", File(1))], vec![("a", other.clone())],
+                [vec![(Create, "a (2)"), (Create, "a (1)")], vec![(Skip, "a"), (Create, "a (1)")], vec![(Replace, "a"), (Create, "a (1)")]]),
+            ("same link", vec![("l", Link("t".into()))], vec![("l", link("t"))],
+                [vec![(Keep, "l")], vec![(Keep, "l")], vec![(Keep, "l")]]),
+            ("another link", vec![("l", Link("t".into()))], vec![("l", link("u"))],
+                [vec![(Create, "l (1)")], vec![(Skip, "l")], vec![(Replace, "l")]]),
+            ("folders merge", vec![("d", Folder), ("d/a", File(1)), ("d/b", File(2))], vec![("d", Found::Folder), ("d/a", other.clone()), ("d/b", same_file(2))],
+                [vec![(Keep, "d"), (Create, "d/a (1)"), (Keep, "d/b")],
+                 vec![(Keep, "d"), (Skip, "d/a"), (Keep, "d/b")],
+                 vec![(Keep, "d"), (Replace, "d/a"), (Keep, "d/b")]]),
+            ("a file where a folder goes", vec![("d", Folder), ("d/a", File(1))], vec![("d", other.clone())],
+                [vec![(Create, "d (1)"), (Create, "d (1)/a")],
+                 vec![(Skip, "d"), (Skip, "d/a")],
+                 vec![(Create, "d (1)"), (Create, "d (1)/a")]]),
+            ("a link where a folder goes", vec![("d", Folder), ("d/e", Folder), ("d/e/a", File(1)), ("f", File(1))], vec![("d", link("elsewhere"))],
+                [vec![(Create, "d (1)"), (Create, "d (1)/e"), (Create, "d (1)/e/a"), (Create, "f")],
+                 vec![(Skip, "d"), (Skip, "d/e"), (Skip, "d/e/a"), (Create, "f")],
+                 vec![(Create, "d (1)"), (Create, "d (1)/e"), (Create, "d (1)/e/a"), (Create, "f")]]),
+            ("a folder where a file goes is never replaced", vec![("a", File(1))], vec![("a", Found::Folder)],
+                [vec![(Create, "a (1)")], vec![(Skip, "a")], vec![(Create, "a (1)")]]),
+            ("a pipe where a file goes", vec![("a", File(1))], vec![("a", Found::Other)],
+                [vec![(Create, "a (1)")], vec![(Skip, "a")], vec![(Create, "a (1)")]]),
+        ];
+        for (name, entries, disk, expected) in cases {
+            let manifest = manifest(&entries);
+            let look = |path: &RelPath| {
+                let found = disk.iter().find(|(at, _)| *at == path.as_str());
+                found.map_or(Found::Nothing, |(_, found)| found.clone())
+            };
+            let survey = Survey::with(&manifest, look);
+            let policies = [OnConflict::Rename, OnConflict::Skip, OnConflict::Overwrite];
+            for (policy, expected) in policies.into_iter().zip(expected) {
+                let plan =
+                    Plan::new(&manifest, &survey, policy, |path| look(path) != Found::Nothing);
+                let planned: Vec<_> = plan
+                    .actions()
+                    .zip(manifest.entries())
+                    .map(|((index, action), entry)| (action, plan.place(index, entry).as_str()))
+                    .collect();
+                assert_eq!(planned, expected, "{name}, {policy:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn free_names_keep_the_extension_and_fit() {
+        let long = format!("{}.txt", "é".repeat(125));
+        let cases = [
+            ("a", "a (1)"),
+            ("a.txt", "a (1).txt"),
+            ("d/a.tar.gz", "d/a.tar (1).gz"),
+            (".hidden", ".hidden (1)"),
+            (".hidden.txt", ".hidden (1).txt"),
+            (&long, &format!("{} (1).txt", "é".repeat(123))),
+        ];
+        for (path, expected) in cases {
+            let free = free_name(&RelPath::parse(path).unwrap(), |_| false);
+            assert_eq!(free.unwrap().as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn folders_that_are_absent_are_not_looked_into() {
+        let manifest = manifest(&[
+            ("d", Kind::Folder),
+            ("d/e", Kind::Folder),
+            ("d/e/f", Kind::File(1)),
+            ("d/g", Kind::File(1)),
+            ("h", Kind::File(1)),
+        ]);
+        let mut looked = Vec::new();
+        Survey::with(&manifest, |path| {
+            looked.push(path.as_str().to_owned());
+            Found::Nothing
+        });
+        assert_eq!(looked, ["d", "h"]);
+    }
+}

@@ -1,0 +1,179 @@
+//! The receiving engine: records in, files out. Runs over any stream; prints and asks nothing.
+//!
+//! [`await_offer`] takes the list; [`Offered`] is the moment to look at it, to ask, and to
+//! refuse; [`Offered::accept`] does the rest and says "done" only when both sides know it.
+
+use super::intake::Intake;
+use super::plan::Plan;
+use crate::compress;
+use crate::crypto::keys::Role;
+use crate::crypto::record::{Follows, MAX_PLAINTEXT};
+use crate::error::{Error, Result};
+use crate::event::{Event, Sink, Summary};
+use crate::files::manifest::{Manifest, ManifestError};
+use crate::files::root::Root;
+use crate::protocol::codec::{Malformed, Reader};
+use crate::protocol::message::{self, ATTEMPTS, Complete, Control, Message, Offer, Reason};
+use crate::protocol::pages::{self, Pages, Step};
+use crate::protocol::session::{OUT_OF_TURN, Session, Stop, receive_last};
+
+/// Entries that are taken at all: about 1 GB of memory at 250 bytes each.
+pub const MAX_ENTRIES: u64 = 4_000_000;
+
+/// An offer that has arrived whole and is not answered yet.
+pub struct Offered {
+    session: Session,
+    manifest: Manifest,
+    offer: Offer,
+}
+
+/// Waits for the sender's list.
+pub fn await_offer(mut session: Session) -> Result<Offered> {
+    let mut manifest = Manifest::default();
+    match read_offer(&mut session, &mut manifest) {
+        Ok(offer) => Ok(Offered { session, manifest, offer }),
+        Err(stop) => Err(session.stop(stop)),
+    }
+}
+
+fn read_offer(session: &mut Session, manifest: &mut Manifest) -> Result<Offer, Stop> {
+    let offer = session.receive(|message, follows| match (message, follows) {
+        (Message::Control(Control::Offer(offer)), Follows::More) => Ok(offer),
+        _ => Err(OUT_OF_TURN.into()),
+    })?;
+    let counts = [offer.files, offer.folders, offer.links];
+    let entries = counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
+    let entries = entries.filter(|entries| *entries <= MAX_ENTRIES).ok_or_else(|| {
+        let error = Error::failure(format!("the offer has more than {MAX_ENTRIES} entries"));
+        Stop::Own(Reason::Failed, error.hint("ask the sender to pack some folders into archives"))
+    })?;
+    let mut add = |entry| {
+        if manifest.entries().len() as u64 >= entries {
+            return Err(Malformed("more entries than were offered"));
+        }
+        manifest.push(entry).map_err(|error| match error {
+            ManifestError::Order => Malformed("the entries are not in order"),
+            ManifestError::Orphan => Malformed("an entry is in no listed folder"),
+            ManifestError::Link(_) => Malformed("a link points out of the tree"),
+            ManifestError::Sizes => Malformed("the sizes are impossible"),
+        })
+    };
+    while session.receive(|message, follows| match (message, follows) {
+        (Message::Entries(page), Follows::More) => Ok(pages::entries(page, &mut add)?),
+        _ => Err(OUT_OF_TURN.into()),
+    })? == Pages::More
+    {}
+    let totals = manifest.totals();
+    if [totals.files, totals.folders, totals.links] != counts || totals.bytes != offer.bytes {
+        return Err(Malformed("the entries are not those that were offered").into());
+    }
+    Ok(offer)
+}
+
+impl Offered {
+    /// The list.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What the sender said beside the list.
+    pub fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
+    /// Keeps the sender from giving up while a person thinks or a disk is read.
+    pub fn meanwhile<T>(&mut self, work: impl FnOnce(&Manifest) -> T) -> T {
+        let manifest = &self.manifest;
+        self.session.meanwhile(|| work(manifest))
+    }
+
+    /// Takes none of it.
+    pub fn refuse(self, reason: Reason, error: Error) -> Error {
+        self.session.stop(Stop::Own(reason, error))
+    }
+
+    /// Carries the plan out.
+    pub fn accept(mut self, root: &mut Root, plan: Plan, sink: Sink<'_>) -> Result<Summary> {
+        let mut intake = Intake::new(&self.manifest, root, plan);
+        if let Err(stop) = take_content(&mut self.session, &mut intake, sink) {
+            intake.abandon();
+            return Err(self.session.stop(stop));
+        }
+        let (mut summary, faults) = intake.finish();
+        summary.unsent = self.offer.unsent;
+        let complete = Complete { files: summary.files, failed: faults.len() as u64 };
+        let mut buffer = self.session.buffer();
+        let told = pages::write(message::RESULTS, &mut buffer, faults, pages::put_result, |p| {
+            self.session.send(p)
+        });
+        if let Err(stop) = told {
+            return Err(unconfirmed(self.session.stop(stop)));
+        }
+        let ended = self.session.send_last(&Control::Complete(complete));
+        let ended = ended.and_then(|inbox| receive_last(&inbox, Role::Sender, &Control::Bye));
+        match ended {
+            Ok(()) => Ok(summary),
+            Err(Stop::Gone(error) | Stop::Own(_, error)) => Err(unconfirmed(error)),
+        }
+    }
+}
+
+/// The files are at their places, but the sender may not know.
+fn unconfirmed(error: Error) -> Error {
+    let message = format!("everything is here, but the sender did not confirm it: {error}");
+    Error::new(error.exit, message).hint("nothing needs to be sent again")
+}
+
+/// The plan, then data in at most [`ATTEMPTS`] rounds.
+fn take_content(
+    session: &mut Session,
+    intake: &mut Intake<'_>,
+    sink: Sink<'_>,
+) -> Result<(), Stop> {
+    let (files, bytes) = intake.wanted();
+    let steps = intake.unwanted().map(|index| (index, Step::Skip));
+    let mut buffer = session.buffer();
+    pages::write(message::PLAN, &mut buffer, steps, pages::put_step, |p| session.send(p))?;
+    sink(Event::Planned { files, bytes });
+
+    let mut unpacked = Vec::new();
+    for attempt in 1..=ATTEMPTS {
+        while take_record(session, intake, &mut unpacked)? {
+            if let Some(event) = intake.moved() {
+                sink(event);
+            }
+        }
+        let again = intake.end_round()?;
+        if again.is_empty() || attempt == ATTEMPTS {
+            break;
+        }
+        let (files, bytes) = intake.wanted();
+        sink(Event::Again { files, bytes, attempt: attempt + 1 });
+        pages::write(message::RETRY, &mut buffer, again, pages::put_index, |p| session.send(p))?;
+    }
+    Ok(())
+}
+
+/// One record; false when it ended the round.
+fn take_record(
+    session: &mut Session,
+    intake: &mut Intake<'_>,
+    unpacked: &mut Vec<u8>,
+) -> Result<bool, Stop> {
+    session.receive(|message, follows| {
+        match message {
+            _ if follows == Follows::Nothing => return Err(OUT_OF_TURN.into()),
+            Message::Data(items) => intake.take(items)?,
+            Message::Packed { codec, len, packed } => {
+                let len = usize::try_from(len).map_err(|_| Malformed("a record is too long"))?;
+                unpacked.clear();
+                compress::decompress(codec, len, MAX_PLAINTEXT, packed, unpacked)
+                    .map_err(|error| Stop::Own(Reason::Protocol, error))?;
+                intake.take(Reader::new(unpacked))?;
+            }
+            Message::Control(Control::Done) => return Ok(false),
+            _ => return Err(OUT_OF_TURN.into()),
+        }
+        Ok(true)
+    })
+}

@@ -1,0 +1,240 @@
+//! The door: who connects, whether they know the token, and whether there is still a seat.
+//!
+//! Handshakes run beside the accept loop, so that nobody who dawdles keeps a real receiver
+//! waiting. What a stranger can cost is bounded: so many handshakes at once, so long each, the
+//! oldest leaving when another comes, and three wrong tokens in all.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::crypto::handshake::{self, CONFIRM_LEN, HELLO_LEN, HandshakeError, Start, Verdict};
+use crate::crypto::keys::{Role, SessionKeys};
+use crate::net::dial::Stream;
+use crate::net::listener::Listener;
+use crate::token::{self, Token};
+
+/// Handshakes that may run at the same time.
+pub const MAX_HANDSHAKES: usize = 16;
+/// How long a handshake may take in all.
+pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// Wrong tokens after which the offer ends.
+pub const MAX_GUESSES: u8 = 3;
+
+/// A receiver that has proved that it knows the token.
+pub struct Guest {
+    /// The connection, the handshake done.
+    pub stream: Stream,
+    /// Its keys.
+    pub keys: SessionKeys,
+    /// Who it is, to be shown: escaped already.
+    pub name: String,
+}
+
+/// What happens at the door.
+pub enum Visit {
+    /// A receiver that is let in.
+    Guest(Box<Guest>),
+    /// Someone who knew the protocol and not the token.
+    WrongToken {
+        /// Who, to be shown.
+        name: String,
+        /// How many more are forgiven.
+        left: u8,
+    },
+    /// Someone who may not connect, or who was not understood.
+    Refused {
+        /// From where.
+        address: SocketAddr,
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// Tells who is at an address, or why it may not connect. Runs before a byte is written.
+pub type Admit = dyn Fn(SocketAddr) -> Result<String, String> + Send + Sync;
+
+/// The open door of one offer.
+pub struct Gate {
+    listener: Listener,
+    shared: Arc<Shared>,
+    visits: Receiver<Visit>,
+}
+
+struct Shared {
+    token: Token,
+    admit: Box<Admit>,
+    state: Mutex<State>,
+    started: AtomicU64,
+    visits: Sender<Visit>,
+}
+
+struct State {
+    guesses_left: u8,
+    seats: u8,
+    /// Connections whose handshake runs, the oldest first.
+    running: VecDeque<(u64, Stream)>,
+}
+
+impl Gate {
+    /// Opens the door for `seats` receivers at a time.
+    pub fn open(
+        listener: Listener,
+        token: Token,
+        seats: u8,
+        admit: Box<Admit>,
+    ) -> io::Result<Self> {
+        let (sender, visits) = mpsc::channel();
+        let state = State { guesses_left: MAX_GUESSES, seats, running: VecDeque::new() };
+        let shared = Arc::new(Shared {
+            token,
+            admit,
+            state: Mutex::new(state),
+            started: AtomicU64::new(0),
+            visits: sender,
+        });
+        let (accepting, at) = (Arc::clone(&shared), listener.clone());
+        thread::Builder::new().name("accept".into()).spawn(move || accept(&accepting, &at))?;
+        Ok(Self { listener, shared, visits })
+    }
+
+    /// What happens next at the door, if it does so within `patience`.
+    pub fn next(&self, patience: Duration) -> Option<Visit> {
+        match self.visits.recv_timeout(patience) {
+            Ok(visit) => Some(visit),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    /// Gives the seat of a guest whose session ended early to the next one.
+    pub fn free_seat(&self) {
+        let mut state = self.shared.state();
+        state.seats = state.seats.saturating_add(1);
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        // No guess and no seat is left: a handshake under way ends in a refusal.
+        let mut state = self.shared.state();
+        (state.guesses_left, state.seats) = (0, 0);
+        drop(state);
+        self.listener.close();
+    }
+}
+
+fn accept(shared: &Arc<Shared>, listener: &Listener) {
+    while let Some((stream, address)) = listener.accept() {
+        let Ok(watched) = stream.try_clone() else { continue };
+        let id = shared.started.fetch_add(1, Ordering::Relaxed);
+        let mut state = shared.state();
+        while state.running.len() >= MAX_HANDSHAKES
+            && let Some((_, oldest)) = state.running.pop_front()
+        {
+            oldest.shutdown();
+        }
+        state.running.push_back((id, watched));
+        drop(state);
+        let visited = Arc::clone(shared);
+        let started = thread::Builder::new().name("handshake".into()).spawn(move || {
+            if let Some(visit) = visited.receive(stream, address) {
+                // The offer may have ended meanwhile.
+                let _ = visited.visits.send(visit);
+            }
+            visited.state().running.retain(|(running, _)| *running != id);
+        });
+        if started.is_err() {
+            shared.state().running.retain(|(running, _)| *running != id);
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is whole at every point where a panic could happen.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One visit from the first byte to the verdict; nothing when it is not worth a word.
+    fn receive(&self, stream: Stream, address: SocketAddr) -> Option<Visit> {
+        let name = match (self.admit)(address) {
+            Ok(name) => name,
+            Err(why) => {
+                stream.shutdown();
+                return Some(Visit::Refused { address, why });
+            }
+        };
+        match self.shake(&stream) {
+            Ok(Outcome::Welcome(keys)) => {
+                Some(Visit::Guest(Box::new(Guest { stream, keys: *keys, name })))
+            }
+            Ok(Outcome::Busy) => {
+                stream.shutdown();
+                Some(Visit::Refused { address, why: HandshakeError::Busy.to_string() })
+            }
+            Ok(Outcome::WrongToken(left)) => {
+                stream.shutdown();
+                Some(Visit::WrongToken { name, left })
+            }
+            Err(why) => {
+                stream.shutdown();
+                Some(Visit::Refused { address, why })
+            }
+        }
+    }
+
+    fn shake(&self, stream: &Stream) -> Result<Outcome, String> {
+        let mut timed = stream.until(Instant::now() + HANDSHAKE_LIMIT);
+        let lost = |error: io::Error| crate::error::reason(&error);
+        let mut rng = token::system_rng().map_err(|error| error.message)?;
+        let start = Start::new(Role::Sender, &self.token, &mut rng);
+        timed.write_all(start.hello()).map_err(lost)?;
+        let mut hello = [0u8; HELLO_LEN];
+        timed.read_exact(&mut hello).map_err(lost)?;
+        let proof = start.await_proof(&hello).map_err(|error| error.to_string())?;
+        let mut confirm = [0u8; CONFIRM_LEN];
+        timed.read_exact(&mut confirm).map_err(lost)?;
+
+        // Checked and counted under one lock: parallel visits get no more guesses than one.
+        let mut state = self.state();
+        if state.guesses_left == 0 {
+            drop(state);
+            timed.write_all(&handshake::wrong_token(0)).map_err(lost)?;
+            return Ok(Outcome::WrongToken(0));
+        }
+        let (answer, outcome) = match proof.check(&confirm) {
+            Err(_) => {
+                state.guesses_left -= 1;
+                let left = state.guesses_left;
+                (handshake::wrong_token(left), Outcome::WrongToken(left))
+            }
+            Ok(proven) if state.seats == 0 => (proven.answer(Verdict::Busy).0, Outcome::Busy),
+            Ok(proven) => {
+                state.seats -= 1;
+                let (answer, keys) = proven.answer(Verdict::Welcome);
+                (answer, Outcome::Welcome(Box::new(keys)))
+            }
+        };
+        drop(state);
+        if let Err(error) = timed.write_all(&answer) {
+            if let Outcome::Welcome(_) = outcome {
+                let mut state = self.state();
+                state.seats = state.seats.saturating_add(1);
+            }
+            return Err(lost(error));
+        }
+        Ok(outcome)
+    }
+}
+
+/// How a handshake ended.
+enum Outcome {
+    Welcome(Box<SessionKeys>),
+    Busy,
+    WrongToken(u8),
+}

@@ -1,0 +1,277 @@
+//! The sending side's story: find the own address, listen, show the ticket, let the receiver in,
+//! send.
+
+pub mod gate;
+pub mod stream;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use self::gate::{Admit, Gate, Guest, Visit};
+use self::stream::{StreamOptions, send_over};
+use crate::compress::Compression;
+use crate::crypto::keys::Role;
+use crate::error::{Error, Exit, Result, reason};
+use crate::event::Summary;
+use crate::files::walk::{Developer, Source, Walk, WalkOptions};
+use crate::net::STALL_LIMIT;
+use crate::net::listener::Listener;
+use crate::net::tailscale::TailscaleDetector;
+use crate::protocol::session::Session;
+use crate::ticket::{Host, Ticket};
+use crate::token::Token;
+use crate::ui::Ui;
+
+/// What to send, and how; resolved from the command line.
+#[derive(Debug, Clone)]
+pub struct SendOptions {
+    /// Files and folders.
+    pub paths: Vec<PathBuf>,
+    /// Serve this machine only, on 127.0.0.1, without Tailscale.
+    pub pod: bool,
+    /// TCP port to listen on; 0 lets the system choose.
+    pub port: u16,
+    /// Words in the token.
+    pub words: u8,
+    /// How long to wait for the first receiver.
+    pub timeout: Duration,
+    /// Leave developer folders out; nothing when it is to be asked.
+    pub exclude_developer: Option<bool>,
+    /// Send what links point to.
+    pub follow_symlinks: bool,
+    /// Which compression to try; nothing when it is to be asked.
+    pub compression: Option<Compression>,
+}
+
+/// A list older than this is made anew when the receiver comes.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// Runs `transfer send`.
+pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
+    let walk = Walk::new(&options.paths)?;
+    let place = Place::find(options.pod, ui)?;
+    let token = Token::generate(options.words)?;
+    let listener = Listener::bind(place.listen, options.port)?;
+    let port = listener.address().port();
+    let mut offer = Offer::decide(walk, options, ui)?;
+    let gate = Gate::open(listener, token.clone(), 1, place.admit)
+        .map_err(|error| Error::failure(format!("cannot start a thread: {}", reason(&error))))?;
+    ui.ticket(&Ticket { host: Host::Ip(place.ticket), port, token: token.clone() });
+    if let Some(host) = place.elsewhere {
+        let ticket = Ticket { host: Host::Ip(host), port, token };
+        ui.note(&format!("from another machine of the tailnet: transfer receive {ticket}"));
+    }
+
+    let mut waiting = Waiting::new(options.timeout);
+    loop {
+        let guest = waiting.next_guest(&gate, ui)?;
+        let name = guest.name.clone();
+        match serve(*guest, &mut offer, ui) {
+            Ok(summary) => {
+                ui.sent(&summary);
+                return Ok(summary.exit());
+            }
+            // The receiver may come back, or be typed again.
+            Err(error) if error.exit == Exit::Network => {
+                ui.warn(&format!("lost {name}: {error}; waiting for it to come back"));
+                gate.free_seat();
+                waiting = Waiting::new(STALL_LIMIT);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Where to listen, what to show, and whom to let in.
+struct Place {
+    listen: IpAddr,
+    ticket: IpAddr,
+    /// Another address under which the same socket is reached, from elsewhere.
+    elsewhere: Option<IpAddr>,
+    admit: Box<Admit>,
+}
+
+impl Place {
+    fn find(pod: bool, ui: &Ui) -> Result<Self> {
+        if pod { Ok(Self::pod(ui)) } else { Self::tailnet(ui) }
+    }
+
+    /// This machine only; a userspace node's peers arrive here too, and are named.
+    fn pod(ui: &Ui) -> Self {
+        let tailscale = TailscaleDetector::find().ok();
+        let userspace = tailscale.filter(|t| t.is_userspace().unwrap_or(false));
+        let elsewhere = userspace.as_ref().and_then(|t| t.own_addresses().ok()?.first().copied());
+        ui.note("pod mode: any program on this machine may connect; only the token protects");
+        let admit = move |remote: SocketAddr| {
+            if !remote.ip().to_canonical().is_loopback() {
+                return Err("only this machine may connect in pod mode".into());
+            }
+            let peer = userspace.as_ref().and_then(|t| t.whois(remote).ok().flatten());
+            Ok(peer.map_or_else(|| "a program on this machine".into(), |peer| peer.to_string()))
+        };
+        let here = Ipv4Addr::LOCALHOST.into();
+        Self { listen: here, ticket: here, elsewhere, admit: Box::new(admit) }
+    }
+
+    fn tailnet(ui: &Ui) -> Result<Self> {
+        let tailscale = Arc::new(TailscaleDetector::find()?);
+        let own = tailscale.own_addresses()?;
+        let ticket = own.first().copied().unwrap_or(Ipv4Addr::LOCALHOST.into());
+        if tailscale.is_userspace()? {
+            ui.note("this node has no network device: tailscaled delivers to 127.0.0.1");
+            let admit = move |remote: SocketAddr| match tailscale.whois(remote) {
+                Ok(Some(peer)) => Ok(peer.to_string()),
+                Ok(None) => Err("it does not come from the tailnet".into()),
+                Err(error) => Err(error.message),
+            };
+            let listen = Ipv4Addr::LOCALHOST.into();
+            return Ok(Self { listen, ticket, elsewhere: None, admit: Box::new(admit) });
+        }
+        let admit = move |remote: SocketAddr| match tailscale.verify_peer_ip_cached(remote.ip()) {
+            Ok(peer) => Ok(peer.to_string()),
+            Err(error) => Err(error.message),
+        };
+        Ok(Self { listen: ticket, ticket, elsewhere: None, admit: Box::new(admit) })
+    }
+}
+
+/// What is offered: walked in the background, and again when it has grown old.
+struct Offer {
+    walk: Walk,
+    options: WalkOptions,
+    stream: StreamOptions,
+    ready: Option<(Source, Instant)>,
+    running: Option<thread::JoinHandle<Source>>,
+}
+
+impl Offer {
+    /// Asks what there is to ask; on a terminal that needs the list first.
+    fn decide(walk: Walk, options: &SendOptions, ui: &Ui) -> Result<Self> {
+        let ask_developer = options.exclude_developer.is_none() && ui.asks();
+        let developer = match options.exclude_developer {
+            Some(true) => Developer::Exclude,
+            None if ask_developer => Developer::Note,
+            _ => Developer::Include,
+        };
+        let mut walk_options = WalkOptions { follow_symlinks: options.follow_symlinks, developer };
+        let mut ready = None;
+        if ask_developer {
+            let mut source = walk.run(walk_options);
+            walk_options.developer = Developer::Include;
+            if !source.developer.is_empty() && ui.ask_leave_out(&source.developer)? {
+                walk_options.developer = Developer::Exclude;
+                source.leave_out_developer().map_err(|error| Error::failure(error.to_string()))?;
+            }
+            ready = Some((source, Instant::now()));
+        }
+        let compression = match options.compression {
+            Some(compression) => compression,
+            None if ui.asks() && ui.ask_compression()? => Compression::Auto,
+            None => Compression::Off,
+        };
+        if options.exclude_developer.is_none() && options.compression.is_none() && !ui.asks() {
+            ui.note("nothing is asked: sending everything, without compression");
+        }
+        let running = match ready {
+            Some(_) => None,
+            None => Some(Self::start(&walk, walk_options)?),
+        };
+        let stream = StreamOptions { follow_symlinks: options.follow_symlinks, compression };
+        Ok(Self { walk, options: walk_options, stream, ready, running })
+    }
+
+    fn start(walk: &Walk, options: WalkOptions) -> Result<thread::JoinHandle<Source>> {
+        let walk = walk.clone();
+        thread::Builder::new()
+            .name("walk".into())
+            .spawn(move || walk.run(options))
+            .map_err(|error| Error::failure(format!("cannot start a thread: {}", reason(&error))))
+    }
+
+    /// The list as it is now, or was a moment ago.
+    fn source(&mut self) -> &Source {
+        if let Some(running) = self.running.take()
+            && let Ok(source) = running.join()
+        {
+            self.ready = Some((source, Instant::now()));
+        }
+        let fresh = self.ready.take().filter(|(_, made)| made.elapsed() < FRESH);
+        let ready = fresh.unwrap_or_else(|| (self.walk.run(self.options), Instant::now()));
+        &self.ready.insert(ready).0
+    }
+}
+
+/// The wait for a receiver, with an end.
+struct Waiting {
+    limit: Duration,
+    deadline: Instant,
+    refusals: u32,
+}
+
+/// Refused connections that are shown; more would let a stranger fill the screen.
+const SHOWN_REFUSALS: u32 = 5;
+
+impl Waiting {
+    fn new(limit: Duration) -> Self {
+        Self { limit, deadline: Instant::now() + limit, refusals: 0 }
+    }
+
+    fn next_guest(&mut self, gate: &Gate, ui: &Ui) -> Result<Box<Guest>> {
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            match gate.next(left) {
+                Some(Visit::Guest(guest)) => return Ok(guest),
+                Some(Visit::WrongToken { name, left: 0 }) => {
+                    return Err(Error::refused(format!(
+                        "the offer has ended after {} wrong tokens, the last from {name}",
+                        gate::MAX_GUESSES
+                    ))
+                    .hint("run the same command again for a new token"));
+                }
+                Some(Visit::WrongToken { name, left }) => {
+                    ui.warn(&format!("wrong token from {name}; {left} more end the offer"));
+                }
+                Some(Visit::Refused { address, why }) => {
+                    self.refusals += 1;
+                    let line = format!("turned away {}: {why}", address.ip());
+                    match self.refusals {
+                        0..SHOWN_REFUSALS => ui.note(&line),
+                        SHOWN_REFUSALS => ui.note(&format!("{line} (more only with -v)")),
+                        _ => ui.detail(&line),
+                    }
+                }
+                None => {
+                    let limit = self.limit.as_secs();
+                    return Err(Error::network(format!("no receiver came within {limit} s"))
+                        .hint("run the same command again; --timeout 30m waits longer"));
+                }
+            }
+        }
+    }
+}
+
+/// One receiver, from the handshake to the last word.
+fn serve(guest: Guest, offer: &mut Offer, ui: &Ui) -> Result<Summary> {
+    let Guest { stream, keys, name } = guest;
+    ui.note(&format!("{name} is connected"));
+    let id = uuid::Uuid::from_bytes(keys.session_id);
+    ui.detail(&format!("session {id}"));
+    let session = stream
+        .halves(STALL_LIMIT)
+        .and_then(|halves| Session::start(halves, keys, Role::Receiver, STALL_LIMIT));
+    let result = session.and_then(|mut session| {
+        let options = offer.stream;
+        let source = session.meanwhile(|| offer.source());
+        ui.unsent(source.unsent.iter().map(|unsent| (&*unsent.name, &*unsent.why)));
+        ui.offering(&source.manifest);
+        let mut progress = ui.progress("Sending");
+        let begun = Instant::now();
+        let summary = send_over(session, source, options, &mut |event| progress.on(&event))?;
+        Ok(Summary { elapsed: begun.elapsed(), ..summary })
+    });
+    stream.shutdown();
+    result
+}

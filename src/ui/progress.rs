@@ -1,0 +1,98 @@
+//! One bar for the whole transfer: bytes, rate, time left, files, the name at hand.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use crate::error::bytes;
+use crate::event::Event;
+
+/// Shows the engine's events.
+#[derive(Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+    names: bool,
+    files: u64,
+    done: u64,
+    named: Option<Instant>,
+}
+
+/// The name at hand changes at most this often: faster, nobody could read it.
+const NAME_PACE: Duration = Duration::from_millis(100);
+
+impl Progress {
+    /// A bar that says `verb`; hidden unless `draw`. With `names` each file is listed as well.
+    pub(super) fn new(verb: &'static str, draw: bool, names: bool) -> Self {
+        let target = if draw { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        bar.set_style(style());
+        bar.set_prefix(verb);
+        Self { bar, names, files: 0, done: 0, named: None }
+    }
+
+    /// Takes an event in.
+    pub fn on(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Planned { files, bytes } => {
+                self.files = *files;
+                self.bar.set_length(*bytes);
+                self.bar.reset_eta();
+                self.bar.enable_steady_tick(Duration::from_millis(250));
+            }
+            Event::Moved { bytes, files, name } => {
+                self.done += files;
+                self.bar.inc(*bytes);
+                if self.names && *files > 0 {
+                    self.bar.suspend(|| eprintln!("{name}"));
+                }
+                if self.named.is_none_or(|named| named.elapsed() >= NAME_PACE) {
+                    self.named = Some(Instant::now());
+                    self.bar.set_message(format!("{}/{} files  {name}", self.done, self.files));
+                }
+            }
+            Event::Again { files, bytes, attempt } => {
+                self.files += files;
+                self.bar.inc_length(*bytes);
+                self.bar.suspend(|| {
+                    eprintln!(
+                        "warning: {files} files differ after attempt {}; sending them again",
+                        attempt - 1
+                    );
+                });
+            }
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Decimal units as everywhere else; the name is cut to the width of the window.
+fn style() -> ProgressStyle {
+    let template = "{prefix} {bar:20} {percent:>3}%  {moved}/{all}  {rate}  {left}  {wide_msg}";
+    let style = ProgressStyle::with_template(template);
+    // The template is a constant; a wrong one would only look plain.
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    style
+        .progress_chars("=> ")
+        .with_key("moved", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = out.write_str(&bytes(state.pos()));
+        })
+        .with_key("all", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = out.write_str(&bytes(state.len().unwrap_or_default()));
+        })
+        .with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = write!(out, "{}/s", bytes(state.per_sec() as u64));
+        })
+        .with_key("left", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let seconds = state.eta().as_secs();
+            let _ = match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+                (0, 0, seconds) => write!(out, "{seconds}s left"),
+                (0, minutes, seconds) => write!(out, "{minutes}m{seconds:02}s left"),
+                (hours, minutes, _) => write!(out, "{hours}h{minutes:02}m left"),
+            };
+        })
+}

@@ -1,0 +1,93 @@
+//! Questions. Each has a flag, and none is asked unless somebody can answer.
+
+use std::io;
+
+use dialoguer::console::Term;
+use dialoguer::{Confirm, Input, Select};
+
+use super::{Ui, counted, folder_names};
+use crate::error::{Error, Exit, Result, reason};
+use crate::files::path::RelPath;
+use crate::receive::plan::OnConflict;
+
+/// What a person decides about existing files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// One of the ways to go on.
+    Go(OnConflict),
+    /// Stop, with nothing changed.
+    Cancel,
+}
+
+impl Ui {
+    /// Leave out what tools can make again?
+    pub fn ask_leave_out(&self, folders: &[RelPath]) -> Result<bool> {
+        let count = folders.len() as u64;
+        self.note(&format!(
+            "{} can be made again: {}",
+            counted(count, "developer folder", "developer folders"),
+            folder_names(folders)
+        ));
+        confirm("leave out regenerable developer folders?", true)
+    }
+
+    /// Compress on the way?
+    pub fn ask_compression(&self) -> Result<bool> {
+        confirm("use compression?", false)
+    }
+
+    /// What to do about names that are taken.
+    pub fn ask_conflict(&self, count: u64, names: &[String]) -> Result<Choice> {
+        self.note(&format!("{} already:", counted(count, "name exists", "names exist")));
+        for name in names {
+            self.note(&format!("  {name}"));
+        }
+        if let Some(more) = count.checked_sub(names.len() as u64).filter(|more| *more > 0) {
+            self.note(&format!("  and {more} more"));
+        }
+        let choices = [
+            ("rename: keep both, the new one as \"name (1)\"", Choice::Go(OnConflict::Rename)),
+            ("overwrite: keep the new one", Choice::Go(OnConflict::Overwrite)),
+            ("skip: keep the old one", Choice::Go(OnConflict::Skip)),
+            ("cancel", Choice::Cancel),
+        ];
+        let chosen = Select::new()
+            .with_prompt("what about them?")
+            .items(choices.iter().map(|(text, _)| text))
+            .default(0)
+            .interact_on_opt(&Term::stderr())
+            .map_err(unanswered)?;
+        let choice = chosen.and_then(|chosen| choices.get(chosen));
+        Ok(choice.map_or(Choice::Cancel, |(_, choice)| *choice))
+    }
+
+    /// The ticket, when none was given.
+    pub fn ask_ticket(&self) -> Result<String> {
+        if !self.asks {
+            return Err(Error::usage("there is no ticket to receive with")
+                .hint("type it behind `transfer receive`, as the sender's screen shows it"));
+        }
+        Input::new()
+            .with_prompt("ticket (as on the sender's screen)")
+            .interact_text_on(&Term::stderr())
+            .map_err(unanswered)
+    }
+}
+
+fn confirm(question: &str, default: bool) -> Result<bool> {
+    let answer = Confirm::new()
+        .with_prompt(question)
+        .default(default)
+        .interact_on_opt(&Term::stderr())
+        .map_err(unanswered)?;
+    answer.ok_or_else(|| Error::new(Exit::Declined, "you said no"))
+}
+
+fn unanswered(error: dialoguer::Error) -> Error {
+    let dialoguer::Error::IO(error) = error;
+    match error.kind() {
+        io::ErrorKind::Interrupted => Error::new(Exit::Interrupted, "interrupted"),
+        _ => Error::failure(format!("cannot ask: {}", reason(&error)))
+            .hint("--yes takes the safe answers"),
+    }
+}
