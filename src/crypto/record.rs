@@ -19,8 +19,10 @@ pub const TAG_LEN: usize = 16;
 pub const LAST: u32 = 1 << 31;
 /// Bytes of file content that a record may carry.
 pub const MAX_CONTENT: usize = 1 << 20;
-/// Bytes of plaintext that a record may hold: the content and a little framing.
-pub const MAX_PLAINTEXT: usize = MAX_CONTENT + 1024;
+/// Bytes that a record may hold beside the content.
+pub const MAX_FRAMING: usize = 1024;
+/// Bytes of plaintext that a record may hold.
+pub const MAX_PLAINTEXT: usize = MAX_CONTENT + MAX_FRAMING;
 
 /// Why a record could not be written or read.
 #[derive(Debug, thiserror::Error)]

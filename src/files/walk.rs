@@ -107,7 +107,7 @@ impl Source {
                         (None, Some(io)) => error::reason(io),
                         (None, None) => "it cannot be read".into(),
                     };
-                    self.leave(error.path().unwrap_or(top), &why);
+                    self.leave((name, top), error.path().unwrap_or(top), &why);
                     continue;
                 }
             };
@@ -116,7 +116,7 @@ impl Source {
             let path = match relative(name, parents.last(), &found) {
                 Ok(path) => path,
                 Err(why) => {
-                    self.leave(found.path(), &why.to_string());
+                    self.leave((name, top), found.path(), &why.to_string());
                     if is_folder {
                         walk.skip_current_dir();
                     }
@@ -146,7 +146,7 @@ impl Source {
                 Ok(()) if is_folder => parents.push(path),
                 Ok(()) => {}
                 Err(why) => {
-                    self.leave(found.path(), &why);
+                    self.leave((name, top), found.path(), &why);
                     if is_folder {
                         walk.skip_current_dir();
                     }
@@ -176,8 +176,14 @@ impl Source {
         Ok(Entry { path, kind, mode: mode(metadata), mtime: mtime(metadata) })
     }
 
-    fn leave(&mut self, path: &Path, why: &str) {
-        self.unsent.push(Unsent { name: path.to_string_lossy().into_owned(), why: why.into() });
+    /// Notes what stays behind, under a name that tells nothing of what lies above `top`.
+    fn leave(&mut self, (name, top): (&str, &Path), path: &Path, why: &str) {
+        let name = match path.strip_prefix(top) {
+            Ok(below) if below.as_os_str().is_empty() => name.into(),
+            Ok(below) => format!("{name}/{}", below.to_string_lossy()),
+            Err(_) => name.into(),
+        };
+        self.unsent.push(Unsent { name, why: why.into() });
     }
 
     /// Takes the developer folders that were found out of the list.

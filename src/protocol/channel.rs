@@ -42,7 +42,6 @@ pub struct Outbox {
     queue: Option<SyncSender<(Buffer, Follows)>>,
     used: Receiver<Buffer>,
     thread: Option<JoinHandle<Result<(), RecordError>>>,
-    made: usize,
 }
 
 impl Outbox {
@@ -54,17 +53,13 @@ impl Outbox {
             .name("seal".into())
             .spawn(move || write_all(writer, &filled, &empty))
             .map_err(|_| ChannelError::Closed)?;
-        Ok(Self { queue: Some(queue), used, thread: Some(thread), made: 0 })
+        Ok(Self { queue: Some(queue), used, thread: Some(thread) })
     }
 
-    /// An empty buffer; waits for one when all are on their way.
+    /// An empty buffer. As the queue is short, there are never many.
     pub fn buffer(&mut self) -> Buffer {
-        let used =
-            if self.made <= QUEUE { self.used.try_recv().ok() } else { self.used.recv().ok() };
-        used.unwrap_or_else(|| {
-            self.made += 1;
-            Buffer::with_capacity(MAX_PLAINTEXT)
-        })
+        let used = self.used.try_recv().ok();
+        used.unwrap_or_else(|| Buffer::with_capacity(MAX_PLAINTEXT))
     }
 
     /// Queues a record.

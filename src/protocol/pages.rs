@@ -3,7 +3,7 @@
 //! A page is its kind, a byte that is 1 on the last page and 0 before, and whole items.
 
 use super::codec::{Malformed, Read, Reader};
-use crate::crypto::record::{Buffer, MAX_CONTENT};
+use crate::crypto::record::Buffer;
 use crate::files::manifest::{Entry, Kind};
 use crate::files::path::RelPath;
 
@@ -77,12 +77,14 @@ impl Fault {
 
 /// Cuts a list into pages.
 ///
-/// `kind` is the message's first byte; `encode` appends one item; `send` takes a full page and leaves an empty buffer.
+/// `kind` is the message's first byte, `limit` the bytes of a page; `encode` appends one item;
+/// `send` takes a full page and leaves an empty buffer.
 ///
 /// # Errors
 /// What `send` fails with.
 pub fn write<T, E>(
     kind: u8,
+    limit: usize,
     buffer: &mut Buffer,
     items: impl IntoIterator<Item = T>,
     mut encode: impl FnMut(&mut Buffer, T),
@@ -92,7 +94,7 @@ pub fn write<T, E>(
     buffer.extend(&[kind, 0]);
     for item in items {
         encode(buffer, item);
-        if buffer.len() > MAX_CONTENT - MAX_ITEM {
+        if buffer.len() > limit.saturating_sub(MAX_ITEM) {
             send(buffer)?;
             buffer.clear();
             buffer.extend(&[kind, 0]);

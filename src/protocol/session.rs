@@ -7,9 +7,15 @@ use std::time::{Duration, Instant};
 use super::channel::{ChannelError, Inbox, Outbox};
 use super::codec::Malformed;
 use super::message::{Control, Message, Reason};
+use super::pages;
 use crate::crypto::keys::{Role, SessionKeys};
-use crate::crypto::record::{Buffer, Follows, MAX_PLAINTEXT, RecordReader, RecordWriter};
+use crate::crypto::record::{
+    Buffer, Follows, MAX_CONTENT, MAX_PLAINTEXT, RecordReader, RecordWriter,
+};
 use crate::error::{Error, Result};
+
+/// How long a session may stand still before its connection counts as lost.
+pub const STALL_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// How often a side says that it is still at work while the other waits.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -17,11 +23,27 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long a side that stops waits for the other to have read why.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// How patient a session is, and how large its records get.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How long it waits for the other side's next record.
+    pub patience: Duration,
+    /// Bytes of content it puts into a record, at most [`MAX_CONTENT`].
+    pub content: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { patience: STALL_LIMIT, content: MAX_CONTENT }
+    }
+}
+
 /// Both directions, and who is at the other end.
 pub struct Session {
     inbox: Inbox,
     outbox: Outbox,
     peer: Role,
+    content: usize,
 }
 
 /// Why a session ended early.
@@ -49,22 +71,38 @@ impl From<Malformed> for Stop {
 pub const OUT_OF_TURN: Malformed = Malformed("a message came out of turn");
 
 impl Session {
-    /// Takes over the two directions of a connection to `peer`. [`Session::receive`] waits at
-    /// most `patience`; whoever owns the connection closes it when the session is over.
+    /// Takes over the two directions of a connection to `peer`. Whoever owns the connection
+    /// closes it when the session is over.
     pub fn start<R, W>(
         (reader, writer): (R, W),
         keys: SessionKeys,
         peer: Role,
-        patience: Duration,
+        limits: Limits,
     ) -> Result<Self>
     where
         R: Read + Send + 'static,
         W: Write + Send + 'static,
     {
         let reader = RecordReader::new(reader, keys.open, MAX_PLAINTEXT);
-        let inbox = Inbox::start(reader, patience)?;
+        let inbox = Inbox::start(reader, limits.patience)?;
         let outbox = Outbox::start(RecordWriter::new(writer, keys.seal))?;
-        Ok(Self { inbox, outbox, peer })
+        Ok(Self { inbox, outbox, peer, content: limits.content })
+    }
+
+    /// Bytes of content for one record.
+    pub fn content(&self) -> usize {
+        self.content
+    }
+
+    /// Sends a list in pages; `kind` and `encode` as in [`pages::write`].
+    pub fn send_pages<T>(
+        &mut self,
+        kind: u8,
+        items: impl IntoIterator<Item = T>,
+        encode: impl FnMut(&mut Buffer, T),
+    ) -> Result<(), Stop> {
+        let mut buffer = self.outbox.buffer();
+        pages::write(kind, self.content, &mut buffer, items, encode, |page| self.send(page))
     }
 
     /// An empty buffer to fill.

@@ -19,11 +19,10 @@ use crate::error::{Error, Exit, Result, bytes, reason, shown};
 use crate::event::Summary;
 use crate::files::manifest::Entry;
 use crate::files::root::{Found, Root};
-use crate::net::STALL_LIMIT;
 use crate::net::dial::{Route, Stream, dial};
 use crate::net::tailscale::TailscaleDetector;
 use crate::protocol::message::Reason;
-use crate::protocol::session::Session;
+use crate::protocol::session::{Limits, STALL_LIMIT, Session};
 use crate::ticket::{Host, Ticket};
 use crate::token::{self, Token};
 use crate::ui::{Choice, Ui};
@@ -69,7 +68,7 @@ pub fn run(options: &ReceiveOptions, ui: &Ui) -> Result<Exit> {
         let id = uuid::Uuid::from_bytes(keys.session_id);
         ui.detail(&format!("session {id}"));
         let halves = stream.halves(STALL_LIMIT)?;
-        let session = Session::start(halves, keys, Role::Sender, STALL_LIMIT)?;
+        let session = Session::start(halves, keys, Role::Sender, Limits::default())?;
         let offered = await_offer(session)?;
         take(offered, options, ui)
     });

@@ -102,10 +102,7 @@ impl Offered {
         let (mut summary, faults) = intake.finish();
         summary.unsent = self.offer.unsent;
         let complete = Complete { files: summary.files, failed: faults.len() as u64 };
-        let mut buffer = self.session.buffer();
-        let told = pages::write(message::RESULTS, &mut buffer, faults, pages::put_result, |p| {
-            self.session.send(p)
-        });
+        let told = self.session.send_pages(message::RESULTS, faults, pages::put_result);
         if let Err(stop) = told {
             return Err(unconfirmed(self.session.stop(stop)));
         }
@@ -132,8 +129,7 @@ fn take_content(
 ) -> Result<(), Stop> {
     let (files, bytes) = intake.wanted();
     let steps = intake.unwanted().map(|index| (index, Step::Skip));
-    let mut buffer = session.buffer();
-    pages::write(message::PLAN, &mut buffer, steps, pages::put_step, |p| session.send(p))?;
+    session.send_pages(message::PLAN, steps, pages::put_step)?;
     sink(Event::Planned { files, bytes });
 
     let mut unpacked = Vec::new();
@@ -149,7 +145,7 @@ fn take_content(
         }
         let (files, bytes) = intake.wanted();
         sink(Event::Again { files, bytes, attempt: attempt + 1 });
-        pages::write(message::RETRY, &mut buffer, again, pages::put_index, |p| session.send(p))?;
+        session.send_pages(message::RETRY, again, pages::put_index)?;
     }
     Ok(())
 }

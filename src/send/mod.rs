@@ -17,10 +17,9 @@ use crate::crypto::keys::Role;
 use crate::error::{Error, Exit, Result, reason};
 use crate::event::Summary;
 use crate::files::walk::{Developer, Source, Walk, WalkOptions};
-use crate::net::STALL_LIMIT;
 use crate::net::listener::Listener;
 use crate::net::tailscale::TailscaleDetector;
-use crate::protocol::session::Session;
+use crate::protocol::session::{Limits, STALL_LIMIT, Session};
 use crate::ticket::{Host, Ticket};
 use crate::token::Token;
 use crate::ui::Ui;
@@ -261,7 +260,7 @@ fn serve(guest: Guest, offer: &mut Offer, ui: &Ui) -> Result<Summary> {
     ui.detail(&format!("session {id}"));
     let session = stream
         .halves(STALL_LIMIT)
-        .and_then(|halves| Session::start(halves, keys, Role::Receiver, STALL_LIMIT));
+        .and_then(|halves| Session::start(halves, keys, Role::Receiver, Limits::default()));
     let result = session.and_then(|mut session| {
         let options = offer.stream;
         let source = session.meanwhile(|| offer.source());

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::compress::{self, Codec, Compression};
-use crate::crypto::record::{Buffer, Follows, MAX_CONTENT, MAX_PLAINTEXT};
+use crate::crypto::record::{Buffer, Follows, MAX_FRAMING};
 use crate::error::Result;
 use crate::event::{Event, Sink, Summary};
 use crate::files::manifest::{Entry, Manifest};
@@ -99,11 +99,7 @@ fn send_offer(session: &mut Session, source: &Source) -> Result<(), Stop> {
         unsent: source.unsent.len() as u64,
         unsent_names: unsent_names.collect(),
     }))?;
-    let mut buffer = session.buffer();
-    let entries = source.manifest.entries();
-    pages::write(message::ENTRIES, &mut buffer, entries, pages::put_entry, |page| {
-        session.send(page)
-    })
+    session.send_pages(message::ENTRIES, source.manifest.entries(), pages::put_entry)
 }
 
 /// Bytes the receiver has of a file, and their SHA-256.
@@ -248,7 +244,7 @@ impl<'a> Content<'a> {
             return Ok(());
         };
         self.last = Some(&entry.path);
-        if entry.size() >= LARGE || self.buffer.len() + data::FRAMING > MAX_CONTENT {
+        if entry.size() >= LARGE || self.buffer.len() + data::FRAMING > self.session.content() {
             self.flush()?;
         }
         let path = self.source.path_of(entry);
@@ -301,8 +297,9 @@ impl<'a> Content<'a> {
         let mut left = entry.size() - offset;
         let mut first = true;
         while left > 0 {
-            let room = MAX_PLAINTEXT.saturating_sub(self.begun().len() + data::FRAMING);
-            let len = u64::min(left, room.min(MAX_CONTENT) as u64);
+            let content = self.session.content();
+            let room = (content + MAX_FRAMING).saturating_sub(self.begun().len() + data::FRAMING);
+            let len = u64::min(left, room.min(content) as u64);
             let len = u32::try_from(len).unwrap_or_default();
             let read = data::put_bytes(self.begun(), len, |content| {
                 file.read(content)?;
@@ -336,11 +333,10 @@ impl<'a> Content<'a> {
         length: u64,
     ) -> Result<Result<Sha256, SourceFault>, Stop> {
         let mut hash = Sha256::new();
-        let mut scratch = self.session.buffer();
-        scratch.clear();
+        let mut scratch = Buffer::default();
         let mut left = length;
         while left > 0 {
-            let len = usize::try_from(left).unwrap_or(usize::MAX).min(MAX_CONTENT);
+            let len = usize::try_from(left).unwrap_or(usize::MAX).min(self.session.content());
             let content = scratch.room(len);
             if let Err(fault) = file.read(content) {
                 return Ok(Err(fault));
