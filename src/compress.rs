@@ -133,7 +133,8 @@ fn trial(codec: Codec, sample: &[u8]) -> Option<usize> {
 /// at least 5 %: then decompressing costs more than it is worth.
 pub fn compress(codec: Codec, input: &[u8], output: &mut Vec<u8>) -> bool {
     let start = output.len();
-    let most = input.len() - input.len() / 20;
+    // Strictly less in any case: a receiver refuses a packed record that is not smaller.
+    let most = input.len().saturating_sub((input.len() / 20).max(1));
     let done = match codec {
         Codec::Lz4 => lz4_encode(input, output),
         Codec::Blosc(Element::Two) => blosc_encode::<2>(input, most, output),

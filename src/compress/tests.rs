@@ -289,3 +289,18 @@ fn threads_start_together() {
         }
     });
 }
+
+/// What the sender takes for smaller, the receiver must too.
+#[test]
+fn tiny_inputs_are_packed_only_if_they_shrink() {
+    for len in 0..64 {
+        for codec in [Codec::Lz4, Codec::Blosc(Element::Four)] {
+            let raw = vec![0; len];
+            let mut input = Vec::new();
+            if compress(codec, &raw, &mut input) {
+                assert!(input.len() < len, "{codec:?} of {len} bytes");
+                assert_eq!(unpacked(codec.wire_id(), len, &input).unwrap(), raw);
+            }
+        }
+    }
+}

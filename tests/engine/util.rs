@@ -1,0 +1,151 @@
+//! Two authenticated ends, trees to send, and trees to compare.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use transfer::compress::Compression;
+use transfer::crypto::handshake::{Start, Verdict};
+use transfer::crypto::keys::{Role, SessionKeys};
+use transfer::error::Result;
+use transfer::event::Summary;
+use transfer::files::root::{Found, Root};
+use transfer::files::walk::{Developer, Source, Walk, WalkOptions};
+use transfer::protocol::session::{Limits, Session};
+use transfer::receive::plan::{OnConflict, Plan, Survey};
+use transfer::receive::stream::await_offer;
+use transfer::send::stream::{StreamOptions, send_over};
+use transfer::token::{self, Token};
+
+use super::pipe::{Closer, Faults, pipe};
+
+/// The keys of both sides, as the handshake makes them.
+pub fn keys() -> (SessionKeys, SessionKeys) {
+    let token = Token::parse("ocean-tiger").unwrap();
+    let mut rng = token::system_rng().unwrap();
+    let sender = Start::new(Role::Sender, &token, &mut rng);
+    let receiver = Start::new(Role::Receiver, &token, &mut rng);
+    let (sent, received) = (*sender.hello(), *receiver.hello());
+    let waiting = sender.await_proof(&received).unwrap();
+    let (proving, confirm) = receiver.prove(&sent).unwrap();
+    let (answer, sender) = waiting.check(&confirm).unwrap().answer(Verdict::Welcome);
+    (sender, proving.check(&answer).unwrap())
+}
+
+/// A sender's and a receiver's session over one pipe, with records of `content` bytes.
+pub fn sessions(content: usize, there: Faults, back: Faults) -> (Session, Session, Closer) {
+    let limits = Limits { patience: Duration::from_secs(20), content };
+    let (sender_keys, receiver_keys) = keys();
+    let (first, second, closer) = pipe(there, back);
+    let sender = Session::start(first, sender_keys, Role::Receiver, limits).unwrap();
+    let receiver = Session::start(second, receiver_keys, Role::Sender, limits).unwrap();
+    (sender, receiver, closer)
+}
+
+pub const STREAM: StreamOptions =
+    StreamOptions { follow_symlinks: false, compression: Compression::Off };
+
+pub fn walk(path: &Path) -> Source {
+    let options = WalkOptions { follow_symlinks: false, developer: Developer::Include };
+    Walk::new(&[path.into()]).unwrap().run(options)
+}
+
+/// The receiving side as its story runs it, without a person.
+pub fn receive(session: Session, into: &Path) -> Result<Summary> {
+    let mut offered = await_offer(session)?;
+    let mut root = Root::open(into).unwrap();
+    let survey = offered.meanwhile(|manifest| Survey::new(manifest, &mut root));
+    let plan = Plan::new(offered.manifest(), &survey, OnConflict::Rename, |path| {
+        root.look(path) != Found::Nothing
+    });
+    offered.accept(&mut root, plan, &mut |_| {})
+}
+
+/// Sends `source` into the folder `into`; whatever happens, both sides end.
+pub fn transfer(
+    source: &Source,
+    into: &Path,
+    content: usize,
+    options: StreamOptions,
+    (there, back): (Faults, Faults),
+) -> (Result<Summary>, Result<Summary>, [u64; 2]) {
+    let (sender, receiver, closer) = sessions(content, there, back);
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            let result = send_over(sender, source, options, &mut |_| {});
+            if result.is_err() {
+                closer.close();
+            }
+            result
+        });
+        let received = receive(receiver, into);
+        closer.close();
+        (sending.join().unwrap(), received, closer.written())
+    })
+}
+
+/// A small tree with what trees have in them.
+pub fn make_tree(at: &Path) {
+    let files: &[(&str, Vec<u8>)] = &[
+        ("a.txt", b"hello\n".to_vec()),
+        ("empty", vec![]),
+        ("settings.json", b"{}".to_vec()),
+        ("a..b", b"dots".to_vec()),
+        ("folder/large.bin", (0..5000u32).flat_map(u32::to_le_bytes).collect()),
+        ("folder/deep/er/x", vec![b'x'; 300]),
+        ("folder/x.part", b"a part in name only".to_vec()),
+        ("folder/x", b"beside it".to_vec()),
+    ];
+    for (path, content) in files {
+        let path = at.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    fs::create_dir(at.join("folder/nothing")).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("../a.txt", at.join("folder/link")).unwrap();
+}
+
+/// Everything that a tree says: kind, mode, time, and content or target.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Node {
+    what: String,
+    mode: u32,
+    modified: std::time::SystemTime,
+    content: Vec<u8>,
+}
+
+pub fn tree(at: &Path) -> BTreeMap<PathBuf, Node> {
+    let mut nodes = BTreeMap::new();
+    for found in walkdir::WalkDir::new(at) {
+        let found = found.unwrap();
+        let metadata = fs::symlink_metadata(found.path()).unwrap();
+        let (what, content) = if metadata.is_dir() {
+            ("folder".into(), vec![])
+        } else if metadata.is_symlink() {
+            (format!("link to {}", fs::read_link(found.path()).unwrap().display()), vec![])
+        } else {
+            ("file".into(), fs::read(found.path()).unwrap())
+        };
+        #[cfg(unix)]
+        let mode = std::os::unix::fs::MetadataExt::mode(&metadata);
+        #[cfg(not(unix))]
+        let mode = 0;
+        let modified = metadata.modified().unwrap();
+        let path = found.path().strip_prefix(at).unwrap().to_owned();
+        nodes.insert(path, Node { what, mode, modified, content });
+    }
+    nodes
+}
+
+/// Nothing in `received` bears a final name without being whole; `.part` files are not final.
+pub fn assert_nothing_false(sent: &Path, received: &Path) {
+    for found in walkdir::WalkDir::new(received).into_iter().flatten() {
+        let below = found.path().strip_prefix(received).unwrap();
+        if found.file_type().is_file() && sent.join(below).is_file() {
+            let (old, new) = (fs::read(sent.join(below)), fs::read(found.path()));
+            assert_eq!(old.unwrap(), new.unwrap(), "{} is not whole", below.display());
+        }
+    }
+}
