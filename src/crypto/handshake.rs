@@ -21,14 +21,17 @@ pub const MAGIC: [u8; 8] = *b"TRANSFER";
 pub const VERSION: u16 = 1;
 /// Bytes of a hello: magic, version, X25519 key, SPAKE2 message.
 pub const HELLO_LEN: usize = 8 + 2 + 32 + 33;
-/// Bytes of the receiver's confirmation.
-pub const CONFIRM_LEN: usize = 32;
+/// Bytes of the receiver's confirmation: its id, then its proof.
+pub const CONFIRM_LEN: usize = 16 + 32;
 /// Bytes of the sender's answer: verdict, guesses left, confirmation.
 pub const ANSWER_LEN: usize = 1 + 1 + 32;
 
 /// One side's opening message.
 pub type Hello = [u8; HELLO_LEN];
-/// The receiver's proof.
+/// What a receiver calls itself, drawn anew by each run of the program: by it the sender knows one
+/// that comes back after its connection was lost.
+pub type ReceiverId = [u8; 16];
+/// The receiver's id and proof.
 pub type Confirm = [u8; CONFIRM_LEN];
 /// The sender's answer to it.
 pub type Answer = [u8; ANSWER_LEN];
@@ -151,10 +154,16 @@ impl Start {
     }
 
     /// Step 2 of the receiver: proves first, then waits for the sender's answer.
-    pub fn prove(self, theirs: &Hello) -> Result<(AwaitAnswer, Confirm), HandshakeError> {
+    pub fn prove(
+        self,
+        theirs: &Hello,
+        id: &ReceiverId,
+    ) -> Result<(AwaitAnswer, Confirm), HandshakeError> {
         let (derived, transcript) = self.derive(theirs)?;
-        let mac = derived.confirmation(Role::Receiver, &transcript);
-        let confirm = mac.finalize().into_bytes().into();
+        let mac = confirm_mac(&derived, &transcript, id);
+        let mut confirm = [0u8; CONFIRM_LEN];
+        confirm[..16].copy_from_slice(id);
+        confirm[16..].copy_from_slice(&mac.finalize().into_bytes());
         Ok((AwaitAnswer { derived, transcript }, confirm))
     }
 }
@@ -171,9 +180,12 @@ impl AwaitProof {
     /// # Errors
     /// [`HandshakeError::WrongToken`], with `left` 0: the caller counts.
     pub fn check(self, confirm: &Confirm) -> Result<Proven, HandshakeError> {
-        let mac = self.derived.confirmation(Role::Receiver, &self.transcript);
-        mac.verify_slice(confirm).map_err(|_| HandshakeError::WrongToken { left: 0 })?;
-        Ok(Proven { derived: self.derived, transcript: self.transcript })
+        let mut receiver = ReceiverId::default();
+        let (id, proof) = confirm.split_at(receiver.len());
+        receiver.copy_from_slice(id);
+        let mac = confirm_mac(&self.derived, &self.transcript, &receiver);
+        mac.verify_slice(proof).map_err(|_| HandshakeError::WrongToken { left: 0 })?;
+        Ok(Proven { derived: self.derived, transcript: self.transcript, receiver })
     }
 }
 
@@ -181,9 +193,15 @@ impl AwaitProof {
 pub struct Proven {
     derived: Derived,
     transcript: [u8; 32],
+    receiver: ReceiverId,
 }
 
 impl Proven {
+    /// What the receiver calls itself.
+    pub fn receiver(&self) -> ReceiverId {
+        self.receiver
+    }
+
     /// The last step: the answer to write, and the keys, of use only after [`Verdict::Welcome`].
     pub fn answer(self, verdict: Verdict) -> (Answer, SessionKeys) {
         let code = match verdict {
@@ -228,6 +246,13 @@ impl AwaitAnswer {
             _ => Err(HandshakeError::Invalid),
         }
     }
+}
+
+/// The receiver's proof covers its id.
+fn confirm_mac(derived: &Derived, transcript: &[u8; 32], id: &ReceiverId) -> Hmac<Sha256> {
+    let mut mac = derived.confirmation(Role::Receiver, transcript);
+    mac.update(id);
+    mac
 }
 
 /// The sender's proof covers its verdict, so that nobody can turn one into the other.

@@ -11,9 +11,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
+
 use self::plan::{Action, OnConflict, Plan, Survey};
 use self::stream::{Offered, await_offer};
-use crate::crypto::handshake::{ANSWER_LEN, HELLO_LEN, HandshakeError, Start};
+use crate::crypto::handshake::{ANSWER_LEN, HELLO_LEN, HandshakeError, ReceiverId, Start};
 use crate::crypto::keys::{Role, SessionKeys};
 use crate::error::{Error, Exit, Result, bytes, reason, shown};
 use crate::event::Summary;
@@ -63,8 +65,9 @@ pub fn run(options: &ReceiveOptions, ui: &Ui) -> Result<Exit> {
     check_output(&options.output)?;
     let (target, route, name) = find_sender(&ticket, options.pod)?;
     ui.note(&format!("connecting to {name}"));
+    let id: ReceiverId = token::system_rng()?.random();
     let stream = dial(target, &route, DIAL_LIMIT)?;
-    let result = handshake(&stream, &ticket.token, &name).and_then(|keys| {
+    let result = handshake(&stream, &ticket.token, &id, &name).and_then(|keys| {
         let id = uuid::Uuid::from_bytes(keys.session_id);
         ui.detail(&format!("session {id}"));
         let halves = stream.halves(STALL_LIMIT)?;
@@ -123,7 +126,7 @@ fn find_sender(ticket: &Ticket, pod: bool) -> Result<(SocketAddr, Route, String)
 }
 
 /// Proves the token to the sender and has it prove that it knows it too.
-fn handshake(stream: &Stream, token: &Token, name: &str) -> Result<SessionKeys> {
+fn handshake(stream: &Stream, token: &Token, id: &ReceiverId, name: &str) -> Result<SessionKeys> {
     let mut timed = stream.until(Instant::now() + HANDSHAKE_LIMIT);
     let lost = |error: std::io::Error| {
         Error::network(format!("{name} closed the connection: {}", reason(&error)))
@@ -134,7 +137,7 @@ fn handshake(stream: &Stream, token: &Token, name: &str) -> Result<SessionKeys> 
     timed.write_all(start.hello()).map_err(lost)?;
     let mut hello = [0u8; HELLO_LEN];
     timed.read_exact(&mut hello).map_err(lost)?;
-    let (proving, confirm) = start.prove(&hello).map_err(wrong)?;
+    let (proving, confirm) = start.prove(&hello, id).map_err(wrong)?;
     timed.write_all(&confirm).map_err(lost)?;
     let mut answer = [0u8; ANSWER_LEN];
     timed.read_exact(&mut answer).map_err(lost)?;

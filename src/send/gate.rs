@@ -8,12 +8,14 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::crypto::handshake::{self, CONFIRM_LEN, HELLO_LEN, HandshakeError, Start, Verdict};
+use crate::crypto::handshake::{
+    self, CONFIRM_LEN, HELLO_LEN, HandshakeError, ReceiverId, Start, Verdict,
+};
 use crate::crypto::keys::{Role, SessionKeys};
 use crate::net::dial::Stream;
 use crate::net::listener::Listener;
@@ -28,6 +30,8 @@ pub const MAX_GUESSES: u8 = 3;
 
 /// A receiver that has proved that it knows the token.
 pub struct Guest {
+    /// Its seat, to be given back with [`Gate::leave`].
+    pub seat: Seat,
     /// The connection, the handshake done.
     pub stream: Stream,
     /// Its keys.
@@ -35,6 +39,10 @@ pub struct Guest {
     /// Who it is, to be shown: escaped already.
     pub name: String,
 }
+
+/// A place among the receivers that are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seat(u64);
 
 /// What happens at the door.
 pub enum Visit {
@@ -76,7 +84,10 @@ struct Shared {
 
 struct State {
     guesses_left: u8,
-    seats: u8,
+    /// How many receivers are served at a time.
+    seats: usize,
+    /// Those that are.
+    seated: Vec<(Seat, ReceiverId, Stream)>,
     /// Connections whose handshake runs, the oldest first.
     running: VecDeque<(u64, Stream)>,
 }
@@ -86,11 +97,16 @@ impl Gate {
     pub fn open(
         listener: Listener,
         token: Token,
-        seats: u8,
+        seats: usize,
         admit: Box<Admit>,
     ) -> io::Result<Self> {
         let (sender, visits) = mpsc::channel();
-        let state = State { guesses_left: MAX_GUESSES, seats, running: VecDeque::new() };
+        let state = State {
+            guesses_left: MAX_GUESSES,
+            seats,
+            seated: Vec::new(),
+            running: VecDeque::new(),
+        };
         let shared = Arc::new(Shared {
             token,
             admit,
@@ -105,16 +121,12 @@ impl Gate {
 
     /// What happens next at the door, if it does so within `patience`.
     pub fn next(&self, patience: Duration) -> Option<Visit> {
-        match self.visits.recv_timeout(patience) {
-            Ok(visit) => Some(visit),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.visits.recv_timeout(patience).ok()
     }
 
     /// Gives the seat of a guest whose session ended early to the next one.
-    pub fn free_seat(&self) {
-        let mut state = self.shared.state();
-        state.seats = state.seats.saturating_add(1);
+    pub fn leave(&self, seat: Seat) {
+        self.shared.state().seated.retain(|(taken, ..)| *taken != seat);
     }
 }
 
@@ -142,7 +154,7 @@ fn accept(shared: &Arc<Shared>, listener: &Listener) {
         drop(state);
         let visited = Arc::clone(shared);
         let started = thread::Builder::new().name("handshake".into()).spawn(move || {
-            if let Some(visit) = visited.receive(stream, address) {
+            if let Some(visit) = visited.receive(Seat(id), stream, address) {
                 // The offer may have ended meanwhile.
                 let _ = visited.visits.send(visit);
             }
@@ -161,7 +173,7 @@ impl Shared {
     }
 
     /// One visit from the first byte to the verdict; nothing when it is not worth a word.
-    fn receive(&self, stream: Stream, address: SocketAddr) -> Option<Visit> {
+    fn receive(&self, seat: Seat, stream: Stream, address: SocketAddr) -> Option<Visit> {
         let name = match (self.admit)(address) {
             Ok(name) => name,
             Err(why) => {
@@ -169,9 +181,9 @@ impl Shared {
                 return Some(Visit::Refused { address, why });
             }
         };
-        match self.shake(&stream) {
+        match self.shake(seat, &stream) {
             Ok(Outcome::Welcome(keys)) => {
-                Some(Visit::Guest(Box::new(Guest { stream, keys: *keys, name })))
+                Some(Visit::Guest(Box::new(Guest { seat, stream, keys: *keys, name })))
             }
             Ok(Outcome::Busy) => {
                 stream.shutdown();
@@ -188,7 +200,7 @@ impl Shared {
         }
     }
 
-    fn shake(&self, stream: &Stream) -> Result<Outcome, String> {
+    fn shake(&self, seat: Seat, stream: &Stream) -> Result<Outcome, String> {
         let mut timed = stream.until(Instant::now() + HANDSHAKE_LIMIT);
         let lost = |error: io::Error| crate::error::reason(&error);
         let mut rng = token::system_rng().map_err(|error| error.message)?;
@@ -213,19 +225,29 @@ impl Shared {
                 let left = state.guesses_left;
                 (handshake::wrong_token(left), Outcome::WrongToken(left))
             }
-            Ok(proven) if state.seats == 0 => (proven.answer(Verdict::Busy).0, Outcome::Busy),
             Ok(proven) => {
-                state.seats -= 1;
-                let (answer, keys) = proven.answer(Verdict::Welcome);
-                (answer, Outcome::Welcome(Box::new(keys)))
+                let id = proven.receiver();
+                // A receiver that comes back has lost its connection, though this side may not
+                // have noticed yet: the new one takes the seat of the old.
+                state.seated.retain(|(_, seated, stream)| {
+                    let back = *seated == id;
+                    if back {
+                        stream.shutdown();
+                    }
+                    !back
+                });
+                if state.seated.len() < state.seats {
+                    state.seated.push((seat, id, stream.try_clone().map_err(lost)?));
+                    let (answer, keys) = proven.answer(Verdict::Welcome);
+                    (answer, Outcome::Welcome(Box::new(keys)))
+                } else {
+                    (proven.answer(Verdict::Busy).0, Outcome::Busy)
+                }
             }
         };
         drop(state);
         if let Err(error) = timed.write_all(&answer) {
-            if let Outcome::Welcome(_) = outcome {
-                let mut state = self.state();
-                state.seats = state.seats.saturating_add(1);
-            }
+            self.state().seated.retain(|(taken, ..)| *taken != seat);
             return Err(lost(error));
         }
         Ok(outcome)

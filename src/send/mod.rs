@@ -67,7 +67,7 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
     let mut waiting = Waiting::new(options.timeout);
     loop {
         let guest = waiting.next_guest(&gate, ui)?;
-        let name = guest.name.clone();
+        let (seat, name) = (guest.seat, guest.name.clone());
         match serve(*guest, &mut offer, ui) {
             Ok(summary) => {
                 ui.sent(&summary);
@@ -76,7 +76,7 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
             // The receiver may come back, or be typed again.
             Err(error) if error.exit == Exit::Network => {
                 ui.warn(&format!("lost {name}: {error}; waiting for it to come back"));
-                gate.free_seat();
+                gate.leave(seat);
                 waiting = Waiting::new(STALL_LIMIT);
             }
             Err(error) => return Err(error),
@@ -254,7 +254,7 @@ impl Waiting {
 
 /// One receiver, from the handshake to the last word.
 fn serve(guest: Guest, offer: &mut Offer, ui: &Ui) -> Result<Summary> {
-    let Guest { stream, keys, name } = guest;
+    let Guest { stream, keys, name, .. } = guest;
     ui.note(&format!("{name} is connected"));
     let id = uuid::Uuid::from_bytes(keys.session_id);
     ui.detail(&format!("session {id}"));

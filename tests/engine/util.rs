@@ -28,7 +28,7 @@ pub fn keys() -> (SessionKeys, SessionKeys) {
     let receiver = Start::new(Role::Receiver, &token, &mut rng);
     let (sent, received) = (*sender.hello(), *receiver.hello());
     let waiting = sender.await_proof(&received).unwrap();
-    let (proving, confirm) = receiver.prove(&sent).unwrap();
+    let (proving, confirm) = receiver.prove(&sent, &[7; 16]).unwrap();
     let (answer, sender) = waiting.check(&confirm).unwrap().answer(Verdict::Welcome);
     (sender, proving.check(&answer).unwrap())
 }
