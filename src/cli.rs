@@ -208,21 +208,13 @@ impl ReceiveArgs {
     }
 }
 
-/// `90`, `90s`, `5m`, `2h`: a whole number of seconds, minutes or hours, at least a second.
+/// `90`, `90s`, `5m`, `1h 30m`: at least a second, at most a year.
 fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text.get(digits.len()..) {
-        Some("" | "s") => Some(1),
-        Some("m") => Some(60),
-        Some("h") => Some(3600),
-        _ => None,
-    };
-    let seconds = digits.parse::<u64>().ok().zip(unit).and_then(|(n, unit)| n.checked_mul(unit));
-    match seconds {
-        // A year is for ever, and far from where adding to a clock overflows.
-        Some(seconds @ 1..=31_536_000) => Ok(Duration::from_secs(seconds)),
-        _ => Err("a duration is like 90s, 5m or 2h".into()),
-    }
+    let seconds = text.parse().map(Duration::from_secs);
+    let duration = seconds.or_else(|_| humantime::parse_duration(text)).ok();
+    // A year is for ever, and far from where adding to a clock overflows.
+    let sane = Duration::from_secs(1)..=Duration::from_secs(31_536_000);
+    duration.filter(|it| sane.contains(it)).ok_or_else(|| "a duration is like 90s, 5m or 2h".into())
 }
 
 #[cfg(test)]
@@ -246,8 +238,9 @@ mod tests {
             ("", None),
             ("m", None),
             ("-5m", None),
-            ("5 m", None),
-            ("5d", None),
+            ("1h 30m", Some(5400)),
+            ("5x", None),
+            ("500ms", None),
             ("99999999999999999999", None),
             ("18446744073709551615h", None),
         ];

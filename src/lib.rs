@@ -8,10 +8,11 @@
 //! - [`protocol`]: bytes and values; [`crypto`]: from a token to sealed records; [`ticket`],
 //!   [`event`].
 //! - [`files`]: names, manifests, the disk; [`net`]: sockets and Tailscale; [`compress`],
-//!   [`token`], [`error`].
+//!   [`token`], [`control`], [`error`].
 
 pub mod cli;
 pub mod compress;
+pub mod control;
 pub mod crypto;
 pub mod error;
 pub mod event;

@@ -261,3 +261,218 @@ fn answer_mac(derived: &Derived, transcript: &[u8; 32], code: u8) -> Hmac<Sha256
     mac.update(&[code]);
     mac
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use HandshakeError::{Busy, Impostor, Invalid, NotTransfer, Version, WrongToken};
+
+    const TOKEN: &str = "ocean-tiger";
+    const OTHER: &str = "ocean-zebra";
+
+    type End = Result<SessionKeys, HandshakeError>;
+
+    fn start(role: Role, token: &str) -> Start {
+        let mut rng = StdRng::seed_from_u64(role.name().len() as u64);
+        Start::new(role, &Token::parse(token).unwrap(), &mut rng)
+    }
+
+    /// The four messages, for `meddle` to tell which one it has in its hands.
+    const SENDER_HELLO: usize = 0;
+    const RECEIVER_HELLO: usize = 1;
+    const CONFIRM: usize = 2;
+    const ANSWER: usize = 3;
+    const LENGTHS: [usize; 4] = [HELLO_LEN, HELLO_LEN, CONFIRM_LEN, ANSWER_LEN];
+
+    /// A handshake in which `meddle` may change each message on its way. The sender has two
+    /// guesses left after a wrong one. How the sender ends, and how the receiver, if it is told.
+    fn shake(
+        (sender, receiver): (&str, &str),
+        verdict: Verdict,
+        mut meddle: impl FnMut(usize, &mut [u8]),
+    ) -> (End, Option<End>) {
+        let (sender, receiver) = (start(Role::Sender, sender), start(Role::Receiver, receiver));
+        let (mut to_receiver, mut to_sender) = (*sender.hello(), *receiver.hello());
+        meddle(SENDER_HELLO, &mut to_receiver);
+        meddle(RECEIVER_HELLO, &mut to_sender);
+        let (await_proof, proven) = (sender.await_proof(&to_sender), receiver.prove(&to_receiver));
+        let (await_proof, (await_answer, mut confirm)) = match (await_proof, proven) {
+            (Ok(await_proof), Ok(proven)) => (await_proof, proven),
+            (await_proof, proven) => {
+                return (Err(await_proof.err().unwrap_or(Invalid)), proven.err().map(Err));
+            }
+        };
+        meddle(CONFIRM, &mut confirm);
+        let (mut answer, sender) = match await_proof.check(&confirm) {
+            Ok(proven) => {
+                let (answer, keys) = proven.answer(verdict);
+                (answer, Ok(keys))
+            }
+            Err(error) => (wrong_token(2), Err(error)),
+        };
+        meddle(ANSWER, &mut answer);
+        (sender, Some(await_answer.check(&answer)))
+    }
+
+    fn untouched(_: usize, _: &mut [u8]) {}
+
+    #[test]
+    fn the_same_token_gives_the_same_keys() {
+        let (sender, receiver) = shake((TOKEN, TOKEN), Verdict::Welcome, untouched);
+        let (sender, receiver) = (sender.ok().unwrap(), receiver.unwrap().ok().unwrap());
+        assert_eq!(sender.seal.0, receiver.open.0);
+        assert_eq!(sender.open.0, receiver.seal.0);
+        assert_ne!(sender.seal.0, sender.open.0);
+        assert_eq!(sender.session_id, receiver.session_id);
+    }
+
+    #[test]
+    fn every_verdict_arrives() {
+        for (tokens, verdict, told) in [
+            ((TOKEN, TOKEN), Verdict::Welcome, None),
+            ((TOKEN, TOKEN), Verdict::Busy, Some(Busy)),
+            ((TOKEN, OTHER), Verdict::Welcome, Some(WrongToken { left: 2 })),
+            ((OTHER, TOKEN), Verdict::Busy, Some(WrongToken { left: 2 })),
+        ] {
+            let (sender, receiver) = shake(tokens, verdict, untouched);
+            assert_eq!(receiver.unwrap().err(), told, "{tokens:?} {verdict:?}");
+            let wrong = (tokens.0 != tokens.1).then_some(WrongToken { left: 0 });
+            assert_eq!(sender.err(), wrong, "{tokens:?} {verdict:?}");
+        }
+    }
+
+    /// Every bit of every message counts, except in the byte of the answer that means nothing
+    /// without the verdict "wrong token".
+    #[test]
+    fn one_flipped_bit_leaves_no_keys() {
+        for (message, length) in LENGTHS.into_iter().enumerate() {
+            for at in (0..length).filter(|at| (message, *at) != (ANSWER, 1)) {
+                for bit in 0..8 {
+                    let (sender, receiver) = shake((TOKEN, TOKEN), Verdict::Welcome, |n, bytes| {
+                        if n == message {
+                            bytes[at] ^= 1 << bit;
+                        }
+                    });
+                    let case = format!("message {message}, byte {at}, bit {bit}");
+                    assert!(receiver.is_none_or(|end| end.is_err()), "{case}");
+                    // When the answer is changed, the sender is done already.
+                    assert_eq!(sender.is_ok(), message == ANSWER, "{case}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_verdict_cannot_become_another() {
+        for (said, code, told) in [
+            (Verdict::Welcome, WRONG_TOKEN, WrongToken { left: 0 }),
+            (Verdict::Welcome, BUSY, Impostor),
+            (Verdict::Welcome, 3, Impostor),
+            (Verdict::Busy, WELCOME, Impostor),
+        ] {
+            let (_, receiver) = shake((TOKEN, TOKEN), said, |n, bytes| {
+                if n == ANSWER {
+                    bytes[0] = code;
+                }
+            });
+            assert_eq!(receiver.unwrap().err(), Some(told), "{said:?} {code}");
+        }
+    }
+
+    #[test]
+    fn a_sender_without_the_token_is_an_impostor() {
+        let (_, receiver) = shake((TOKEN, OTHER), Verdict::Welcome, |n, bytes| {
+            if n == ANSWER {
+                bytes.fill(0);
+            }
+        });
+        assert_eq!(receiver.unwrap().err(), Some(Impostor));
+    }
+
+    #[test]
+    fn the_own_messages_sent_back_are_refused() {
+        let (sender, receiver) = (start(Role::Sender, TOKEN), start(Role::Receiver, TOKEN));
+        let (own_sender, own_receiver) = (*sender.hello(), *receiver.hello());
+        assert_eq!(sender.await_proof(&own_sender).err(), Some(Invalid));
+        assert_eq!(receiver.prove(&own_receiver).err(), Some(Invalid));
+
+        // With the side byte mended, and then the own confirmation as the sender's.
+        let receiver = start(Role::Receiver, TOKEN);
+        let mut mended = own_receiver;
+        mended[42] = b'A';
+        let (await_answer, confirm) = receiver.prove(&mended).ok().unwrap();
+        let mut answer = [0; ANSWER_LEN];
+        answer[2..].copy_from_slice(&confirm);
+        assert_eq!(await_answer.check(&answer).err(), Some(Impostor));
+    }
+
+    /// Both sides refuse what `change` makes of the other's hello, for this reason.
+    fn refused(change: impl Fn(&mut Hello), why: HandshakeError, case: &str) {
+        let (sender, receiver) = (start(Role::Sender, TOKEN), start(Role::Receiver, TOKEN));
+        let (mut to_receiver, mut to_sender) = (*sender.hello(), *receiver.hello());
+        change(&mut to_receiver);
+        change(&mut to_sender);
+        assert_eq!(sender.await_proof(&to_sender).err(), Some(why), "{case}");
+        assert_eq!(receiver.prove(&to_receiver).err(), Some(why), "{case}");
+    }
+
+    #[test]
+    fn hellos_of_others_are_refused() {
+        refused(|hello| hello[..8].copy_from_slice(b"SSH-2.0-"), NotTransfer, "another protocol");
+        refused(|hello| hello.fill(0), NotTransfer, "zeros");
+        refused(|hello| hello[8..10].copy_from_slice(&[0, 2]), Version(2), "the next version");
+        refused(|hello| hello[8..10].copy_from_slice(&[1, 0]), Version(256), "byte order");
+        refused(|hello| hello[42] ^= 3, Invalid, "the own side");
+        refused(|hello| hello[42] = b'S', Invalid, "the symmetric side");
+        refused(|hello| hello[43..].copy_from_slice(&Y_OFF_CURVE), Invalid, "not on the curve");
+    }
+
+    /// No point of the curve has this y, 2.
+    const Y_OFF_CURVE: [u8; 32] = {
+        let mut y = [0; 32];
+        y[0] = 2;
+        y
+    };
+
+    /// The u-coordinates of the points of small order, canonical or not: with each of them
+    /// X25519 gives zero, whatever the other key.
+    #[test]
+    fn low_order_keys_are_refused() {
+        let (zero, mut one, mut p_less_1) = ([0u8; 32], [0u8; 32], [0xff; 32]);
+        one[0] = 1;
+        (p_less_1[0], p_less_1[31]) = (0xec, 0x7f);
+        let (mut p, mut p_plus_1) = (p_less_1, p_less_1);
+        (p[0], p_plus_1[0]) = (0xed, 0xee);
+        let order_8 = [
+            0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f,
+            0xc4, 0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16,
+            0x5f, 0x49, 0xb8, 0x00,
+        ];
+        let other_order_8 = [
+            0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83,
+            0xef, 0x5b, 0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd,
+            0xd0, 0x9f, 0x11, 0x57,
+        ];
+        for mut key in [zero, one, p_less_1, p, p_plus_1, order_8, other_order_8] {
+            for top_bit in [0, 0x80] {
+                key[31] |= top_bit;
+                let put = |hello: &mut Hello| hello[10..42].copy_from_slice(&key);
+                refused(put, Invalid, &format!("{key:02x?}"));
+            }
+        }
+    }
+
+    #[test]
+    fn fresh_randomness_gives_fresh_hellos_and_keys() {
+        let token = Token::parse(TOKEN).unwrap();
+        let mut rng = StdRng::seed_from_u64(1);
+        let first = Start::new(Role::Sender, &token, &mut rng);
+        let second = Start::new(Role::Sender, &token, &mut rng);
+        assert_eq!(first.hello[..10], second.hello[..10]);
+        assert_ne!(first.hello[10..42], second.hello[10..42]);
+        assert_ne!(first.hello[42..], second.hello[42..]);
+    }
+}

@@ -247,3 +247,227 @@ fn read_exact(reader: &mut impl Read, bytes: &mut [u8]) -> Result<(), RecordErro
         _ => RecordError::Io(error),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: [u8; 32] = [7; 32];
+    const LIMIT: usize = 64;
+
+    fn writer<W: Write>(writer: W) -> RecordWriter<W> {
+        RecordWriter::new(writer, SealKey(KEY))
+    }
+
+    fn reader(stream: &[u8]) -> RecordReader<&[u8]> {
+        RecordReader::new(stream, OpenKey(KEY), LIMIT)
+    }
+
+    fn buffer(plaintext: &[u8]) -> Buffer {
+        let mut buffer = Buffer::default();
+        buffer.extend(plaintext);
+        buffer
+    }
+
+    /// A direction of these plaintexts, the last one marked.
+    fn sealed(plaintexts: &[&[u8]]) -> Vec<u8> {
+        let mut stream = Vec::new();
+        let mut writer = writer(&mut stream);
+        let (last, others) = plaintexts.split_last().unwrap();
+        for plaintext in others {
+            writer.write(&mut buffer(plaintext)).unwrap();
+        }
+        writer.write_last(&mut buffer(last)).unwrap();
+        stream
+    }
+
+    /// What a direction yields up to its end or the first error.
+    fn opened(stream: &[u8]) -> (Vec<Vec<u8>>, Result<(), RecordError>) {
+        let (mut reader, mut buffer) = (reader(stream), Buffer::default());
+        let mut plaintexts = Vec::new();
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(follows) => {
+                    plaintexts.push(buffer.plaintext().to_vec());
+                    if follows == Follows::Nothing {
+                        return (plaintexts, Ok(()));
+                    }
+                }
+                Err(error) => return (plaintexts, Err(error)),
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_up_to_the_limit_pass() {
+        for length in [1, LIMIT - 1, LIMIT, LIMIT + 1, 2 * LIMIT] {
+            let plaintext = vec![b'x'; length];
+            let stream = sealed(&[&plaintext, b"end"]);
+            assert_eq!(stream.len(), 2 * (HEADER_LEN + TAG_LEN) + length + 3);
+            let (plaintexts, end) = opened(&stream);
+            if length <= LIMIT {
+                assert!(end.is_ok(), "{length}");
+                assert_eq!(plaintexts, [&*plaintext, b"end"], "{length}");
+            } else {
+                assert!(matches!(end, Err(RecordError::Length)), "{length}");
+                assert!(plaintexts.is_empty(), "{length}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_plaintext_is_not_written() {
+        let mut stream = Vec::new();
+        let written = writer(&mut stream).write(&mut Buffer::default());
+        assert!(matches!(written, Err(RecordError::Length)));
+        assert!(stream.is_empty());
+    }
+
+    #[test]
+    fn the_header_is_the_length_and_the_mark() {
+        let stream = sealed(&[b"hello", b"end"]);
+        assert_eq!(stream[..4], [0, 0, 0, 5 + 16]);
+        assert_eq!(stream[25..29], [0x80, 0, 0, 3 + 16]);
+    }
+
+    #[test]
+    fn a_cut_anywhere_is_truncation() {
+        let plaintexts: [&[u8]; 3] = [b"first", b"second", b"third"];
+        let stream = sealed(&plaintexts);
+        for cut in 0..stream.len() {
+            let (read, end) = opened(&stream[..cut]);
+            assert!(matches!(end, Err(RecordError::Truncated)), "{cut}");
+            assert_eq!(read, plaintexts[..read.len()], "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_flip_anywhere_is_noticed() {
+        let plaintexts: [&[u8]; 3] = [b"first", b"second", b"third"];
+        let stream = sealed(&plaintexts);
+        let starts = [0, 25, 51];
+        for at in 0..stream.len() {
+            let record = starts.iter().filter(|start| **start <= at).count() - 1;
+            for bit in 0..8 {
+                let mut stream = stream.clone();
+                stream[at] ^= 1 << bit;
+                let (read, end) = opened(&stream);
+                assert_eq!(read, plaintexts[..record], "byte {at}, bit {bit}");
+                let in_header = at - starts[record] < HEADER_LEN;
+                match end {
+                    Err(RecordError::Forged) => {}
+                    // A length that is changed may also be impossible, or lead past the end.
+                    Err(RecordError::Length | RecordError::Truncated) if in_header => {}
+                    other => panic!("byte {at}, bit {bit}: {other:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn records_cannot_change_places() {
+        let stream = sealed(&[b"one", b"two", b"six", b"end"]);
+        let records: Vec<&[u8]> = stream.chunks(HEADER_LEN + 3 + TAG_LEN).collect();
+        for (name, order, good) in [
+            ("swapped", vec![1, 0, 2, 3], 0),
+            ("repeated", vec![0, 0, 1, 2, 3], 1),
+            ("left out", vec![0, 2, 3], 1),
+            ("last one first", vec![3, 0, 1, 2], 0),
+            ("last one early", vec![0, 1, 3], 2),
+        ] {
+            let stream: Vec<u8> = order.iter().flat_map(|n: &usize| records[*n]).copied().collect();
+            let (read, end) = opened(&stream);
+            assert!(matches!(end, Err(RecordError::Forged)), "{name}");
+            assert_eq!(read.len(), good, "{name}");
+        }
+    }
+
+    #[test]
+    fn another_key_opens_nothing() {
+        let stream = sealed(&[b"hello"]);
+        let mut reader = RecordReader::new(&*stream, OpenKey([8; 32]), LIMIT);
+        assert!(matches!(reader.read(&mut Buffer::default()), Err(RecordError::Forged)));
+    }
+
+    #[test]
+    fn nothing_follows_the_last_record() {
+        let mut stream = Vec::new();
+        let mut writer = writer(&mut stream);
+        writer.write_last(&mut buffer(b"end")).unwrap();
+        for _ in 0..2 {
+            let written = writer.write(&mut buffer(b"more"));
+            assert!(matches!(written, Err(RecordError::Ended)));
+            let written = writer.write_last(&mut buffer(b"more"));
+            assert!(matches!(written, Err(RecordError::Ended)));
+        }
+        let once = stream.len();
+        assert_eq!(once, HEADER_LEN + 3 + TAG_LEN);
+
+        stream.extend(stream.clone());
+        let (mut reader, mut buffer) = (reader(&stream), Buffer::default());
+        assert_eq!(reader.read(&mut buffer).unwrap(), Follows::Nothing);
+        assert!(matches!(reader.read(&mut buffer), Err(RecordError::Ended)));
+    }
+
+    #[test]
+    fn impossible_lengths_take_no_memory() {
+        let most = u32::try_from(LIMIT + TAG_LEN).unwrap();
+        for length in [0, 1, 16, most + 1, 0x7fff_ffff] {
+            for mark in [0, LAST] {
+                let mut buffer = Buffer::default();
+                let header = (length | mark).to_be_bytes();
+                let read = reader(&header).read(&mut buffer);
+                assert!(matches!(read, Err(RecordError::Length)), "{length}");
+                assert_eq!(buffer.bytes.capacity(), 0, "{length}");
+            }
+        }
+        for length in [17, most] {
+            let read = reader(&length.to_be_bytes()).read(&mut Buffer::default());
+            assert!(matches!(read, Err(RecordError::Truncated)), "{length}");
+        }
+    }
+
+    #[test]
+    fn the_counter_never_wraps() {
+        let mut stream = Vec::new();
+        let mut writer = writer(&mut stream);
+        writer.counter = Counter(Some(u64::MAX));
+        writer.write(&mut buffer(b"the very last")).unwrap();
+        assert!(matches!(writer.write(&mut buffer(b"more")), Err(RecordError::Ended)));
+
+        let (mut reader, mut buffer) = (reader(&stream), Buffer::default());
+        reader.counter = Counter(Some(u64::MAX));
+        assert_eq!(reader.read(&mut buffer).unwrap(), Follows::More);
+        assert_eq!(buffer.plaintext(), b"the very last");
+        assert!(matches!(reader.read(&mut buffer), Err(RecordError::Ended)));
+    }
+
+    #[test]
+    fn a_stream_that_fails_is_not_one_that_ended() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+        }
+        let mut reader = RecordReader::new(Broken, OpenKey(KEY), LIMIT);
+        assert!(matches!(reader.read(&mut Buffer::default()), Err(RecordError::Io(_))));
+    }
+
+    #[test]
+    fn buffers_are_used_again() {
+        let mut buffer = buffer(b"a long plaintext");
+        buffer.patch(2, b"LONG");
+        buffer.patch(15, b"T, and what does not fit");
+        buffer.patch(17, b"beyond");
+        assert_eq!(buffer.plaintext(), b"a LONG plaintexT");
+        buffer.clear();
+        assert!(buffer.is_empty());
+        buffer.room(4).copy_from_slice(b"abcd");
+        buffer.advance(2);
+        assert_eq!((buffer.plaintext(), buffer.len()), (&b"ab"[..], 2));
+        // No more is claimed than there is room.
+        buffer.advance(usize::MAX / 2);
+        assert_eq!(buffer.len(), 16);
+    }
+}

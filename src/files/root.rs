@@ -4,7 +4,7 @@
 //! followed below the root, whether it was there before or came with the transfer: a link where
 //! a folder should be is an error. What is put in place never replaces anything unless asked.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -65,6 +65,24 @@ impl Root {
         fs4::available_space(&self.path)
     }
 
+    /// Locks the folder for this process; the lock ends with the file or the process.
+    ///
+    /// # Errors
+    /// `WouldBlock` when another process, or another handle of this one, has it.
+    pub fn guard(&self) -> io::Result<File> {
+        let guard = open_guard(&self.dir)?;
+        guard.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
+            TryLockError::Error(error) => error,
+        })?;
+        Ok(guard)
+    }
+
+    /// Opens a regular file for reading.
+    pub fn open_file(&mut self, path: &RelPath) -> io::Result<File> {
+        self.parent_of(path)?.open(path.name(), OpenOptions::new().read(true))
+    }
+
     /// Where it is, for messages.
     pub fn path(&self) -> &Path {
         &self.path
@@ -121,6 +139,20 @@ fn set_folder_mode(permissions: &mut cap_std::fs::Permissions, mode: u16) {
 #[cfg(not(unix))]
 fn set_folder_mode(_: &mut cap_std::fs::Permissions, _: u16) {}
 
+/// The folder itself can be locked where it can be opened as a file.
+#[cfg(unix)]
+fn open_guard(dir: &Dir) -> io::Result<File> {
+    Ok(dir.open(".")?.into_std())
+}
+
+/// Elsewhere a file in it is.
+#[cfg(not(unix))]
+fn open_guard(dir: &Dir) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).follow(FollowSymlinks::No);
+    Ok(dir.open_with(".transfer_lock.guard", &options)?.into_std())
+}
+
 /// A folder beneath the root. Names given to it are single names.
 #[derive(Clone, Copy)]
 pub struct Folder<'a>(&'a Dir);
@@ -143,6 +175,24 @@ impl Folder<'_> {
         } else {
             Found::Other
         }
+    }
+
+    /// Opens a regular file that is there.
+    fn open(&self, name: &str, options: &mut OpenOptions) -> io::Result<File> {
+        options.follow(FollowSymlinks::No);
+        #[cfg(unix)]
+        {
+            // A pipe of this name must not keep us waiting.
+            use cap_std::fs::OpenOptionsExt;
+            options.custom_flags(i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0));
+        }
+        let file = self.0.open_with(name, options)?.into_std();
+        if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
+    }
+
+    /// Opens an unfinished file to go on with it.
+    pub fn reopen_file(&self, name: &str) -> io::Result<File> {
+        self.open(name, OpenOptions::new().read(true).write(true))
     }
 
     /// Makes a folder that only this user may enter until it is finished.

@@ -83,3 +83,56 @@ impl<'a> Reader<'a> {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_big_endian() {
+        let bytes: Vec<u8> = (1..=23).chain([0xff; 8]).collect();
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(reader.u8(), Ok(1));
+        assert_eq!(reader.u16(), Ok(0x0203));
+        assert_eq!(reader.u32(), Ok(0x0405_0607));
+        assert_eq!(reader.u64(), Ok(0x0809_0a0b_0c0d_0e0f));
+        assert_eq!(reader.array(), Ok([0x10, 0x11]));
+        assert_eq!(reader.bytes(6), Ok(&[0x12, 0x13, 0x14, 0x15, 0x16, 0x17][..]));
+        assert_eq!(reader.i64(), Ok(-1));
+        assert!(reader.is_empty());
+        assert_eq!(reader.rest(), b"");
+    }
+
+    #[test]
+    fn nothing_is_read_past_the_end() {
+        const CUT: Malformed = Malformed("a message is cut off");
+        let reader = Reader::new(&[0, 5, b'a']);
+        assert_eq!({ reader }.u32(), Err(CUT));
+        assert_eq!({ reader }.u64(), Err(CUT));
+        assert_eq!({ reader }.i64(), Err(CUT));
+        assert_eq!({ reader }.bytes(4), Err(CUT));
+        assert_eq!({ reader }.bytes(usize::MAX), Err(CUT));
+        assert_eq!({ reader }.array::<4>(), Err(CUT));
+        assert_eq!({ reader }.text(), Err(CUT));
+        // What fails takes nothing.
+        let mut reader = reader;
+        assert_eq!(reader.u64(), Err(CUT));
+        assert_eq!(reader.rest(), [0, 5, b'a']);
+        assert_eq!(Reader::new(b"").u8(), Err(CUT));
+        assert_eq!(Reader::new(b"").bytes(0), Ok(&b""[..]));
+    }
+
+    #[test]
+    fn texts_are_utf8() {
+        let cases: [(&[u8], Read<&str>); 5] = [
+            (b"\0\0", Ok("")),
+            (b"\0\x02\xc3\xa9", Ok("é")),
+            (b"\0\x01\xc3\xa9", Err(Malformed("a text is not UTF-8"))),
+            (b"\0\x02\xc0\x80", Err(Malformed("a text is not UTF-8"))),
+            (b"\0\x03\xed\xa0\x80", Err(Malformed("a text is not UTF-8"))),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(Reader::new(bytes).text(), expected, "{bytes:x?}");
+        }
+    }
+}

@@ -104,3 +104,151 @@ pub fn next<'a>(reader: &mut Reader<'a>) -> Read<Option<Item<'a>>> {
     };
     Ok(Some(item))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CUT: Malformed = Malformed("a message is cut off");
+
+    fn put(buffer: &mut Buffer, item: &Item<'_>) {
+        match item {
+            Item::Start { index, offset } => put_start(buffer, *index, *offset),
+            Item::Bytes(content) => {
+                let len = u32::try_from(content.len()).unwrap();
+                put_bytes(buffer, len, |room| -> Result<(), ()> {
+                    room.copy_from_slice(content);
+                    Ok(())
+                })
+                .unwrap();
+            }
+            Item::End { size, hash } => put_end(buffer, *size, hash),
+            Item::Failed { index, fault } => put_failed(buffer, *index, *fault),
+        }
+    }
+
+    fn read_all(items: &[u8]) -> Read<Vec<Item<'_>>> {
+        let mut reader = Reader::new(items);
+        let mut found = Vec::new();
+        while let Some(item) = next(&mut reader)? {
+            found.push(item);
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn items_byte_by_byte() {
+        let items = vec![
+            Item::Start { index: 1, offset: 2 },
+            Item::Bytes(b"abc"),
+            Item::End { size: 5, hash: [9; HASH_LEN] },
+            Item::Failed { index: 4, fault: Fault::Changed },
+        ];
+        let mut buffer = Buffer::default();
+        for item in &items {
+            put(&mut buffer, item);
+        }
+        let expected: [&[u8]; 7] = [
+            &[1, 0, 0, 0, 1],          // start of entry 1
+            &[0, 0, 0, 0, 0, 0, 0, 2], // at offset 2
+            &[2, 0, 0, 0, 3],          // 3 bytes
+            b"abc",
+            &[3, 0, 0, 0, 0, 0, 0, 0, 5], // end, 5 bytes in all
+            &[9; 32],                     // SHA-256
+            &[4, 0, 0, 0, 4, 3],          // entry 4 failed: changed
+        ];
+        assert_eq!(buffer.plaintext(), expected.concat());
+        assert_eq!(read_all(buffer.plaintext()), Ok(items));
+        assert_eq!(FRAMING, buffer.len() - 3 - 6);
+    }
+
+    #[test]
+    fn what_no_honest_peer_sends_is_refused() {
+        let unknown = Malformed("data of an unknown kind");
+        for (bytes, expected) in [
+            (&b""[..], Ok(vec![])),
+            (&[2, 0, 0, 0, 0], Ok(vec![Item::Bytes(b"")])),
+            (&[0], Err(unknown)),
+            (&[5, 0, 0, 0, 0], Err(unknown)),
+            (&[0xff], Err(unknown)),
+            (&[2, 0xff, 0xff, 0xff, 0xff, b'a'], Err(CUT)),
+            (&[2, 0, 0, 0, 2, b'a'], Err(CUT)),
+            (&[4, 0, 0, 0, 1, 0], Err(Malformed("an unknown fault"))),
+            (&[4, 0, 0, 0, 1, 8], Err(Malformed("an unknown fault"))),
+        ] {
+            assert_eq!(read_all(bytes), expected, "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn content_that_cannot_be_read_leaves_no_trace() {
+        let mut buffer = Buffer::default();
+        put_start(&mut buffer, 1, 0);
+        let before = buffer.plaintext().to_vec();
+        let filled = put_bytes(&mut buffer, 100, |room| {
+            room.fill(1);
+            Err::<(), _>("gone")
+        });
+        assert_eq!(filled, Err("gone"));
+        assert_eq!(buffer.plaintext(), before);
+        put_failed(&mut buffer, 1, Fault::Vanished);
+        assert_eq!(read_all(buffer.plaintext()).unwrap().len(), 2);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Made {
+        Start(u32, u64),
+        Bytes(Vec<u8>),
+        End(u64, [u8; 32]),
+        Failed(u32, u8),
+    }
+
+    impl Made {
+        fn item(&self) -> Item<'_> {
+            match self {
+                Self::Start(index, offset) => Item::Start { index: *index, offset: *offset },
+                Self::Bytes(content) => Item::Bytes(content),
+                Self::End(size, hash) => Item::End { size: *size, hash: *hash },
+                Self::Failed(index, code) => {
+                    Item::Failed { index: *index, fault: Fault::decode(*code).unwrap() }
+                }
+            }
+        }
+    }
+
+    fn made() -> impl Strategy<Value = Made> {
+        prop_oneof![
+            any::<(u32, u64)>().prop_map(|(index, offset)| Made::Start(index, offset)),
+            prop::collection::vec(any::<u8>(), 0..50).prop_map(Made::Bytes),
+            any::<(u64, [u8; 32])>().prop_map(|(size, hash)| Made::End(size, hash)),
+            (any::<u32>(), 1..=7u8).prop_map(|(index, code)| Made::Failed(index, code)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn items_survive_and_cuts_are_noticed(made in prop::collection::vec(made(), 1..20), cut in 0..999usize) {
+            let items: Vec<Item<'_>> = made.iter().map(Made::item).collect();
+            let mut buffer = Buffer::default();
+            let mut ends = vec![0];
+            for item in &items {
+                put(&mut buffer, item);
+                ends.push(buffer.len());
+            }
+            let bytes = buffer.plaintext();
+            let cut = cut.min(bytes.len());
+            match ends.iter().position(|end| *end == cut) {
+                Some(whole) => prop_assert_eq!(&read_all(&bytes[..cut]).unwrap()[..], &items[..whole]),
+                None => prop_assert_eq!(read_all(&bytes[..cut]), Err(CUT)),
+            }
+            prop_assert_eq!(read_all(bytes), Ok(items));
+        }
+
+        #[test]
+        fn no_bytes_can_make_it_panic(bytes in prop::collection::vec(0..6u8, 0..100)) {
+            let _ = read_all(&bytes);
+        }
+    }
+}

@@ -217,3 +217,225 @@ impl<'a> Message<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decoded(json: &str) -> Read<Control> {
+        let mut plaintext = vec![CONTROL];
+        plaintext.extend(json.as_bytes());
+        match Message::decode(&plaintext)? {
+            Message::Control(control) => Ok(control),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn offer() -> Offer {
+        Offer { files: 1, folders: 2, links: 3, bytes: 4, unsent: 0, unsent_names: vec![] }
+    }
+
+    /// What travels, byte for byte.
+    #[test]
+    fn controls_are_json() {
+        let unsent = UnsentName { name: "a\nb".into(), why: "it is odd".into() };
+        let told = Offer { unsent: 1, unsent_names: vec![unsent], ..offer() };
+        #[rustfmt::skip]
+        let cases = [
+            (Control::Offer(offer()),
+                r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":0,"unsent_names":[]}"#),
+            (Control::Offer(told),
+                r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":1,"unsent_names":[{"name":"a\nb","why":"it is odd"}]}"#),
+            (Control::Wait, r#"{"type":"wait"}"#),
+            (Control::Done, r#"{"type":"done"}"#),
+            (Control::Bye, r#"{"type":"bye"}"#),
+            (Control::Complete(Complete { files: 5, failed: 6 }),
+                r#"{"type":"complete","files":5,"failed":6}"#),
+            (Control::Refuse(Reason::Declined), r#"{"type":"refuse","reason":"declined"}"#),
+            (Control::Refuse(Reason::Conflict { count: 7 }),
+                r#"{"type":"refuse","reason":"conflict","count":7}"#),
+            (Control::Refuse(Reason::NoSpace { needed: 8, free: 9 }),
+                r#"{"type":"refuse","reason":"no-space","needed":8,"free":9}"#),
+            (Control::Cancel(Reason::Unwritable), r#"{"type":"cancel","reason":"unwritable"}"#),
+            (Control::Cancel(Reason::Interrupted), r#"{"type":"cancel","reason":"interrupted"}"#),
+            (Control::Cancel(Reason::Protocol), r#"{"type":"cancel","reason":"protocol"}"#),
+            (Control::Cancel(Reason::Failed), r#"{"type":"cancel","reason":"failed"}"#),
+            (Control::Cancel(Reason::Other), r#"{"type":"cancel","reason":"other"}"#),
+        ];
+        for (control, json) in cases {
+            let mut buffer = Buffer::default();
+            buffer.extend(b"what was there before");
+            control.encode(&mut buffer).unwrap();
+            assert_eq!(buffer.plaintext().split_first(), Some((&CONTROL, json.as_bytes())));
+            assert_eq!(decoded(json), Ok(control));
+        }
+    }
+
+    #[test]
+    fn what_a_later_version_adds_is_ignored() {
+        for (json, control) in [
+            (r#"{"mood":[{}],"type":"wait"}"#, Control::Wait),
+            (r#" { "type" : "bye", "x": null } "#, Control::Bye),
+            (r#"{"type":"complete","files":1,"failed":0,"x":1}"#, {
+                Control::Complete(Complete { files: 1, failed: 0 })
+            }),
+            (r#"{"reason":"tired","type":"cancel"}"#, Control::Cancel(Reason::Other)),
+            (r#"{"type":"cancel","reason":"tired","of":1}"#, Control::Cancel(Reason::Other)),
+            (r#"{"type":"refuse","reason":"declined","x":1}"#, Control::Refuse(Reason::Declined)),
+            (r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":0}"#, {
+                Control::Offer(offer())
+            }),
+        ] {
+            assert_eq!(decoded(json), Ok(control), "{json}");
+        }
+    }
+
+    #[test]
+    fn hostile_json_is_refused() {
+        let deep = format!(r#"{{"x":{}{},"type":"wait"}}"#, "[".repeat(9999), "]".repeat(9999));
+        let open = "[".repeat(MAX_CONTROL);
+        let numbers =
+            |number: &str| format!(r#"{{"type":"complete","files":{number},"failed":0}}"#);
+        for json in [
+            "",
+            "null",
+            "{}",
+            "\"wait\"",
+            r#"{"type":"wait""#,
+            r#"{"type":"wait"}}"#,
+            r#"{"type":"wait"}{"type":"bye"}"#,
+            "\u{feff}{\"type\":\"wait\"}",
+            r#"{"type":"shrug"}"#,
+            r#"{"type":"Wait"}"#,
+            r#"{"type":1}"#,
+            r#"{"type":"cancel"}"#,
+            r#"{"type":"cancel","reason":null}"#,
+            r#"{"type":"refuse","reason":"conflict"}"#,
+            r#"{"type":"complete","files":1}"#,
+            r#"{"type":"wait","type":"bye"}"#,
+            r#"{"type":"complete","files":1,"files":2,"failed":0}"#,
+            "{'type':'wait'}",
+            "{\"type\":\"wa\nit\"}",
+            &numbers("-1"),
+            &numbers("1.0"),
+            &numbers("1e3"),
+            &numbers("18446744073709551616"),
+            &numbers("1e999"),
+            &numbers(&"9".repeat(5000)),
+            &numbers("\"1\""),
+            &numbers("null"),
+            &deep,
+            &open,
+        ] {
+            let refused = Err(Malformed("a control message is not understood"));
+            assert_eq!(decoded(json), refused, "{json:.80}");
+        }
+        assert!(Message::decode(b"\x01{\"type\":\"wait\xff\"}").is_err(), "not UTF-8");
+        assert_eq!(
+            decoded(&numbers("18446744073709551615")),
+            Ok(Control::Complete(Complete { files: u64::MAX, failed: 0 }))
+        );
+    }
+
+    #[test]
+    fn controls_have_a_limit() {
+        let padded = |len: usize| r#"{"type":"wait"}"#.to_owned() + &" ".repeat(len - 15);
+        assert_eq!(decoded(&padded(MAX_CONTROL)), Ok(Control::Wait));
+        let too_long = Malformed("a control message is too long");
+        assert_eq!(decoded(&padded(MAX_CONTROL + 1)), Err(too_long));
+
+        let name = UnsentName { name: "n".repeat(MAX_CONTROL), why: String::new() };
+        let offer = Control::Offer(Offer { unsent_names: vec![name], ..offer() });
+        let mut buffer = Buffer::default();
+        buffer.extend(b"kept");
+        assert_eq!(offer.encode(&mut buffer), Err(too_long));
+        assert_eq!(buffer.plaintext(), b"kept");
+    }
+
+    #[test]
+    fn kinds_are_told_apart() {
+        for (plaintext, expected) in [
+            (&b""[..], Err(Malformed("a message is cut off"))),
+            (b"\x00", Err(Malformed("a message of an unknown kind"))),
+            (b"\x02xyz", Ok("Entries")),
+            (b"\x03xyz", Ok("Plan")),
+            (b"\x04xyz", Ok("Data")),
+            (b"\x04", Ok("Data")),
+            (b"\x05\x01\0\0\0\x09xyz", Ok("Packed")),
+            (b"\x05\x01\0\0\0", Err(Malformed("a message is cut off"))),
+            (b"\x06xyz", Ok("Retry")),
+            (b"\x07xyz", Ok("Results")),
+            (b"\x08", Err(Malformed("a message of an unknown kind"))),
+            (b"\xff", Err(Malformed("a message of an unknown kind"))),
+        ] {
+            let kind = Message::decode(plaintext).map(|message| match message {
+                Message::Control(_) => "Control",
+                Message::Entries(rest) if rest.rest() == b"xyz" => "Entries",
+                Message::Plan(rest) if rest.rest() == b"xyz" => "Plan",
+                Message::Data(rest) if matches!(rest.rest(), b"xyz" | b"") => "Data",
+                Message::Packed { codec: 1, len: 9, packed: b"xyz" } => "Packed",
+                Message::Retry(rest) if rest.rest() == b"xyz" => "Retry",
+                Message::Results(rest) if rest.rest() == b"xyz" => "Results",
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(kind, expected, "{plaintext:x?}");
+        }
+    }
+
+    #[test]
+    fn reasons_have_words_and_exit_codes() {
+        for (reason, exit, message) in [
+            (Reason::Declined, Exit::Declined, "the receiver said no"),
+            (
+                Reason::Conflict { count: 2 },
+                Exit::Declined,
+                "the receiver has 2 of the names already and was told to stop then",
+            ),
+            (
+                Reason::NoSpace { needed: 0, free: 1 },
+                Exit::Failure,
+                "the receiver's disk is full: 1 B are free",
+            ),
+            (
+                Reason::NoSpace { needed: 2000, free: 1 },
+                Exit::Failure,
+                "the receiver has no room: 2.0 kB are needed, 1 B are free",
+            ),
+            (Reason::Unwritable, Exit::Failure, "the receiver cannot write to its folder"),
+            (Reason::Interrupted, Exit::Network, "the receiver was interrupted"),
+            (Reason::Protocol, Exit::Failure, "the receiver could not make sense of this side"),
+            (Reason::Failed, Exit::Failure, "the receiver had to stop"),
+            (Reason::Other, Exit::Failure, "the receiver had to stop"),
+        ] {
+            let error = reason.told_by(Role::Receiver);
+            assert_eq!((error.exit, &*error.message), (exit, message));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_can_make_it_panic(plaintext in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Message::decode(&plaintext);
+        }
+
+        #[test]
+        fn offers_survive(
+            numbers in any::<[u64; 5]>(),
+            names in prop::collection::vec(("\\PC{0,9}", ".{0,9}"), 0..5),
+        ) {
+            let [files, folders, links, bytes, unsent] = numbers;
+            let names = names.into_iter().map(|(name, why)| UnsentName { name, why });
+            let unsent_names = names.collect();
+            let offer =
+                Control::Offer(Offer { files, folders, links, bytes, unsent, unsent_names });
+            let mut buffer = Buffer::default();
+            offer.encode(&mut buffer).unwrap();
+            match Message::decode(buffer.plaintext()) {
+                Ok(Message::Control(decoded)) => prop_assert_eq!(decoded, offer),
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+    }
+}

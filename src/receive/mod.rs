@@ -2,6 +2,7 @@
 //! offer, ask, receive.
 
 pub mod intake;
+pub mod lock;
 pub mod plan;
 pub mod stream;
 pub mod writer;

@@ -1,0 +1,42 @@
+//! What the person at the keyboard, or the system, wants of the running transfer.
+//!
+//! One process runs one transfer, so this is one word for the whole process: signals and keys
+//! write it, the engines look at it between records.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::error::{Error, Exit};
+
+const RUN: u8 = 0;
+const PAUSE: u8 = 1;
+const STOP: u8 = 2;
+
+static WISH: AtomicU8 = AtomicU8::new(RUN);
+
+/// Asks the engines to stop at the next record, with the state kept.
+pub fn stop() {
+    WISH.store(STOP, Ordering::Relaxed);
+}
+
+/// Pauses a running transfer, goes on with a paused one; one that stops keeps stopping.
+pub fn toggle_pause() {
+    let _ = WISH.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |wish| match wish {
+        RUN => Some(PAUSE),
+        PAUSE => Some(RUN),
+        _ => None,
+    });
+}
+
+/// Whether the transfer is to stand still.
+pub fn is_paused() -> bool {
+    WISH.load(Ordering::Relaxed) == PAUSE
+}
+
+/// Fails once the transfer is to stop.
+pub fn check() -> Result<(), Error> {
+    if WISH.load(Ordering::Relaxed) == STOP {
+        return Err(Error::new(Exit::Interrupted, "interrupted")
+            .hint("the same command goes on where it stopped"));
+    }
+    Ok(())
+}

@@ -1,0 +1,521 @@
+//! `.transfer_lock.json`: what an interrupted transfer left behind, and one receiver a folder.
+//!
+//! The file is a hint and never trusted: it tells which unfinished files and other names are
+//! this program's own, and nothing else. What a file holds is hashed before it is used. Format,
+//! write order and invariants: `docs/resume.md`.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::marker::PhantomData;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::ser::{SerializeMap, SerializeStruct, Serializer};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::{Error, Result, shown};
+use crate::files::manifest::{Kind, Manifest};
+use crate::files::path::RelPath;
+use crate::files::root::{Replace, Root};
+use crate::protocol::pages::HASH_LEN;
+
+/// The version of the format.
+const VERSION: &str = "1.0";
+
+/// Time between two saves, at least.
+const PACE: Duration = Duration::from_secs(2);
+
+/// A save that took long delays the next, so that keeping the lock costs at most a twentieth.
+const COST: u32 = 20;
+
+/// What the lock says of one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    Pending,
+    InProgress,
+    Completed,
+}
+
+/// An entry of `files`. Names beyond seed 001 are optional when read.
+#[derive(Debug, Serialize, Deserialize)]
+struct FileState {
+    status: Status,
+    size: u64,
+    transferred_bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    original_hash: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    partial_hash: Option<String>,
+    /// Time of last change as offered, in nanoseconds since 1970 UTC.
+    #[serde(default)]
+    mtime: Option<i64>,
+    /// The unfinished file's name, where it is not the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    part: Option<String>,
+}
+
+/// What an earlier run knew of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Bytes as offered then.
+    pub size: u64,
+    /// Time of last change as offered then.
+    pub mtime: Option<i64>,
+    /// The name of the unfinished file, where it was not the usual one.
+    pub part: Option<Box<str>>,
+}
+
+/// What an earlier, interrupted run left, by the index of today's manifest.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Remembered {
+    /// The files it was about to receive.
+    pub files: BTreeMap<u32, Known>,
+    /// Entries that it put elsewhere.
+    pub renamed: BTreeMap<u32, RelPath>,
+}
+
+impl Remembered {
+    /// Whether there is nothing to go on with.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.renamed.is_empty()
+    }
+}
+
+/// Keeps the lock file, and keeps other receivers out of the folder while it lives.
+#[derive(Debug)]
+pub struct TransferLockManager {
+    /// Locked by the system until the process ends, however it ends.
+    _guard: Option<File>,
+    saved: Option<Instant>,
+    cost: Duration,
+}
+
+/// What the head of the lock says.
+#[derive(Debug, Clone)]
+pub struct Head {
+    /// The session that saved it.
+    pub session: Uuid,
+    /// Where the sender was.
+    pub sender: String,
+    /// Files offered.
+    pub files: u64,
+    /// Bytes offered.
+    pub bytes: u64,
+}
+
+/// The state of the files at a moment, to be saved.
+pub struct Snapshot<'a> {
+    /// The session.
+    pub head: &'a Head,
+    /// The list.
+    pub manifest: &'a Manifest,
+    /// Hashes of the files that are at their place, by index.
+    pub done: &'a [Option<[u8; HASH_LEN]>],
+    /// The files that were to be received, by index.
+    pub wanted: &'a dyn Fn(u32) -> bool,
+    /// The file at hand: index, bytes on the disk, their SHA-256.
+    pub current: Option<(u32, u64, [u8; HASH_LEN])>,
+    /// Unfinished files with unusual names.
+    pub parts: &'a BTreeMap<u32, String>,
+    /// Entries that go elsewhere.
+    pub renamed: &'a BTreeMap<u32, RelPath>,
+}
+
+impl TransferLockManager {
+    /// Takes the folder for this receiver alone.
+    ///
+    /// # Errors
+    /// Another receiver has it.
+    pub fn acquire(root: &Root) -> Result<Self> {
+        let guard = match root.guard() {
+            Ok(guard) => Some(guard),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let path = root.path().to_string_lossy();
+                return Err(Error::failure(format!(
+                    "another transfer is receiving into \"{}\"",
+                    shown(&path)
+                ))
+                .hint("wait until it ends, or receive into another folder with -o"));
+            }
+            // A file system without locks: two receivers are then the user's own care.
+            Err(_) => None,
+        };
+        Ok(Self { _guard: guard, saved: None, cost: Duration::ZERO })
+    }
+
+    /// What an earlier run left for the entries of this manifest. Whatever is wrong with the
+    /// file, the worst is that nothing is known.
+    pub fn load(&self, root: &mut Root, manifest: &Manifest) -> Remembered {
+        let Some(name) = lock_name(manifest) else { return Remembered::default() };
+        root.open_file(&name).map_or_else(|_| Remembered::default(), |file| parse(file, manifest))
+    }
+
+    /// Saves now.
+    pub fn save(&mut self, root: &mut Root, snapshot: &Snapshot<'_>) -> io::Result<()> {
+        let Some(name) = lock_name(snapshot.manifest) else { return Ok(()) };
+        let began = Instant::now();
+        let temporary = name.with_name(&format!("{}.tmp", name.name()));
+        let temporary = temporary.map_err(|_| io::ErrorKind::InvalidFilename)?;
+        let folder = root.parent_of(&temporary)?;
+        // What a killed run left under this name of ours is of no use.
+        let _ = folder.remove(temporary.name());
+        let mut writer = BufWriter::with_capacity(1 << 16, folder.create_file(temporary.name())?);
+        serde_json::to_writer(&mut writer, snapshot)?;
+        writer.flush()?;
+        folder.put(temporary.name(), name.name(), Replace::Allowed)?;
+        self.saved = Some(Instant::now());
+        self.cost = began.elapsed();
+        Ok(())
+    }
+
+    /// Whether it is time to save again.
+    pub fn is_due(&self) -> bool {
+        self.saved.is_some_and(|saved| saved.elapsed() >= PACE.max(self.cost * COST))
+    }
+
+    /// Removes the file: there is nothing to go on with.
+    pub fn remove(&self, root: &mut Root, manifest: &Manifest) -> io::Result<()> {
+        let Some(name) = lock_name(manifest) else { return Ok(()) };
+        match root.parent_of(&name)?.remove(name.name()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `.transfer_lock.json`, or the next name when a file of that name is on its way.
+fn lock_name(manifest: &Manifest) -> Option<RelPath> {
+    (0..100u32).find_map(|number| {
+        let name = match number {
+            0 => ".transfer_lock.json".into(),
+            number => format!(".transfer_lock.{number}.json"),
+        };
+        RelPath::parse(&name).ok().filter(|path| manifest.find(path).is_none())
+    })
+}
+
+/// Reads a lock, however long, keeping only what concerns the manifest.
+pub fn parse(file: impl Read, manifest: &Manifest) -> Remembered {
+    let mut remembered = Remembered::default();
+    let mut json = serde_json::Deserializer::from_reader(BufReader::with_capacity(1 << 16, file));
+    let seed = LockSeed { manifest, remembered: &mut remembered };
+    match seed.deserialize(&mut json) {
+        Ok(true) => remembered,
+        // Cut off, changed by hand, of another version, not a lock at all.
+        _ => Remembered::default(),
+    }
+}
+
+struct LockSeed<'a> {
+    manifest: &'a Manifest,
+    remembered: &'a mut Remembered,
+}
+
+impl<'de> DeserializeSeed<'de> for LockSeed<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for LockSeed<'_> {
+    /// Whether the version is one that this program knows.
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a transfer lock")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<bool, M::Error> {
+        let Self { manifest, remembered } = self;
+        let index = |path: &str| {
+            let path = RelPath::parse(path).ok()?;
+            u32::try_from(manifest.find(&path)?).ok()
+        };
+        let mut known_version = false;
+        while let Some(key) = map.next_key::<String>()? {
+            match &*key {
+                "version" => known_version = map.next_value::<String>()? == VERSION,
+                "files" => map.next_value_seed(each(|path: &str, state: FileState| {
+                    let Some(index) = index(path) else { return };
+                    let part = state.part.filter(|part| RelPath::parse(part).is_ok());
+                    let (size, mtime) = (state.size, state.mtime);
+                    let part = part.filter(|part| part.ends_with(".part") && !part.contains('/'));
+                    let known = Known { size, mtime, part: part.map(String::into_boxed_str) };
+                    remembered.files.insert(index, known);
+                }))?,
+                "renamed" => map.next_value_seed(each(|path: &str, place: String| {
+                    if let (Some(index), Ok(place)) = (index(path), RelPath::parse(&place)) {
+                        remembered.renamed.insert(index, place);
+                    }
+                }))?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(known_version)
+    }
+}
+
+/// A map whose entries are handed over one by one.
+struct Each<T, F>(F, PhantomData<T>);
+
+fn each<T, F: FnMut(&str, T)>(take: F) -> Each<T, F> {
+    Each(take, PhantomData)
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(&str, T)> DeserializeSeed<'de> for Each<T, F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(&str, T)> Visitor<'de> for Each<T, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<(), M::Error> {
+        while let Some((key, value)) = map.next_entry::<String, T>()? {
+            (self.0)(&key, value);
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Snapshot<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut lock = serializer.serialize_struct("lock", 8)?;
+        lock.serialize_field("version", VERSION)?;
+        lock.serialize_field("session_id", &self.head.session)?;
+        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        lock.serialize_field("timestamp", &now)?;
+        lock.serialize_field("sender_ip", &self.head.sender)?;
+        lock.serialize_field("total_files", &self.head.files)?;
+        lock.serialize_field("total_size", &self.head.bytes)?;
+        lock.serialize_field("files", &Files(self))?;
+        lock.serialize_field("renamed", &Renamed(self))?;
+        lock.end()
+    }
+}
+
+struct Files<'a>(&'a Snapshot<'a>);
+
+impl Serialize for Files<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let snapshot = self.0;
+        let mut files = serializer.serialize_map(None)?;
+        for ((index, entry), done) in snapshot.manifest.indexed().zip(snapshot.done) {
+            let Kind::File(size) = entry.kind else { continue };
+            if !(snapshot.wanted)(index) {
+                continue;
+            }
+            let current = snapshot.current.filter(|(current, ..)| *current == index);
+            let (status, transferred_bytes) = match (done, current) {
+                (Some(_), _) => (Status::Completed, size),
+                (None, Some((_, bytes, _))) => (Status::InProgress, bytes),
+                (None, None) => (Status::Pending, 0),
+            };
+            files.serialize_entry(
+                entry.path.as_str(),
+                &FileState {
+                    status,
+                    size,
+                    transferred_bytes,
+                    original_hash: done.as_ref().map(|hash| hex(hash)),
+                    partial_hash: current.map(|(_, _, hash)| hex(&hash)),
+                    mtime: Some(entry.mtime),
+                    part: snapshot.parts.get(&index).cloned(),
+                },
+            )?;
+        }
+        files.end()
+    }
+}
+
+struct Renamed<'a>(&'a Snapshot<'a>);
+
+impl Serialize for Renamed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let renamed = self.0.renamed.iter();
+        let renamed =
+            renamed.filter_map(|(index, place)| Some((self.0.manifest.get(*index)?, place)));
+        serializer.collect_map(renamed.map(|(entry, place)| (entry.path.as_str(), place.as_str())))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::manifest::Entry;
+
+    fn manifest(names: &[&str]) -> Manifest {
+        let mut manifest = Manifest::default();
+        for name in names {
+            let path = RelPath::parse(name).unwrap();
+            let kind = if name.ends_with('/') { Kind::Folder } else { Kind::File(10) };
+            manifest.push(Entry { path, kind, mode: 0o644, mtime: -5 }).unwrap();
+        }
+        manifest
+    }
+
+    fn head() -> Head {
+        Head {
+            session: Uuid::from_bytes([7; 16]),
+            sender: "100.64.0.1".into(),
+            files: 3,
+            bytes: 30,
+        }
+    }
+
+    #[test]
+    fn what_is_saved_is_what_is_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut root = Root::open(dir.path()).unwrap();
+        let manifest = manifest(&["a", "b", "c", "d"]);
+        let mut lock = TransferLockManager::acquire(&root).unwrap();
+        let parts = BTreeMap::from([(1, "b.1.part".into())]);
+        let renamed = BTreeMap::from([(2, RelPath::parse("c (1)").unwrap())]);
+        let snapshot = Snapshot {
+            head: &head(),
+            manifest: &manifest,
+            done: &[Some([1; 32]), None, None, None],
+            wanted: &|index| index != 3,
+            current: Some((1, 4, [2; 32])),
+            parts: &parts,
+            renamed: &renamed,
+        };
+        lock.save(&mut root, &snapshot).unwrap();
+
+        let known =
+            |part: Option<&str>| Known { size: 10, mtime: Some(-5), part: part.map(Into::into) };
+        let expected = Remembered {
+            files: BTreeMap::from([
+                (0, known(None)),
+                (1, known(Some("b.1.part"))),
+                (2, known(None)),
+            ]),
+            renamed: renamed.clone(),
+        };
+        assert_eq!(lock.load(&mut root, &manifest), expected);
+
+        let json = std::fs::read(dir.path().join(".transfer_lock.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(json["version"], "1.0");
+        assert_eq!(json["session_id"], "07070707-0707-0707-0707-070707070707");
+        assert_eq!(json["sender_ip"], "100.64.0.1");
+        assert_eq!((&json["total_files"], &json["total_size"]), (&3.into(), &30.into()));
+        let files = &json["files"];
+        assert_eq!(
+            (&files["a"]["status"], &files["a"]["transferred_bytes"]),
+            (&"completed".into(), &10.into())
+        );
+        assert_eq!(files["a"]["original_hash"], "01".repeat(32));
+        assert_eq!(
+            (&files["b"]["status"], &files["b"]["transferred_bytes"]),
+            (&"in_progress".into(), &4.into())
+        );
+        assert_eq!(files["b"]["partial_hash"], "02".repeat(32));
+        assert_eq!(
+            (&files["c"]["status"], &files["c"]["transferred_bytes"]),
+            (&"pending".into(), &0.into())
+        );
+        assert!(files.get("d").is_none());
+
+        lock.remove(&mut root, &manifest).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        lock.remove(&mut root, &manifest).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_makes_no_sense_says_nothing() {
+        let manifest = manifest(&["a", "b"]);
+        let good = r#"{"version":"1.0","session_id":"x","timestamp":"y","sender_ip":"z","total_files":1,
+            "total_size":1,"files":{"a":{"status":"in_progress","size":5,"transferred_bytes":3,"partial_hash":"h"}}}"#;
+        let parsed = parse(good.as_bytes(), &manifest);
+        let expected = Known { size: 5, mtime: None, part: None };
+        assert_eq!(parsed.files, BTreeMap::from([(0, expected)]));
+
+        for cut in 0..good.len() {
+            assert!(parse(&good.as_bytes()[..cut], &manifest).is_empty(), "cut at {cut}");
+        }
+        let bad = [
+            good.replace("1.0", "2.0"),
+            good.replace(r#""version":"1.0","#, ""),
+            good.replace("in_progress", "finished"),
+            good.replace(r#""size":5"#, r#""size":-5"#),
+            good.replace(r#""a""#, r#""../a""#),
+            good.replace(r#""a""#, r#""unknown""#),
+            "[]".into(),
+            "null".into(),
+            "[".repeat(100_000),
+            String::from_utf8_lossy(&[0xff; 100]).into_owned(),
+        ];
+        for lock in bad {
+            assert!(
+                parse(lock.as_bytes(), &manifest).is_empty(),
+                "{}",
+                &lock[..lock.len().min(80)]
+            );
+        }
+    }
+
+    #[test]
+    fn names_in_a_lock_are_checked() {
+        let manifest = manifest(&["a", "b"]);
+        let lock = |part: &str, place: &str| {
+            let file =
+                format!(r#"{{"status":"pending","size":5,"transferred_bytes":0,"part":"{part}"}}"#);
+            let lock = format!(
+                r#"{{"version":"1.0","files":{{"a":{file}}},"renamed":{{"b":"{place}"}}}}"#
+            );
+            parse(lock.as_bytes(), &manifest)
+        };
+        for part in ["../a.part", "/a.part", "d/a.part", "thesis.txt", ""] {
+            assert_eq!(lock(part, "b (1)").files[&0].part, None, "{part}");
+        }
+        assert_eq!(lock("a.3.part", "b (1)").files[&0].part.as_deref(), Some("a.3.part"));
+        for place in ["../b", "/b", "", "b/../../c"] {
+            assert!(lock("a.part", place).renamed.is_empty(), "{place}");
+        }
+    }
+
+    #[test]
+    fn a_file_called_like_the_lock_gets_its_name() {
+        let name = |names| lock_name(&manifest(names)).unwrap().as_str().to_owned();
+        assert_eq!(name(&["a"]), ".transfer_lock.json");
+        assert_eq!(name(&[".transfer_lock.json"]), ".transfer_lock.1.json");
+        assert_eq!(
+            name(&[".transfer_lock.1.json", ".transfer_lock.json"]),
+            ".transfer_lock.2.json"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn one_receiver_a_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (Root::open(dir.path()).unwrap(), Root::open(dir.path()).unwrap());
+        let first = TransferLockManager::acquire(&one).unwrap();
+        let error = TransferLockManager::acquire(&two).unwrap_err();
+        assert!(error.message.starts_with("another transfer is receiving into"), "{error}");
+        drop(first);
+        TransferLockManager::acquire(&two).unwrap();
+    }
+}
