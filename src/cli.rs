@@ -55,7 +55,7 @@ pub enum Command {
 /// Options that both sides have.
 #[derive(Debug, Args)]
 pub struct Common {
-    /// Ask nothing: send everything, uncompressed; keep both on a conflict
+    /// Ask nothing: send everything, uncompressed; resume; keep both on a conflict
     #[arg(short, long)]
     yes: bool,
     /// Say only what went wrong
@@ -151,7 +151,7 @@ pub struct ReceiveArgs {
     #[arg(value_name = "TICKET", env = "TRANSFER_TICKET", hide_env_values = true)]
     ticket: Option<String>,
     /// Read the ticket from this file, so that it does not show among the running commands
-    #[arg(long, value_name = "FILE", conflicts_with = "ticket")]
+    #[arg(long, value_name = "FILE")]
     ticket_file: Option<PathBuf>,
     /// Receive from this machine only, without Tailscale
     #[arg(long)]
@@ -162,6 +162,12 @@ pub struct ReceiveArgs {
     /// What to do when a name is taken by something else
     #[arg(long, value_name = "HOW", default_value = "ask")]
     on_conflict: ConflictArg,
+    /// Compare files that are here by content instead of size and time
+    #[arg(long)]
+    checksum: bool,
+    /// Begin anew, whatever an interrupted run left
+    #[arg(long, conflicts_with = "checksum")]
+    fresh: bool,
     /// Options that both sides have.
     #[command(flatten)]
     pub common: Common,
@@ -204,6 +210,9 @@ impl ReceiveArgs {
                 ConflictArg::Overwrite => Some(Conflict::Go(OnConflict::Overwrite)),
                 ConflictArg::Fail => Some(Conflict::Fail),
             },
+            checksum: self.checksum,
+            fresh: self.fresh,
+            resume: false,
         })
     }
 }

@@ -4,8 +4,13 @@
 //! write it, the engines look at it between records.
 
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use crate::error::{Error, Exit};
+
+/// How long anything here waits without looking up.
+pub const SLICE: Duration = Duration::from_millis(100);
 
 const RUN: u8 = 0;
 const PAUSE: u8 = 1;
@@ -39,4 +44,15 @@ pub fn check() -> Result<(), Error> {
             .hint("the same command goes on where it stopped"));
     }
     Ok(())
+}
+
+/// Sleeps, but not beyond the wish to stop.
+pub fn sleep(mut left: Duration) -> Result<(), Error> {
+    while !left.is_zero() {
+        check()?;
+        let nap = left.min(SLICE);
+        thread::sleep(nap);
+        left -= nap;
+    }
+    check()
 }

@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         Command::Send(args) => args.common.ui(),
         Command::Receive(args) => args.common.ui(),
     };
+    transfer::ui::watch_signals();
     let run = || -> Result<Exit> {
         match &cli.command {
             Command::Send(args) => send::run(&args.resolve(), &ui),

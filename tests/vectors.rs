@@ -62,6 +62,7 @@ impl TryCryptoRng for Counting {}
 
 const SENDER_RANDOM: u8 = 0x00;
 const RECEIVER_RANDOM: u8 = 0x80;
+const RECEIVER_ID: [u8; 16] = *b"0123456789abcdef";
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -95,8 +96,9 @@ fn handshake() -> (Listing, SessionKeys, SessionKeys) {
     let sender = Start::new(Role::Sender, &token, &mut Counting(SENDER_RANDOM));
     let receiver = Start::new(Role::Receiver, &token, &mut Counting(RECEIVER_RANDOM));
     let (to_receiver, to_sender) = (*sender.hello(), *receiver.hello());
-    let (await_answer, confirm) = receiver.prove(&to_receiver).ok().unwrap();
+    let (await_answer, confirm) = receiver.prove(&to_receiver, &RECEIVER_ID).ok().unwrap();
     let proven = sender.await_proof(&to_sender).ok().unwrap().check(&confirm).ok().unwrap();
+    assert_eq!(proven.receiver(), RECEIVER_ID);
     let (answer, sender) = proven.answer(Verdict::Welcome);
     let receiver = await_answer.check(&answer).ok().unwrap();
     assert_eq!(sender.session_id, receiver.session_id);
@@ -277,7 +279,8 @@ fn the_formulas_agree() {
     let to_sender = expand("receiver to sender", 32);
     let receiver_confirms = expand("receiver confirms", 32);
     let sender_confirms = expand("sender confirms", 32);
-    let proof = hmac(&sender_confirms, &[&transcript, &[0]]);
+    let receiver_proof = hmac(&receiver_confirms, &[&transcript, &RECEIVER_ID]);
+    let sender_proof = hmac(&sender_confirms, &[&transcript, &[0]]);
     let listing = vec![
         ("M", point(&m)),
         ("N", point(&n)),
@@ -293,11 +296,11 @@ fn the_formulas_agree() {
         ("PRK", prk.to_vec()),
         ("key from sender to receiver", to_receiver.clone()),
         ("key from receiver to sender", to_sender.clone()),
-        ("key by which the receiver confirms", receiver_confirms.clone()),
+        ("key by which the receiver confirms", receiver_confirms),
         ("key by which the sender confirms", sender_confirms),
         ("session id", expand("session id", 16)),
-        ("confirmation", hmac(&receiver_confirms, &[&transcript])),
-        ("answer", [&[0, 0], &proof[..]].concat()),
+        ("confirmation", [&RECEIVER_ID[..], &receiver_proof].concat()),
+        ("answer", [&[0, 0], &sender_proof[..]].concat()),
     ];
     assert_pinned(&listing);
 
@@ -378,13 +381,17 @@ fn the_engines_agree() {
     use std::thread;
 
     use filetime::{FileTime, set_file_mtime};
+    use std::collections::{BTreeMap, BTreeSet};
     use transfer::compress::Compression;
     use transfer::files::root::{Found, Root};
     use transfer::files::walk::{Developer, Walk, WalkOptions};
     use transfer::protocol::session::{Limits, Session};
+    use transfer::receive::intake;
+    use transfer::receive::lock::{Head, Remembered, TransferLockManager};
     use transfer::receive::plan::{OnConflict, Plan, Survey};
     use transfer::receive::stream::await_offer;
     use transfer::send::stream::{StreamOptions, send_over};
+    use uuid::Uuid;
 
     #[derive(Clone)]
     struct Tap(Arc<UnixStream>, Arc<Mutex<Vec<u8>>>);
@@ -429,11 +436,20 @@ fn the_engines_agree() {
     });
     let mut root = Root::open(to.path()).unwrap();
     let offered = await_offer(receiver).unwrap();
-    let survey = Survey::new(offered.manifest(), &mut root);
+    let mut lock = TransferLockManager::acquire(&root).unwrap();
+    let survey = Survey::new(offered.manifest(), &Remembered::default(), &mut root);
     let plan = Plan::new(offered.manifest(), &survey, OnConflict::Rename, |path| {
         root.look(path) != Found::Nothing
     });
-    offered.accept(&mut root, plan, &mut |_| {}).unwrap();
+    let head = Head { session: Uuid::nil(), sender: "pipe".into(), files: 1, bytes: 0 };
+    let start = intake::Start {
+        plan,
+        resume: BTreeMap::new(),
+        merged: BTreeSet::new(),
+        lock: &mut lock,
+        head,
+    };
+    offered.accept(&mut root, start, &mut |_| {}).unwrap();
     sending.join().unwrap();
 
     assert_eq!(fs::read(to.path().join("hello.txt")).unwrap(), CONTENT);
@@ -472,7 +488,7 @@ const PINNED: &[(&str, &str)] = &[
     ("key by which the receiver confirms", "85d354afc2853ffb2eda4d73203b830f6eedd4f451410cfe64b25a5b4a0f0614"),
     ("key by which the sender confirms", "7336d0bffdec3e362a56e15ee32e8f136c4c62a715b6c39375c55e6a624c511b"),
     ("session id", "5a06066c0acfaebd9180127931997495"),
-    ("confirmation", "93fad4e3b4291794d43260a1b5282f4d59cd6e160bf5747b7f48a8b2c91156ee"),
+    ("confirmation", "303132333435363738396162636465669f8431ad848b3dbe477edef861c671fdcdaff2e8414392c86bd8eda62f7ae0c8"),
     ("answer", "0000c862e70a868d2fffd3b6c64b2da56879271aa5ace259dc0c6ef9c8b8ef4e16e1"),
     ("plaintext S0", "017b2274797065223a226f66666572222c2266696c6573223a312c22666f6c64657273223a312c226c696e6b73223a302c226279746573223a31342c22756e73656e74223a302c22756e73656e745f6e616d6573223a5b5d7d"),
     ("record S0", "00000069c4e34c803450348a6a1117d41594a79aa67f6208e1f3f4e8a90f6776622a5fd9d45eab3cc38edd7eae55cd2ea77aaa90a0d0bc0e1455605ae9557bda31afde154bc1bd565658a39b5d7bd2c1eeb48e10037ba7e2e6517ec0ccfd0f7cbfd8a49c684eaf45afed7a4803"),

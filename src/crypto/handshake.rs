@@ -238,6 +238,10 @@ impl AwaitAnswer {
         if code == WRONG_TOKEN {
             return Err(HandshakeError::WrongToken { left });
         }
+        if left != 0 {
+            // Not covered by the proof, and of no use to a sender that gives one.
+            return Err(HandshakeError::Impostor);
+        }
         let expected = answer_mac(&self.derived, &self.transcript, code);
         expected.verify_slice(mac).map_err(|_| HandshakeError::Impostor)?;
         match code {
@@ -273,6 +277,8 @@ mod tests {
     const TOKEN: &str = "ocean-tiger";
     const OTHER: &str = "ocean-zebra";
 
+    const ID: ReceiverId = *b"0123456789abcdef";
+
     type End = Result<SessionKeys, HandshakeError>;
 
     fn start(role: Role, token: &str) -> Start {
@@ -298,7 +304,8 @@ mod tests {
         let (mut to_receiver, mut to_sender) = (*sender.hello(), *receiver.hello());
         meddle(SENDER_HELLO, &mut to_receiver);
         meddle(RECEIVER_HELLO, &mut to_sender);
-        let (await_proof, proven) = (sender.await_proof(&to_sender), receiver.prove(&to_receiver));
+        let (await_proof, proven) =
+            (sender.await_proof(&to_sender), receiver.prove(&to_receiver, &ID));
         let (await_proof, (await_answer, mut confirm)) = match (await_proof, proven) {
             (Ok(await_proof), Ok(proven)) => (await_proof, proven),
             (await_proof, proven) => {
@@ -308,6 +315,7 @@ mod tests {
         meddle(CONFIRM, &mut confirm);
         let (mut answer, sender) = match await_proof.check(&confirm) {
             Ok(proven) => {
+                assert_eq!(proven.receiver(), ID);
                 let (answer, keys) = proven.answer(verdict);
                 (answer, Ok(keys))
             }
@@ -344,12 +352,11 @@ mod tests {
         }
     }
 
-    /// Every bit of every message counts, except in the byte of the answer that means nothing
-    /// without the verdict "wrong token".
+    /// Every bit of every message counts.
     #[test]
     fn one_flipped_bit_leaves_no_keys() {
         for (message, length) in LENGTHS.into_iter().enumerate() {
-            for at in (0..length).filter(|at| (message, *at) != (ANSWER, 1)) {
+            for at in 0..length {
                 for bit in 0..8 {
                     let (sender, receiver) = shake((TOKEN, TOKEN), Verdict::Welcome, |n, bytes| {
                         if n == message {
@@ -397,15 +404,15 @@ mod tests {
         let (sender, receiver) = (start(Role::Sender, TOKEN), start(Role::Receiver, TOKEN));
         let (own_sender, own_receiver) = (*sender.hello(), *receiver.hello());
         assert_eq!(sender.await_proof(&own_sender).err(), Some(Invalid));
-        assert_eq!(receiver.prove(&own_receiver).err(), Some(Invalid));
+        assert_eq!(receiver.prove(&own_receiver, &ID).err(), Some(Invalid));
 
         // With the side byte mended, and then the own confirmation as the sender's.
         let receiver = start(Role::Receiver, TOKEN);
         let mut mended = own_receiver;
         mended[42] = b'A';
-        let (await_answer, confirm) = receiver.prove(&mended).ok().unwrap();
+        let (await_answer, confirm) = receiver.prove(&mended, &ID).ok().unwrap();
         let mut answer = [0; ANSWER_LEN];
-        answer[2..].copy_from_slice(&confirm);
+        answer[2..].copy_from_slice(&confirm[16..]);
         assert_eq!(await_answer.check(&answer).err(), Some(Impostor));
     }
 
@@ -416,7 +423,7 @@ mod tests {
         change(&mut to_receiver);
         change(&mut to_sender);
         assert_eq!(sender.await_proof(&to_sender).err(), Some(why), "{case}");
-        assert_eq!(receiver.prove(&to_receiver).err(), Some(why), "{case}");
+        assert_eq!(receiver.prove(&to_receiver, &ID).err(), Some(why), "{case}");
     }
 
     #[test]

@@ -155,11 +155,17 @@ impl<W: Write> RecordWriter<W> {
     }
 
     fn write_marked(&mut self, buffer: &mut Buffer, mark: u32) -> Result<(), RecordError> {
-        let record = seal(&self.cipher, self.counter.next()?, buffer, mark)?;
-        self.writer.write_all(record)?;
-        self.writer.flush()?;
+        let nonce = self.counter.next()?;
+        let written = seal(&self.cipher, nonce, buffer, mark).and_then(|record| {
+            self.writer.write_all(record)?;
+            Ok(self.writer.flush()?)
+        });
+        if written.is_err() {
+            // The other side cannot know which nonce comes next.
+            self.counter.end();
+        }
         buffer.clear();
-        Ok(())
+        written
     }
 }
 
@@ -210,8 +216,16 @@ impl<R: Read> RecordReader<R> {
         Self { reader, cipher, counter: Counter(Some(0)), limit }
     }
 
-    /// Reads one record and opens it in `buffer`.
+    /// Reads one record and opens it in `buffer`. After an error nothing more can be read.
     pub fn read(&mut self, buffer: &mut Buffer) -> Result<Follows, RecordError> {
+        let opened = self.open_next(buffer);
+        if !matches!(opened, Ok(Follows::More)) {
+            self.counter.end();
+        }
+        opened
+    }
+
+    fn open_next(&mut self, buffer: &mut Buffer) -> Result<Follows, RecordError> {
         let nonce = self.counter.next()?;
         let mut header = [0u8; HEADER_LEN];
         read_exact(&mut self.reader, &mut header)?;
@@ -232,11 +246,7 @@ impl<R: Read> RecordReader<R> {
             .decrypt_inout_detached(&nonce, &header, body.into(), &tag)
             .map_err(|_| RecordError::Forged)?;
         buffer.advance(plaintext);
-        if word & LAST == 0 {
-            return Ok(Follows::More);
-        }
-        self.counter.end();
-        Ok(Follows::Nothing)
+        Ok(if word & LAST == 0 { Follows::More } else { Follows::Nothing })
     }
 }
 

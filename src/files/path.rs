@@ -152,7 +152,9 @@ pub fn link_top<'a>(link: &'a RelPath, target: &'a str) -> Result<Option<&'a str
     if target.len() > MAX_PATH {
         return Err(PathError::Long);
     }
-    if target.starts_with('/') || target.starts_with('\\') || has_drive(target) {
+    // Windows climbs at a backslash too; elsewhere it is part of a name.
+    let climbs_otherwise = cfg!(windows) && target.contains('\\');
+    if target.starts_with(['/', '\\']) || has_drive(target) || climbs_otherwise {
         return Err(PathError::Outside);
     }
     if target.chars().any(char::is_control) {

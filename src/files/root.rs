@@ -4,7 +4,7 @@
 //! followed below the root, whether it was there before or came with the transfer: a link where
 //! a folder should be is an error. What is put in place never replaces anything unless asked.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, FileTimes, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -268,11 +268,17 @@ impl Folder<'_> {
     }
 }
 
-/// Gives an open file or folder its permission bits.
+/// Gives an open file its time of last change, in nanoseconds since 1970 UTC.
+pub fn set_mtime(file: &File, mtime: i64) -> io::Result<()> {
+    file.set_times(FileTimes::new().set_modified(walk::system_time(mtime)))
+}
+
+/// Gives an open file its permission bits; never set-user-ID and its like, which would lend this
+/// user's rights to whoever runs a file that came from elsewhere.
 #[cfg(unix)]
 pub fn set_mode(file: &File, mode: u16) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(mode.into()))
+    file.set_permissions(std::fs::Permissions::from_mode((mode & 0o777).into()))
 }
 
 /// Gives an open file its only bit that other systems know: whether it may be written.

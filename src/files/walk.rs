@@ -212,11 +212,14 @@ fn top_names(paths: &[PathBuf]) -> Result<BTreeMap<Box<str>, PathBuf>> {
     for path in paths {
         let shown_path = path.to_string_lossy();
         let shown_path = shown(&shown_path);
-        if let Err(error) = fs::symlink_metadata(path) {
+        let cannot = |error: std::io::Error| {
             let why = error::reason(&error);
-            return Err(Error::failure(format!("cannot send \"{shown_path}\": {why}"))
-                .hint("check the path; a name with spaces needs quotes"));
-        }
+            Error::failure(format!("cannot send \"{shown_path}\": {why}"))
+                .hint("check the path; a name with spaces needs quotes")
+        };
+        // A link that was named is meant for what it points to; inside a tree it is a link.
+        let named_link = fs::symlink_metadata(path).map_err(cannot)?.is_symlink();
+        let at = if named_link { path.canonicalize().map_err(cannot)? } else { path.clone() };
         // `.`, `..` and `dir/..` are called what the folder is called.
         let named = match path.file_name() {
             Some(_) => path.clone(),
@@ -231,7 +234,7 @@ fn top_names(paths: &[PathBuf]) -> Result<BTreeMap<Box<str>, PathBuf>> {
             Error::failure(format!("cannot send \"{shown_path}\" under its name: {why}"))
                 .hint("rename it, or send the folder it is in")
         })?;
-        if tops.insert(name.as_str().into(), path.clone()).is_some() {
+        if tops.insert(name.as_str().into(), at).is_some() {
             return Err(Error::usage(format!("two of the paths are both called \"{name}\""))
                 .hint("send the folder that holds them, or send them one after the other"));
         }

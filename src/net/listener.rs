@@ -79,7 +79,7 @@ fn cannot_bind(ip: IpAddr, port: u16, error: &io::Error) -> Error {
 }
 
 fn other_port(port: u16) -> u16 {
-    port.checked_add(1).unwrap_or(crate::ticket::DEFAULT_PORT)
+    port.checked_add(1).unwrap_or(port - 1)
 }
 
 /// Which process listens on a TCP port, as far as this user may see.

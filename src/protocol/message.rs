@@ -132,13 +132,13 @@ impl Control {
 
 impl Reason {
     /// What the user of the side that was told reads; `who` is the side that stopped.
-    pub fn told_by(&self, who: Role) -> Error {
-        let who = who.name();
+    pub fn told_by(&self, role: Role) -> Error {
+        let who = role.name();
         match self {
             Self::Declined => Error::new(Exit::Declined, format!("the {who} said no")),
             Self::Conflict { count } => Error::new(
                 Exit::Declined,
-                format!("the {who} has {count} of the names already and was told to stop then"),
+                format!("the {who} was told to stop when names are taken, and {count} are"),
             ),
             Self::NoSpace { needed: 0, free } => {
                 Error::failure(format!("the {who}'s disk is full: {} are free", bytes(*free)))
@@ -152,8 +152,13 @@ impl Reason {
             .hint("make room there, or receive into another folder with -o"),
             Self::Unwritable => Error::failure(format!("the {who} cannot write to its folder"))
                 .hint("receive into another folder with -o"),
-            Self::Interrupted => Error::network(format!("the {who} was interrupted"))
-                .hint("run the same command there again"),
+            // A receiver comes back with the same ticket, a sender only with another.
+            Self::Interrupted if role == Role::Receiver => {
+                Error::network(format!("the {who} was interrupted"))
+                    .hint("run the same command there again: it goes on where it stopped")
+            }
+            Self::Interrupted => Error::failure(format!("the {who} was interrupted"))
+                .hint("start it again there; its new ticket goes on where this one stopped"),
             Self::Protocol => {
                 Error::failure(format!("the {who} could not make sense of this side"))
                     .hint("run the same version of transfer on both machines and try again")
@@ -391,7 +396,7 @@ mod tests {
             (
                 Reason::Conflict { count: 2 },
                 Exit::Declined,
-                "the receiver has 2 of the names already and was told to stop then",
+                "the receiver was told to stop when names are taken, and 2 are",
             ),
             (
                 Reason::NoSpace { needed: 0, free: 1 },

@@ -8,6 +8,7 @@ use super::channel::{ChannelError, Inbox, Outbox};
 use super::codec::Malformed;
 use super::message::{Control, Message, Reason};
 use super::pages;
+use crate::control;
 use crate::crypto::keys::{Role, SessionKeys};
 use crate::crypto::record::{
     Buffer, Follows, MAX_CONTENT, MAX_PLAINTEXT, RecordReader, RecordWriter,
@@ -43,7 +44,9 @@ pub struct Session {
     inbox: Inbox,
     outbox: Outbox,
     peer: Role,
+    patience: Duration,
     content: usize,
+    spoken: Instant,
 }
 
 /// Why a session ended early.
@@ -86,7 +89,8 @@ impl Session {
         let reader = RecordReader::new(reader, keys.open, MAX_PLAINTEXT);
         let inbox = Inbox::start(reader, limits.patience)?;
         let outbox = Outbox::start(RecordWriter::new(writer, keys.seal))?;
-        Ok(Self { inbox, outbox, peer, content: limits.content })
+        let Limits { patience, content } = limits;
+        Ok(Self { inbox, outbox, peer, patience, content, spoken: Instant::now() })
     }
 
     /// Bytes of content for one record.
@@ -121,6 +125,7 @@ impl Session {
     pub fn send_control(&mut self, control: &Control) -> Result<(), Stop> {
         let mut buffer = self.outbox.buffer();
         control.encode(&mut buffer)?;
+        self.spoken = Instant::now();
         self.outbox.send(buffer).map_err(|error| self.lost(error))
     }
 
@@ -140,14 +145,51 @@ impl Session {
         &mut self,
         handle: impl FnOnce(Message<'_>, Follows) -> Result<T, Stop>,
     ) -> Result<T, Stop> {
-        receive(&self.inbox, self.peer, handle)
+        let mut deadline = Instant::now() + self.patience;
+        loop {
+            self.obey()?;
+            let (buffer, follows) = match self.inbox.recv_within(control::SLICE) {
+                Ok(arrived) => arrived,
+                Err(ChannelError::TimedOut) if Instant::now() < deadline => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(message) = sift(&buffer, self.peer)? {
+                let result = handle(message, follows);
+                self.inbox.recycle(buffer);
+                return result;
+            }
+            self.inbox.recycle(buffer);
+            deadline = Instant::now() + self.patience;
+        }
+    }
+
+    /// Stands still while the transfer is paused, and fails once it is to stop.
+    fn obey(&mut self) -> Result<(), Stop> {
+        loop {
+            control::check().map_err(|error| Stop::Own(Reason::Interrupted, error))?;
+            if !control::is_paused() {
+                return Ok(());
+            }
+            self.still_here()?;
+            thread::sleep(control::SLICE);
+        }
     }
 
     /// Whether the other side has said, without being asked, that it stops.
     pub fn check(&mut self) -> Result<(), Stop> {
+        self.obey()?;
         while let Some((buffer, _)) = self.inbox.try_recv()? {
             unasked(&buffer, self.peer)?;
             self.inbox.recycle(buffer);
+        }
+        Ok(())
+    }
+
+    /// Says that this side is still there, if it has not said so for ten seconds; to be called
+    /// again and again in work that sends nothing.
+    pub fn still_here(&mut self) -> Result<(), Stop> {
+        if self.spoken.elapsed() >= HEARTBEAT {
+            self.send_control(&Control::Wait)?;
         }
         Ok(())
     }
@@ -214,42 +256,35 @@ impl Session {
 
 /// Waits for the other side's very last message.
 pub fn receive_last(inbox: &Inbox, peer: Role, expected: &Control) -> Result<(), Stop> {
-    receive(inbox, peer, |message, follows| match message {
-        Message::Control(control) if control == *expected && follows == Follows::Nothing => Ok(()),
-        _ => Err(OUT_OF_TURN.into()),
-    })
-}
-
-fn receive<T>(
-    inbox: &Inbox,
-    peer: Role,
-    handle: impl FnOnce(Message<'_>, Follows) -> Result<T, Stop>,
-) -> Result<T, Stop> {
     loop {
         let (buffer, follows) = inbox.recv()?;
-        let handled = match Message::decode(buffer.plaintext())? {
-            Message::Control(Control::Wait) => None,
-            Message::Control(Control::Cancel(reason) | Control::Refuse(reason)) => {
-                return Err(Stop::Gone(reason.told_by(peer)));
+        match sift(&buffer, peer)? {
+            None => {}
+            Some(Message::Control(control))
+                if control == *expected && follows == Follows::Nothing =>
+            {
+                return Ok(());
             }
-            message => Some(message),
-        };
-        if let Some(message) = handled {
-            let result = handle(message, follows);
-            inbox.recycle(buffer);
-            return result;
+            Some(_) => return Err(OUT_OF_TURN.into()),
         }
-        inbox.recycle(buffer);
+    }
+}
+
+/// A message that means something; nothing for one that only says that somebody is there.
+fn sift(buffer: &Buffer, peer: Role) -> Result<Option<Message<'_>>, Stop> {
+    match Message::decode(buffer.plaintext())? {
+        Message::Control(Control::Wait) => Ok(None),
+        Message::Control(Control::Cancel(reason) | Control::Refuse(reason)) => {
+            Err(Stop::Gone(reason.told_by(peer)))
+        }
+        message => Ok(Some(message)),
     }
 }
 
 /// What a side may say while it is not its turn.
 fn unasked(buffer: &Buffer, peer: Role) -> Result<(), Stop> {
-    match Message::decode(buffer.plaintext())? {
-        Message::Control(Control::Wait) => Ok(()),
-        Message::Control(Control::Cancel(reason) | Control::Refuse(reason)) => {
-            Err(Stop::Gone(reason.told_by(peer)))
-        }
-        _ => Err(OUT_OF_TURN.into()),
+    match sift(buffer, peer)? {
+        None => Ok(()),
+        Some(_) => Err(OUT_OF_TURN.into()),
     }
 }

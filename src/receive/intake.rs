@@ -1,18 +1,24 @@
 //! Data items in, files out: the part of the receiving engine that touches the disk.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use super::plan::{Action, Plan, free_name};
-use super::writer::{FileWriter, Verified};
+use sha2::Sha256;
+
+use super::lock::{Head, Snapshot, TransferLockManager};
+use super::plan::{Action, Plan};
+use super::resume::Resume;
+use super::tree::Tree;
+use super::writer::FileWriter;
 use crate::error::{self, Error};
 use crate::event::{Event, Summary};
-use crate::files::manifest::{Entry, Kind, Manifest};
+use crate::files::manifest::{Entry, Manifest};
 use crate::files::path::RelPath;
-use crate::files::root::{Folder, Found, Replace, Root};
+use crate::files::root::{self, Root};
 use crate::protocol::codec::{Malformed, Reader};
 use crate::protocol::data::{self, Item};
 use crate::protocol::message::Reason;
-use crate::protocol::pages::{Fault, HASH_LEN};
+use crate::protocol::pages::{Fault, HASH_LEN, Step};
 use crate::protocol::session::{OUT_OF_TURN, Stop};
 
 /// Where an entry stands.
@@ -30,35 +36,65 @@ enum State {
     Failed(Fault),
 }
 
-/// The file at hand. Without a writer its content is only counted.
+/// Where the content of the file at hand goes.
+enum Target {
+    /// To the disk.
+    Writer(FileWriter),
+    /// Nowhere: the file that is at this place has the sender's content, if the hash agrees.
+    Same(RelPath, [u8; HASH_LEN]),
+    /// Nowhere: it cannot be written, and is only counted.
+    Nowhere,
+}
+
 struct Current {
     index: u32,
-    writer: Option<FileWriter>,
+    target: Target,
     got: u64,
+}
+
+/// What a session needs to begin writing.
+pub struct Start<'a> {
+    /// What happens to each entry.
+    pub plan: Plan,
+    /// What of the content is here already.
+    pub resume: BTreeMap<u32, Resume>,
+    /// The folders that keep their mode and time.
+    pub merged: BTreeSet<u32>,
+    /// Keeps the lock file.
+    pub lock: &'a mut TransferLockManager,
+    /// What the lock file says of the session.
+    pub head: Head,
 }
 
 /// A transfer being written to disk.
 pub struct Intake<'a> {
-    manifest: &'a Manifest,
-    root: &'a mut Root,
-    plan: Plan,
+    tree: Tree<'a>,
     states: Vec<State>,
+    hashes: Vec<Option<[u8; HASH_LEN]>>,
+    resume: BTreeMap<u32, Resume>,
+    /// Unfinished files with unusual names.
+    parts: BTreeMap<u32, String>,
+    merged: BTreeSet<u32>,
+    lock: &'a mut TransferLockManager,
+    head: Head,
     current: Option<Current>,
     /// Bytes and files since the last [`Intake::moved`], and the entry last seen.
     moved: (u64, u64, u32),
     summary: Summary,
 }
 
-type Step<T = ()> = Result<T, Stop>;
+type Take<T = ()> = Result<T, Stop>;
 
 impl<'a> Intake<'a> {
-    /// Takes over a plan and makes its folders.
-    pub fn new(manifest: &'a Manifest, root: &'a mut Root, plan: Plan) -> Self {
+    /// Takes over a plan, makes its folders, and writes the first lock.
+    pub fn new(manifest: &'a Manifest, root: &'a mut Root, start: Start<'a>) -> Take<Self> {
+        let Start { plan, resume, merged, lock, head } = start;
         let mut summary = Summary::default();
         let mut states = Vec::with_capacity(manifest.entries().len());
         for ((_, action), entry) in plan.actions().zip(manifest.entries()) {
             states.push(match action {
                 Action::Skip => State::Failed(Fault::Kept),
+                Action::Impossible => State::Failed(Fault::Unwritable),
                 Action::Create | Action::Replace if entry.is_file() => State::Wanted,
                 _ => State::Idle,
             });
@@ -67,36 +103,66 @@ impl<'a> Intake<'a> {
                 summary.already += 1;
             }
         }
-        let moved = (0, 0, 0);
-        let mut intake = Self { manifest, root, plan, states, current: None, moved, summary };
-        intake.make_folders();
-        intake
+        let parts = resume.iter().filter_map(|(index, resume)| match resume {
+            Resume::Part { name, .. } => Some((*index, name.clone())),
+            Resume::Same { .. } => None,
+        });
+        let mut intake = Self {
+            hashes: vec![None; states.len()],
+            parts: parts.collect(),
+            tree: Tree { manifest, root, plan },
+            states,
+            resume,
+            merged,
+            lock,
+            head,
+            current: None,
+            moved: (0, 0, 0),
+            summary,
+        };
+        for index in intake.tree.make_folders() {
+            intake.set(index, State::Failed(Fault::Unwritable));
+        }
+        let saved = intake.save();
+        intake.saved(saved)?;
+        Ok(intake)
     }
 
-    /// The files whose content is not wanted.
-    pub fn unwanted(&self) -> impl Iterator<Item = u32> {
-        let states = self.states.iter().zip(self.manifest.indexed());
-        states
-            .filter(|(state, (_, entry))| entry.is_file() && **state != State::Wanted)
-            .map(|(_, (index, _))| index)
+    /// What the sender is told of the files that are not simply to be sent whole.
+    pub fn steps(&self) -> impl Iterator<Item = (u32, Step)> {
+        let states = self.states.iter().zip(self.tree.manifest.indexed());
+        states.filter(|(_, (_, entry))| entry.is_file()).filter_map(
+            |(state, (index, entry))| match (state, self.resume.get(&index)) {
+                (State::Wanted, None) => None,
+                (State::Wanted, Some(resume)) => Some((index, resume.step(entry)?)),
+                _ => Some((index, Step::Skip)),
+            },
+        )
     }
 
     /// How many files are still to come, and their bytes.
     pub fn wanted(&self) -> (u64, u64) {
-        let wanted = self.states.iter().zip(self.manifest.entries());
+        let wanted = self.states.iter().zip(self.tree.manifest.indexed());
         let wanted = wanted.filter(|(state, _)| **state == State::Wanted);
-        wanted.fold((0, 0), |(files, bytes), (_, entry)| (files + 1, bytes + entry.size()))
+        wanted.fold((0, 0), |(files, bytes), (_, (index, entry))| {
+            let here = self.resume.get(&index).map_or(0, |resume| resume.offset(entry));
+            (files + 1, bytes + (entry.size() - here))
+        })
     }
 
-    /// Takes the items of one record.
-    pub fn take(&mut self, mut items: Reader<'_>) -> Step {
+    /// Takes the items of one record, and saves the lock when it is time.
+    pub fn take(&mut self, mut items: Reader<'_>) -> Take {
         while let Some(item) = data::next(&mut items)? {
             match item {
                 Item::Start { index, offset } => self.start(index, offset)?,
                 Item::Bytes(content) => self.write(content)?,
-                Item::End { size, hash } => self.end(size, &hash)?,
+                Item::End { size, hash } => self.end(size, hash)?,
                 Item::Failed { index, fault } => self.fail(index, fault)?,
             }
+        }
+        if self.lock.is_due() {
+            let saved = self.save();
+            self.saved(saved)?;
         }
         Ok(())
     }
@@ -105,11 +171,12 @@ impl<'a> Intake<'a> {
     pub fn moved(&mut self) -> Option<Event<'a>> {
         let (bytes, files, index) = self.moved;
         self.moved = (0, 0, index);
-        Some(Event::Moved { bytes, files, name: &self.manifest.get(index)?.path })
+        let manifest: &'a Manifest = self.tree.manifest;
+        Some(Event::Moved { bytes, files, name: &manifest.get(index)?.path })
     }
 
     /// Ends a round: the files whose hash differed, which are wanted once more.
-    pub fn end_round(&mut self) -> Step<Vec<u32>> {
+    pub fn end_round(&mut self) -> Take<Vec<u32>> {
         if self.current.is_some() || self.states.contains(&State::Wanted) {
             return Err(Malformed("a file that was asked for did not come").into());
         }
@@ -125,13 +192,19 @@ impl<'a> Intake<'a> {
 
     /// Puts links and the folders' modes and times in place; what is still wanted has failed in
     /// every attempt. Returns what did not arrive.
-    pub fn finish(mut self) -> (Summary, Vec<(u32, Fault)>) {
+    pub fn finish(&mut self) -> (Summary, Vec<(u32, Fault)>) {
         for state in self.states.iter_mut().filter(|state| **state == State::Wanted) {
             *state = State::Failed(Fault::Integrity);
         }
-        self.make_links();
-        self.finish_folders();
-        let manifest = self.manifest;
+        for index in self.tree.make_links() {
+            self.set(index, State::Failed(Fault::Unwritable));
+        }
+        let (states, merged) = (&self.states, &self.merged);
+        let usable = |index| state(states, index) == Some(State::Idle) && !merged.contains(&index);
+        for index in self.tree.finish_folders(usable) {
+            self.set(index, State::Failed(Fault::Unwritable));
+        }
+        let manifest = self.tree.manifest;
         let mut faults = Vec::new();
         for (state, (index, entry)) in self.states.iter().zip(manifest.indexed()) {
             if let State::Failed(fault) = state {
@@ -139,20 +212,23 @@ impl<'a> Intake<'a> {
                 self.summary.failed.push((entry.path.clone(), *fault));
             }
         }
-        let renamed = self.plan.renamed(manifest);
+        let renamed = self.tree.plan.renamed(manifest);
         self.summary.renamed = renamed.map(|(from, to)| (from.clone(), to.clone())).collect();
-        (self.summary, faults)
+        // Should the sender not hear of it, the next run finds everything in its place.
+        self.keep_state();
+        (std::mem::take(&mut self.summary), faults)
     }
 
-    /// Removes the unfinished file, if there is one.
-    pub fn abandon(&mut self) {
-        if let Some(Current { index, writer: Some(writer), .. }) = self.current.take() {
-            self.discard(index, writer);
-        }
+    /// Both sides know that it is over: nothing is left to go on with.
+    pub fn forget_state(&mut self) {
+        // A lock that cannot be removed is a hint that nobody needs.
+        let _ = self.lock.remove(self.tree.root, self.tree.manifest);
     }
 
-    fn is(&self, index: u32, state: State) -> bool {
-        usize::try_from(index).is_ok_and(|at| self.states.get(at) == Some(&state))
+    /// Keeps what there is for the next run.
+    pub fn keep_state(&mut self) {
+        // Without a newer lock the older one serves, and the unfinished file says how far it is.
+        let _ = self.save();
     }
 
     fn set(&mut self, index: u32, state: State) {
@@ -161,127 +237,164 @@ impl<'a> Intake<'a> {
         }
     }
 
-    fn start(&mut self, index: u32, offset: u64) -> Step {
-        let entry = self.manifest.get(index).filter(|_| self.is(index, State::Wanted));
+    fn start(&mut self, index: u32, offset: u64) -> Take {
+        let wanted = state(&self.states, index) == Some(State::Wanted);
+        let entry = self.tree.manifest.get(index).filter(|_| wanted);
         let entry = entry.ok_or(Malformed("a file came that was not asked for"))?;
-        if self.current.is_some() || offset != 0 {
+        let resume = self.resume.remove(&index);
+        let agreed =
+            offset == 0 || resume.as_ref().is_some_and(|resume| resume.offset(entry) == offset);
+        if self.current.is_some() || !agreed {
             return Err(OUT_OF_TURN.into());
         }
-        let created = self.create(index, entry);
-        let writer = self.survive(index, created)?;
-        self.current = Some(Current { index, writer, got: 0 });
+        let target = match resume {
+            Some(Resume::Same { place, hash }) if offset == entry.size() => {
+                Target::Same(place, hash)
+            }
+            Some(Resume::Part { name, hash, .. }) if offset > 0 => {
+                self.reopen(index, entry, &name, offset, hash)?
+            }
+            Some(Resume::Part { name, .. }) => {
+                self.reopen(index, entry, &name, 0, Sha256::default())?
+            }
+            _ => self.create(index, entry)?,
+        };
+        self.current = Some(Current { index, target, got: offset });
         self.moved.2 = index;
         Ok(())
     }
 
-    fn create(&mut self, index: u32, entry: &Entry) -> io::Result<FileWriter> {
-        let place = self.plan.place(index, entry);
-        let manifest = self.manifest;
-        FileWriter::create(self.root.parent_of(place)?, place.name(), |name| {
-            place.with_name(name).is_ok_and(|path| manifest.find(&path).is_some())
-        })
+    fn create(&mut self, index: u32, entry: &Entry) -> Take<Target> {
+        let place = self.tree.place(index, entry);
+        let free = self.tree.free_part(&place);
+        let Some((part, is_usual)) = self.survive(index, free)? else {
+            return Ok(Target::Nowhere);
+        };
+        if !is_usual {
+            // The usual name belongs to somebody else: the lock has to tell before ours exists.
+            self.parts.insert(index, part.clone());
+            let saved = self.save();
+            self.saved(saved)?;
+        }
+        let folder = self.tree.root.parent_of(&place);
+        let created = folder.and_then(|folder| FileWriter::create(folder, &part));
+        Ok(self.survive(index, created)?.map_or(Target::Nowhere, Target::Writer))
     }
 
-    fn write(&mut self, content: &[u8]) -> Step {
-        let current = self.current.as_mut().ok_or(OUT_OF_TURN)?;
-        let index = current.index;
-        let entry = self.manifest.get(index);
-        let got = current.got.saturating_add(content.len() as u64);
-        if entry.is_none_or(|entry| got > entry.size()) {
+    fn reopen(
+        &mut self,
+        index: u32,
+        entry: &Entry,
+        part: &str,
+        offset: u64,
+        hash: Sha256,
+    ) -> Take<Target> {
+        let folder = self.tree.root.parent_of(self.tree.plan.place(index, entry));
+        let resumed = folder.and_then(|folder| FileWriter::resume(folder, part, offset, hash));
+        Ok(self.survive(index, resumed)?.map_or(Target::Nowhere, Target::Writer))
+    }
+
+    fn write(&mut self, content: &[u8]) -> Take {
+        let Current { index, target, got } = self.current.as_mut().ok_or(OUT_OF_TURN)?;
+        let index = *index;
+        let entry = self.tree.manifest.get(index).ok_or(OUT_OF_TURN)?;
+        *got = got.saturating_add(content.len() as u64);
+        if *got > entry.size() {
             return Err(Malformed("a file is longer than was offered").into());
         }
-        current.got = got;
         self.moved.0 += content.len() as u64;
         self.summary.bytes += content.len() as u64;
-        if let Some(mut writer) = current.writer.take() {
-            match writer.write(content) {
-                Ok(()) => current.writer = Some(writer),
-                Err(error) => {
-                    self.discard(index, writer);
-                    self.survive::<()>(index, Err(error))?;
-                }
+        let Target::Writer(writer) = target else { return Ok(()) };
+        if let Err(error) = writer.write(content) {
+            // A full disk keeps what there is; what cannot be written at all is given up.
+            self.survive::<()>(index, Err(error))?;
+            if let Some(Current { target, .. }) = &mut self.current
+                && let Target::Writer(writer) = std::mem::replace(target, Target::Nowhere)
+            {
+                self.tree.discard(index, entry, writer);
             }
         }
         Ok(())
     }
 
-    fn end(&mut self, size: u64, hash: &[u8; HASH_LEN]) -> Step {
-        let Current { index, writer, got } = self.current.take().ok_or(OUT_OF_TURN)?;
-        let entry = self.manifest.get(index).ok_or(OUT_OF_TURN)?;
+    fn end(&mut self, size: u64, hash: [u8; HASH_LEN]) -> Take {
+        let Current { index, target, got } = self.current.take().ok_or(OUT_OF_TURN)?;
+        let entry = self.tree.manifest.get(index).ok_or(OUT_OF_TURN)?;
         if size != got || size != entry.size() {
             return Err(Malformed("a file is not as long as was offered").into());
         }
         self.moved.1 += 1;
-        let Some(writer) = writer else { return Ok(()) };
-        let folder = self.root.parent_of(self.plan.place(index, entry));
-        let verified = folder.map(|folder| writer.verify(folder, size, hash));
-        match self.survive(index, verified)? {
-            Some(Some(verified)) => {
-                let placed = self.place(index, entry, verified);
-                if self.survive(index, placed)?.is_some() {
-                    self.set(index, State::Arrived);
-                    self.summary.files += 1;
+        let arrived = match target {
+            Target::Nowhere => return Ok(()),
+            Target::Same(place, own) if own == hash => self.keep(index, entry, place),
+            Target::Same(..) => Ok(false),
+            Target::Writer(writer) => self.name(index, entry, writer, hash),
+        };
+        match self.survive(index, arrived)? {
+            Some(true) => {
+                self.set(index, State::Arrived);
+                self.summary.files += 1;
+                let slot = usize::try_from(index).ok().and_then(|at| self.hashes.get_mut(at));
+                if let Some(slot) = slot {
+                    *slot = Some(hash);
                 }
             }
-            Some(None) => self.set(index, State::Again),
+            Some(false) => self.set(index, State::Again),
             None => {}
         }
         Ok(())
     }
 
-    /// Gives a verified file its name; one that was taken meanwhile is not replaced.
-    fn place(&mut self, index: u32, entry: &Entry, verified: Verified) -> io::Result<()> {
-        let replace = self.replace(index);
-        let mut place = self.plan.place(index, entry).clone();
-        loop {
-            let folder = self.root.parent_of(&place)?;
-            match verified.place(folder, place.name(), entry, replace) {
-                Err(error) if is_taken(&error) => match self.other_name(&place) {
-                    Some(other) => place = other,
-                    None => break Err(error),
-                },
-                Err(error) => {
-                    verified.discard(folder);
-                    break Err(error);
-                }
-                Ok(()) => {
-                    self.remember(index, entry, place);
-                    break Ok(());
-                }
+    /// Names the file if its content is the sender's.
+    fn name(
+        &mut self,
+        index: u32,
+        entry: &Entry,
+        writer: FileWriter,
+        hash: [u8; HASH_LEN],
+    ) -> io::Result<bool> {
+        let folder = self.tree.root.parent_of(self.tree.plan.place(index, entry))?;
+        let Some(verified) = writer.verify(folder, entry.size(), &hash) else {
+            return Ok(false);
+        };
+        let put = self.tree.put(index, entry, &verified);
+        if let Err(error) = put {
+            if !is_full(&error)
+                && let Ok(folder) = self.tree.root.parent_of(self.tree.plan.place(index, entry))
+            {
+                verified.discard(folder);
             }
+            return Err(error);
         }
+        self.parts.remove(&index);
+        Ok(true)
     }
 
-    fn replace(&self, index: u32) -> Replace {
-        match self.plan.action(index) {
-            Some(Action::Replace) => Replace::Allowed,
-            _ => Replace::Never,
-        }
+    /// A file that is here already gets the mode and time that were offered.
+    fn keep(&mut self, index: u32, entry: &Entry, place: RelPath) -> io::Result<bool> {
+        let file = self.tree.root.parent_of(&place)?.reopen_file(place.name())?;
+        root::set_mode(&file, entry.mode)?;
+        root::set_mtime(&file, entry.mtime)?;
+        self.tree.plan.move_to(index, place);
+        self.summary.already += 1;
+        Ok(true)
     }
 
-    fn other_name(&mut self, place: &RelPath) -> Option<RelPath> {
-        let (manifest, root) = (self.manifest, &mut *self.root);
-        free_name(place, |path| manifest.find(path).is_some() || root.look(path) != Found::Nothing)
-    }
-
-    fn remember(&mut self, index: u32, entry: &Entry, place: RelPath) {
-        if *self.plan.place(index, entry) != place {
-            self.plan.move_to(index, place);
-        }
-    }
-
-    fn fail(&mut self, index: u32, fault: Fault) -> Step {
+    fn fail(&mut self, index: u32, fault: Fault) -> Take {
         match fault {
             Fault::Vanished | Fault::Denied | Fault::Changed | Fault::Unreadable => {}
             Fault::Unwritable | Fault::Integrity | Fault::Kept => return Err(OUT_OF_TURN.into()),
         }
+        let entry = self.tree.manifest.get(index).ok_or(OUT_OF_TURN)?;
         match self.current.take() {
             Some(current) if current.index == index => {
-                if let Some(writer) = current.writer {
-                    self.discard(index, writer);
+                if let Target::Writer(writer) = current.target {
+                    self.tree.discard(index, entry, writer);
                 }
             }
-            None if self.is(index, State::Wanted) => {}
+            None if state(&self.states, index) == Some(State::Wanted) => {
+                self.discard_part(index, entry);
+            }
             _ => return Err(OUT_OF_TURN.into()),
         }
         self.set(index, State::Failed(fault));
@@ -289,26 +402,21 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    fn discard(&mut self, index: u32, writer: FileWriter) {
-        let entry = self.manifest.get(index).map(|entry| self.plan.place(index, entry));
-        if let Some(Ok(folder)) = entry.map(|place| self.root.parent_of(place)) {
-            writer.discard(folder);
+    /// What an earlier run left of a file that cannot be had any more.
+    fn discard_part(&mut self, index: u32, entry: &Entry) {
+        if let Some(Resume::Part { name, .. }) = self.resume.remove(&index)
+            && let Ok(folder) = self.tree.root.parent_of(self.tree.plan.place(index, entry))
+        {
+            // One that stays is never named: harmless.
+            let _ = folder.remove(&name);
         }
     }
 
     /// A file that cannot be written is given up; a disk that is full ends the session.
-    fn survive<T>(&mut self, index: u32, result: io::Result<T>) -> Step<Option<T>> {
+    fn survive<T>(&mut self, index: u32, result: io::Result<T>) -> Take<Option<T>> {
         match result {
             Ok(value) => Ok(Some(value)),
-            Err(error) if is_full(&error) => {
-                let free = self.root.free_space().unwrap_or(0);
-                let error = Error::failure(format!(
-                    "the disk of \"{}\" is full",
-                    error::shown(&self.root.path().to_string_lossy())
-                ))
-                .hint("make room there and run the same command again");
-                Err(Stop::Own(Reason::NoSpace { needed: 0, free }, error))
-            }
+            Err(error) if is_full(&error) => Err(self.disk_is_full()),
             Err(_) => {
                 self.set(index, State::Failed(Fault::Unwritable));
                 Ok(None)
@@ -316,83 +424,51 @@ impl<'a> Intake<'a> {
         }
     }
 
-    fn make_folders(&mut self) {
-        for (index, entry) in self.manifest.indexed() {
-            if entry.kind != Kind::Folder || self.plan.action(index) != Some(Action::Create) {
-                continue;
-            }
-            let place = self.plan.place(index, entry);
-            let made = self.root.parent_of(place).and_then(|folder| {
-                match folder.create_folder(place.name()) {
-                    // A name that this file system does not tell apart: the two are merged.
-                    Err(error)
-                        if is_taken(&error) && folder.look(place.name()) == Found::Folder =>
-                    {
-                        Ok(())
-                    }
-                    made => made,
-                }
-            });
-            if made.is_err() {
-                self.set(index, State::Failed(Fault::Unwritable));
-            }
+    fn disk_is_full(&self) -> Stop {
+        let root = &self.tree.root;
+        let free = root.free_space().unwrap_or(0);
+        let path = root.path().to_string_lossy();
+        let error = Error::failure(format!("the disk of \"{}\" is full", error::shown(&path)))
+            .hint("make room there and run the same command again: it goes on where it stopped");
+        Stop::Own(Reason::NoSpace { needed: 0, free }, error)
+    }
+
+    /// Without a lock nothing could be resumed, but everything can be received.
+    fn saved(&self, saved: io::Result<()>) -> Take {
+        match saved {
+            Err(error) if is_full(&error) => Err(self.disk_is_full()),
+            _ => Ok(()),
         }
     }
 
-    fn make_links(&mut self) {
-        for (index, entry) in self.manifest.indexed() {
-            let Kind::Link(target) = &entry.kind else { continue };
-            if !matches!(self.plan.action(index), Some(Action::Create | Action::Replace)) {
-                continue;
+    fn save(&mut self) -> io::Result<()> {
+        // The lock never promises more than the disk holds: the content first.
+        let current = match &self.current {
+            Some(Current { index, target: Target::Writer(writer), .. }) => {
+                let (bytes, hash) = writer.sync()?;
+                Some((*index, bytes, hash))
             }
-            if self.make_link(index, entry, target).is_err() {
-                self.set(index, State::Failed(Fault::Unwritable));
-            }
-        }
-    }
-
-    fn make_link(&mut self, index: u32, entry: &Entry, target: &str) -> io::Result<()> {
-        let mut place = self.plan.place(index, entry).clone();
-        if self.replace(index) == Replace::Allowed {
-            // Made under a free name first, so that the old one is replaced in one step.
-            let other = self.other_name(&place).ok_or(io::ErrorKind::AlreadyExists)?;
-            let folder = self.root.parent_of(&place)?;
-            folder.create_link(other.name(), target, entry.mtime)?;
-            return folder.put(other.name(), place.name(), Replace::Allowed);
-        }
-        loop {
-            let folder: Folder<'_> = self.root.parent_of(&place)?;
-            match folder.create_link(place.name(), target, entry.mtime) {
-                Err(error) if is_taken(&error) => {
-                    place = self.other_name(&place).ok_or(error)?;
-                }
-                Err(error) => return Err(error),
-                Ok(()) => {
-                    self.remember(index, entry, place);
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    /// From the innermost outwards, for a folder may end up closed to its owner.
-    fn finish_folders(&mut self) {
-        for (index, entry) in self.manifest.indexed().rev() {
-            let usable = self.is(index, State::Idle) && entry.kind == Kind::Folder;
-            if !usable {
-                continue;
-            }
-            let place = self.plan.place(index, entry);
-            if self.root.finish_folder(place, entry.mode, entry.mtime).is_err() {
-                self.set(index, State::Failed(Fault::Unwritable));
-            }
-        }
+            _ => None,
+        };
+        let states = &self.states;
+        let snapshot = Snapshot {
+            head: &self.head,
+            manifest: self.tree.manifest,
+            done: &self.hashes,
+            wanted: &|index| {
+                matches!(state(states, index), Some(State::Wanted | State::Again | State::Arrived))
+            },
+            current,
+            parts: &self.parts,
+            renamed: self.tree.plan.places(),
+            merged: &self.merged,
+        };
+        self.lock.save(self.tree.root, &snapshot)
     }
 }
 
-fn is_taken(error: &io::Error) -> bool {
-    use io::ErrorKind::{AlreadyExists, DirectoryNotEmpty, IsADirectory, NotADirectory};
-    matches!(error.kind(), AlreadyExists | IsADirectory | DirectoryNotEmpty | NotADirectory)
+fn state(states: &[State], index: u32) -> Option<State> {
+    states.get(usize::try_from(index).ok()?).copied()
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -4,7 +4,7 @@
 //! this program's own, and nothing else. What a file holds is hashed before it is used. Format,
 //! write order and invariants: `docs/resume.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -76,6 +76,8 @@ pub struct Remembered {
     pub files: BTreeMap<u32, Known>,
     /// Entries that it put elsewhere.
     pub renamed: BTreeMap<u32, RelPath>,
+    /// Folders that were there before it.
+    pub merged: BTreeSet<u32>,
 }
 
 impl Remembered {
@@ -123,6 +125,8 @@ pub struct Snapshot<'a> {
     pub parts: &'a BTreeMap<u32, String>,
     /// Entries that go elsewhere.
     pub renamed: &'a BTreeMap<u32, RelPath>,
+    /// Folders that were there before the transfer.
+    pub merged: &'a BTreeSet<u32>,
 }
 
 impl TransferLockManager {
@@ -254,6 +258,10 @@ impl<'de> Visitor<'de> for LockSeed<'_> {
                         remembered.renamed.insert(index, place);
                     }
                 }))?,
+                "merged" => {
+                    let merged = map.next_value::<Vec<String>>()?;
+                    remembered.merged.extend(merged.iter().filter_map(|path| index(path)));
+                }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -293,7 +301,7 @@ impl<'de, T: Deserialize<'de>, F: FnMut(&str, T)> Visitor<'de> for Each<T, F> {
 
 impl Serialize for Snapshot<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut lock = serializer.serialize_struct("lock", 8)?;
+        let mut lock = serializer.serialize_struct("lock", 9)?;
         lock.serialize_field("version", VERSION)?;
         lock.serialize_field("session_id", &self.head.session)?;
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
@@ -303,6 +311,9 @@ impl Serialize for Snapshot<'_> {
         lock.serialize_field("total_size", &self.head.bytes)?;
         lock.serialize_field("files", &Files(self))?;
         lock.serialize_field("renamed", &Renamed(self))?;
+        let merged = self.merged.iter().filter_map(|index| self.manifest.get(*index));
+        let merged: Vec<&str> = merged.map(|entry| entry.path.as_str()).collect();
+        lock.serialize_field("merged", &merged)?;
         lock.end()
     }
 }
@@ -400,6 +411,7 @@ mod tests {
             current: Some((1, 4, [2; 32])),
             parts: &parts,
             renamed: &renamed,
+            merged: &BTreeSet::from([3]),
         };
         lock.save(&mut root, &snapshot).unwrap();
 
@@ -412,6 +424,7 @@ mod tests {
                 (2, known(None)),
             ]),
             renamed: renamed.clone(),
+            merged: BTreeSet::from([3]),
         };
         assert_eq!(lock.load(&mut root, &manifest), expected);
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::files::manifest::{Entry, Kind, Manifest};
 use crate::files::path::{self, MAX_NAME, RelPath};
 use crate::files::root::{Found, Root};
+use crate::receive::lock::{Known, Remembered};
 
 /// What an entry meets on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum Meets {
     Nothing,
     /// What it would become: a folder, a link with this target, a file of this size and time.
     Itself,
+    /// A file that an interrupted run of this program put there, untouched since.
+    Ours,
     /// A file or link that it could replace.
     Replaceable,
     /// Something else.
@@ -44,12 +47,16 @@ pub enum Action {
     Keep,
     /// It is not wanted.
     Skip,
+    /// It would be made, but there is no name left for it.
+    Impossible,
 }
 
 /// What the entries of a manifest meet, in their order.
 #[derive(Debug, Default)]
 pub struct Survey {
     meets: Vec<Meets>,
+    /// Where an earlier run put entries that could not go to their own place.
+    places: BTreeMap<u32, RelPath>,
 }
 
 /// What will happen to each entry, in their order, and under which name.
@@ -61,29 +68,49 @@ pub struct Plan {
 
 impl Survey {
     /// Looks at every place an entry would go to, though not into folders that do not exist.
-    pub fn new(manifest: &Manifest, root: &mut Root) -> Self {
-        Self::with(manifest, |path| root.look(path))
+    pub fn new(manifest: &Manifest, remembered: &Remembered, root: &mut Root) -> Self {
+        Self::with(manifest, remembered, |path| root.look(path))
     }
 
-    fn with(manifest: &Manifest, mut look: impl FnMut(&RelPath) -> Found) -> Self {
+    fn with(
+        manifest: &Manifest,
+        remembered: &Remembered,
+        mut look: impl FnMut(&RelPath) -> Found,
+    ) -> Self {
         let mut meets = Vec::with_capacity(manifest.entries().len());
         // The last folder that is not there or not a folder: all in it meets nothing.
         let mut absent: Option<&RelPath> = None;
-        for entry in manifest.entries() {
-            let met = if absent.is_some_and(|folder| entry.path.is_inside(folder)) {
-                unholdable(entry).unwrap_or(Meets::Nothing)
-            } else {
-                unholdable(entry).unwrap_or_else(|| compare(entry, &look(&entry.path)))
+        for (index, entry) in manifest.indexed() {
+            let place = remembered.renamed.get(&index);
+            let inside_absent = absent.is_some_and(|folder| entry.path.is_inside(folder));
+            let met = match unholdable(entry).filter(|_| place.is_none()) {
+                Some(met) => met,
+                None if inside_absent => Meets::Nothing,
+                None => {
+                    let found = look(place.unwrap_or(&entry.path));
+                    compare(entry, &found, remembered.files.get(&index))
+                }
             };
-            if entry.kind == Kind::Folder
-                && met != Meets::Itself
-                && !absent.is_some_and(|folder| entry.path.is_inside(folder))
-            {
+            if entry.kind == Kind::Folder && met != Meets::Itself && !inside_absent {
                 absent = Some(&entry.path);
             }
             meets.push(met);
         }
-        Self { meets }
+        Self { meets, places: remembered.renamed.clone() }
+    }
+
+    /// Has the files that are there already sent again, as for somebody who does not trust them.
+    pub fn forget_files(&mut self, manifest: &Manifest) {
+        for (meets, entry) in self.meets.iter_mut().zip(manifest.entries()) {
+            if *meets == Meets::Itself && entry.is_file() {
+                *meets = Meets::Ours;
+            }
+        }
+    }
+
+    /// Where the entry of this index is looked for.
+    pub fn place<'a>(&'a self, index: u32, entry: &'a Entry) -> &'a RelPath {
+        self.places.get(&index).unwrap_or(&entry.path)
     }
 
     /// The entries that would need a decision.
@@ -98,7 +125,7 @@ fn unholdable(entry: &Entry) -> Option<Meets> {
     (cfg!(windows) && path::windows_name(entry.path.name()).is_some()).then_some(Meets::Unholdable)
 }
 
-fn compare(entry: &Entry, found: &Found) -> Meets {
+fn compare(entry: &Entry, found: &Found, known: Option<&Known>) -> Meets {
     match (&entry.kind, found) {
         (_, Found::Nothing) => Meets::Nothing,
         (Kind::Folder, Found::Folder) => Meets::Itself,
@@ -106,6 +133,11 @@ fn compare(entry: &Entry, found: &Found) -> Meets {
             if size == old && entry.mtime == *mtime =>
         {
             Meets::Itself
+        }
+        (Kind::File(_), Found::File { size, mtime })
+            if known.is_some_and(|known| known.size == *size && known.mtime == Some(*mtime)) =>
+        {
+            Meets::Ours
         }
         (Kind::Link(target), Found::Link(old)) if Path::new(&**target) == old => Meets::Itself,
         (Kind::File(_) | Kind::Link(_), Found::File { .. } | Found::Link(_)) => Meets::Replaceable,
@@ -129,30 +161,41 @@ impl Plan {
             while moved.last().is_some_and(|(folder, _)| !entry.path.is_inside(folder)) {
                 moved.pop();
             }
-            let mut place = None;
+            let mut place = survey.places.get(&index).cloned();
             let mut action = match (meets, policy) {
                 (Meets::Nothing, _) => Action::Create,
                 (Meets::Itself, _) => Action::Keep,
+                (Meets::Ours, _) => Action::Replace,
                 (Meets::Replaceable, OnConflict::Overwrite) => Action::Replace,
                 (Meets::Replaceable | Meets::Obstacle, OnConflict::Skip) => Action::Skip,
                 _ => Action::Create,
             };
             match moved.last() {
                 Some((_, None)) => action = Action::Skip,
-                Some((_, Some(folder))) => place = folder.join(entry.path.name()).ok(),
-                None => {}
+                Some((_, Some(folder))) if place.is_none() => {
+                    match folder.join(entry.path.name()) {
+                        Ok(inside) => place = Some(inside),
+                        Err(_) => action = Action::Impossible,
+                    }
+                }
+                _ => {}
             }
             if action == Action::Create && *meets != Meets::Nothing {
-                let wanted = place.as_ref().unwrap_or(&entry.path);
+                // A place of an earlier run that is taken now is not numbered once more.
+                let wanted = match (&place, survey.places.contains_key(&index)) {
+                    (Some(place), false) => place,
+                    _ => &entry.path,
+                };
                 place = free_name(wanted, |path| {
                     taken(path) || names.contains(path) || manifest.find(path).is_some()
                 });
                 if place.is_none() {
-                    action = Action::Skip;
+                    action = Action::Impossible;
                 }
             }
-            if entry.kind == Kind::Folder && (place.is_some() || action == Action::Skip) {
-                moved.push((&entry.path, place.clone()));
+            let absent = matches!(action, Action::Skip | Action::Impossible);
+            if entry.kind == Kind::Folder && (place.is_some() || absent) {
+                moved.push((&entry.path, place.clone().filter(|_| !absent)));
             }
             plan.actions.push(action);
             if let Some(place) = place {
@@ -181,6 +224,23 @@ impl Plan {
     /// Notes that an entry had to go elsewhere after all.
     pub fn move_to(&mut self, index: u32, place: RelPath) {
         self.renamed.insert(index, place);
+    }
+
+    /// The folders that were there before the transfer, and keep their mode and time. What an
+    /// interrupted run found is as it found it: the others it has made itself.
+    pub fn merged(&self, manifest: &Manifest, remembered: &Remembered) -> BTreeSet<u32> {
+        if !remembered.is_empty() {
+            return remembered.merged.clone();
+        }
+        let kept = self.actions().zip(manifest.entries());
+        kept.filter(|((_, action), entry)| *action == Action::Keep && entry.kind == Kind::Folder)
+            .map(|((index, _), _)| index)
+            .collect()
+    }
+
+    /// Every entry that goes elsewhere than offered.
+    pub fn places(&self) -> &BTreeMap<u32, RelPath> {
+        &self.renamed
     }
 
     /// The entries that go elsewhere than offered, by themselves and not because of a folder
@@ -283,7 +343,7 @@ mod tests {
                 let found = disk.iter().find(|(at, _)| *at == path.as_str());
                 found.map_or(Found::Nothing, |(_, found)| found.clone())
             };
-            let survey = Survey::with(&manifest, look);
+            let survey = Survey::with(&manifest, &Remembered::default(), look);
             let policies = [OnConflict::Rename, OnConflict::Skip, OnConflict::Overwrite];
             for (policy, expected) in policies.into_iter().zip(expected) {
                 let plan =
@@ -325,10 +385,62 @@ mod tests {
             ("h", Kind::File(1)),
         ]);
         let mut looked = Vec::new();
-        Survey::with(&manifest, |path| {
+        Survey::with(&manifest, &Remembered::default(), |path| {
             looked.push(path.as_str().to_owned());
             Found::Nothing
         });
         assert_eq!(looked, ["d", "h"]);
+    }
+
+    /// A second run after an interruption: what the lock remembers, what is on the disk, and
+    /// where each entry goes then, whatever the policy.
+    #[test]
+    fn an_interrupted_run_is_taken_up_where_it_was() {
+        use Action::{Create, Keep, Replace, Skip};
+        use Kind::{File, Folder};
+        let known = |size, mtime| Known { size, mtime: Some(mtime), part: None };
+        let other = Found::File { size: 9, mtime: 9 };
+        let entries = [("a", File(1)), ("d", Folder), ("d/b", File(2))];
+        let manifest = manifest(&entries);
+        #[rustfmt::skip]
+        let cases: Vec<(&str, Vec<(u32, Known)>, Vec<(u32, &str)>, Vec<(&str, Found)>, OnConflict, Vec<(Action, &str)>)> = vec![
+            ("finished before", vec![(0, known(1, 5))], vec![], vec![("a", same_file(1))], OnConflict::Rename,
+                vec![(Keep, "a"), (Create, "d"), (Create, "d/b")]),
+            ("the source has changed since", vec![(0, known(1, 4))], vec![], vec![("a", Found::File { size: 1, mtime: 4 })], OnConflict::Rename,
+                vec![(Replace, "a"), (Create, "d"), (Create, "d/b")]),
+            ("somebody else has changed it since", vec![(0, known(1, 4))], vec![], vec![("a", other.clone())], OnConflict::Rename,
+                vec![(Create, "a (1)"), (Create, "d"), (Create, "d/b")]),
+            ("kept beside an older file", vec![(0, known(1, 5))], vec![(0, "a (1)")], vec![("a", other.clone()), ("a (1)", same_file(1))], OnConflict::Rename,
+                vec![(Keep, "a (1)"), (Create, "d"), (Create, "d/b")]),
+            ("meant to go beside an older file", vec![(0, known(1, 5))], vec![(0, "a (1)")], vec![("a", other.clone())], OnConflict::Rename,
+                vec![(Create, "a (1)"), (Create, "d"), (Create, "d/b")]),
+            ("its other name was taken meanwhile", vec![(0, known(1, 5))], vec![(0, "a (1)")], vec![("a", other.clone()), ("a (1)", other.clone())], OnConflict::Rename,
+                vec![(Create, "a (2)"), (Create, "d"), (Create, "d/b")]),
+            ("its other name was taken, and both are to be skipped", vec![], vec![(0, "a (1)")], vec![("a (1)", other.clone())], OnConflict::Skip,
+                vec![(Skip, "a (1)"), (Create, "d"), (Create, "d/b")]),
+            ("a folder beside an older file", vec![(2, known(2, 5))], vec![(1, "d (1)"), (2, "d (1)/b")],
+                vec![("d", other.clone()), ("d (1)", Found::Folder), ("d (1)/b", same_file(2))], OnConflict::Rename,
+                vec![(Create, "a"), (Keep, "d (1)"), (Keep, "d (1)/b")]),
+        ];
+        for (name, files, renamed, disk, policy, expected) in cases {
+            let renamed = renamed.into_iter().map(|(at, to)| (at, RelPath::parse(to).unwrap()));
+            let remembered = Remembered {
+                files: files.into_iter().collect(),
+                renamed: renamed.collect(),
+                ..Remembered::default()
+            };
+            let look = |path: &RelPath| {
+                let found = disk.iter().find(|(at, _)| *at == path.as_str());
+                found.map_or(Found::Nothing, |(_, found)| found.clone())
+            };
+            let survey = Survey::with(&manifest, &remembered, look);
+            let plan = Plan::new(&manifest, &survey, policy, |path| look(path) != Found::Nothing);
+            let planned: Vec<_> = plan
+                .actions()
+                .zip(manifest.entries())
+                .map(|((index, action), entry)| (action, plan.place(index, entry).as_str()))
+                .collect();
+            assert_eq!(planned, expected, "{name}");
+        }
     }
 }

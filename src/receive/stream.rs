@@ -3,22 +3,24 @@
 //! [`await_offer`] takes the list; [`Offered`] is the moment to look at it, to ask, and to
 //! refuse; [`Offered::accept`] does the rest and says "done" only when both sides know it.
 
-use super::intake::Intake;
-use super::plan::Plan;
+use super::intake::{Intake, Start};
 use crate::compress;
 use crate::crypto::keys::Role;
 use crate::crypto::record::{Follows, MAX_PLAINTEXT};
 use crate::error::{Error, Result};
 use crate::event::{Event, Sink, Summary};
-use crate::files::manifest::{Manifest, ManifestError};
+use crate::files::manifest::{Entry, Kind, Manifest, ManifestError};
 use crate::files::root::Root;
 use crate::protocol::codec::{Malformed, Reader};
 use crate::protocol::message::{self, ATTEMPTS, Complete, Control, Message, Offer, Reason};
-use crate::protocol::pages::{self, Pages, Step};
+use crate::protocol::pages::{self, Pages};
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop, receive_last};
 
 /// Entries that are taken at all: about 1 GB of memory at 250 bytes each.
 pub const MAX_ENTRIES: u64 = 4_000_000;
+
+/// Bytes that the names and link targets of an offer may have altogether.
+pub const MAX_NAMES: usize = 1 << 29;
 
 /// An offer that has arrived whole and is not answered yet.
 pub struct Offered {
@@ -47,9 +49,17 @@ fn read_offer(session: &mut Session, manifest: &mut Manifest) -> Result<Offer, S
         let error = Error::failure(format!("the offer has more than {MAX_ENTRIES} entries"));
         Stop::Own(Reason::Failed, error.hint("ask the sender to pack some folders into archives"))
     })?;
-    let mut add = |entry| {
+    let mut text = 0;
+    let mut add = |entry: Entry| {
         if manifest.entries().len() as u64 >= entries {
             return Err(Malformed("more entries than were offered"));
+        }
+        text += entry.path.as_str().len();
+        if let Kind::Link(target) = &entry.kind {
+            text += target.len();
+        }
+        if text > MAX_NAMES {
+            return Err(Malformed("the names are too long altogether"));
         }
         manifest.push(entry).map_err(|error| match error {
             ManifestError::Order => Malformed("the entries are not in order"),
@@ -93,10 +103,13 @@ impl Offered {
     }
 
     /// Carries the plan out.
-    pub fn accept(mut self, root: &mut Root, plan: Plan, sink: Sink<'_>) -> Result<Summary> {
-        let mut intake = Intake::new(&self.manifest, root, plan);
+    pub fn accept(mut self, root: &mut Root, start: Start<'_>, sink: Sink<'_>) -> Result<Summary> {
+        let mut intake = match Intake::new(&self.manifest, root, start) {
+            Ok(intake) => intake,
+            Err(stop) => return Err(self.session.stop(stop)),
+        };
         if let Err(stop) = take_content(&mut self.session, &mut intake, sink) {
-            intake.abandon();
+            intake.keep_state();
             return Err(self.session.stop(stop));
         }
         let (mut summary, faults) = intake.finish();
@@ -109,7 +122,10 @@ impl Offered {
         let ended = self.session.send_last(&Control::Complete(complete));
         let ended = ended.and_then(|inbox| receive_last(&inbox, Role::Sender, &Control::Bye));
         match ended {
-            Ok(()) => Ok(summary),
+            Ok(()) => {
+                intake.forget_state();
+                Ok(summary)
+            }
             Err(Stop::Gone(error) | Stop::Own(_, error)) => Err(unconfirmed(error)),
         }
     }
@@ -128,8 +144,7 @@ fn take_content(
     sink: Sink<'_>,
 ) -> Result<(), Stop> {
     let (files, bytes) = intake.wanted();
-    let steps = intake.unwanted().map(|index| (index, Step::Skip));
-    session.send_pages(message::PLAN, steps, pages::put_step)?;
+    session.send_pages(message::PLAN, intake.steps(), pages::put_step)?;
     sink(Event::Planned { files, bytes });
 
     let mut unpacked = Vec::new();

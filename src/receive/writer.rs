@@ -1,14 +1,13 @@
 //! One file on its way to the disk: `.part`, hashed as it is written, named only when verified.
 
-use std::fs::{File, FileTimes};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
 
 use sha2::{Digest, Sha256};
 
 use crate::files::manifest::Entry;
 use crate::files::path::MAX_NAME;
 use crate::files::root::{self, Folder, Replace};
-use crate::files::walk::system_time;
 use crate::protocol::pages::HASH_LEN;
 
 /// Writes a file under a name that says it is not finished.
@@ -20,24 +19,19 @@ pub struct FileWriter {
 }
 
 impl FileWriter {
-    /// Starts a new file for `name` in `folder`. `taken` tells names that other entries of the
-    /// transfer will have.
-    pub fn create(
-        folder: Folder<'_>,
-        name: &str,
-        taken: impl Fn(&str) -> bool,
-    ) -> io::Result<Self> {
-        for part in part_names(name) {
-            if taken(&part) {
-                continue;
-            }
-            match folder.create_file(&part) {
-                Ok(file) => return Ok(Self { file, part, hash: Sha256::new(), written: 0 }),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(io::ErrorKind::AlreadyExists.into())
+    /// Starts a new file under this name, which nothing has.
+    pub fn create(folder: Folder<'_>, part: &str) -> io::Result<Self> {
+        let file = folder.create_file(part)?;
+        Ok(Self { file, part: part.into(), hash: Sha256::new(), written: 0 })
+    }
+
+    /// Goes on with an unfinished file behind its first `offset` bytes, whose hash is known; the
+    /// rest is cut off, all of it when `offset` is 0.
+    pub fn resume(folder: Folder<'_>, part: &str, offset: u64, hash: Sha256) -> io::Result<Self> {
+        let mut file = folder.reopen_file(part)?;
+        file.set_len(offset)?;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(Self { file, part: part.into(), hash, written: offset })
     }
 
     /// Appends content.
@@ -48,9 +42,10 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Bytes written so far.
-    pub fn written(&self) -> u64 {
-        self.written
+    /// Bytes that are on the disk for certain, and their SHA-256.
+    pub fn sync(&self) -> io::Result<(u64, [u8; HASH_LEN])> {
+        self.file.sync_data()?;
+        Ok((self.written, self.hash.clone().finalize().into()))
     }
 
     /// Compares with what the sender read. A file that differs is removed.
@@ -90,7 +85,7 @@ impl Verified {
         replace: Replace,
     ) -> io::Result<()> {
         root::set_mode(&self.file, entry.mode)?;
-        self.file.set_times(FileTimes::new().set_modified(system_time(entry.mtime)))?;
+        root::set_mtime(&self.file, entry.mtime)?;
         folder.put(&self.part, name, replace)
     }
 
@@ -102,7 +97,7 @@ impl Verified {
 
 /// Names for an unfinished file: the plain one, then numbered ones, shortened where the name
 /// leaves no room.
-fn part_names(name: &str) -> impl Iterator<Item = String> {
+pub fn part_names(name: &str) -> impl Iterator<Item = String> {
     (0..1000u32).map(move |number| {
         let suffix = if number == 0 { ".part".into() } else { format!(".{number}.part") };
         let mut end = name.len().min(MAX_NAME - suffix.len());

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +23,10 @@ use crate::token::{self, Token};
 
 /// Handshakes that may run at the same time.
 pub const MAX_HANDSHAKES: usize = 16;
+/// Connections that may be looked at in any way at the same time; more are closed at once.
+pub const MAX_CONNECTIONS: usize = 64;
+/// Visits that may wait to be looked at while a receiver is served; more refusals are forgotten.
+const MAX_VISITS: usize = 256;
 /// How long a handshake may take in all.
 pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// Wrong tokens after which the offer ends.
@@ -79,7 +83,7 @@ struct Shared {
     admit: Box<Admit>,
     state: Mutex<State>,
     started: AtomicU64,
-    visits: Sender<Visit>,
+    visits: SyncSender<Visit>,
 }
 
 struct State {
@@ -90,6 +94,8 @@ struct State {
     seated: Vec<(Seat, ReceiverId, Stream)>,
     /// Connections whose handshake runs, the oldest first.
     running: VecDeque<(u64, Stream)>,
+    /// Connections that have a thread, those that were shut down and have not noticed among them.
+    connections: usize,
 }
 
 impl Gate {
@@ -100,12 +106,13 @@ impl Gate {
         seats: usize,
         admit: Box<Admit>,
     ) -> io::Result<Self> {
-        let (sender, visits) = mpsc::channel();
+        let (sender, visits) = mpsc::sync_channel(MAX_VISITS);
         let state = State {
             guesses_left: MAX_GUESSES,
             seats,
             seated: Vec::new(),
             running: VecDeque::new(),
+            connections: 0,
         };
         let shared = Arc::new(Shared {
             token,
@@ -132,10 +139,8 @@ impl Gate {
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        // No guess and no seat is left: a handshake under way ends in a refusal.
-        let mut state = self.shared.state();
-        (state.guesses_left, state.seats) = (0, 0);
-        drop(state);
+        // A handshake under way ends without a seat.
+        self.shared.state().seats = 0;
         self.listener.close();
     }
 }
@@ -145,6 +150,10 @@ fn accept(shared: &Arc<Shared>, listener: &Listener) {
         let Ok(watched) = stream.try_clone() else { continue };
         let id = shared.started.fetch_add(1, Ordering::Relaxed);
         let mut state = shared.state();
+        if state.connections >= MAX_CONNECTIONS {
+            continue;
+        }
+        state.connections += 1;
         while state.running.len() >= MAX_HANDSHAKES
             && let Some((_, oldest)) = state.running.pop_front()
         {
@@ -154,14 +163,16 @@ fn accept(shared: &Arc<Shared>, listener: &Listener) {
         drop(state);
         let visited = Arc::clone(shared);
         let started = thread::Builder::new().name("handshake".into()).spawn(move || {
-            if let Some(visit) = visited.receive(Seat(id), stream, address) {
-                // The offer may have ended meanwhile.
-                let _ = visited.visits.send(visit);
+            let visit = visited.receive(Seat(id), stream, address);
+            visited.leave(id);
+            // Either fails when the offer has ended meanwhile.
+            match visit {
+                Visit::Refused { .. } => drop(visited.visits.try_send(visit)),
+                visit => drop(visited.visits.send(visit)),
             }
-            visited.state().running.retain(|(running, _)| *running != id);
         });
         if started.is_err() {
-            shared.state().running.retain(|(running, _)| *running != id);
+            shared.leave(id);
         }
     }
 }
@@ -172,32 +183,29 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One visit from the first byte to the verdict; nothing when it is not worth a word.
-    fn receive(&self, seat: Seat, stream: Stream, address: SocketAddr) -> Option<Visit> {
-        let name = match (self.admit)(address) {
-            Ok(name) => name,
-            Err(why) => {
-                stream.shutdown();
-                return Some(Visit::Refused { address, why });
-            }
+    /// A thread is done with its connection.
+    fn leave(&self, id: u64) {
+        let mut state = self.state();
+        state.connections -= 1;
+        state.running.retain(|(running, _)| *running != id);
+    }
+
+    /// One visit from the first byte to the verdict.
+    fn receive(&self, seat: Seat, stream: Stream, address: SocketAddr) -> Visit {
+        let refused = |why| Visit::Refused { address, why };
+        let visit = match (self.admit)(address) {
+            Err(why) => refused(why),
+            Ok(name) => match self.shake(seat, &stream) {
+                Ok(Outcome::Welcome(keys)) => {
+                    return Visit::Guest(Box::new(Guest { seat, stream, keys: *keys, name }));
+                }
+                Ok(Outcome::WrongToken(left)) => Visit::WrongToken { name, left },
+                Ok(Outcome::Busy) => refused(HandshakeError::Busy.to_string()),
+                Err(why) => refused(why),
+            },
         };
-        match self.shake(seat, &stream) {
-            Ok(Outcome::Welcome(keys)) => {
-                Some(Visit::Guest(Box::new(Guest { seat, stream, keys: *keys, name })))
-            }
-            Ok(Outcome::Busy) => {
-                stream.shutdown();
-                Some(Visit::Refused { address, why: HandshakeError::Busy.to_string() })
-            }
-            Ok(Outcome::WrongToken(left)) => {
-                stream.shutdown();
-                Some(Visit::WrongToken { name, left })
-            }
-            Err(why) => {
-                stream.shutdown();
-                Some(Visit::Refused { address, why })
-            }
-        }
+        stream.shutdown();
+        visit
     }
 
     fn shake(&self, seat: Seat, stream: &Stream) -> Result<Outcome, String> {

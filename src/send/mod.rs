@@ -13,15 +13,17 @@ use std::time::{Duration, Instant};
 use self::gate::{Admit, Gate, Guest, Visit};
 use self::stream::{StreamOptions, send_over};
 use crate::compress::Compression;
+use crate::control;
 use crate::crypto::keys::Role;
 use crate::error::{Error, Exit, Result, reason};
 use crate::event::Summary;
 use crate::files::walk::{Developer, Source, Walk, WalkOptions};
 use crate::net::listener::Listener;
 use crate::net::tailscale::TailscaleDetector;
-use crate::protocol::session::{Limits, STALL_LIMIT, Session};
+use crate::protocol::message::Reason;
+use crate::protocol::session::{Limits, STALL_LIMIT, Session, Stop};
 use crate::ticket::{Host, Ticket};
-use crate::token::Token;
+use crate::token::{self, Token};
 use crate::ui::Ui;
 
 /// What to send, and how; resolved from the command line.
@@ -53,6 +55,7 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
     let walk = Walk::new(&options.paths)?;
     let place = Place::find(options.pod, ui)?;
     let token = Token::generate(options.words)?;
+    ui.detail(&format!("the token holds {:.1} bits of chance", token::entropy_bits(options.words)));
     let listener = Listener::bind(place.listen, options.port)?;
     let port = listener.address().port();
     let mut offer = Offer::decide(walk, options, ui)?;
@@ -220,8 +223,10 @@ impl Waiting {
 
     fn next_guest(&mut self, gate: &Gate, ui: &Ui) -> Result<Box<Guest>> {
         loop {
+            control::check()?;
             let left = self.deadline.saturating_duration_since(Instant::now());
-            match gate.next(left) {
+            match gate.next(left.min(control::SLICE)) {
+                None if !left.is_zero() => {}
                 Some(Visit::Guest(guest)) => return Ok(guest),
                 Some(Visit::WrongToken { name, left: 0 }) => {
                     return Err(Error::refused(format!(
@@ -265,6 +270,11 @@ fn serve(guest: Guest, offer: &mut Offer, ui: &Ui) -> Result<Summary> {
         let options = offer.stream;
         let source = session.meanwhile(|| offer.source());
         ui.unsent(source.unsent.iter().map(|unsent| (&*unsent.name, &*unsent.why)));
+        if source.manifest.entries().is_empty() {
+            return Err(
+                session.stop(Stop::Own(Reason::Failed, Error::failure("nothing can be sent")))
+            );
+        }
         ui.offering(&source.manifest);
         let mut progress = ui.progress("Sending");
         let begun = Instant::now();

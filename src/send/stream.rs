@@ -156,6 +156,7 @@ fn await_answer(
     }
     let mut again: Vec<u32> = Vec::new();
     let mut faults: Option<Pages> = None;
+    let mut last_result = None;
     loop {
         let answer = session.receive(|message, follows| match (message, follows) {
             (Message::Retry(page), Follows::More) if faults.is_none() => {
@@ -173,8 +174,10 @@ fn await_answer(
                 if again.is_empty() && faults != Some(Pages::End) =>
             {
                 faults = Some(pages::results(page, |index, fault| {
-                    let entry = manifest.get(index);
+                    let in_order = last_result.is_none_or(|last| last < index);
+                    let entry = manifest.get(index).filter(|_| in_order);
                     let entry = entry.ok_or(Malformed("a result names what was not offered"))?;
+                    last_result = Some(index);
                     summary.failed.push((entry.path.clone(), fault));
                     Ok(())
                 })?);
@@ -343,6 +346,7 @@ impl<'a> Content<'a> {
             }
             hash.update(&content);
             left -= len as u64;
+            self.session.still_here()?;
             self.session.check()?;
         }
         Ok(Ok(hash))

@@ -5,21 +5,27 @@
 
 #![expect(clippy::print_stderr, reason = "this is the place")]
 
+mod keys;
 mod progress;
 mod prompt;
+mod signals;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 pub use self::progress::Progress;
 pub use self::prompt::Choice;
+pub use self::signals::watch as watch_signals;
 
 use crate::error::{Error, bytes, shown};
 use crate::event::Summary;
 use crate::files::manifest::{Kind, Manifest, Totals};
 use crate::files::path::RelPath;
 use crate::protocol::pages::Fault;
+use crate::receive::plan::{Action, Plan};
+use crate::receive::resume::Resume;
 use crate::ticket::Ticket;
 
 /// How much is said, and whether somebody is there to answer.
@@ -97,6 +103,24 @@ impl Ui {
         self.note(&format!("receiving {}", summary_of(manifest)));
     }
 
+    /// What an interrupted run left.
+    pub fn resuming(&self, manifest: &Manifest, plan: &Plan, resume: &BTreeMap<u32, Resume>) {
+        let (mut completed, mut partial, mut fresh) = (0u64, 0u64, 0u64);
+        for ((index, action), entry) in plan.actions().zip(manifest.entries()) {
+            let begun = resume.get(&index).is_some_and(|resume| resume.offset(entry) > 0);
+            match action {
+                _ if !entry.is_file() => {}
+                Action::Keep => completed += 1,
+                Action::Create | Action::Replace if begun => partial += 1,
+                Action::Create | Action::Replace => fresh += 1,
+                Action::Skip | Action::Impossible => {}
+            }
+        }
+        self.note(&format!(
+            "Resuming transfer: {completed} completed, {partial} partial, {fresh} fresh files"
+        ));
+    }
+
     /// What was found and cannot be sent.
     pub fn unsent<'a>(&self, unsent: impl ExactSizeIterator<Item = (&'a str, &'a str)>) {
         let count = unsent.len();
@@ -109,7 +133,7 @@ impl Ui {
 
     /// A new progress bar, or one that stays silent.
     pub fn progress(&self, verb: &'static str) -> Progress {
-        Progress::new(verb, self.draws, self.verbose > 1)
+        Progress::new(verb, self.draws, self.verbose > 1, self.asks)
     }
 
     /// How sending ended.
@@ -136,7 +160,7 @@ impl Ui {
     fn outcome(&self, verb: &str, summary: &Summary, place: &str) -> String {
         let mut line = format!("{verb} {}{place}", counted(summary.files, "file", "files"));
         if summary.already > 0 {
-            let _ = write!(line, " ({} were there already)", summary.already);
+            let _ = write!(line, " (of them here already: {})", summary.already);
         }
         let elapsed = summary.elapsed.as_secs_f64();
         let _ = write!(line, ": {} in {elapsed:.1} s", bytes(summary.bytes));

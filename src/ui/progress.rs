@@ -1,9 +1,12 @@
 //! One bar for the whole transfer: bytes, rate, time left, files, the name at hand.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
+use super::keys::Keys;
+use crate::control;
 use crate::error::bytes;
 use crate::event::Event;
 
@@ -15,19 +18,28 @@ pub struct Progress {
     files: u64,
     done: u64,
     named: Option<Instant>,
+    last_moved: Arc<Mutex<Instant>>,
+    /// While the bar is there, so is its keyboard.
+    _keys: Option<Keys>,
 }
+
+/// Without a byte for so long, the bar says so.
+const STALL: Duration = Duration::from_secs(15);
 
 /// The name at hand changes at most this often: faster, nobody could read it.
 const NAME_PACE: Duration = Duration::from_millis(100);
 
 impl Progress {
     /// A bar that says `verb`; hidden unless `draw`. With `names` each file is listed as well.
-    pub(super) fn new(verb: &'static str, draw: bool, names: bool) -> Self {
+    /// With `keys` somebody sits there who may press one.
+    pub(super) fn new(verb: &'static str, draw: bool, names: bool, keys: bool) -> Self {
         let target = if draw { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(0), target);
-        bar.set_style(style());
+        let last_moved = Arc::new(Mutex::new(Instant::now()));
+        bar.set_style(style(Arc::clone(&last_moved)));
         bar.set_prefix(verb);
-        Self { bar, names, files: 0, done: 0, named: None }
+        let _keys = if draw && keys { Keys::listen() } else { None };
+        Self { bar, names, files: 0, done: 0, named: None, last_moved, _keys }
     }
 
     /// Takes an event in.
@@ -41,6 +53,7 @@ impl Progress {
             }
             Event::Moved { bytes, files, name } => {
                 self.done += files;
+                *self.last_moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
                 self.bar.inc(*bytes);
                 if self.names && *files > 0 {
                     self.bar.suspend(|| eprintln!("{name}"));
@@ -71,7 +84,7 @@ impl Drop for Progress {
 }
 
 /// Decimal units as everywhere else; the name is cut to the width of the window.
-fn style() -> ProgressStyle {
+fn style(last_moved: Arc<Mutex<Instant>>) -> ProgressStyle {
     let template = "{prefix} {bar:20} {percent:>3}%  {moved}/{all}  {rate}  {left}  {wide_msg}";
     let style = ProgressStyle::with_template(template);
     // The template is a constant; a wrong one would only look plain.
@@ -84,8 +97,13 @@ fn style() -> ProgressStyle {
         .with_key("all", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
             let _ = out.write_str(&bytes(state.len().unwrap_or_default()));
         })
-        .with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-            let _ = write!(out, "{}/s", bytes(state.per_sec() as u64));
+        .with_key("rate", move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let idle = last_moved.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+            let _ = match idle {
+                _ if control::is_paused() => write!(out, "paused (p goes on)"),
+                _ if idle >= STALL => write!(out, "stalled for {} s", idle.as_secs()),
+                _ => write!(out, "{}/s", bytes(state.per_sec() as u64)),
+            };
         })
         .with_key("left", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
             let seconds = state.eta().as_secs();

@@ -20,10 +20,15 @@ pub enum Choice {
 }
 
 impl Ui {
+    /// What a question is about; even `-q` needs to see that.
+    fn question(&self, text: &str) {
+        eprintln!("{text}");
+    }
+
     /// Leave out what tools can make again?
     pub fn ask_leave_out(&self, folders: &[RelPath]) -> Result<bool> {
         let count = folders.len() as u64;
-        self.note(&format!(
+        self.question(&format!(
             "{} can be made again: {}",
             counted(count, "developer folder", "developer folders"),
             folder_names(folders)
@@ -36,14 +41,19 @@ impl Ui {
         confirm("use compression?", false)
     }
 
+    /// Go on with what an interrupted transfer left?
+    pub fn ask_resume(&self) -> Result<bool> {
+        confirm("an interrupted transfer was found here; resume it?", true)
+    }
+
     /// What to do about names that are taken.
     pub fn ask_conflict(&self, count: u64, names: &[String]) -> Result<Choice> {
-        self.note(&format!("{} already:", counted(count, "name exists", "names exist")));
+        self.question(&format!("{} already:", counted(count, "name exists", "names exist")));
         for name in names {
-            self.note(&format!("  {name}"));
+            self.question(&format!("  {name}"));
         }
         if let Some(more) = count.checked_sub(names.len() as u64).filter(|more| *more > 0) {
-            self.note(&format!("  and {more} more"));
+            self.question(&format!("  and {more} more"));
         }
         let choices = [
             ("rename: keep both, the new one as \"name (1)\"", Choice::Go(OnConflict::Rename)),

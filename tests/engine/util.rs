@@ -6,17 +6,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use transfer::compress::Compression;
-use transfer::crypto::handshake::{Start, Verdict};
+use transfer::crypto::handshake::{self, Verdict};
 use transfer::crypto::keys::{Role, SessionKeys};
 use transfer::error::Result;
 use transfer::event::Summary;
 use transfer::files::root::{Found, Root};
 use transfer::files::walk::{Developer, Source, Walk, WalkOptions};
 use transfer::protocol::session::{Limits, Session};
+use transfer::receive::intake::Start;
+use transfer::receive::lock::{Head, TransferLockManager};
 use transfer::receive::plan::{OnConflict, Plan, Survey};
+use transfer::receive::resume::{self, Trust};
 use transfer::receive::stream::await_offer;
 use transfer::send::stream::{StreamOptions, send_over};
 use transfer::token::{self, Token};
+use uuid::Uuid;
 
 use super::pipe::{Closer, Faults, pipe};
 
@@ -24,8 +28,8 @@ use super::pipe::{Closer, Faults, pipe};
 pub fn keys() -> (SessionKeys, SessionKeys) {
     let token = Token::parse("ocean-tiger").unwrap();
     let mut rng = token::system_rng().unwrap();
-    let sender = Start::new(Role::Sender, &token, &mut rng);
-    let receiver = Start::new(Role::Receiver, &token, &mut rng);
+    let sender = handshake::Start::new(Role::Sender, &token, &mut rng);
+    let receiver = handshake::Start::new(Role::Receiver, &token, &mut rng);
     let (sent, received) = (*sender.hello(), *receiver.hello());
     let waiting = sender.await_proof(&received).unwrap();
     let (proving, confirm) = receiver.prove(&sent, &[7; 16]).unwrap();
@@ -35,7 +39,7 @@ pub fn keys() -> (SessionKeys, SessionKeys) {
 
 /// A sender's and a receiver's session over one pipe, with records of `content` bytes.
 pub fn sessions(content: usize, there: Faults, back: Faults) -> (Session, Session, Closer) {
-    let limits = Limits { patience: Duration::from_secs(20), content };
+    let limits = Limits { patience: Duration::from_secs(5), content };
     let (sender_keys, receiver_keys) = keys();
     let (first, second, closer) = pipe(there, back);
     let sender = Session::start(first, sender_keys, Role::Receiver, limits).unwrap();
@@ -55,11 +59,18 @@ pub fn walk(path: &Path) -> Source {
 pub fn receive(session: Session, into: &Path) -> Result<Summary> {
     let mut offered = await_offer(session)?;
     let mut root = Root::open(into).unwrap();
-    let survey = offered.meanwhile(|manifest| Survey::new(manifest, &mut root));
-    let plan = Plan::new(offered.manifest(), &survey, OnConflict::Rename, |path| {
-        root.look(path) != Found::Nothing
-    });
-    offered.accept(&mut root, plan, &mut |_| {})
+    let mut lock = TransferLockManager::acquire(&root)?;
+    let manifest = offered.manifest();
+    let remembered = lock.load(&mut root, manifest);
+    let survey = Survey::new(manifest, &remembered, &mut root);
+    let plan =
+        Plan::new(manifest, &survey, OnConflict::Rename, |path| root.look(path) != Found::Nothing);
+    let resume = resume::find(manifest, &survey, &plan, &remembered, &mut root, Trust::Parts);
+    let head = Head { session: Uuid::nil(), sender: "pipe".into(), files: 0, bytes: 0 };
+    let merged = plan.merged(manifest, &remembered);
+    let start = Start { plan, resume, merged, lock: &mut lock, head };
+    offered.meanwhile(|_| {});
+    offered.accept(&mut root, start, &mut |_| {})
 }
 
 /// Sends `source` into the folder `into`; whatever happens, both sides end.

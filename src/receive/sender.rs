@@ -1,0 +1,158 @@
+//! Where the sender is, the way there, and the proof that it is the one who showed the ticket.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+
+use crate::crypto::handshake::{ANSWER_LEN, HELLO_LEN, HandshakeError, ReceiverId, Start};
+use crate::crypto::keys::{Role, SessionKeys};
+use crate::error::{Error, Result, reason};
+use crate::net::dial::{Route, Stream, dial};
+use crate::net::tailscale::TailscaleDetector;
+use crate::ticket::{Host, Ticket};
+use crate::token::{self, Token};
+
+/// How long connecting may take.
+const DIAL_LIMIT: Duration = Duration::from_secs(30);
+/// How long the handshake may take in all.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// Proofs that are given to somebody who does not answer them; each lets them test one token.
+const MAX_GUESSES: u8 = 3;
+
+/// The other side, as its ticket describes it.
+pub struct Sender {
+    target: SocketAddr,
+    route: Route,
+    token: Token,
+    name: String,
+    /// This receiver, to be known again.
+    id: ReceiverId,
+    /// Proofs given and not answered.
+    guesses: u8,
+}
+
+/// Why there is no session.
+pub enum NoSession {
+    /// The sender serves somebody else, perhaps this receiver's connection of a moment ago.
+    Busy(Error),
+    /// Anything else.
+    Failed(Error),
+}
+
+impl From<Error> for NoSession {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Sender {
+    /// Finds the sender of a ticket; with `pod` it must be on this machine.
+    pub fn find(ticket: Ticket, pod: bool) -> Result<Self> {
+        let (ip, route, name) = locate(&ticket.host, pod)?;
+        let id = token::system_rng()?.random();
+        let target = SocketAddr::new(ip, ticket.port);
+        Ok(Self { target, route, token: ticket.token, name, id, guesses: 0 })
+    }
+
+    /// What to call it; safe to show.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its address.
+    pub fn address(&self) -> IpAddr {
+        self.target.ip()
+    }
+
+    /// Connects.
+    pub fn dial(&self) -> Result<Stream> {
+        dial(self.target, &self.route, DIAL_LIMIT)
+    }
+
+    /// Proves the token to the sender and has it prove that it knows it too.
+    ///
+    /// Each proof lets whoever gets it test one token. Somebody in between who cuts the
+    /// connection instead of answering gets three, as anybody gets from the sender.
+    pub fn handshake(&mut self, stream: &Stream) -> Result<SessionKeys, NoSession> {
+        let mut timed = stream.until(Instant::now() + HANDSHAKE_LIMIT);
+        let name = &self.name;
+        let lost = |error: io::Error| {
+            Error::network(format!("{name} closed the connection: {}", reason(&error)))
+                .hint("its terminal may say why; is this machine a device of its tailnet?")
+        };
+        let start = Start::new(Role::Receiver, &self.token, &mut token::system_rng()?);
+        timed.write_all(start.hello()).map_err(lost)?;
+        let mut hello = [0u8; HELLO_LEN];
+        timed.read_exact(&mut hello).map_err(lost)?;
+        let proof = start.prove(&hello, &self.id);
+        let (proving, confirm) = proof.map_err(|error| explain(error, name))?;
+        if self.guesses >= MAX_GUESSES {
+            return Err(Error::refused(format!("{name} took {MAX_GUESSES} proofs and gave none"))
+                .hint("somebody may be in between; start `transfer send` again")
+                .into());
+        }
+        self.guesses += 1;
+        timed.write_all(&confirm).map_err(lost)?;
+        let mut answer = [0u8; ANSWER_LEN];
+        timed.read_exact(&mut answer).map_err(lost)?;
+        let checked = proving.check(&answer);
+        if let Ok(_) | Err(HandshakeError::Busy) = checked {
+            // It knows the token, so the proof has told it nothing.
+            self.guesses = 0;
+        }
+        checked.map_err(|error| match error {
+            HandshakeError::Busy => NoSession::Busy(explain(error, name)),
+            error => NoSession::Failed(explain(error, name)),
+        })
+    }
+}
+
+/// The address, the way there, and a name for it.
+fn locate(host: &Host, pod: bool) -> Result<(IpAddr, Route, String)> {
+    let address = match host {
+        Host::Ip(ip) => Some(ip.to_canonical()),
+        Host::Name(name) if name == "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        Host::Name(_) => None,
+    };
+    if let Some(ip) = address.filter(IpAddr::is_loopback) {
+        return Ok((ip, Route::Direct, "this machine".into()));
+    }
+    if pod {
+        return Err(Error::usage(format!("{host} is not this machine"))
+            .hint("leave --pod away to receive from another machine"));
+    }
+    let tailscale = TailscaleDetector::find()?;
+    let ip = match address {
+        Some(ip) => ip,
+        None => tailscale.status()?.resolve(&host.to_string())?.ok_or_else(|| {
+            Error::network(format!("no device of your tailnet is called \"{host}\""))
+                .hint("`tailscale status` lists their names; an address works too")
+        })?,
+    };
+    let peer = tailscale.verify_peer_ip_cached(ip)?;
+    Ok((ip, Route::from_env(&tailscale)?, peer.to_string()))
+}
+
+fn explain(error: HandshakeError, name: &str) -> Error {
+    let message = format!("{name}: {error}");
+    match error {
+        HandshakeError::NotTransfer => Error::network(message)
+            .hint("something else listens on that port; is the port of the ticket right?"),
+        HandshakeError::Version(_) => {
+            Error::failure(message).hint("install the same version of transfer on both machines")
+        }
+        HandshakeError::Invalid => {
+            Error::refused(message).hint("do not trust this connection; start both sides anew")
+        }
+        HandshakeError::WrongToken { left: 0 } => Error::refused(message)
+            .hint("the sender has ended its offer; start `transfer send` there again"),
+        HandshakeError::WrongToken { left } => Error::refused(message)
+            .hint(format!("compare the words with the sender's screen; it forgives {left} more")),
+        HandshakeError::Impostor => Error::refused(message)
+            .hint("compare the ticket with the sender's screen; someone may be in between"),
+        HandshakeError::Busy => Error::refused(message)
+            .hint("one offer serves one receiver; start another `transfer send` there"),
+    }
+}

@@ -1,0 +1,38 @@
+//! Ctrl-C, SIGTERM and SIGHUP: stop at the next record, tell the other side, keep the state.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use std::{process, thread};
+
+use super::keys;
+use crate::control;
+use crate::error::Exit;
+
+/// How long a transfer may take to come to its next record before it is ended where it is.
+const GRACE: Duration = Duration::from_secs(3);
+
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// The first signal asks, the second, or a transfer that hangs, ends the process at once.
+/// Whatever the moment, what is on the disk can be resumed.
+pub fn watch() {
+    // Without a handler a signal ends the process at once, which loses nothing either.
+    let _ = ctrlc::set_handler(|| {
+        if ASKED.swap(true, Ordering::Relaxed) {
+            end();
+        }
+        control::stop();
+        // In a thread of its own: this one has to be there for the second signal.
+        let _ = thread::Builder::new().name("grace".into()).spawn(|| {
+            thread::sleep(GRACE);
+            end();
+        });
+    });
+}
+
+fn end() -> ! {
+    keys::restore();
+    // A question hides the cursor.
+    let _ = dialoguer::console::Term::stderr().show_cursor();
+    process::exit(i32::from(Exit::Interrupted as u8))
+}

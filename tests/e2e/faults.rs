@@ -1,0 +1,449 @@
+//! What goes wrong on the way: sources that change between the list and the reading, things that
+//! cannot be sent, connections that break, processes that are killed. Nothing false may be kept.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::proxy::Proxy;
+use crate::util::process::{Ended, Pipe, Process, Sender, receiving, run, send_into};
+use crate::util::tree::{
+    Scratch, chmod, ensure_arrived, ensure_same, names, noise, touch, tree, write,
+};
+
+/// So large that the sender is still at it when the receiver has a first megabyte, whatever
+/// fits between the two.
+const LARGE: u64 = 32 << 20;
+
+/// Where the proxy stops: the list has arrived, the large file has not.
+const STALL: u64 = 1 << 20;
+
+const VANISHED: &str = "it vanished from the sender's disk";
+const CHANGED: &str = "it changed while it was sent";
+
+/// Sends `tree`, whose first file is large, and changes it with `change` while that one crosses.
+fn send_while(
+    tree: &Path,
+    into: &Path,
+    change: impl FnOnce() -> Result<()>,
+) -> Result<(Ended, Ended)> {
+    let sender = Sender::pod(&[tree], &[])?;
+    let proxy = Proxy::start(&sender, STALL)?;
+    let receiver = Process::start(receiving(&proxy.ticket, into, &[]))?;
+    proxy.wait_stalled()?;
+    change()?;
+    proxy.resume();
+    let received = receiver.end()?;
+    Ok((sender.end()?, received))
+}
+
+fn sparse(path: &Path, size: u64) -> Result<()> {
+    write(path, "")?;
+    Ok(OpenOptions::new().write(true).open(path)?.set_len(size)?)
+}
+
+fn fifo(path: &Path) -> Result<()> {
+    ensure!(Command::new("mkfifo").arg(path).status()?.success(), "mkfifo {path:?}");
+    Ok(())
+}
+
+/// Files that change between the list and the reading: how, and what both sides say of it.
+#[test]
+fn sources_that_change_before_they_are_read_are_reported() -> Result<()> {
+    type Change = fn(&Path) -> Result<()>;
+    let gone: Change = |path| Ok(fs::remove_file(path)?);
+    let cases: &[(&str, &str, Change)] = &[
+        ("vanishes", VANISHED, gone),
+        ("is empty and vanishes", VANISHED, gone),
+        ("is large and vanishes", VANISHED, gone),
+        ("folder/vanishes with its folder", VANISHED, |path| {
+            Ok(fs::remove_dir_all(path.parent().context("no parent")?)?)
+        }),
+        ("turned/its folder becomes a file", VANISHED, |path| {
+            let folder = path.parent().context("no parent")?;
+            fs::remove_dir_all(folder)?;
+            write(folder, "a file now")
+        }),
+        ("shrinks", CHANGED, |path| Ok(OpenOptions::new().write(true).open(path)?.set_len(3)?)),
+        ("shrinks to nothing", CHANGED, |path| Ok(File::create(path).map(drop)?)),
+        ("is large and shrinks", CHANGED, |path| {
+            Ok(OpenOptions::new().write(true).open(path)?.set_len(1_500_000)?)
+        }),
+        ("grows", CHANGED, |path| {
+            Ok(OpenOptions::new().append(true).open(path)?.write_all(b"more")?)
+        }),
+        ("is empty and grows", CHANGED, |path| write(path, "more")),
+        ("is large and grows", CHANGED, |path| {
+            Ok(OpenOptions::new().append(true).open(path)?.write_all(b"more")?)
+        }),
+        ("is rewritten", CHANGED, |path| {
+            let size = usize::try_from(fs::metadata(path)?.len())?;
+            write(path, noise(size, 99))
+        }),
+        ("is replaced by another", CHANGED, |path| {
+            let other = path.with_extension("new");
+            write(&other, noise(usize::try_from(fs::metadata(path)?.len())?, 98))?;
+            Ok(fs::rename(other, path)?)
+        }),
+        ("becomes a folder", CHANGED, |path| {
+            fs::remove_file(path)?;
+            Ok(fs::create_dir(path)?)
+        }),
+        ("becomes a link", CHANGED, |path| {
+            fs::rename(path, path.with_extension("elsewhere"))?;
+            let target = path.with_extension("elsewhere");
+            Ok(symlink(target.file_name().context("no name")?, path)?)
+        }),
+        ("becomes a broken link", CHANGED, |path| {
+            fs::remove_file(path)?;
+            Ok(symlink("nothing", path)?)
+        }),
+        ("becomes a pipe", CHANGED, |path| {
+            fs::remove_file(path)?;
+            fifo(path)
+        }),
+        ("is empty and becomes a pipe", CHANGED, |path| {
+            let time = fs::metadata(path)?;
+            fs::remove_file(path)?;
+            fifo(path)?;
+            touch(path, time.mtime(), u32::try_from(time.mtime_nsec())?)
+        }),
+        ("may not be read", "the sender may not read it", |path| chmod(path, 0)),
+    ];
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    let is_root = fs::metadata(from.path())?.uid() == 0;
+    let cases = cases.iter().filter(|(name, ..)| {
+        let skipped = is_root && *name == "may not be read";
+        if skipped {
+            eprintln!("skipped: \"{name}\", as root may read everything");
+        }
+        !skipped
+    });
+    let cases: Vec<_> =
+        cases.map(|(name, words, change)| (root.join(name), words, change)).collect();
+    sparse(&root.join("0 large"), LARGE)?;
+    write(&root.join("between"), "stays")?;
+    write(&root.join("zz last"), noise(2_000_000, 5))?;
+    for (path, ..) in &cases {
+        let size = match path.to_string_lossy() {
+            name if name.contains("is large") => 3_000_000,
+            name if name.contains("is empty") => 0,
+            _ => 5000,
+        };
+        write(path, noise(size, 4))?;
+        touch(path, 1_000_000_000, 5)?;
+    }
+    let mut expected = tree(&root)?;
+    for (path, ..) in &cases {
+        expected.remove(path.strip_prefix(&root)?);
+    }
+    let change = || cases.iter().try_for_each(|(path, _, change)| change(path));
+    let (sent, received) = send_while(&root, into.path(), change)?;
+    // With -v all of them would be listed; without, ten.
+    for ended in [sent.expect(3)?, received.expect(3)?] {
+        ended.says(&format!("{} entries did not arrive:", cases.len()))?;
+        ended.says("(-v lists all)")?;
+    }
+    ensure_same(&expected, &tree(&into.join("tree"))?)
+}
+
+/// The same, one at a time, with the words.
+#[test]
+fn each_fault_is_named_on_both_sides() -> Result<()> {
+    type Change = fn(&Path) -> Result<()>;
+    let cases: &[(&str, Change)] = &[
+        (VANISHED, |path| Ok(fs::remove_file(path)?)),
+        (CHANGED, |path| Ok(OpenOptions::new().write(true).open(path)?.set_len(3)?)),
+        (CHANGED, |path| Ok(OpenOptions::new().append(true).open(path)?.write_all(b"x")?)),
+        (CHANGED, |path| {
+            fs::remove_file(path)?;
+            Ok(fs::create_dir(path)?)
+        }),
+    ];
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    sparse(&root.join("0 large"), LARGE)?;
+    for number in 0..cases.len() {
+        write(&root.join(format!("file {number}")), noise(5000, 4))?;
+    }
+    let change = || {
+        let numbered = cases.iter().enumerate();
+        numbered
+            .into_iter()
+            .try_for_each(|(at, (_, change))| change(&root.join(format!("file {at}"))))
+    };
+    let (sent, received) = send_while(&root, into.path(), change)?;
+    for ended in [sent.expect(3)?, received.expect(3)?] {
+        ended.says(&format!("warning: {} entries did not arrive:\n", cases.len()))?;
+        for (number, (words, _)) in cases.iter().enumerate() {
+            ended.says(&format!("\n  tree/file {number}: {words}\n"))?;
+        }
+    }
+    assert_eq!(names(&into.join("tree"))?, ["0 large".into()].into());
+    Ok(())
+}
+
+/// The large file itself changes while it is on the way.
+#[test]
+fn a_source_that_changes_while_it_is_read_is_reported() -> Result<()> {
+    type Change = fn(&Path) -> Result<()>;
+    let cases: &[(&str, i32, Change)] = &[
+        ("shrinks", 3, |path| Ok(OpenOptions::new().write(true).open(path)?.set_len(STALL)?)),
+        ("grows", 3, |path| Ok(OpenOptions::new().append(true).open(path)?.write_all(b"more")?)),
+        ("is touched", 3, |path| touch(path, 1, 1)),
+        // What is open stays what it was.
+        ("is removed", 0, |path| Ok(fs::remove_file(path)?)),
+        ("is replaced", 0, |path| {
+            fs::remove_file(path)?;
+            write(path, "something else")
+        }),
+    ];
+    for (name, code, change) in cases {
+        let (from, into) = (Scratch::new()?, Scratch::new()?);
+        let root = from.join("tree");
+        sparse(&root.join("0 large"), LARGE)?;
+        write(&root.join("zz last"), noise(5000, 5))?;
+        let mut expected = tree(&root)?;
+        let (sent, received) =
+            send_while(&root, into.path(), || change(&root.join("0 large"))).context(*name)?;
+        if *code == 3 {
+            expected.remove(Path::new("0 large"));
+            for ended in [&sent, &received] {
+                ended.says(&format!("tree/0 large: {CHANGED}"))?;
+            }
+        }
+        (sent.expect(*code).and(received.expect(*code))).context(*name)?;
+        ensure_same(&expected, &tree(&into.join("tree"))?).context(*name)?;
+    }
+    Ok(())
+}
+
+/// What can never be sent is left out, listed on both sides, and keeps the rest from nobody.
+#[test]
+fn things_that_cannot_be_sent_are_listed_on_both_sides() -> Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    write(&root.join("sub/file"), "content")?;
+    write(&from.join("outside"), "not for others")?;
+    let expected = tree(&root)?;
+    let mut listed = vec!["sub/socket: it is neither a file, a folder nor a link".to_owned()];
+    let _socket = UnixListener::bind(root.join("sub/socket"))?;
+    fifo(&root.join("pipe"))?;
+    listed.push("pipe: it is neither a file, a folder nor a link".into());
+    for (link, target) in [
+        ("absolute", "/etc/passwd"),
+        ("absolute inside", &*root.join("sub/file").to_string_lossy()),
+        ("climbs", "../outside"),
+        ("climbs further", "../../../etc/passwd"),
+        ("sub/climbs", "../../outside"),
+        ("there and back", "sub/../../outside"),
+    ] {
+        symlink(target, root.join(link))?;
+        listed.push(format!("{link}: it points out of the tree"));
+    }
+    write(&root.join("line\nbreak"), "x")?;
+    write(&root.join("clear\u{1b}[2Jscreen"), "x")?;
+    listed.push("line\\u{a}break: it has a control character".into());
+    listed.push("clear\\u{1b}[2Jscreen: it has a control character".into());
+    if cfg!(target_os = "linux") {
+        write(&root.join(std::ffi::OsStr::from_bytes(b"latin-\xe9")), "x")?;
+        listed.push("latin-\u{fffd}: it is not valid UTF-8".into());
+    }
+    // Making them has touched the folders.
+    let sender = Sender::pod(&[&root], &["-v"])?;
+    let received = run(receiving(&sender.ticket, into.path(), &["-v"]))?.expect(3)?;
+    for ended in [sender.end()?.expect(3)?, received] {
+        ended.says(&format!("warning: cannot be sent: {} things\n", listed.len()))?;
+        for line in &listed {
+            ended.says(&format!("{line}\n"))?;
+        }
+        ended.says(&format!(
+            "warning: {} things could not be sent, as listed above\n",
+            listed.len()
+        ))?;
+        ensure!(!ended.stderr.contains('\u{1b}'), "{ended:#?}");
+    }
+    let arrived = tree(&into.join("tree"))?;
+    assert!(arrived.keys().eq(expected.keys()), "{arrived:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_folder_that_may_not_be_read_is_listed_on_both_sides() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    if fs::metadata(from.path())?.uid() == 0 {
+        eprintln!("skipped: root may read everything");
+        return Ok(());
+    }
+    write(&root.join("open/file"), "content")?;
+    write(&root.join("shut/file"), "content")?;
+    write(&root.join("shut file"), "content")?;
+    chmod(&root.join("shut"), 0)?;
+    chmod(&root.join("shut file"), 0)?;
+    let (sent, received) = send_into(into.path(), &[&root], &[], 3)?;
+    for ended in [sent, received] {
+        ended.says("shut: permission denied\n")?;
+        ended.says("tree/shut file: the sender may not read it\n")?;
+    }
+    ensure!(into.join("tree/open/file").is_file(), "the rest is there");
+    ensure!(!into.join("tree/shut file").exists(), "a file that could not be read is there");
+    Ok(())
+}
+
+/// A tree of which a broken transfer leaves a part: small files around large ones.
+fn tree_to_break(root: &Path) -> Result<()> {
+    for number in 0..60 {
+        write(&root.join(format!("a/{number:02}")), noise(1000 * (number % 7), 6))?;
+        write(&root.join(format!("y/{number:02}")), noise(500 * (number % 7), 7))?;
+    }
+    write(&root.join("m/large.part"), noise(3_000_000, 8))?;
+    write(&root.join("n/large"), noise(3_000_000, 9))?;
+    chmod(&root.join("m"), 0o555)
+}
+
+/// Fails unless every file with a name of the source is the source's, whole.
+fn ensure_nothing_false(root: &Path, arrived: &Path) -> Result<()> {
+    if !arrived.exists() {
+        return Ok(());
+    }
+    let (source, arrived_tree) = (tree(root)?, tree(arrived)?);
+    for (path, node) in arrived_tree.iter().filter(|(path, _)| arrived.join(path).is_file()) {
+        match source.get(path) {
+            Some(expected) => ensure!(expected == node, "{path:?} is not whole: {node:?}"),
+            None => {
+                let unfinished = path.extension().is_some_and(|extension| extension == "part");
+                ensure!(unfinished, "{path:?} was never sent");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Wherever the connection breaks, the receiver says so and keeps only what is whole; the same
+/// ticket then serves another try, and the last one completes the tree.
+#[test]
+fn a_cut_connection_costs_time_and_nothing_else() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    tree_to_break(&root)?;
+    let mut sender = Sender::pod(&[&root], &["-v"])?;
+    // In the hello (75 bytes), in the answer (34), in the offer, then in the data of what is
+    // still missing: the first record, the first large file, the second, the last record.
+    for limit in [10, 80, 300, 150_000, 1_000_000, 3_050_000, 1_000_000, 3_050_000] {
+        let proxy = Proxy::start(&sender, limit)?;
+        let receiver = Process::start(receiving(&proxy.ticket, into.path(), &[]))?;
+        proxy.wait_stalled()?;
+        proxy.cut();
+        let received = receiver.end()?;
+        received.expect(5).with_context(|| format!("cut after {limit} bytes"))?;
+        ensure_nothing_false(&root, &into.join("tree"))?;
+        if limit < 75 {
+            sender.process.wait_for(Pipe::Err, "turned away 127.0.0.1: ")?;
+        } else {
+            let line = sender.process.wait_for(Pipe::Err, "; waiting for it to come back")?;
+            ensure!(line.starts_with("warning: lost a program on this machine: "), "{line:?}");
+        }
+    }
+    run(receiving(&sender.ticket, into.path(), &[]))?.expect(0)?;
+    sender.end()?.expect(0)?;
+    ensure_arrived(into.path(), &[&root])
+}
+
+/// `kill -9` of the receiver; the ticket still serves.
+#[test]
+fn a_killed_receiver_may_be_started_again() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    tree_to_break(&root)?;
+    let mut sender = Sender::pod(&[&root], &[])?;
+    for limit in [150_000, 2_000_000, 5_000_000] {
+        let proxy = Proxy::start(&sender, limit)?;
+        let receiver = Process::start(receiving(&proxy.ticket, into.path(), &[]))?;
+        proxy.wait_stalled()?;
+        receiver.kill()?;
+        proxy.resume();
+        sender.process.wait_for(Pipe::Err, "; waiting for it to come back")?;
+        ensure_nothing_false(&root, &into.join("tree"))?;
+    }
+    run(receiving(&sender.ticket, into.path(), &[]))?.expect(0)?;
+    sender.end()?.expect(0)?;
+    ensure_nothing_false(&root, &into.join("tree"))?;
+    let arrived = tree(&into.join("tree"))?;
+    for (path, node) in tree(&root)? {
+        ensure!(arrived.get(&path) == Some(&node), "{path:?}: {node:?}, {:?}", arrived.get(&path));
+    }
+    Ok(())
+}
+
+/// `kill -9` of the sender; a new offer completes the tree.
+#[test]
+fn a_killed_sender_may_be_started_again() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    tree_to_break(&root)?;
+    for limit in [300, 150_000, 5_000_000] {
+        let sender = Sender::pod(&[&root], &[])?;
+        let proxy = Proxy::start(&sender, limit)?;
+        let receiver = Process::start(receiving(&proxy.ticket, into.path(), &[]))?;
+        proxy.wait_stalled()?;
+        sender.process.kill()?;
+        proxy.resume();
+        receiver.end()?.expect(5)?;
+        ensure_nothing_false(&root, &into.join("tree"))?;
+    }
+    send_into(into.path(), &[&root], &[], 0)?;
+    ensure_arrived(into.path(), &[&root])
+}
+
+/// A name that is taken while the transfer runs is taken: what came later gets another one.
+#[test]
+fn a_name_taken_meanwhile_is_not_replaced() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    sparse(&root.join("0 large"), LARGE)?;
+    write(&root.join("z.txt"), "sent")?;
+    symlink("z.txt", root.join("z link"))?;
+    let here = into.join("tree");
+    let (sent, received) = send_while(&root, into.path(), || {
+        write(&here.join("z.txt"), "mine")?;
+        write(&here.join("z link"), "mine too")
+    })?;
+    sent.expect(0)?;
+    received.expect(0)?.says("tree/z.txt -> tree/z (1).txt\n")?;
+    assert_eq!(fs::read_to_string(here.join("z.txt"))?, "mine");
+    assert_eq!(fs::read_to_string(here.join("z link"))?, "mine too");
+    assert_eq!(fs::read_to_string(here.join("z (1).txt"))?, "sent");
+    assert_eq!(fs::read_link(here.join("z link (1)"))?, Path::new("z.txt"));
+    Ok(())
+}
+
+/// A folder of the tree turned into a link while the transfer runs leads nobody out.
+#[test]
+fn a_link_planted_meanwhile_leads_nobody_out() -> Result<()> {
+    let (from, into, outside) = (Scratch::new()?, Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    sparse(&root.join("0 large"), LARGE)?;
+    write(&root.join("sub/file"), "sent")?;
+    write(&root.join("sub/deeper/file"), "sent")?;
+    write(&root.join("z.txt"), "sent")?;
+    let here = into.join("tree");
+    let (sent, received) = send_while(&root, into.path(), || {
+        fs::remove_dir_all(here.join("sub"))?;
+        Ok(symlink(outside.path(), here.join("sub"))?)
+    })?;
+    for ended in [sent.expect(3)?, received.expect(3)?] {
+        ended.says("tree/sub/file: the receiver could not write it\n")?;
+        ended.says("tree/sub/deeper/file: the receiver could not write it\n")?;
+    }
+    assert!(names(outside.path())?.is_empty());
+    assert_eq!(fs::read_to_string(here.join("z.txt"))?, "sent");
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! Drives the program itself, two processes at a time, over 127.0.0.1.
+
+#![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
+
+mod conflicts;
+mod door;
+mod errors;
+#[cfg(unix)]
+mod faults;
+mod proxy;
+mod trees;
+#[path = "../util/mod.rs"]
+mod util;

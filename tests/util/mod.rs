@@ -1,0 +1,4 @@
+//! What the tests of the whole program share.
+
+pub mod process;
+pub mod tree;
