@@ -37,6 +37,8 @@ pub struct Error {
     pub message: String,
     /// What to do next.
     pub hint: Option<String>,
+    /// What the system said, where that decides what happens next.
+    pub cause: Option<io::ErrorKind>,
 }
 
 /// What nearly every function here returns.
@@ -45,7 +47,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error that ends the process with `exit`.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None }
+        Self { exit, message: message.into(), hint: None, cause: None }
     }
 
     /// The same, for [`Exit::Failure`].
@@ -66,6 +68,12 @@ impl Error {
     /// The same, for [`Exit::Network`].
     pub fn network(message: impl Into<String>) -> Self {
         Self::new(Exit::Network, message)
+    }
+
+    /// Adds what the system said.
+    pub fn cause(mut self, cause: io::ErrorKind) -> Self {
+        self.cause = Some(cause);
+        self
     }
 
     /// Adds what the user can do about it.

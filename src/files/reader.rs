@@ -25,8 +25,9 @@ impl From<&io::Error> for SourceFault {
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Vanished,
             io::ErrorKind::PermissionDenied => Self::Denied,
-            // A link in the file's place, opened without following.
-            _ if error.raw_os_error() == Some(loop_error()) => Self::Changed,
+            io::ErrorKind::IsADirectory => Self::Changed,
+            // A link or a socket in the file's place.
+            _ if error.raw_os_error().is_some_and(is_no_file) => Self::Changed,
             _ => Self::Unreadable,
         }
     }
@@ -87,12 +88,12 @@ fn careful(options: &mut OpenOptions, follow_symlinks: bool) {
 fn careful(_: &mut OpenOptions, _: bool) {}
 
 #[cfg(unix)]
-fn loop_error() -> i32 {
-    rustix::io::Errno::LOOP.raw_os_error()
+fn is_no_file(error: i32) -> bool {
+    use rustix::io::Errno;
+    [Errno::LOOP, Errno::NXIO].iter().any(|errno| errno.raw_os_error() == error)
 }
 
-/// `ERROR_CANT_ACCESS_FILE`.
 #[cfg(not(unix))]
-fn loop_error() -> i32 {
-    1920
+fn is_no_file(_: i32) -> bool {
+    false
 }

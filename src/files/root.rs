@@ -8,7 +8,7 @@ use std::fs::{File, FileTimes, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, SystemTimeSpec};
+use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 
@@ -26,6 +26,8 @@ pub enum Found {
         size: u64,
         /// Its time of last change, in nanoseconds since 1970 UTC.
         mtime: i64,
+        /// Its permission bits, where the system has them.
+        mode: Option<u16>,
     },
     /// A folder.
     Folder,
@@ -120,9 +122,8 @@ impl Root {
     /// Gives a folder its mode and time, once nothing more is written into it.
     pub fn finish_folder(&mut self, path: &RelPath, mode: u16, mtime: i64) -> io::Result<()> {
         let dir = self.enter(Some(path.as_str()))?.0;
-        let time = cap_std::time::SystemTime::from_std(walk::system_time(mtime));
         // The mode last: it may close the folder to its owner.
-        dir.set_mtime(".", SystemTimeSpec::Absolute(time))?;
+        set_mtime_at(dir, ".", mtime)?;
         let mut permissions = dir.dir_metadata()?.permissions();
         set_folder_mode(&mut permissions, mode);
         dir.set_permissions(".", permissions)
@@ -167,7 +168,7 @@ impl Folder<'_> {
         };
         if metadata.is_file() {
             let mtime = metadata.modified().map_or(0, |time| walk::nanoseconds(time.into_std()));
-            Found::File { size: metadata.len(), mtime }
+            Found::File { size: metadata.len(), mtime, mode: mode_of(&metadata) }
         } else if metadata.is_dir() {
             Found::Folder
         } else if metadata.is_symlink() {
@@ -221,8 +222,7 @@ impl Folder<'_> {
     /// Makes a symbolic link with this time, under a name that was free.
     pub fn create_link(&self, name: &str, target: &str, mtime: i64) -> io::Result<()> {
         DirExt::symlink(self.0, target, name)?;
-        let time = cap_std::time::SystemTime::from_std(walk::system_time(mtime));
-        self.0.set_symlink_times(name, None, Some(SystemTimeSpec::Absolute(time)))
+        set_mtime_at(self.0, name, mtime)
     }
 
     /// Removes a file or link.
@@ -266,6 +266,37 @@ impl Folder<'_> {
             },
         }
     }
+}
+
+#[cfg(unix)]
+fn mode_of(metadata: &cap_std::fs::Metadata) -> Option<u16> {
+    use cap_std::fs::MetadataExt;
+    u16::try_from(metadata.mode() & 0o7777).ok()
+}
+
+#[cfg(not(unix))]
+fn mode_of(_: &cap_std::fs::Metadata) -> Option<u16> {
+    None
+}
+
+/// Gives what has this name, a link itself and not what it points to, its time of last change.
+#[cfg(unix)]
+fn set_mtime_at(dir: &Dir, name: &str, mtime: i64) -> io::Result<()> {
+    use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_OMIT, utimensat};
+    const SECOND: i64 = 1_000_000_000;
+    // Not through cap-std, which panics at times before 1970.
+    let last_modification =
+        Timespec { tv_sec: mtime.div_euclid(SECOND), tv_nsec: mtime.rem_euclid(SECOND) as _ };
+    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ };
+    let times = Timestamps { last_access, last_modification };
+    Ok(utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+#[cfg(not(unix))]
+fn set_mtime_at(dir: &Dir, name: &str, mtime: i64) -> io::Result<()> {
+    // cap-std panics at times before 1970.
+    let time = cap_std::time::SystemTime::from_std(walk::system_time(mtime.max(0)));
+    dir.set_symlink_times(name, None, Some(cap_fs_ext::SystemTimeSpec::Absolute(time)))
 }
 
 /// Gives an open file its time of last change, in nanoseconds since 1970 UTC.

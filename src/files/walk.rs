@@ -94,7 +94,10 @@ impl Source {
     }
 
     fn walk_top(&mut self, name: &str, top: &Path, options: WalkOptions) {
-        let walk = WalkDir::new(top).follow_links(options.follow_symlinks).sort_by_file_name();
+        let walk = WalkDir::new(top)
+            .follow_links(options.follow_symlinks)
+            .follow_root_links(false)
+            .sort_by_file_name();
         let mut walk = walk.into_iter();
         // The folders that lead to the current entry, as the other side names them.
         let mut parents: Vec<RelPath> = Vec::new();
@@ -206,40 +209,52 @@ impl Source {
     }
 }
 
-/// The name that each path will have on the other side.
+/// The name that each path will have on the other side, and where it is.
 fn top_names(paths: &[PathBuf]) -> Result<BTreeMap<Box<str>, PathBuf>> {
-    let mut tops = BTreeMap::new();
+    let mut tops: BTreeMap<Box<str>, PathBuf> = BTreeMap::new();
     for path in paths {
-        let shown_path = path.to_string_lossy();
-        let shown_path = shown(&shown_path);
-        let cannot = |error: std::io::Error| {
-            let why = error::reason(&error);
-            Error::failure(format!("cannot send \"{shown_path}\": {why}"))
-                .hint("check the path; a name with spaces needs quotes")
-        };
-        // A link that was named is meant for what it points to; inside a tree it is a link.
-        let named_link = fs::symlink_metadata(path).map_err(cannot)?.is_symlink();
-        let at = if named_link { path.canonicalize().map_err(cannot)? } else { path.clone() };
-        // `.`, `..` and `dir/..` are called what the folder is called.
-        let named = match path.file_name() {
-            Some(_) => path.clone(),
-            None => path.canonicalize().unwrap_or_else(|_| path.clone()),
-        };
-        let Some(name) = named.file_name() else {
-            return Err(Error::usage(format!("\"{shown_path}\" has no name to send it under"))
-                .hint("name the folders in it instead"));
-        };
-        let name = name.to_str().ok_or(PathError::NotUtf8).and_then(RelPath::parse);
-        let name = name.map_err(|why| {
-            Error::failure(format!("cannot send \"{shown_path}\" under its name: {why}"))
-                .hint("rename it, or send the folder it is in")
-        })?;
-        if tops.insert(name.as_str().into(), at).is_some() {
+        fs::symlink_metadata(path).map_err(|error| cannot_send(path, &error))?;
+        let name = top_name(path)?;
+        if tops.insert(name.as_str().into(), path.clone()).is_some() {
             return Err(Error::usage(format!("two of the paths are both called \"{name}\""))
                 .hint("send the folder that holds them, or send them one after the other"));
         }
     }
+    // A link that was named is meant for what it points to, unless that is sent as well.
+    let names: Vec<Box<str>> = tops.keys().cloned().collect();
+    for (name, path) in &mut tops {
+        let Ok(target) = fs::read_link(&path) else { continue };
+        let link = RelPath::parse(name);
+        let top = link.as_ref().ok().zip(target.to_str());
+        let top = top.and_then(|(link, target)| path::link_top(link, target).ok().flatten());
+        if top.is_none_or(|top| top == &**name || !names.iter().any(|name| **name == *top)) {
+            *path = path.canonicalize().map_err(|error| cannot_send(path, &error))?;
+        }
+    }
     Ok(tops)
+}
+
+fn cannot_send(path: &Path, error: &std::io::Error) -> Error {
+    let (path, why) = (path.to_string_lossy(), error::reason(error));
+    Error::failure(format!("cannot send \"{}\": {why}", shown(&path)))
+        .hint("check the path; a name with spaces needs quotes")
+}
+
+/// `.`, `..` and `dir/..` are called what the folder is called.
+fn top_name(path: &Path) -> Result<RelPath> {
+    let named = match path.file_name() {
+        Some(_) => path.to_owned(),
+        None => path.canonicalize().map_err(|error| cannot_send(path, &error))?,
+    };
+    let path = path.to_string_lossy();
+    let Some(name) = named.file_name() else {
+        return Err(Error::usage(format!("\"{}\" has no name to send it under", shown(&path)))
+            .hint("name the folders in it instead"));
+    };
+    name.to_str().ok_or(PathError::NotUtf8).and_then(RelPath::parse).map_err(|why| {
+        Error::failure(format!("cannot send \"{}\" under its name: {why}", shown(&path)))
+            .hint("rename it, or send the folder it is in")
+    })
 }
 
 /// An entry's path on the other side.

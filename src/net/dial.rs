@@ -82,7 +82,7 @@ fn no_connection(target: SocketAddr, error: &io::Error, limit: Duration) -> Erro
         ),
         _ => (format!("cannot connect to {target}: {}", reason(error)), blocked(target)),
     };
-    Error::network(message).hint(hint)
+    Error::network(message).hint(hint).cause(error.kind())
 }
 
 /// What keeps packets from arriving though both machines are up.

@@ -83,7 +83,7 @@ pub fn accept(
     (options.fresh, options.resume) = (false, true);
     let totals = offered.manifest().totals();
     let head = Head { session, sender, files: totals.files, bytes: totals.bytes };
-    let merged = plan.merged(offered.manifest(), &remembered);
+    let merged = plan.merged(offered.manifest(), &remembered, policy);
     offered.accept(root, Start { plan, resume, merged, lock, head }, sink)
 }
 
@@ -96,37 +96,34 @@ fn decide(
     options: &ReceiveOptions,
     ui: &Ui,
 ) -> Result<OnConflict, Refusal> {
+    let asked = match options.on_conflict {
+        Some(Conflict::Go(policy)) => return Ok(policy),
+        Some(Conflict::Fail) => false,
+        None => true,
+    };
     let conflicts: Vec<&Entry> = survey.conflicts(offered.manifest()).take(5).collect();
     if conflicts.is_empty() {
         return Ok(OnConflict::Rename);
     }
     let count = survey.conflicts(offered.manifest()).count() as u64;
     let names: Vec<String> = conflicts.iter().map(|entry| entry.path.to_string()).collect();
-    match options.on_conflict {
-        Some(Conflict::Go(policy)) => Ok(policy),
-        Some(Conflict::Fail) => {
-            let name = names.first().cloned().unwrap_or_default();
-            let error = Error::new(
-                Exit::Declined,
-                format!("names are taken already: {count}, such as \"{name}\""),
-            );
-            let error = error.hint("nothing was changed; --on-conflict rename keeps both");
-            Err((Reason::Conflict { count }, error))
-        }
-        None if ui.asks() => {
-            let declined = || (Reason::Declined, Error::new(Exit::Declined, "you said no"));
-            match offered.meanwhile(|_| ui.ask_conflict(count, &names)) {
-                Ok(Choice::Go(policy)) => Ok(policy),
-                Ok(Choice::Cancel) => Err(declined()),
-                Err(error) => Err((Reason::Declined, error)),
-            }
-        }
-        None => {
-            ui.note(&format!(
-                "nothing is asked: names that are taken: {count}; the new files get others"
-            ));
-            Ok(OnConflict::Rename)
-        }
+    if !asked {
+        let name = names.first().cloned().unwrap_or_default();
+        let message = format!("names are taken already: {count}, such as \"{name}\"");
+        let error = Error::new(Exit::Declined, message)
+            .hint("nothing was changed; --on-conflict rename keeps both");
+        return Err((Reason::Conflict { count }, error));
+    }
+    if !ui.asks() {
+        ui.note(&format!(
+            "nothing is asked: names that are taken: {count}; the new files get others"
+        ));
+        return Ok(OnConflict::Rename);
+    }
+    match offered.meanwhile(|_| ui.ask_conflict(count, &names)) {
+        Ok(Choice::Go(policy)) => Ok(policy),
+        Ok(Choice::Cancel) => Err((Reason::Declined, Error::new(Exit::Declined, "you said no"))),
+        Err(error) => Err((Reason::Declined, error)),
     }
 }
 

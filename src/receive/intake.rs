@@ -196,7 +196,7 @@ impl<'a> Intake<'a> {
         for state in self.states.iter_mut().filter(|state| **state == State::Wanted) {
             *state = State::Failed(Fault::Integrity);
         }
-        for index in self.tree.make_links() {
+        for index in self.tree.make_links().into_iter().chain(self.tree.finish_kept()) {
             self.set(index, State::Failed(Fault::Unwritable));
         }
         let (states, merged) = (&self.states, &self.merged);

@@ -11,6 +11,7 @@ pub mod stream;
 pub mod tree;
 pub mod writer;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,9 @@ use crate::ticket::Ticket;
 use crate::ui::Ui;
 
 /// How long a sender may serve somebody else before this receiver gives up.
-const BUSY_LIMIT: Duration = Duration::from_secs(40);
+const BUSY_LIMIT: Duration = Duration::from_secs(5);
+/// How long a machine may refuse the connection before its sender counts as gone.
+const GONE_LIMIT: Duration = Duration::from_secs(15);
 
 /// Where to receive from, and where to; resolved from the command line.
 #[derive(Debug, Clone)]
@@ -81,10 +84,15 @@ pub fn run(options: &ReceiveOptions, ui: &Ui) -> Result<Exit> {
 
 /// A folder, or nothing yet.
 fn check_output(output: &Path) -> Result<()> {
-    match std::fs::metadata(output) {
-        Ok(found) if !found.is_dir() => {
-            let output = output.to_string_lossy();
-            Err(Error::failure(format!("\"{}\" is not a folder", shown(&output)))
+    // Of a folder that is not there yet the next one above it counts.
+    let found = output.ancestors().find_map(|folder| {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        Some((folder, std::fs::metadata(folder).ok()?))
+    });
+    match found {
+        Some((at, found)) if !found.is_dir() => {
+            let at = at.to_string_lossy();
+            Err(Error::failure(format!("\"{}\" is not a folder", shown(&at)))
                 .hint("name a folder with -o; it is made if it does not exist"))
         }
         _ => Ok(()),
@@ -113,6 +121,14 @@ impl Receiver<'_> {
                 Err(NoSession::Busy(error)) if self.met => (error, STALL_LIMIT),
                 // The sender may not have noticed yet that a receiver of a moment ago is gone.
                 Err(NoSession::Busy(error)) => (error, BUSY_LIMIT),
+                // Its port is open as long as the sender runs: it will not come back.
+                Err(NoSession::Failed(error))
+                    if self.met && error.cause == Some(ErrorKind::ConnectionRefused) =>
+                {
+                    let hint =
+                        "start it again there; its new ticket goes on where this one stopped";
+                    (error.hint(hint), GONE_LIMIT)
+                }
                 Err(NoSession::Failed(error)) if self.met && error.exit == Exit::Network => {
                     (error, STALL_LIMIT)
                 }

@@ -57,6 +57,8 @@ pub struct Survey {
     meets: Vec<Meets>,
     /// Where an earlier run put entries that could not go to their own place.
     places: BTreeMap<u32, RelPath>,
+    /// Files that only lack the mode that was offered.
+    remode: Vec<u32>,
 }
 
 /// What will happen to each entry, in their order, and under which name.
@@ -64,6 +66,7 @@ pub struct Survey {
 pub struct Plan {
     actions: Vec<Action>,
     renamed: BTreeMap<u32, RelPath>,
+    remode: Vec<u32>,
 }
 
 impl Survey {
@@ -78,6 +81,7 @@ impl Survey {
         mut look: impl FnMut(&RelPath) -> Found,
     ) -> Self {
         let mut meets = Vec::with_capacity(manifest.entries().len());
+        let mut remode = Vec::new();
         // The last folder that is not there or not a folder: all in it meets nothing.
         let mut absent: Option<&RelPath> = None;
         for (index, entry) in manifest.indexed() {
@@ -88,7 +92,14 @@ impl Survey {
                 None if inside_absent => Meets::Nothing,
                 None => {
                     let found = look(place.unwrap_or(&entry.path));
-                    compare(entry, &found, remembered.files.get(&index))
+                    let met = compare(entry, &found, remembered.files.get(&index));
+                    if let Found::File { mode: Some(mode), .. } = found
+                        && met == Meets::Itself
+                        && mode != entry.mode & 0o777
+                    {
+                        remode.push(index);
+                    }
+                    met
                 }
             };
             if entry.kind == Kind::Folder && met != Meets::Itself && !inside_absent {
@@ -96,7 +107,7 @@ impl Survey {
             }
             meets.push(met);
         }
-        Self { meets, places: remembered.renamed.clone() }
+        Self { meets, places: remembered.renamed.clone(), remode }
     }
 
     /// Has the files that are there already sent again, as for somebody who does not trust them.
@@ -129,12 +140,12 @@ fn compare(entry: &Entry, found: &Found, known: Option<&Known>) -> Meets {
     match (&entry.kind, found) {
         (_, Found::Nothing) => Meets::Nothing,
         (Kind::Folder, Found::Folder) => Meets::Itself,
-        (Kind::File(size), Found::File { size: old, mtime })
+        (Kind::File(size), Found::File { size: old, mtime, .. })
             if size == old && entry.mtime == *mtime =>
         {
             Meets::Itself
         }
-        (Kind::File(_), Found::File { size, mtime })
+        (Kind::File(_), Found::File { size, mtime, .. })
             if known.is_some_and(|known| known.size == *size && known.mtime == Some(*mtime)) =>
         {
             Meets::Ours
@@ -153,7 +164,7 @@ impl Plan {
         policy: OnConflict,
         mut taken: impl FnMut(&RelPath) -> bool,
     ) -> Self {
-        let mut plan = Self::default();
+        let mut plan = Self { remode: survey.remode.clone(), ..Self::default() };
         let mut names = BTreeSet::new();
         // The folders around the entry that were skipped or renamed: path offered, place taken.
         let mut moved: Vec<(&RelPath, Option<RelPath>)> = Vec::new();
@@ -226,9 +237,23 @@ impl Plan {
         self.renamed.insert(index, place);
     }
 
-    /// The folders that were there before the transfer, and keep their mode and time. What an
-    /// interrupted run found is as it found it: the others it has made itself.
-    pub fn merged(&self, manifest: &Manifest, remembered: &Remembered) -> BTreeSet<u32> {
+    /// Files that are here and only lack the mode that was offered.
+    pub fn remode(&self) -> &[u32] {
+        &self.remode
+    }
+
+    /// The folders that were there before the transfer, and keep their mode and time unless they
+    /// may be overwritten. What an interrupted run found is as it found it: the others it has
+    /// made itself.
+    pub fn merged(
+        &self,
+        manifest: &Manifest,
+        remembered: &Remembered,
+        policy: OnConflict,
+    ) -> BTreeSet<u32> {
+        if policy == OnConflict::Overwrite {
+            return BTreeSet::new();
+        }
         if !remembered.is_empty() {
             return remembered.merged.clone();
         }
@@ -294,7 +319,7 @@ mod tests {
     }
 
     fn same_file(size: u64) -> Found {
-        Found::File { size, mtime: 5 }
+        Found::File { size, mtime: 5, mode: None }
     }
 
     /// Offered entries, what is on the disk, and for each policy the actions and places.
@@ -302,7 +327,7 @@ mod tests {
     fn every_meeting_has_its_action() {
         use Action::{Create, Keep, Replace, Skip};
         use Kind::{File, Folder, Link};
-        let other = Found::File { size: 9, mtime: 9 };
+        let other = Found::File { size: 9, mtime: 9, mode: None };
         let link = |target: &str| Found::Link(target.into());
         #[rustfmt::skip]
         let cases: Vec<(&str, Vec<(&str, Kind)>, Vec<(&str, Found)>, [Vec<(Action, &str)>; 3])> = vec![
@@ -399,14 +424,14 @@ mod tests {
         use Action::{Create, Keep, Replace, Skip};
         use Kind::{File, Folder};
         let known = |size, mtime| Known { size, mtime: Some(mtime), part: None };
-        let other = Found::File { size: 9, mtime: 9 };
+        let other = Found::File { size: 9, mtime: 9, mode: None };
         let entries = [("a", File(1)), ("d", Folder), ("d/b", File(2))];
         let manifest = manifest(&entries);
         #[rustfmt::skip]
         let cases: Vec<(&str, Vec<(u32, Known)>, Vec<(u32, &str)>, Vec<(&str, Found)>, OnConflict, Vec<(Action, &str)>)> = vec![
             ("finished before", vec![(0, known(1, 5))], vec![], vec![("a", same_file(1))], OnConflict::Rename,
                 vec![(Keep, "a"), (Create, "d"), (Create, "d/b")]),
-            ("the source has changed since", vec![(0, known(1, 4))], vec![], vec![("a", Found::File { size: 1, mtime: 4 })], OnConflict::Rename,
+            ("the source has changed since", vec![(0, known(1, 4))], vec![], vec![("a", Found::File { size: 1, mtime: 4, mode: None })], OnConflict::Rename,
                 vec![(Replace, "a"), (Create, "d"), (Create, "d/b")]),
             ("somebody else has changed it since", vec![(0, known(1, 4))], vec![], vec![("a", other.clone())], OnConflict::Rename,
                 vec![(Create, "a (1)"), (Create, "d"), (Create, "d/b")]),

@@ -7,7 +7,7 @@ use super::resume::default_part;
 use super::writer::{FileWriter, Verified, part_names};
 use crate::files::manifest::{Entry, Kind, Manifest};
 use crate::files::path::RelPath;
-use crate::files::root::{Folder, Found, Replace, Root};
+use crate::files::root::{self, Folder, Found, Replace, Root};
 
 /// A plan, and the folder it is carried out in.
 pub struct Tree<'a> {
@@ -83,6 +83,21 @@ impl Tree<'_> {
             });
             if made.is_err() {
                 failed.push(index);
+            }
+        }
+        failed
+    }
+
+    /// Gives files that are here already the mode that was offered; returns those that could not
+    /// get it.
+    pub fn finish_kept(&mut self) -> Vec<u32> {
+        let mut failed = Vec::new();
+        for index in self.plan.remode() {
+            let kept = self.plan.action(*index) == Some(Action::Keep);
+            let Some(entry) = self.manifest.get(*index).filter(|_| kept) else { continue };
+            let file = self.root.open_file(self.plan.place(*index, entry));
+            if file.and_then(|file| root::set_mode(&file, entry.mode)).is_err() {
+                failed.push(*index);
             }
         }
         failed

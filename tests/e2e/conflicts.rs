@@ -145,10 +145,10 @@ fn fail_changes_nothing_and_tells_both_sides() -> Result<()> {
     let before = tree(into.path())?;
     let (sent, received) = send_with(into.path(), &from.join("t"), &["--on-conflict", "fail"], 7)?;
     received.says(
-        "error: 5 of the names exist already, such as \"t/differs.txt\"\n  \
+        "error: names are taken already: 5, such as \"t/differs.txt\"\n  \
          nothing was changed; --on-conflict rename keeps both\n",
     )?;
-    sent.says("error: the receiver has 5 of the names already and was told to stop then\n")?;
+    sent.says("error: the receiver was told to stop when names are taken, and 5 are\n")?;
     ensure_same(&before, &tree(into.path())?)?;
     // Without a conflict it is no obstacle.
     send_with(&into.join("empty"), &from.join("t"), &["--on-conflict", "fail"], 0)?;
@@ -171,7 +171,7 @@ fn what_is_there_already_is_not_sent_again() -> Result<()> {
     for policy in ["rename", "skip", "overwrite", "fail"] {
         let (sent, received) = send_with(into.path(), &root, &["--on-conflict", policy], 0)?;
         received.says("received 10 files into ")?;
-        received.says(" (10 were there already): 0 B in ")?;
+        received.says(" (of them here already: 10): 0 B in ")?;
         sent.says(": 0 B in ")?;
         ensure_arrived(into.path(), &[&root]).context(policy)?;
     }
@@ -180,7 +180,7 @@ fn what_is_there_already_is_not_sent_again() -> Result<()> {
     write(&root.join("3"), noise(500, 3))?;
     let (_, received) = send_with(into.path(), &root, &["--on-conflict", "overwrite"], 0)?;
     received.says("received 11 files into ")?;
-    received.says(" (9 were there already): 1.5 kB in ")?;
+    received.says(" (of them here already: 9): 1.5 kB in ")?;
     ensure_arrived(into.path(), &[&root])
 }
 

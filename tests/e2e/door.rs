@@ -95,7 +95,8 @@ fn one_offer_serves_one_receiver() -> Result<()> {
     let second = run(receiving(&sender.ticket, &other.join("new"), &["-q"]))?.expect(4)?;
     assert_eq!(
         second.stderr,
-        "error: this machine: the sender is already serving another receiver\n  \
+        "warning: this machine: the sender is already serving another receiver; trying again\n\
+         error: this machine: the sender is already serving another receiver\n  \
          one offer serves one receiver; start another `transfer send` there\n"
     );
     ensure!(!other.join("new").exists(), "a folder was made for nothing");

@@ -365,7 +365,7 @@ fn an_output_folder_below_a_file_costs_no_offer() -> Result<()> {
     write(&into.join("file"), "precious")?;
     let sender = Sender::pod(&[&from.join("file")], &[])?;
     let received = run(receiving(&sender.ticket, &into.join("file/sub"), &[]))?.expect(1)?;
-    received.says("file/sub\"")?;
+    received.says("/file\" is not a folder\n")?;
     run(receiving(&sender.ticket, &into.join("new/sub"), &[]))?.expect(0)?;
     sender.end()?.expect(0)?;
     assert_eq!(fs::read_to_string(into.join("file"))?, "precious");
@@ -568,7 +568,9 @@ fn a_disk_that_fills_up_keeps_what_is_whole() -> Result<()> {
     };
     let received = receiver.end()?.expect(1)?;
     received.says(&format!("error: the disk of \"{}\" is full\n", out.join("disk").display()))?;
-    received.says("\n  make room there and run the same command again\n")?;
+    received.says(
+        "\n  make room there and run the same command again: it goes on where it stopped\n",
+    )?;
     let sent = sender.end()?.expect(1)?;
     sent.says("error: the receiver's disk is full: ")?;
     sent.says("\n  make room there and run the same command again\n")?;

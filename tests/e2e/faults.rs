@@ -327,24 +327,21 @@ fn ensure_nothing_false(root: &Path, arrived: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Wherever the connection breaks, the receiver says so and keeps only what is whole; the same
-/// ticket then serves another try, and the last one completes the tree.
+/// A connection that breaks before there is an offer is reported; the ticket serves another try.
 #[test]
-fn a_cut_connection_costs_time_and_nothing_else() -> Result<()> {
+fn a_connection_cut_in_the_handshake_is_reported() -> Result<()> {
     let (from, into) = (Scratch::new()?, Scratch::new()?);
     let root = from.join("tree");
     tree_to_break(&root)?;
     let mut sender = Sender::pod(&[&root], &["-v"])?;
-    // In the hello (75 bytes), in the answer (34), in the offer, then in the data of what is
-    // still missing: the first record, the first large file, the second, the last record.
-    for limit in [10, 80, 300, 150_000, 1_000_000, 3_050_000, 1_000_000, 3_050_000] {
+    // In the hello (75 bytes), in the answer (34), in the offer.
+    for limit in [10, 80, 300] {
         let proxy = Proxy::start(&sender, limit)?;
         let receiver = Process::start(receiving(&proxy.ticket, into.path(), &[]))?;
         proxy.wait_stalled()?;
         proxy.cut();
         let received = receiver.end()?;
         received.expect(5).with_context(|| format!("cut after {limit} bytes"))?;
-        ensure_nothing_false(&root, &into.join("tree"))?;
         if limit < 75 {
             sender.process.wait_for(Pipe::Err, "turned away 127.0.0.1: ")?;
         } else {
@@ -354,6 +351,30 @@ fn a_cut_connection_costs_time_and_nothing_else() -> Result<()> {
     }
     run(receiving(&sender.ticket, into.path(), &[]))?.expect(0)?;
     sender.end()?.expect(0)?;
+    ensure_arrived(into.path(), &[&root])
+}
+
+/// Wherever the connection breaks once the transfer runs, both sides end it by themselves, and
+/// hardly a byte crosses twice.
+#[test]
+fn a_cut_connection_costs_time_and_nothing_else() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    tree_to_break(&root)?;
+    let sender = Sender::pod(&[&root], &[])?;
+    let cuts = [150_000, 1_000_000, 2_000_000, 3_500_000, 5_000_000, 6_200_000];
+    let proxy = Proxy::start(&sender, cuts[0])?;
+    let receiver = Process::start(receiving(&proxy.ticket, into.path(), &["-v"]))?;
+    for next in cuts.into_iter().skip(1).chain([u64::MAX]) {
+        proxy.wait_stalled()?;
+        ensure_nothing_false(&root, &into.join("tree"))?;
+        proxy.cut();
+        proxy.resume_until(next);
+    }
+    receiver.end()?.expect(0)?.says("connected again\n")?;
+    sender.end()?.expect(0)?.says("; waiting for it to come back\n")?;
+    // 6.3 MB of content; each of six cuts loses at most the record that was on its way.
+    ensure!(proxy.passed() < 6_400_000 + 6 * 1_100_000, "{} bytes have crossed", proxy.passed());
     ensure_arrived(into.path(), &[&root])
 }
 
@@ -396,7 +417,9 @@ fn a_killed_sender_may_be_started_again() -> Result<()> {
         proxy.wait_stalled()?;
         sender.process.kill()?;
         proxy.resume();
-        receiver.end()?.expect(5)?;
+        // It would go on trying for a while; nobody has to wait for that.
+        receiver.interrupt()?;
+        receiver.end()?.expect(130)?;
         ensure_nothing_false(&root, &into.join("tree"))?;
     }
     send_into(into.path(), &[&root], &[], 0)?;

@@ -1,4 +1,5 @@
-//! Stands between a receiver and its sender, lets only so many bytes pass, and cuts the line.
+//! Stands between a receiver and its sender, counts the bytes, lets only so many pass, and cuts the
+//! line.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,7 +11,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::util::process::{LIMIT, Sender};
 
-/// Serves one connection.
+/// Serves one connection after the other.
 pub struct Proxy {
     /// The sender's ticket, with the proxy's port.
     pub ticket: String,
@@ -42,7 +43,11 @@ impl Proxy {
         line.state().limit = limit;
         let serving = Arc::clone(&line);
         thread::spawn(move || {
-            let _ = serving.serve(&listener, SocketAddr::from((Ipv4Addr::LOCALHOST, to)));
+            let to = SocketAddr::from((Ipv4Addr::LOCALHOST, to));
+            while let Ok((receiver, _)) = listener.accept() {
+                let serving = Arc::clone(&serving);
+                thread::spawn(move || serving.serve(&receiver, to));
+            }
         });
         Ok(Self { ticket, line })
     }
@@ -58,8 +63,19 @@ impl Proxy {
 
     /// Lets everything pass.
     pub fn resume(&self) {
-        self.line.state().limit = u64::MAX;
+        self.resume_until(u64::MAX);
+    }
+
+    /// Lets bytes pass until there were `limit` in all, over all connections.
+    pub fn resume_until(&self, limit: u64) {
+        let mut state = self.line.state();
+        (state.limit, state.stalled) = (limit, false);
         self.line.changed.notify_all();
+    }
+
+    /// Bytes of the sender that have passed, over all connections.
+    pub fn passed(&self) -> u64 {
+        self.line.state().passed
     }
 
     /// Ends the connection on both sides.
@@ -82,8 +98,7 @@ impl Line {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn serve(&self, listener: &TcpListener, to: SocketAddr) -> Result<()> {
-        let (receiver, _) = listener.accept()?;
+    fn serve(&self, receiver: &TcpStream, to: SocketAddr) -> Result<()> {
         let sender = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         // A small window: what the sender may be ahead of the receiver stays far below the
         // size of the file that keeps it busy.
@@ -98,7 +113,7 @@ impl Line {
             let _ = std::io::copy(&mut up, &mut down);
             let _ = down.shutdown(Shutdown::Write);
         });
-        let ended = self.pass(&sender, &receiver);
+        let ended = self.pass(&sender, receiver);
         let _ = receiver.shutdown(Shutdown::Write);
         ended
     }
@@ -113,7 +128,7 @@ impl Line {
             }
             while !left.is_empty() {
                 let mut state = self.state();
-                while state.passed == state.limit {
+                while state.passed >= state.limit {
                     state.stalled = true;
                     self.changed.notify_all();
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -67,7 +67,7 @@ pub fn receive(session: Session, into: &Path) -> Result<Summary> {
         Plan::new(manifest, &survey, OnConflict::Rename, |path| root.look(path) != Found::Nothing);
     let resume = resume::find(manifest, &survey, &plan, &remembered, &mut root, Trust::Parts);
     let head = Head { session: Uuid::nil(), sender: "pipe".into(), files: 0, bytes: 0 };
-    let merged = plan.merged(manifest, &remembered);
+    let merged = plan.merged(manifest, &remembered, OnConflict::Rename);
     let start = Start { plan, resume, merged, lock: &mut lock, head };
     offered.meanwhile(|_| {});
     offered.accept(&mut root, start, &mut |_| {})

@@ -120,6 +120,12 @@ impl Process {
     }
 
     /// Ends it as `kill -9` does.
+    pub fn interrupt(&self) -> Result<()> {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.id())?).context("a process")?;
+        Ok(rustix::process::kill_process(pid, rustix::process::Signal::INT)?)
+    }
+
+    /// `kill -9`.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
