@@ -147,7 +147,7 @@ impl SendArgs {
 /// `transfer receive`, as typed.
 #[derive(Debug, Args)]
 pub struct ReceiveArgs {
-    /// HOST[:PORT]:TOKEN as the sender's screen shows it; without it, it is asked for
+    /// `HOST[:PORT]:TOKEN` as the sender's screen shows it; without it, it is asked for
     #[arg(value_name = "TICKET", env = "TRANSFER_TICKET", hide_env_values = true)]
     ticket: Option<String>,
     /// Read the ticket from this file, so that it does not show among the running commands

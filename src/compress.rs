@@ -6,7 +6,7 @@
 //! whatever does not shrink travels as it is.
 //!
 //! Blosc2 is C. It sees bytes of a peer only behind a header that is, byte for byte, one that
-//! this module writes itself ([`header`]), and it writes only into a slice of the size that the
+//! this module writes itself (`header`), and it writes only into a slice of the size that the
 //! header claims; so the chunk formats that are not ours (other codecs and filters, dictionaries,
 //! plugins, lazy chunks, special values) stay out of reach.
 

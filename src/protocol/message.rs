@@ -179,7 +179,7 @@ pub enum Message<'a> {
     Entries(Reader<'a>),
     /// For [`super::pages::plan`].
     Plan(Reader<'a>),
-    /// For [`super::data::items`].
+    /// For [`super::data::next`].
     Data(Reader<'a>),
     /// Compressed data items.
     Packed {
