@@ -147,8 +147,8 @@ impl SendArgs {
 /// `transfer receive`, as typed.
 #[derive(Debug, Args)]
 pub struct ReceiveArgs {
-    /// `HOST[:PORT]:TOKEN` as the sender's screen shows it; without it, it is asked for
-    #[arg(value_name = "TICKET", env = "TRANSFER_TICKET", hide_env_values = true)]
+    /// As the sender's screen shows it; asked for when it is not given
+    #[arg(value_name = "HOST[:PORT]:TOKEN", env = "TRANSFER_TICKET", hide_env_values = true)]
     ticket: Option<String>,
     /// Read the ticket from this file, so that it does not show among the running commands
     #[arg(long, value_name = "FILE")]

@@ -22,7 +22,7 @@ use self::stream::await_offer;
 use crate::control;
 use crate::crypto::keys::Role;
 use crate::error::{Error, Exit, Result, shown};
-use crate::event::Summary;
+use crate::event::{Event, Summary};
 use crate::net::dial::Stream;
 use crate::protocol::message::Reason;
 use crate::protocol::session::{Limits, STALL_LIMIT, Session};
@@ -185,10 +185,14 @@ impl Receiver<'_> {
             return Err(Error::failure("the output folder is gone").into());
         };
         let mut progress = self.ui.progress("Receiving");
-        let (last, begun) = (&mut self.last_progress, Instant::now());
+        let (last, mut begun) = (&mut self.last_progress, Instant::now());
         let from = (id, self.sender.address().to_string());
         let summary = accept(offered, output, &mut self.options, from, self.ui, &mut |event| {
             *last = Instant::now();
+            if let Event::Planned { .. } = event {
+                // A person may have thought about the plan for a while.
+                begun = *last;
+            }
             progress.on(&event);
         })?;
         Ok(Summary { elapsed: begun.elapsed(), ..summary })

@@ -16,7 +16,7 @@ use crate::compress::Compression;
 use crate::control;
 use crate::crypto::keys::Role;
 use crate::error::{Error, Exit, Result, reason};
-use crate::event::Summary;
+use crate::event::{Event, Summary};
 use crate::files::walk::{Developer, Source, Walk, WalkOptions};
 use crate::net::listener::Listener;
 use crate::net::tailscale::TailscaleDetector;
@@ -277,8 +277,14 @@ fn serve(guest: Guest, offer: &mut Offer, ui: &Ui) -> Result<Summary> {
         }
         ui.offering(&source.manifest);
         let mut progress = ui.progress("Sending");
-        let begun = Instant::now();
-        let summary = send_over(session, source, options, &mut |event| progress.on(&event))?;
+        let mut begun = Instant::now();
+        let summary = send_over(session, source, options, &mut |event| {
+            if let Event::Planned { .. } = event {
+                // The receiver may have thought about the plan for a while.
+                begun = Instant::now();
+            }
+            progress.on(&event);
+        })?;
         Ok(Summary { elapsed: begun.elapsed(), ..summary })
     });
     stream.shutdown();

@@ -14,13 +14,15 @@ use crate::event::Event;
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
+    draw: bool,
     names: bool,
     files: u64,
     done: u64,
     named: Option<Instant>,
     last_moved: Arc<Mutex<Instant>>,
+    keys_wanted: bool,
     /// While the bar is there, so is its keyboard.
-    _keys: Option<Keys>,
+    keys: Option<Keys>,
 }
 
 /// Without a byte for so long, the bar says so.
@@ -38,16 +40,24 @@ impl Progress {
         let last_moved = Arc::new(Mutex::new(Instant::now()));
         bar.set_style(style(Arc::clone(&last_moved)));
         bar.set_prefix(verb);
-        let _keys = if draw && keys { Keys::listen() } else { None };
-        Self { bar, names, files: 0, done: 0, named: None, last_moved, _keys }
+        let keys_wanted = draw && keys;
+        let (files, done, named, keys) = (0, 0, None, None);
+        Self { bar, draw, names, keys_wanted, files, done, named, last_moved, keys }
     }
 
     /// Takes an event in.
     pub fn on(&mut self, event: &Event<'_>) {
         match event {
             Event::Planned { files, bytes } => {
+                // Not before: until the plan is made there may be questions.
                 self.files = *files;
                 self.bar.set_length(*bytes);
+                if self.draw {
+                    self.bar.set_draw_target(ProgressDrawTarget::stderr());
+                }
+                if self.keys_wanted {
+                    self.keys = Keys::listen();
+                }
                 self.bar.reset_eta();
                 self.bar.enable_steady_tick(Duration::from_millis(250));
             }
@@ -80,12 +90,13 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+        self.keys = None;
     }
 }
 
 /// Decimal units as everywhere else; the name is cut to the width of the window.
 fn style(last_moved: Arc<Mutex<Instant>>) -> ProgressStyle {
-    let template = "{prefix} {bar:20} {percent:>3}%  {moved}/{all}  {rate}  {left}  {wide_msg}";
+    let template = "{prefix} {percent:>3}% {bar:12} {moved}/{all}  {rate}  {wide_msg}";
     let style = ProgressStyle::with_template(template);
     // The template is a constant; a wrong one would only look plain.
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -102,15 +113,19 @@ fn style(last_moved: Arc<Mutex<Instant>>) -> ProgressStyle {
             let _ = match idle {
                 _ if control::is_paused() => write!(out, "paused (p goes on)"),
                 _ if idle >= STALL => write!(out, "stalled for {} s", idle.as_secs()),
-                _ => write!(out, "{}/s", bytes(state.per_sec() as u64)),
+                _ => {
+                    let rate = bytes(state.per_sec() as u64);
+                    write!(out, "{rate}/s  {} left", clock(state.eta().as_secs()))
+                }
             };
         })
-        .with_key("left", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-            let seconds = state.eta().as_secs();
-            let _ = match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-                (0, 0, seconds) => write!(out, "{seconds}s left"),
-                (0, minutes, seconds) => write!(out, "{minutes}m{seconds:02}s left"),
-                (hours, minutes, _) => write!(out, "{hours}h{minutes:02}m left"),
-            };
-        })
+}
+
+/// Time left: `42s`, `3m05s`, `2h07m`.
+fn clock(seconds: u64) -> String {
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds}s"),
+        (0, minutes, seconds) => format!("{minutes}m{seconds:02}s"),
+        (hours, minutes, _) => format!("{hours}h{minutes:02}m"),
+    }
 }
