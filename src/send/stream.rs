@@ -59,7 +59,9 @@ fn converse(
         indices.filter_map(|index| manifest.get(index)).map(Entry::size).sum()
     };
     let mut plan = await_plan(session, manifest)?;
-    let bytes = bytes_of(&mut plan.iter().map(|(index, _)| *index));
+    let here: u64 = plan.iter().filter_map(|(_, have)| have.map(|(offset, _)| offset)).sum();
+    let bytes: u64 = bytes_of(&mut plan.iter().map(|(index, _)| *index));
+    let bytes = bytes - here;
     sink(Event::Planned { files: plan.len() as u64, bytes });
 
     let mut summary = Summary { unsent: source.unsent.len() as u64, ..Summary::default() };

@@ -35,8 +35,7 @@ impl Progress {
     /// A bar that says `verb`; hidden unless `draw`. With `names` each file is listed as well.
     /// With `keys` somebody sits there who may press one.
     pub(super) fn new(verb: &'static str, draw: bool, names: bool, keys: bool) -> Self {
-        let target = if draw { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some(0), target);
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
         let last_moved = Arc::new(Mutex::new(Instant::now()));
         bar.set_style(style(Arc::clone(&last_moved)));
         bar.set_prefix(verb);
