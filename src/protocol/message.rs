@@ -1,5 +1,7 @@
 //! The kinds of message, and those that control a session.
 
+use std::io::ErrorKind;
+
 use serde::{Deserialize, Serialize};
 
 use super::codec::{Malformed, Read, Reader};
@@ -143,15 +145,18 @@ impl Reason {
             Self::NoSpace { needed: 0, free } => {
                 Error::failure(format!("the {who}'s disk is full: {} are free", bytes(*free)))
                     .hint("make room there and run the same command again")
+                    .cause(ErrorKind::StorageFull)
             }
             Self::NoSpace { needed, free } => Error::failure(format!(
                 "the {who} has no room: {} are needed, {} are free",
                 bytes(*needed),
                 bytes(*free)
             ))
-            .hint("make room there, or receive into another folder with -o"),
+            .hint("make room there, or receive into another folder with -o")
+            .cause(ErrorKind::StorageFull),
             Self::Unwritable => Error::failure(format!("the {who} cannot write to its folder"))
-                .hint("receive into another folder with -o"),
+                .hint("receive into another folder with -o")
+                .cause(ErrorKind::PermissionDenied),
             // A receiver comes back with the same ticket, a sender only with another.
             Self::Interrupted if role == Role::Receiver => {
                 Error::network(format!("the {who} was interrupted"))

@@ -4,6 +4,7 @@
 pub mod gate;
 pub mod stream;
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -76,15 +77,22 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
                 ui.sent(&summary);
                 return Ok(summary.exit());
             }
-            // The receiver may come back, or be typed again.
-            Err(error) if error.exit == Exit::Network => {
-                ui.warn(&format!("lost {name}: {error}; waiting for it to come back"));
+            // The receiver may come back, or be typed again, once it has room.
+            Err(error) if may_come_back(&error) => {
+                let lost = if error.exit == Exit::Network { "lost " } else { "" };
+                ui.warn(&format!("{lost}{name}: {error}; waiting for it to come back"));
                 gate.leave(seat);
                 waiting = Waiting::new(STALL_LIMIT);
             }
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Whether the same ticket can still be of use after this end of a session.
+fn may_come_back(error: &Error) -> bool {
+    let fixable = matches!(error.cause, Some(ErrorKind::StorageFull | ErrorKind::PermissionDenied));
+    error.exit == Exit::Network || fixable
 }
 
 /// Where to listen, what to show, and whom to let in.

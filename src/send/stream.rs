@@ -20,7 +20,7 @@ use crate::protocol::session::{OUT_OF_TURN, Session, Stop};
 const LARGE: u64 = 64 * 1024;
 
 /// Names of unsendable things that are told to the receiver; the rest is only counted.
-const MAX_UNSENT_NAMES: usize = 50;
+const MAX_UNSENT_NAMES: usize = 30;
 
 /// How content is read and packed.
 #[derive(Debug, Clone, Copy)]

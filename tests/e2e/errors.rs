@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use crate::util::process::{Pipe, Process, Sender, receiving, run, send_into, transfer};
 #[cfg(unix)]
 use crate::util::tree::chmod;
-use crate::util::tree::{Scratch, ensure_same, names, noise, tree, write};
+use crate::util::tree::{Scratch, ensure_arrived, ensure_same, names, noise, tree, write};
 
 const TICKET: &str = "it looks like 100.64.1.123:ocean-tiger; copy it from the sender's screen";
 const POD: &str = "for containers and for one machine, `--pod` needs no Tailscale";
@@ -543,11 +543,13 @@ fn too_little_room_is_told_before_the_first_byte() -> Result<()> {
             disk.display()
         )
     );
-    assert_eq!(
-        sender.end()?.expect(1)?.stderr,
-        "error: the receiver has no room: 3.0 MB are needed, 1.0 MB are free\n  \
-         make room there, or receive into another folder with -o\n"
-    );
+    // The ticket still serves, for another folder.
+    let roomy = out.join("roomy");
+    run(receiving(&sender.ticket, &roomy, &[]))?.expect(0)?;
+    let told = "warning: a program on this machine: the receiver has no room: 3.0 MB are needed, \
+         1.0 MB are free; waiting for it to come back\n";
+    assert_eq!(sender.end()?.expect(0)?.stderr, told);
+    ensure_arrived(&roomy, &[&from.join("tree")])?;
     assert!(names(&out.join("disk.kept"))?.is_empty());
     Ok(())
 }
@@ -571,9 +573,9 @@ fn a_disk_that_fills_up_keeps_what_is_whole() -> Result<()> {
     received.says(
         "\n  make room there and run the same command again: it goes on where it stopped\n",
     )?;
-    let sent = sender.end()?.expect(1)?;
-    sent.says("error: the receiver's disk is full: ")?;
-    sent.says("\n  make room there and run the same command again\n")?;
+    run(receiving(&sender.ticket, &out.join("roomy"), &[]))?.expect(0)?;
+    sender.end()?.expect(0)?.says("the receiver's disk is full: ")?;
+    ensure_arrived(&out.join("roomy"), &[&root])?;
     let (source, mut kept) = (tree(&root)?, tree(&out.join("disk.kept/tree"))?);
     kept.remove(Path::new(""));
     ensure!(kept.len() > 5 && kept.len() < 20, "{} files were kept", kept.len());

@@ -298,14 +298,15 @@ fn a_folder_that_may_not_be_read_is_listed_on_both_sides() -> Result<()> {
     Ok(())
 }
 
-/// A tree of which a broken transfer leaves a part: small files around large ones.
+/// A tree of 6.3 MB of which a broken transfer leaves a part: small files around large ones.
 fn tree_to_break(root: &Path) -> Result<()> {
     for number in 0..60 {
         write(&root.join(format!("a/{number:02}")), noise(1000 * (number % 7), 6))?;
         write(&root.join(format!("y/{number:02}")), noise(500 * (number % 7), 7))?;
     }
-    write(&root.join("m/large.part"), noise(3_000_000, 8))?;
-    write(&root.join("n/large"), noise(3_000_000, 9))?;
+    for number in 0..6 {
+        write(&root.join(format!("m/{number}.part")), noise(1_000_000, 8))?;
+    }
     chmod(&root.join("m"), 0o555)
 }
 
@@ -385,7 +386,7 @@ fn a_killed_receiver_may_be_started_again() -> Result<()> {
     let root = from.join("tree");
     tree_to_break(&root)?;
     let mut sender = Sender::pod(&[&root], &[])?;
-    for limit in [150_000, 2_000_000, 5_000_000] {
+    for limit in [150_000, 1_300_000, 700_000, 2_200_000] {
         let proxy = Proxy::start(&sender, limit)?;
         let receiver = Process::start(receiving(&proxy.ticket, into.path(), &[]))?;
         proxy.wait_stalled()?;
@@ -396,34 +397,109 @@ fn a_killed_receiver_may_be_started_again() -> Result<()> {
     }
     run(receiving(&sender.ticket, into.path(), &[]))?.expect(0)?;
     sender.end()?.expect(0)?;
-    ensure_nothing_false(&root, &into.join("tree"))?;
-    let arrived = tree(&into.join("tree"))?;
-    for (path, node) in tree(&root)? {
-        ensure!(arrived.get(&path) == Some(&node), "{path:?}: {node:?}, {:?}", arrived.get(&path));
-    }
-    Ok(())
+    ensure_arrived(into.path(), &[&root])
 }
 
-/// `kill -9` of the sender; a new offer completes the tree.
+/// `kill -9` of the sender: the receiver waits for it until it is stopped, and a new offer
+/// completes the tree.
 #[test]
 fn a_killed_sender_may_be_started_again() -> Result<()> {
     let (from, into) = (Scratch::new()?, Scratch::new()?);
     let root = from.join("tree");
     tree_to_break(&root)?;
-    for limit in [300, 150_000, 5_000_000] {
+    for limit in [150_000, 1_300_000, 700_000, 2_200_000] {
         let sender = Sender::pod(&[&root], &[])?;
         let proxy = Proxy::start(&sender, limit)?;
-        let receiver = Process::start(receiving(&proxy.ticket, into.path(), &[]))?;
+        let mut receiver = Process::start(receiving(&proxy.ticket, into.path(), &[]))?;
         proxy.wait_stalled()?;
         sender.process.kill()?;
-        proxy.resume();
-        // It would go on trying for a while; nobody has to wait for that.
+        proxy.cut();
+        receiver.wait_for(Pipe::Err, "; trying again")?;
         receiver.interrupt()?;
         receiver.end()?.expect(130)?;
         ensure_nothing_false(&root, &into.join("tree"))?;
     }
     send_into(into.path(), &[&root], &[], 0)?;
     ensure_arrived(into.path(), &[&root])
+}
+
+/// Ctrl-C at the receiver in the middle of a file; the ticket still serves.
+#[test]
+fn an_interrupted_receiver_may_be_started_again() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    tree_to_break(&root)?;
+    let mut sender = Sender::pod(&[&root], &[])?;
+    for limit in [150_000, 2_500_000] {
+        let proxy = Proxy::start(&sender, limit)?;
+        let receiver = Process::start(receiving(&proxy.ticket, into.path(), &[]))?;
+        proxy.wait_stalled()?;
+        receiver.interrupt()?;
+        proxy.resume();
+        receiver.end()?.expect(130)?;
+        let line = sender.process.wait_for(Pipe::Err, "; waiting for it to come back")?;
+        ensure!(line.contains("the receiver was interrupted"), "{line:?}");
+        ensure_nothing_false(&root, &into.join("tree"))?;
+    }
+    run(receiving(&sender.ticket, into.path(), &[]))?.expect(0)?;
+    sender.end()?.expect(0)?;
+    ensure_arrived(into.path(), &[&root])
+}
+
+/// Ctrl-C at the sender, in the middle of a file and while it waits.
+#[test]
+fn an_interrupted_sender_may_be_started_again() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    write(&root.join("a first"), noise(5000, 1))?;
+    sparse(&root.join("large"), LARGE)?;
+    let sender = Sender::pod(&[&root], &[])?;
+    let proxy = Proxy::start(&sender, STALL)?;
+    let receiver = Process::start(receiving(&proxy.ticket, into.path(), &[]))?;
+    proxy.wait_stalled()?;
+    sender.process.interrupt()?;
+    proxy.resume();
+    sender.end()?.expect(130)?;
+    // With this ticket it will not come back.
+    receiver.end()?.expect(1)?.says("error: the sender was interrupted\n")?;
+    ensure_nothing_false(&root, &into.join("tree"))?;
+
+    let waiting = Sender::pod(&[&root], &[])?;
+    waiting.process.interrupt()?;
+    waiting.end()?.expect(130)?;
+    send_into(into.path(), &[&root], &[], 0)?;
+    ensure_arrived(into.path(), &[&root])
+}
+
+/// The very last record is lost: the sender is done and gone. The receiver has everything, says
+/// so, and does not wait for somebody who will not come back.
+#[test]
+fn a_lost_goodbye_keeps_nobody_waiting() -> Result<()> {
+    let from = Scratch::new()?;
+    let root = from.join("tree");
+    write(&root.join("file"), noise(5000, 1))?;
+    // The second time all but the last byte passes.
+    let mut all = u64::MAX;
+    for code in [0, 5] {
+        let into = Scratch::new()?;
+        let sender = Sender::pod(&[&root], &[])?;
+        let proxy = Proxy::start(&sender, all)?;
+        let receiver = Process::start(receiving(&proxy.ticket, into.path(), &[]))?;
+        if code == 5 {
+            proxy.wait_stalled()?;
+            sender.end()?.expect(0)?;
+            proxy.cut();
+        } else {
+            sender.end()?.expect(0)?;
+        }
+        let received = receiver.end()?.expect(code)?;
+        ensure_same(&tree(&root)?, &tree(&into.join("tree"))?)?;
+        if code == 5 {
+            received.says("everything is here, but the sender did not confirm it")?;
+        }
+        all = proxy.passed() - 1;
+    }
+    Ok(())
 }
 
 /// A name that is taken while the transfer runs is taken: what came later gets another one.

@@ -199,9 +199,24 @@ fn links_arrive_as_links() -> Result<()> {
     }
     let long = "l".repeat(255);
     std::os::unix::fs::symlink(&long, tree.join(&long))?;
-    let single = from.join("single");
-    std::os::unix::fs::symlink("tree/file", &single)?;
-    arrives_in_every_mode(&[&tree, &other, &single])
+    arrives_in_every_mode(&[&tree, &other])
+}
+
+/// Who names a link means what it points to.
+#[test]
+#[cfg(unix)]
+fn a_link_on_the_command_line_stands_for_its_target() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    write(&from.join("tree/sub/file"), "content")?;
+    std::os::unix::fs::symlink("sub/file", from.join("tree/link"))?;
+    std::os::unix::fs::symlink("tree", from.join("folder"))?;
+    std::os::unix::fs::symlink("tree/sub/file", from.join("file"))?;
+    send_into(into.path(), &[&from.join("folder"), &from.join("file")], &[], 0)?;
+    assert_eq!(names(into.path())?, ["file", "folder"].map(PathBuf::from).into());
+    for (target, name) in [("tree", "folder"), ("tree/sub/file", "file")] {
+        ensure_same(&tree::tree(&from.join(target))?, &tree::tree(&into.join(name))?)?;
+    }
+    Ok(())
 }
 
 /// Around the sizes at which files get records of their own and records end.

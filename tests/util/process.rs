@@ -119,7 +119,7 @@ impl Process {
         Ok(Ended { code, stdout: std::mem::take(stdout), stderr: std::mem::take(stderr) })
     }
 
-    /// Ends it as `kill -9` does.
+    /// Ctrl-C.
     pub fn interrupt(&self) -> Result<()> {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.id())?).context("a process")?;
         Ok(rustix::process::kill_process(pid, rustix::process::Signal::INT)?)
