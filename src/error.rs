@@ -94,6 +94,9 @@ impl std::error::Error for Error {}
 /// What the system says of a failed call, in words: `no such file or directory`, without the
 /// `(os error 2)` that helps nobody.
 pub fn reason(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return "it ended too early".into();
+    }
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();

@@ -225,6 +225,11 @@ impl Folder<'_> {
         set_mtime_at(self.0, name, mtime)
     }
 
+    /// Gives a link its time of last change, in nanoseconds since 1970 UTC.
+    pub fn set_link_time(&self, name: &str, mtime: i64) -> io::Result<()> {
+        set_mtime_at(self.0, name, mtime)
+    }
+
     /// Removes a file or link.
     pub fn remove(&self, name: &str) -> io::Result<()> {
         self.0.remove_file_or_symlink(name)

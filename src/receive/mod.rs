@@ -114,13 +114,23 @@ impl Receiver<'_> {
     /// Dials again when the connection is lost, until there was no progress for too long.
     fn persist(&mut self) -> Result<Summary> {
         let mut tries = 0;
+        let mut unconfirmed = None;
         loop {
             let before = self.last_progress;
-            let (error, limit) = match self.connect() {
+            let attempt = self.connect();
+            if let (Err(_), Some(error)) = (&attempt, unconfirmed.take()) {
+                return Err(error);
+            }
+            let (error, limit) = match attempt {
                 Ok(summary) => return Ok(summary),
                 Err(NoSession::Busy(error)) if self.met => (error, STALL_LIMIT),
                 // The sender may not have noticed yet that a receiver of a moment ago is gone.
                 Err(NoSession::Busy(error)) => (error, BUSY_LIMIT),
+                // Everything is here: one more try to tell the sender, which may be done as well.
+                Err(NoSession::Failed(error)) if error.cause == Some(ErrorKind::NotConnected) => {
+                    unconfirmed = Some(error.clone());
+                    (error, STALL_LIMIT)
+                }
                 // Its port is open as long as the sender runs: it will not come back.
                 Err(NoSession::Failed(error))
                     if self.met && error.cause == Some(ErrorKind::ConnectionRefused) =>

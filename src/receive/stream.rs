@@ -3,6 +3,8 @@
 //! [`await_offer`] takes the list; [`Offered`] is the moment to look at it, to ask, and to
 //! refuse; [`Offered::accept`] does the rest and says "done" only when both sides know it.
 
+use std::io::ErrorKind;
+
 use super::intake::{Intake, Start};
 use crate::compress;
 use crate::crypto::keys::Role;
@@ -134,7 +136,9 @@ impl Offered {
 /// The files are at their places, but the sender may not know.
 fn unconfirmed(error: Error) -> Error {
     let message = format!("everything is here, but the sender did not confirm it: {error}");
-    Error::new(error.exit, message).hint("nothing needs to be sent again")
+    Error::new(error.exit, message)
+        .hint("nothing needs to be sent again")
+        .cause(ErrorKind::NotConnected)
 }
 
 /// The plan, then data in at most [`ATTEMPTS`] rounds.

@@ -88,10 +88,21 @@ impl Tree<'_> {
         failed
     }
 
-    /// Gives files that are here already the mode that was offered; returns those that could not
-    /// get it.
+    /// Gives files that are here already the mode that was offered, and links the time; returns
+    /// those that could not get it.
     pub fn finish_kept(&mut self) -> Vec<u32> {
         let mut failed = Vec::new();
+        for (index, entry) in self.manifest.indexed() {
+            let kept = self.plan.action(index) == Some(Action::Keep);
+            if kept && matches!(entry.kind, Kind::Link(_)) {
+                let place = self.plan.place(index, entry);
+                let folder = self.root.parent_of(place);
+                let set = folder.and_then(|folder| folder.set_link_time(place.name(), entry.mtime));
+                if set.is_err() {
+                    failed.push(index);
+                }
+            }
+        }
         for index in self.plan.remode() {
             let kept = self.plan.action(*index) == Some(Action::Keep);
             let Some(entry) = self.manifest.get(*index).filter(|_| kept) else { continue };

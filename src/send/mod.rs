@@ -7,7 +7,7 @@ pub mod stream;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -63,9 +63,16 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
     let gate = Gate::open(listener, token.clone(), 1, place.admit)
         .map_err(|error| Error::failure(format!("cannot start a thread: {}", reason(&error))))?;
     ui.ticket(&Ticket { host: Host::Ip(place.ticket), port, token: token.clone() });
-    if let Some(host) = place.elsewhere {
-        let ticket = Ticket { host: Host::Ip(host), port, token };
-        ui.note(&format!("from another machine of the tailnet: transfer receive {ticket}"));
+    if let Some(elsewhere) = place.elsewhere {
+        let ui = *ui;
+        // Found out meanwhile: a Tailscale that hangs must not keep the ticket waiting.
+        let told = thread::Builder::new().name("elsewhere".into()).spawn(move || {
+            if let Ok(host) = elsewhere.recv() {
+                let ticket = Ticket { host: Host::Ip(host), port, token };
+                ui.note(&format!("from another machine of the tailnet: transfer receive {ticket}"));
+            }
+        });
+        drop(told);
     }
 
     let mut waiting = Waiting::new(options.timeout);
@@ -80,8 +87,8 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
             // The receiver may come back, or be typed again, once it has room.
             Err(error) if may_come_back(&error) => {
                 let lost = if error.exit == Exit::Network { "lost " } else { "" };
-                ui.warn(&format!("{lost}{name}: {error}; waiting for it to come back"));
                 gate.leave(seat);
+                ui.warn(&format!("{lost}{name}: {error}; waiting for it to come back"));
                 waiting = Waiting::new(STALL_LIMIT);
             }
             Err(error) => return Err(error),
@@ -99,8 +106,8 @@ fn may_come_back(error: &Error) -> bool {
 struct Place {
     listen: IpAddr,
     ticket: IpAddr,
-    /// Another address under which the same socket is reached, from elsewhere.
-    elsewhere: Option<IpAddr>,
+    /// Tells another address under which the same socket is reached, if there is one.
+    elsewhere: Option<mpsc::Receiver<IpAddr>>,
     admit: Box<Admit>,
 }
 
@@ -111,19 +118,28 @@ impl Place {
 
     /// This machine only; a userspace node's peers arrive here too, and are named.
     fn pod(ui: &Ui) -> Self {
-        let tailscale = TailscaleDetector::find().ok();
-        let userspace = tailscale.filter(|t| t.is_userspace().unwrap_or(false));
-        let elsewhere = userspace.as_ref().and_then(|t| t.own_addresses().ok()?.first().copied());
         ui.note("pod mode: any program on this machine may connect; only the token protects");
+        let userspace: Arc<OnceLock<TailscaleDetector>> = Arc::default();
+        let (tell, elsewhere) = mpsc::channel();
+        let found = Arc::clone(&userspace);
+        let looking = thread::Builder::new().name("tailscale".into()).spawn(move || {
+            let Ok(tailscale) = TailscaleDetector::find() else { return };
+            if tailscale.is_userspace().unwrap_or(false) {
+                let own = tailscale.own_addresses().unwrap_or_default();
+                let _ = found.set(tailscale);
+                own.first().map(|address| tell.send(*address));
+            }
+        });
+        drop(looking);
         let admit = move |remote: SocketAddr| {
             if !remote.ip().to_canonical().is_loopback() {
                 return Err("only this machine may connect in pod mode".into());
             }
-            let peer = userspace.as_ref().and_then(|t| t.whois(remote).ok().flatten());
+            let peer = userspace.get().and_then(|t| t.whois(remote).ok().flatten());
             Ok(peer.map_or_else(|| "a program on this machine".into(), |peer| peer.to_string()))
         };
         let here = Ipv4Addr::LOCALHOST.into();
-        Self { listen: here, ticket: here, elsewhere, admit: Box::new(admit) }
+        Self { listen: here, ticket: here, elsewhere: Some(elsewhere), admit: Box::new(admit) }
     }
 
     fn tailnet(ui: &Ui) -> Result<Self> {

@@ -120,6 +120,7 @@ impl Process {
     }
 
     /// Ctrl-C.
+    #[cfg(unix)]
     pub fn interrupt(&self) -> Result<()> {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.id())?).context("a process")?;
         Ok(rustix::process::kill_process(pid, rustix::process::Signal::INT)?)
