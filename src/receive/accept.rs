@@ -73,7 +73,10 @@ pub fn accept(
     let resume = offered
         .meanwhile(|manifest| resume::find(manifest, &survey, &plan, &remembered, root, trust));
     if !remembered.is_empty() {
-        ui.resuming(offered.manifest(), &plan, &resume);
+        let (completed, partial, fresh) = progress_of(&offered, &plan, &resume);
+        ui.note(&format!(
+            "Resuming transfer: {completed} completed, {partial} partial, {fresh} fresh files"
+        ));
     }
     if let Err((reason, error)) = check_space(&offered, &plan, &resume, root) {
         return Err(offered.refuse(reason, error));
@@ -85,6 +88,22 @@ pub fn accept(
     let head = Head { session, sender, files: totals.files, bytes: totals.bytes };
     let merged = plan.merged(offered.manifest(), &remembered, policy);
     offered.accept(root, Start { plan, resume, merged, lock, head }, sink)
+}
+
+/// How many files are whole, begun, and not begun.
+fn progress_of(offered: &Offered, plan: &Plan, resume: &BTreeMap<u32, Resume>) -> (u64, u64, u64) {
+    let (mut completed, mut partial, mut fresh) = (0, 0, 0);
+    for ((index, action), entry) in plan.actions().zip(offered.manifest().entries()) {
+        let begun = resume.get(&index).is_some_and(|resume| resume.offset(entry) > 0);
+        match action {
+            _ if !entry.is_file() => {}
+            Action::Keep => completed += 1,
+            Action::Create | Action::Replace if begun => partial += 1,
+            Action::Create | Action::Replace => fresh += 1,
+            Action::Skip | Action::Impossible => {}
+        }
+    }
+    (completed, partial, fresh)
 }
 
 type Refusal = (Reason, Error);
@@ -121,7 +140,9 @@ fn decide(
         return Ok(OnConflict::Rename);
     }
     match offered.meanwhile(|_| ui.ask_conflict(count, &names)) {
-        Ok(Choice::Go(policy)) => Ok(policy),
+        Ok(Choice::Rename) => Ok(OnConflict::Rename),
+        Ok(Choice::Overwrite) => Ok(OnConflict::Overwrite),
+        Ok(Choice::Skip) => Ok(OnConflict::Skip),
         Ok(Choice::Cancel) => Err((Reason::Declined, Error::new(Exit::Declined, "you said no"))),
         Err(error) => Err((Reason::Declined, error)),
     }

@@ -10,7 +10,6 @@ mod progress;
 mod prompt;
 mod signals;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -24,8 +23,6 @@ use crate::event::Summary;
 use crate::files::manifest::{Kind, Manifest, Totals};
 use crate::files::path::RelPath;
 use crate::protocol::pages::Fault;
-use crate::receive::plan::{Action, Plan};
-use crate::receive::resume::Resume;
 use crate::ticket::Ticket;
 
 /// How much is said, and whether somebody is there to answer.
@@ -101,24 +98,6 @@ impl Ui {
     /// What the other side offers.
     pub fn offered(&self, manifest: &Manifest) {
         self.note(&format!("receiving {}", summary_of(manifest)));
-    }
-
-    /// What an interrupted run left.
-    pub fn resuming(&self, manifest: &Manifest, plan: &Plan, resume: &BTreeMap<u32, Resume>) {
-        let (mut completed, mut partial, mut fresh) = (0u64, 0u64, 0u64);
-        for ((index, action), entry) in plan.actions().zip(manifest.entries()) {
-            let begun = resume.get(&index).is_some_and(|resume| resume.offset(entry) > 0);
-            match action {
-                _ if !entry.is_file() => {}
-                Action::Keep => completed += 1,
-                Action::Create | Action::Replace if begun => partial += 1,
-                Action::Create | Action::Replace => fresh += 1,
-                Action::Skip | Action::Impossible => {}
-            }
-        }
-        self.note(&format!(
-            "Resuming transfer: {completed} completed, {partial} partial, {fresh} fresh files"
-        ));
     }
 
     /// What was found and cannot be sent.

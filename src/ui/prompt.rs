@@ -8,13 +8,16 @@ use dialoguer::{Confirm, Input, Select};
 use super::{Ui, counted, folder_names};
 use crate::error::{Error, Exit, Result, reason};
 use crate::files::path::RelPath;
-use crate::receive::plan::OnConflict;
 
 /// What a person decides about existing files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
-    /// One of the ways to go on.
-    Go(OnConflict),
+    /// Keep both, the new one under another name.
+    Rename,
+    /// Keep the new one.
+    Overwrite,
+    /// Keep the old one.
+    Skip,
     /// Stop, with nothing changed.
     Cancel,
 }
@@ -56,9 +59,9 @@ impl Ui {
             self.question(&format!("  and {more} more"));
         }
         let choices = [
-            ("rename: keep both, the new one as \"name (1)\"", Choice::Go(OnConflict::Rename)),
-            ("overwrite: keep the new one", Choice::Go(OnConflict::Overwrite)),
-            ("skip: keep the old one", Choice::Go(OnConflict::Skip)),
+            ("rename: keep both, the new one as \"name (1)\"", Choice::Rename),
+            ("overwrite: keep the new one", Choice::Overwrite),
+            ("skip: keep the old one", Choice::Skip),
             ("cancel", Choice::Cancel),
         ];
         let chosen = Select::new()
