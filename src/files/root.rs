@@ -273,6 +273,19 @@ impl Folder<'_> {
     }
 }
 
+/// What no sender can choose of a file: its number in the file system. 0 where there is none.
+#[cfg(unix)]
+pub fn inode(file: &File) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    file.metadata().map_or(0, |metadata| metadata.ino())
+}
+
+/// What no sender can choose of a file: its number in the file system. 0 where there is none.
+#[cfg(not(unix))]
+pub fn inode(_: &File) -> u64 {
+    0
+}
+
 #[cfg(unix)]
 fn mode_of(metadata: &cap_std::fs::Metadata) -> Option<u16> {
     use cap_std::fs::MetadataExt;

@@ -125,10 +125,20 @@ impl Stream {
         })
     }
 
-    /// The two directions as the engines take them; see [`Stream::set_timeout`] for `limit`.
+    /// The two directions as the engines take them. A write that gets nothing away for `limit`
+    /// fails; a read waits as long as the connection lives, for one direction may have nothing to
+    /// say while the other is busy for hours.
     pub fn halves(&self, limit: Duration) -> Result<(Self, Self)> {
-        let halves =
-            self.set_timeout(Some(limit)).and_then(|()| Ok((self.try_clone()?, self.try_clone()?)));
+        let set = match self {
+            Self::Tcp(stream) => {
+                stream.set_read_timeout(None).and_then(|()| stream.set_write_timeout(Some(limit)))
+            }
+            Self::Nc(nc, _) => {
+                nc.set_read_timeout(None);
+                Ok(())
+            }
+        };
+        let halves = set.and_then(|()| Ok((self.try_clone()?, self.try_clone()?)));
         halves
             .map_err(|error| Error::network(format!("the connection is gone: {}", reason(&error))))
     }

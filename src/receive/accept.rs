@@ -56,7 +56,7 @@ pub fn accept(
     }
     let mut survey = offered.meanwhile(|manifest| Survey::new(manifest, &remembered, root));
     if options.fresh || options.checksum {
-        survey.forget_files(offered.manifest());
+        survey.doubt_files(offered.manifest(), &remembered);
     }
     let policy = match decide(&mut offered, &survey, options, ui) {
         Ok(policy) => policy,

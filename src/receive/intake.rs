@@ -372,7 +372,7 @@ impl<'a> Intake<'a> {
 
     /// A file that is here already gets the mode and time that were offered.
     fn keep(&mut self, index: u32, entry: &Entry, place: RelPath) -> io::Result<bool> {
-        let file = self.tree.root.parent_of(&place)?.reopen_file(place.name())?;
+        let file = self.tree.root.open_file(&place)?;
         root::set_mode(&file, entry.mode)?;
         root::set_mtime(&file, entry.mtime)?;
         self.tree.plan.move_to(index, place);

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::error::{Error, Result, shown};
 use crate::files::manifest::{Kind, Manifest};
 use crate::files::path::RelPath;
-use crate::files::root::{Replace, Root};
+use crate::files::root::{self, Replace, Root};
 use crate::protocol::pages::HASH_LEN;
 
 /// The version of the format.
@@ -155,7 +155,9 @@ impl TransferLockManager {
     /// file, the worst is that nothing is known.
     pub fn load(&self, root: &mut Root, manifest: &Manifest) -> Remembered {
         let Some(name) = lock_name(manifest) else { return Remembered::default() };
-        root.open_file(&name).map_or_else(|_| Remembered::default(), |file| parse(file, manifest))
+        let Ok(file) = root.open_file(&name) else { return Remembered::default() };
+        let inode = root::inode(&file);
+        parse(file, manifest, inode)
     }
 
     /// Saves now.
@@ -167,8 +169,10 @@ impl TransferLockManager {
         let folder = root.parent_of(&temporary)?;
         // What a killed run left under this name of ours is of no use.
         let _ = folder.remove(temporary.name());
-        let mut writer = BufWriter::with_capacity(1 << 16, folder.create_file(temporary.name())?);
-        serde_json::to_writer(&mut writer, snapshot)?;
+        let file = folder.create_file(temporary.name())?;
+        let lock = Lock { snapshot, inode: root::inode(&file) };
+        let mut writer = BufWriter::with_capacity(1 << 16, file);
+        serde_json::to_writer(&mut writer, &lock)?;
         writer.flush()?;
         folder.put(temporary.name(), name.name(), Replace::Allowed)?;
         self.saved = Some(Instant::now());
@@ -184,7 +188,10 @@ impl TransferLockManager {
     /// Removes the file: there is nothing to go on with.
     pub fn remove(&self, root: &mut Root, manifest: &Manifest) -> io::Result<()> {
         let Some(name) = lock_name(manifest) else { return Ok(()) };
-        match root.parent_of(&name)?.remove(name.name()) {
+        let folder = root.parent_of(&name)?;
+        // A save that failed, on a full disk, may have left its own.
+        let _ = folder.remove(&format!("{}.tmp", name.name()));
+        match folder.remove(name.name()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -203,10 +210,13 @@ fn lock_name(manifest: &Manifest) -> Option<RelPath> {
 }
 
 /// Reads a lock, however long, keeping only what concerns the manifest.
-pub fn parse(file: impl Read, manifest: &Manifest) -> Remembered {
+///
+/// A lock names the inode it was written to. One that was sent here, by somebody who would like
+/// to be believed, or was copied from elsewhere, names another and says nothing.
+pub fn parse(file: impl Read, manifest: &Manifest, inode: u64) -> Remembered {
     let mut remembered = Remembered::default();
     let mut json = serde_json::Deserializer::from_reader(BufReader::with_capacity(1 << 16, file));
-    let seed = LockSeed { manifest, remembered: &mut remembered };
+    let seed = LockSeed { manifest, inode, remembered: &mut remembered };
     match seed.deserialize(&mut json) {
         Ok(true) => remembered,
         // Cut off, changed by hand, of another version, not a lock at all.
@@ -216,6 +226,7 @@ pub fn parse(file: impl Read, manifest: &Manifest) -> Remembered {
 
 struct LockSeed<'a> {
     manifest: &'a Manifest,
+    inode: u64,
     remembered: &'a mut Remembered,
 }
 
@@ -228,7 +239,7 @@ impl<'de> DeserializeSeed<'de> for LockSeed<'_> {
 }
 
 impl<'de> Visitor<'de> for LockSeed<'_> {
-    /// Whether the version is one that this program knows.
+    /// Whether it is this program's own, of a version that it knows.
     type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -236,15 +247,16 @@ impl<'de> Visitor<'de> for LockSeed<'_> {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<bool, M::Error> {
-        let Self { manifest, remembered } = self;
+        let Self { manifest, inode, remembered } = self;
         let index = |path: &str| {
             let path = RelPath::parse(path).ok()?;
             u32::try_from(manifest.find(&path)?).ok()
         };
-        let mut known_version = false;
+        let (mut known_version, mut own) = (false, false);
         while let Some(key) = map.next_key::<String>()? {
             match &*key {
                 "version" => known_version = map.next_value::<String>()? == VERSION,
+                "inode" => own = map.next_value::<u64>()? == inode,
                 "files" => map.next_value_seed(each(|path: &str, state: FileState| {
                     let Some(index) = index(path) else { return };
                     let part = state.part.filter(|part| RelPath::parse(part).is_ok());
@@ -265,7 +277,7 @@ impl<'de> Visitor<'de> for LockSeed<'_> {
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(known_version)
+        Ok(known_version && own)
     }
 }
 
@@ -299,19 +311,28 @@ impl<'de, T: Deserialize<'de>, F: FnMut(&str, T)> Visitor<'de> for Each<T, F> {
     }
 }
 
-impl Serialize for Snapshot<'_> {
+/// A snapshot, and where it is written.
+struct Lock<'a> {
+    snapshot: &'a Snapshot<'a>,
+    inode: u64,
+}
+
+impl Serialize for Lock<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut lock = serializer.serialize_struct("lock", 9)?;
+        let snapshot = self.snapshot;
+        let mut lock = serializer.serialize_struct("lock", 10)?;
         lock.serialize_field("version", VERSION)?;
-        lock.serialize_field("session_id", &self.head.session)?;
+        lock.serialize_field("inode", &self.inode)?;
+        lock.serialize_field("session_id", &snapshot.head.session)?;
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         lock.serialize_field("timestamp", &now)?;
-        lock.serialize_field("sender_ip", &self.head.sender)?;
-        lock.serialize_field("total_files", &self.head.files)?;
-        lock.serialize_field("total_size", &self.head.bytes)?;
-        lock.serialize_field("files", &Files(self))?;
-        lock.serialize_field("renamed", &Renamed(self))?;
-        let merged = self.merged.iter().filter_map(|index| self.manifest.get(*index));
+        lock.serialize_field("sender_ip", &snapshot.head.sender)?;
+        lock.serialize_field("total_files", &snapshot.head.files)?;
+        lock.serialize_field("total_size", &snapshot.head.bytes)?;
+        lock.serialize_field("files", &Files(snapshot))?;
+        lock.serialize_field("renamed", &Renamed(snapshot))?;
+        let merged = snapshot.merged.iter();
+        let merged = merged.filter_map(|index| snapshot.manifest.get(*index));
         let merged: Vec<&str> = merged.map(|entry| entry.path.as_str()).collect();
         lock.serialize_field("merged", &merged)?;
         lock.end()
@@ -459,17 +480,19 @@ mod tests {
     #[test]
     fn a_lock_that_makes_no_sense_says_nothing() {
         let manifest = manifest(&["a", "b"]);
-        let good = r#"{"version":"1.0","session_id":"x","timestamp":"y","sender_ip":"z","total_files":1,
+        let good = r#"{"version":"1.0","inode":7,"session_id":"x","timestamp":"y","sender_ip":"z","total_files":1,
             "total_size":1,"files":{"a":{"status":"in_progress","size":5,"transferred_bytes":3,"partial_hash":"h"}}}"#;
-        let parsed = parse(good.as_bytes(), &manifest);
+        let parsed = parse(good.as_bytes(), &manifest, 7);
         let expected = Known { size: 5, mtime: None, part: None };
         assert_eq!(parsed.files, BTreeMap::from([(0, expected)]));
 
         for cut in 0..good.len() {
-            assert!(parse(&good.as_bytes()[..cut], &manifest).is_empty(), "cut at {cut}");
+            assert!(parse(&good.as_bytes()[..cut], &manifest, 7).is_empty(), "cut at {cut}");
         }
         let bad = [
             good.replace("1.0", "2.0"),
+            good.replace(r#""inode":7"#, r#""inode":8"#),
+            good.replace(r#""inode":7,"#, ""),
             good.replace(r#""version":"1.0","#, ""),
             good.replace("in_progress", "finished"),
             good.replace(r#""size":5"#, r#""size":-5"#),
@@ -482,7 +505,7 @@ mod tests {
         ];
         for lock in bad {
             assert!(
-                parse(lock.as_bytes(), &manifest).is_empty(),
+                parse(lock.as_bytes(), &manifest, 7).is_empty(),
                 "{}",
                 &lock[..lock.len().min(80)]
             );
@@ -496,9 +519,9 @@ mod tests {
             let file =
                 format!(r#"{{"status":"pending","size":5,"transferred_bytes":0,"part":"{part}"}}"#);
             let lock = format!(
-                r#"{{"version":"1.0","files":{{"a":{file}}},"renamed":{{"b":"{place}"}}}}"#
+                r#"{{"version":"1.0","inode":7,"files":{{"a":{file}}},"renamed":{{"b":"{place}"}}}}"#
             );
-            parse(lock.as_bytes(), &manifest)
+            parse(lock.as_bytes(), &manifest, 7)
         };
         for part in ["../a.part", "/a.part", "d/a.part", "thesis.txt", ""] {
             assert_eq!(lock(part, "b (1)").files[&0].part, None, "{part}");

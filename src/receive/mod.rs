@@ -31,6 +31,8 @@ use crate::ui::Ui;
 
 /// How long a sender may serve somebody else before this receiver gives up.
 const BUSY_LIMIT: Duration = Duration::from_secs(5);
+/// Connections in a row that may bring nothing.
+const MAX_TRIES: u32 = 40;
 /// How long a machine may refuse the connection before its sender counts as gone.
 const GONE_LIMIT: Duration = Duration::from_secs(15);
 
@@ -76,7 +78,8 @@ pub fn run(options: &ReceiveOptions, ui: &Ui) -> Result<Exit> {
     ui.note(&format!("connecting to {}", sender.name()));
     let last_progress = Instant::now();
     let options = options.clone();
-    let mut receiver = Receiver { options, ui, sender, output, met: false, last_progress };
+    let mut receiver =
+        Receiver { options, ui, sender, output, met: false, had_session: false, last_progress };
     let summary = receiver.persist()?;
     ui.received(&summary, &receiver.options.output);
     Ok(summary.exit())
@@ -105,8 +108,9 @@ struct Receiver<'a> {
     ui: &'a Ui,
     sender: Sender,
     output: Option<Output>,
-    /// Whether there has been a session.
+    /// Whether there has been a session, and whether the last connection became one.
     met: bool,
+    had_session: bool,
     last_progress: Instant,
 }
 
@@ -147,6 +151,13 @@ impl Receiver<'_> {
             if self.last_progress > before {
                 tries = 0;
             }
+            if self.had_session {
+                // However long it stood still, paused or at a question: the time counts anew.
+                self.last_progress = Instant::now();
+            }
+            if tries >= MAX_TRIES {
+                return Err(error);
+            }
             if self.last_progress.elapsed() > limit {
                 return Err(error);
             }
@@ -164,6 +175,7 @@ impl Receiver<'_> {
     /// One connection, from dialling to the last word.
     fn connect(&mut self) -> Result<Summary, NoSession> {
         control::check()?;
+        self.had_session = false;
         let stream = self.sender.dial()?;
         let result = self.converse(&stream);
         stream.shutdown();
@@ -184,7 +196,7 @@ impl Receiver<'_> {
             self.ui.unsent(names.iter().map(|unsent| (&*unsent.name, &*unsent.why)));
             self.ui.offered(offered.manifest());
         }
-        self.met = true;
+        (self.met, self.had_session) = (true, true);
         if self.output.is_none() {
             match Output::open(&self.options.output) {
                 Ok(output) => self.output = Some(output),
@@ -198,10 +210,10 @@ impl Receiver<'_> {
         let (last, mut begun) = (&mut self.last_progress, Instant::now());
         let from = (id, self.sender.address().to_string());
         let summary = accept(offered, output, &mut self.options, from, self.ui, &mut |event| {
-            *last = Instant::now();
-            if let Event::Planned { .. } = event {
+            match event {
                 // A person may have thought about the plan for a while.
-                begun = *last;
+                Event::Planned { .. } => begun = Instant::now(),
+                _ => *last = Instant::now(),
             }
             progress.on(&event);
         })?;

@@ -17,6 +17,8 @@ pub enum Meets {
     Itself,
     /// A file that an interrupted run of this program put there, untouched since.
     Ours,
+    /// What looks like itself, but is to be compared or had anew.
+    Doubted,
     /// A file or link that it could replace.
     Replaceable,
     /// Something else.
@@ -110,11 +112,13 @@ impl Survey {
         Self { meets, places: remembered.renamed.clone(), remode }
     }
 
-    /// Has the files that are there already sent again, as for somebody who does not trust them.
-    pub fn forget_files(&mut self, manifest: &Manifest) {
-        for (meets, entry) in self.meets.iter_mut().zip(manifest.entries()) {
+    /// Takes no file that is there already for granted; those that an interrupted run put there
+    /// are as good as not there.
+    pub fn doubt_files(&mut self, manifest: &Manifest, remembered: &Remembered) {
+        for (meets, (index, entry)) in self.meets.iter_mut().zip(manifest.indexed()) {
             if *meets == Meets::Itself && entry.is_file() {
-                *meets = Meets::Ours;
+                let ours = remembered.files.contains_key(&index);
+                *meets = if ours { Meets::Ours } else { Meets::Doubted };
             }
         }
     }
@@ -177,7 +181,8 @@ impl Plan {
                 (Meets::Nothing, _) => Action::Create,
                 (Meets::Itself, _) => Action::Keep,
                 (Meets::Ours, _) => Action::Replace,
-                (Meets::Replaceable, OnConflict::Overwrite) => Action::Replace,
+                (Meets::Doubted, OnConflict::Skip) => Action::Keep,
+                (Meets::Replaceable | Meets::Doubted, OnConflict::Overwrite) => Action::Replace,
                 (Meets::Replaceable | Meets::Obstacle, OnConflict::Skip) => Action::Skip,
                 _ => Action::Create,
             };

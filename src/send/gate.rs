@@ -167,8 +167,10 @@ fn accept(shared: &Arc<Shared>, listener: &Listener) {
             visited.leave(id);
             // Either fails when the offer has ended meanwhile.
             match visit {
-                Visit::Refused { .. } => drop(visited.visits.try_send(visit)),
-                visit => drop(visited.visits.send(visit)),
+                Visit::Guest(_) | Visit::WrongToken { left: 0, .. } => {
+                    drop(visited.visits.send(visit));
+                }
+                visit => drop(visited.visits.try_send(visit)),
             }
         });
         if started.is_err() {
@@ -225,7 +227,7 @@ impl Shared {
         if state.guesses_left == 0 {
             drop(state);
             timed.write_all(&handshake::wrong_token(0)).map_err(lost)?;
-            return Ok(Outcome::WrongToken(0));
+            return Err("the offer has ended".into());
         }
         let (answer, outcome) = match proof.check(&confirm) {
             Err(_) => {

@@ -119,15 +119,16 @@ impl Place {
     /// This machine only; a userspace node's peers arrive here too, and are named.
     fn pod(ui: &Ui) -> Self {
         ui.note("pod mode: any program on this machine may connect; only the token protects");
-        let userspace: Arc<OnceLock<TailscaleDetector>> = Arc::default();
+        let userspace: Arc<OnceLock<Option<TailscaleDetector>>> = Arc::default();
         let (tell, elsewhere) = mpsc::channel();
         let found = Arc::clone(&userspace);
         let looking = thread::Builder::new().name("tailscale".into()).spawn(move || {
-            let Ok(tailscale) = TailscaleDetector::find() else { return };
-            if tailscale.is_userspace().unwrap_or(false) {
-                let own = tailscale.own_addresses().unwrap_or_default();
-                let _ = found.set(tailscale);
-                own.first().map(|address| tell.send(*address));
+            let tailscale = TailscaleDetector::find().ok();
+            let tailscale = tailscale.filter(|t| t.is_userspace().unwrap_or(false));
+            let own = tailscale.as_ref().and_then(|t| t.own_addresses().ok());
+            let _ = found.set(tailscale);
+            if let Some(address) = own.as_ref().and_then(|own| own.first()) {
+                let _ = tell.send(*address);
             }
         });
         drop(looking);
@@ -135,7 +136,15 @@ impl Place {
             if !remote.ip().to_canonical().is_loopback() {
                 return Err("only this machine may connect in pod mode".into());
             }
-            let peer = userspace.get().and_then(|t| t.whois(remote).ok().flatten());
+            // A Tailscale that answers does so at once; one that hangs holds nobody up for long.
+            for _ in 0..10 {
+                if userspace.get().is_some() {
+                    break;
+                }
+                thread::sleep(control::SLICE);
+            }
+            let tailscale = userspace.get().and_then(Option::as_ref);
+            let peer = tailscale.and_then(|t| t.whois(remote).ok().flatten());
             Ok(peer.map_or_else(|| "a program on this machine".into(), |peer| peer.to_string()))
         };
         let here = Ipv4Addr::LOCALHOST.into();

@@ -194,6 +194,9 @@ fn await_answer(
         })?;
         match answer {
             Answer::Pages(Pages::More) => {}
+            Answer::Pages(Pages::End) if again.is_empty() => {
+                return Err(Malformed("a retry of nothing").into());
+            }
             Answer::Pages(Pages::End) => return Ok(Some(again)),
             Answer::Complete(files, failed) => {
                 if failed != summary.failed.len() as u64 {

@@ -9,7 +9,7 @@ use transfer::compress::Compression;
 use transfer::crypto::handshake::{self, Verdict};
 use transfer::crypto::keys::{Role, SessionKeys};
 use transfer::error::Result;
-use transfer::event::Summary;
+use transfer::event::{Sink, Summary};
 use transfer::files::root::{Found, Root};
 use transfer::files::walk::{Developer, Source, Walk, WalkOptions};
 use transfer::protocol::session::{Limits, Session};
@@ -51,12 +51,20 @@ pub const STREAM: StreamOptions =
     StreamOptions { follow_symlinks: false, compression: Compression::Off };
 
 pub fn walk(path: &Path) -> Source {
+    walk_all(&[path.into()])
+}
+
+pub fn walk_all(paths: &[PathBuf]) -> Source {
     let options = WalkOptions { follow_symlinks: false, developer: Developer::Include };
-    Walk::new(&[path.into()]).unwrap().run(options)
+    Walk::new(paths).unwrap().run(options)
 }
 
 /// The receiving side as its story runs it, without a person.
 pub fn receive(session: Session, into: &Path) -> Result<Summary> {
+    receive_with(session, into, &mut |_| {})
+}
+
+fn receive_with(session: Session, into: &Path, sink: Sink<'_>) -> Result<Summary> {
     let mut offered = await_offer(session)?;
     let mut root = Root::open(into).unwrap();
     let mut lock = TransferLockManager::acquire(&root)?;
@@ -70,7 +78,7 @@ pub fn receive(session: Session, into: &Path) -> Result<Summary> {
     let merged = plan.merged(manifest, &remembered, OnConflict::Rename);
     let start = Start { plan, resume, merged, lock: &mut lock, head };
     offered.meanwhile(|_| {});
-    offered.accept(&mut root, start, &mut |_| {})
+    offered.accept(&mut root, start, sink)
 }
 
 /// Sends `source` into the folder `into`; whatever happens, both sides end.
@@ -79,7 +87,19 @@ pub fn transfer(
     into: &Path,
     content: usize,
     options: StreamOptions,
+    faults: (Faults, Faults),
+) -> (Result<Summary>, Result<Summary>, [u64; 2]) {
+    transfer_with(source, into, content, options, faults, &mut |_| {})
+}
+
+/// The same; `sink` hears what the receiver's engine tells.
+pub fn transfer_with(
+    source: &Source,
+    into: &Path,
+    content: usize,
+    options: StreamOptions,
     (there, back): (Faults, Faults),
+    sink: Sink<'_>,
 ) -> (Result<Summary>, Result<Summary>, [u64; 2]) {
     let (sender, receiver, closer) = sessions(content, there, back);
     std::thread::scope(|scope| {
@@ -90,7 +110,7 @@ pub fn transfer(
             }
             result
         });
-        let received = receive(receiver, into);
+        let received = receive_with(receiver, into, sink);
         closer.close();
         (sending.join().unwrap(), received, closer.written())
     })

@@ -392,3 +392,21 @@ mod nc {
         assert_eq!(error.exit, Exit::Network);
     }
 }
+
+/// For hours one direction may have nothing to say; that is no reason to end it.
+#[test]
+fn a_silent_direction_is_not_a_lost_connection() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let target = listener.local_addr().unwrap();
+    let stream = dial(target, &Route::Direct, Duration::from_secs(5)).unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    let limit = Duration::from_millis(20);
+    let (mut reader, _writer) = stream.halves(limit).unwrap();
+    let reading = thread::spawn(move || {
+        let mut byte = [0];
+        reader.read_exact(&mut byte).map(|()| byte)
+    });
+    thread::sleep(10 * limit);
+    peer.write_all(b"x").unwrap();
+    assert_eq!(reading.join().unwrap().unwrap(), *b"x");
+}
