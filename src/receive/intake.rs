@@ -12,7 +12,7 @@ use super::tree::Tree;
 use super::writer::FileWriter;
 use crate::error::{self, Error};
 use crate::event::{Event, Summary};
-use crate::files::manifest::{Entry, Manifest};
+use crate::files::manifest::{Entry, Kind, Manifest};
 use crate::files::path::RelPath;
 use crate::files::root::{self, Root};
 use crate::protocol::codec::{Malformed, Reader};
@@ -123,9 +123,33 @@ impl<'a> Intake<'a> {
         for index in intake.tree.make_folders() {
             intake.set(index, State::Failed(Fault::Unwritable));
         }
+        intake.spare_foreign_parts();
         let saved = intake.save();
         intake.saved(saved)?;
         Ok(intake)
+    }
+
+    /// Where the usual name of an unfinished file is somebody else's, ours gets another before the
+    /// first lock is written: what the lock does not name so would be taken for ours later.
+    fn spare_foreign_parts(&mut self) {
+        // In a folder that was just made nothing is foreign.
+        let mut made: Option<&RelPath> = None;
+        let manifest = self.tree.manifest;
+        for (index, entry) in manifest.indexed() {
+            if made.is_some_and(|folder| entry.path.is_inside(folder)) {
+                continue;
+            }
+            if entry.kind == Kind::Folder && self.tree.plan.action(index) == Some(Action::Create) {
+                made = Some(&entry.path);
+            }
+            let wanted = state(&self.states, index) == Some(State::Wanted);
+            if wanted && !self.parts.contains_key(&index) {
+                let place = self.tree.place(index, entry);
+                if let Ok((part, false)) = self.tree.free_part(&place) {
+                    self.parts.insert(index, part);
+                }
+            }
+        }
     }
 
     /// What the sender is told of the files that are not simply to be sent whole.
@@ -270,8 +294,8 @@ impl<'a> Intake<'a> {
         let Some((part, is_usual)) = self.survive(index, free)? else {
             return Ok(Target::Nowhere);
         };
-        if !is_usual {
-            // The usual name belongs to somebody else: the lock has to tell before ours exists.
+        if !is_usual && self.parts.get(&index) != Some(&part) {
+            // The usual name was taken meanwhile: the lock has to tell before ours exists.
             self.parts.insert(index, part.clone());
             let saved = self.save();
             self.saved(saved)?;
