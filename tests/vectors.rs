@@ -446,6 +446,7 @@ fn the_engines_agree() {
         plan,
         resume: BTreeMap::new(),
         merged: BTreeSet::new(),
+        older: BTreeMap::new(),
         lock: &mut lock,
         head,
     };

@@ -196,13 +196,14 @@ impl Folder<'_> {
         self.open(name, OpenOptions::new().read(true).write(true))
     }
 
-    /// Makes a folder that only this user may enter until it is finished.
-    pub fn create_folder(&self, name: &str) -> io::Result<()> {
+    /// Makes a folder with this mode, but one that this user can fill until it is finished.
+    #[cfg_attr(not(unix), allow(unused_variables))]
+    pub fn create_folder(&self, name: &str, mode: u16) -> io::Result<()> {
         let mut builder = cap_std::fs::DirBuilder::new();
         #[cfg(unix)]
         {
             use cap_std::fs::DirBuilderExt;
-            builder.mode(0o700);
+            builder.mode(u32::from(mode & 0o777 | 0o700));
         }
         self.0.create_dir_with(name, &builder)
     }

@@ -87,7 +87,8 @@ pub fn accept(
     let totals = offered.manifest().totals();
     let head = Head { session, sender, files: totals.files, bytes: totals.bytes };
     let merged = plan.merged(offered.manifest(), &remembered, policy);
-    offered.accept(root, Start { plan, resume, merged, lock, head }, sink)
+    let older = remembered.files;
+    offered.accept(root, Start { plan, resume, merged, older, lock, head }, sink)
 }
 
 /// How many files are whole, begun, and not begun.

@@ -5,7 +5,7 @@ use std::io;
 
 use sha2::Sha256;
 
-use super::lock::{Head, Snapshot, TransferLockManager};
+use super::lock::{Head, Known, Snapshot, TransferLockManager};
 use super::plan::{Action, Plan};
 use super::resume::Resume;
 use super::tree::Tree;
@@ -60,6 +60,8 @@ pub struct Start<'a> {
     pub resume: BTreeMap<u32, Resume>,
     /// The folders that keep their mode and time.
     pub merged: BTreeSet<u32>,
+    /// What an interrupted run knew of its files.
+    pub older: BTreeMap<u32, Known>,
     /// Keeps the lock file.
     pub lock: &'a mut TransferLockManager,
     /// What the lock file says of the session.
@@ -75,6 +77,7 @@ pub struct Intake<'a> {
     /// Unfinished files with unusual names.
     parts: BTreeMap<u32, String>,
     merged: BTreeSet<u32>,
+    older: BTreeMap<u32, Known>,
     lock: &'a mut TransferLockManager,
     head: Head,
     current: Option<Current>,
@@ -88,7 +91,7 @@ type Take<T = ()> = Result<T, Stop>;
 impl<'a> Intake<'a> {
     /// Takes over a plan, makes its folders, and writes the first lock.
     pub fn new(manifest: &'a Manifest, root: &'a mut Root, start: Start<'a>) -> Take<Self> {
-        let Start { plan, resume, merged, lock, head } = start;
+        let Start { plan, resume, merged, older, lock, head } = start;
         let mut summary = Summary::default();
         let mut states = Vec::with_capacity(manifest.entries().len());
         for ((_, action), entry) in plan.actions().zip(manifest.entries()) {
@@ -114,6 +117,7 @@ impl<'a> Intake<'a> {
             states,
             resume,
             merged,
+            older,
             lock,
             head,
             current: None,
@@ -486,6 +490,7 @@ impl<'a> Intake<'a> {
             parts: &self.parts,
             renamed: self.tree.plan.places(),
             merged: &self.merged,
+            older: &self.older,
         };
         self.lock.save(self.tree.root, &snapshot)
     }

@@ -127,6 +127,9 @@ pub struct Snapshot<'a> {
     pub renamed: &'a BTreeMap<u32, RelPath>,
     /// Folders that were there before the transfer.
     pub merged: &'a BTreeSet<u32>,
+    /// What an interrupted run knew of its files: until they come anew, they are known by what
+    /// was offered then.
+    pub older: &'a BTreeMap<u32, Known>,
 }
 
 impl TransferLockManager {
@@ -164,8 +167,8 @@ impl TransferLockManager {
     pub fn save(&mut self, root: &mut Root, snapshot: &Snapshot<'_>) -> io::Result<()> {
         let Some(name) = lock_name(snapshot.manifest) else { return Ok(()) };
         let began = Instant::now();
-        let temporary = name.with_name(&format!("{}.tmp", name.name()));
-        let temporary = temporary.map_err(|_| io::ErrorKind::InvalidFilename)?;
+        let temporary = temporary_name(&name, snapshot.manifest);
+        let temporary = temporary.ok_or(io::ErrorKind::InvalidFilename)?;
         let folder = root.parent_of(&temporary)?;
         // What a killed run left under this name of ours is of no use.
         let _ = folder.remove(temporary.name());
@@ -190,7 +193,7 @@ impl TransferLockManager {
         let Some(name) = lock_name(manifest) else { return Ok(()) };
         let folder = root.parent_of(&name)?;
         // A save that failed, on a full disk, may have left its own.
-        let _ = folder.remove(&format!("{}.tmp", name.name()));
+        let _ = temporary_name(&name, manifest).map(|own| folder.remove(own.name()));
         match folder.remove(name.name()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -206,6 +209,17 @@ fn lock_name(manifest: &Manifest) -> Option<RelPath> {
             number => format!(".transfer_lock.{number}.json"),
         };
         RelPath::parse(&name).ok().filter(|path| manifest.find(path).is_none())
+    })
+}
+
+/// The name a lock has while it is written; none of the transfer's own.
+fn temporary_name(lock: &RelPath, manifest: &Manifest) -> Option<RelPath> {
+    (0..100u32).find_map(|number| {
+        let name = match number {
+            0 => format!("{}.tmp", lock.name()),
+            number => format!("{}.{number}.tmp", lock.name()),
+        };
+        lock.with_name(&name).ok().filter(|path| manifest.find(path).is_none())
     })
 }
 
@@ -347,14 +361,20 @@ impl Serialize for Files<'_> {
         let mut files = serializer.serialize_map(None)?;
         for ((index, entry), done) in snapshot.manifest.indexed().zip(snapshot.done) {
             let Kind::File(size) = entry.kind else { continue };
-            if !(snapshot.wanted)(index) {
+            let (wanted, older) = ((snapshot.wanted)(index), snapshot.older.get(&index));
+            if !wanted && older.is_none() {
                 continue;
             }
             let current = snapshot.current.filter(|(current, ..)| *current == index);
             let (status, transferred_bytes) = match (done, current) {
                 (Some(_), _) => (Status::Completed, size),
                 (None, Some((_, bytes, _))) => (Status::InProgress, bytes),
-                (None, None) => (Status::Pending, 0),
+                (None, None) if wanted => (Status::Pending, 0),
+                (None, None) => (Status::Completed, size),
+            };
+            let (size, mtime) = match (done, older) {
+                (None, Some(older)) => (older.size, older.mtime),
+                _ => (size, Some(entry.mtime)),
             };
             files.serialize_entry(
                 entry.path.as_str(),
@@ -364,7 +384,7 @@ impl Serialize for Files<'_> {
                     transferred_bytes,
                     original_hash: done.as_ref().map(|hash| hex(hash)),
                     partial_hash: current.map(|(_, _, hash)| hex(&hash)),
-                    mtime: Some(entry.mtime),
+                    mtime,
                     part: snapshot.parts.get(&index).cloned(),
                 },
             )?;
@@ -433,6 +453,7 @@ mod tests {
             parts: &parts,
             renamed: &renamed,
             merged: &BTreeSet::from([3]),
+            older: &BTreeMap::new(),
         };
         lock.save(&mut root, &snapshot).unwrap();
 

@@ -71,7 +71,7 @@ impl Tree<'_> {
             }
             let place = self.plan.place(index, entry);
             let made = self.root.parent_of(place).and_then(|folder| {
-                match folder.create_folder(place.name()) {
+                match folder.create_folder(place.name(), entry.mode) {
                     // Names that this file system does not tell apart: the two are merged.
                     Err(error)
                         if is_taken(&error) && folder.look(place.name()) == Found::Folder =>

@@ -299,12 +299,14 @@ fn a_lock_that_lies_costs_nothing() {
         let mut first = None;
         round.until_it_ends(|round| {
             let Ok(text) = fs::read_to_string(&lock) else { return Ok(()) };
-            let first = first.get_or_insert_with(|| text.clone());
+            let mut json: serde_json::Value = serde_json::from_str(&text)?;
+            let first = first.get_or_insert_with(|| json.clone());
             if round.rng.random() {
-                fs::write(&lock, &*first)?;
+                // An old one, made to look as if it belonged here.
+                first["inode"] = json["inode"].clone();
+                fs::write(&lock, serde_json::to_vec(first)?)?;
                 return Ok(());
             }
-            let mut json: serde_json::Value = serde_json::from_str(&text)?;
             json["session_id"] = "not a number".into();
             json["total_files"] = (-1).into();
             json["sender_ip"] = serde_json::Value::Null;
@@ -329,15 +331,19 @@ fn a_lock_that_lies_costs_nothing() {
 fn a_lock_that_is_lost_costs_no_content() {
     rounds(6, |mut round| {
         let lock = round.into.join(LOCK);
+        let mut first = None;
         round.until_it_ends(|round| {
             let Ok(text) = fs::read(&lock) else { return Ok(()) };
-            match round.rng.random_range(0..7) {
+            let first = first.get_or_insert_with(|| text.clone());
+            match round.rng.random_range(0..8) {
                 0 => Ok(fs::write(&lock, &text[..round.rng.random_range(0..text.len())])?),
                 1 => write(&lock, noise(5000, round.rng.random())),
                 2 => Ok(fs::remove_file(&lock)?),
                 3 => write(&lock, String::from_utf8_lossy(&text).replace(r#""1.0""#, r#""9.9""#)),
                 4 => write(&lock, r#"{"version":"1.0","files":{"other/file":{"status":"pending","size":1,"transferred_bytes":0}}}"#),
                 5 => write(&lock, "[".repeat(100_000)),
+                // Of another file, as one that came from elsewhere is.
+                6 => write(&lock, &*first),
                 _ => Ok(()),
             }
         })?;

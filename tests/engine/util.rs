@@ -76,7 +76,8 @@ fn receive_with(session: Session, into: &Path, sink: Sink<'_>) -> Result<Summary
     let resume = resume::find(manifest, &survey, &plan, &remembered, &mut root, Trust::Parts);
     let head = Head { session: Uuid::nil(), sender: "pipe".into(), files: 0, bytes: 0 };
     let merged = plan.merged(manifest, &remembered, OnConflict::Rename);
-    let start = Start { plan, resume, merged, lock: &mut lock, head };
+    let older = remembered.files;
+    let start = Start { plan, resume, merged, older, lock: &mut lock, head };
     offered.meanwhile(|_| {});
     offered.accept(&mut root, start, sink)
 }
