@@ -242,8 +242,8 @@ impl<'a> Intake<'a> {
         }
         let renamed = self.tree.plan.renamed(manifest);
         self.summary.renamed = renamed.map(|(from, to)| (from.clone(), to.clone())).collect();
-        // Should the sender not hear of it, the next run finds everything in its place.
-        self.keep_state();
+        // The lock stays as it was last saved: should the sender not hear of the end, the next
+        // run finds everything in its place.
         (std::mem::take(&mut self.summary), faults)
     }
 

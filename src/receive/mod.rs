@@ -34,7 +34,7 @@ const BUSY_LIMIT: Duration = Duration::from_secs(5);
 /// Connections in a row that may bring nothing.
 const MAX_TRIES: u32 = 40;
 /// How long a machine may refuse the connection before its sender counts as gone.
-const GONE_LIMIT: Duration = Duration::from_secs(15);
+const GONE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Where to receive from, and where to; resolved from the command line.
 #[derive(Debug, Clone)]
