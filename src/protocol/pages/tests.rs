@@ -1,0 +1,291 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const CUT: Malformed = Malformed("a message is cut off");
+
+fn entry(path: &str, kind: Kind) -> Entry {
+    Entry { path: RelPath::parse(path).unwrap(), kind, mode: 0o644, mtime: -2 }
+}
+
+/// A page without its first byte, as the readers get it.
+fn page<T>(items: Vec<T>, encode: impl FnMut(&mut Buffer, T)) -> Vec<u8> {
+    let (mut page, mut buffer) = (Vec::new(), Buffer::default());
+    write(9, 1 << 20, &mut buffer, items, encode, |buffer| -> Result<(), ()> {
+        assert!(page.is_empty(), "a second page");
+        page = buffer.plaintext().to_vec();
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(page.remove(0), 9);
+    page
+}
+
+fn read_entries(page: &[u8]) -> Read<(Pages, Vec<Entry>)> {
+    let mut found = Vec::new();
+    let pages = entries(Reader::new(page), |entry| {
+        found.push(entry);
+        Ok(())
+    })?;
+    Ok((pages, found))
+}
+
+fn read_plan(page: &[u8]) -> Read<(Pages, Vec<(u32, Step)>)> {
+    let mut found = Vec::new();
+    let pages = plan(Reader::new(page), |index, step| {
+        found.push((index, step));
+        Ok(())
+    })?;
+    Ok((pages, found))
+}
+
+fn read_indices(page: &[u8]) -> Read<(Pages, Vec<u32>)> {
+    let mut found = Vec::new();
+    let pages = indices(Reader::new(page), |index| {
+        found.push(index);
+        Ok(())
+    })?;
+    Ok((pages, found))
+}
+
+fn read_results(page: &[u8]) -> Read<(Pages, Vec<(u32, Fault)>)> {
+    let mut found = Vec::new();
+    let pages = results(Reader::new(page), |index, fault| {
+        found.push((index, fault));
+        Ok(())
+    })?;
+    Ok((pages, found))
+}
+
+const FAULTS: [Fault; 7] = [
+    Fault::Vanished,
+    Fault::Denied,
+    Fault::Changed,
+    Fault::Unreadable,
+    Fault::Unwritable,
+    Fault::Integrity,
+    Fault::Kept,
+];
+
+#[test]
+fn entries_byte_by_byte() {
+    #[rustfmt::skip]
+    let expected: Vec<&[u8]> = vec![
+        &[1],                                   // the last page
+        &[1],                                   // folder
+        &[0x01, 0xa4],                          // mode 0644
+        &[0xff; 7], &[0xfe],                    // 2 ns before 1970
+        &[0, 1], b"d",                          // path
+        &[0],                                   // file
+        &[0x01, 0xa4],
+        &[0xff; 7], &[0xfe],
+        &[0, 0, 0, 0, 0, 1, 0, 2],              // 65,538 bytes
+        &[0, 4], "d/é".as_bytes(),
+        &[2],                                   // link
+        &[0x01, 0xa4],
+        &[0xff; 7], &[0xfe],
+        &[0, 1], b"l",
+        &[0, 2], b"./",                         // target
+    ];
+    let list = vec![
+        entry("d", Kind::Folder),
+        entry("d/é", Kind::File(65_538)),
+        entry("l", Kind::Link("./".into())),
+    ];
+    let page = page(list.iter().collect(), put_entry);
+    assert_eq!(page, expected.concat());
+    assert_eq!(read_entries(&page), Ok((Pages::End, list)));
+}
+
+#[test]
+fn plan_byte_by_byte() {
+    let list =
+        vec![(1, Step::Skip), (0x0203, Step::Resume { offset: 0x0405, hash: [6; HASH_LEN] })];
+    let page = page(list.clone(), put_step);
+    let expected: [&[u8]; 5] = [
+        &[1],                      // the last page
+        &[0, 0, 0, 1, 0],          // 1: skip
+        &[0, 0, 2, 3, 1],          // 515: resume
+        &[0, 0, 0, 0, 0, 0, 4, 5], // at 1,029
+        &[6; 32],                  // SHA-256 of what is there
+    ];
+    assert_eq!(page, expected.concat());
+    assert_eq!(read_plan(&page), Ok((Pages::End, list)));
+}
+
+#[test]
+fn retry_and_results_byte_by_byte() {
+    let retry = page(vec![1, 0x0203_0405], put_index);
+    assert_eq!(retry, [1, 0, 0, 0, 1, 2, 3, 4, 5]);
+    assert_eq!(read_indices(&retry), Ok((Pages::End, vec![1, 0x0203_0405])));
+
+    let list: Vec<(u32, Fault)> = (10..).zip(FAULTS).collect();
+    let page = page(list.clone(), put_result);
+    let expected = (1u8..=7).flat_map(|code| [0, 0, 0, code + 9, code]);
+    assert_eq!(page, [1].into_iter().chain(expected).collect::<Vec<u8>>());
+    assert_eq!(read_results(&page), Ok((Pages::End, list)));
+}
+
+#[test]
+fn pages_know_whether_more_follow() {
+    for (bytes, expected) in [
+        (&b""[..], Err(CUT)),
+        (&[1], Ok((Pages::End, vec![]))),
+        (&[0], Err(Malformed("an empty page that is not the last"))),
+        (&[2], Err(Malformed("an unknown page flag"))),
+        (&[0xff, 0, 0, 0, 9], Err(Malformed("an unknown page flag"))),
+        (&[0, 0, 0, 0, 9], Ok((Pages::More, vec![9]))),
+        (&[1, 0, 0, 0, 9, 0], Err(CUT)),
+    ] {
+        assert_eq!(read_indices(bytes), expected, "{bytes:x?}");
+    }
+}
+
+#[test]
+fn what_no_honest_peer_sends_is_refused() {
+    let good = page(vec![&entry("a/b", Kind::File(1))], put_entry);
+    assert!(read_entries(&good).is_ok());
+    let with = |at: usize, byte: u8| {
+        let mut page = good.clone();
+        page[at] = byte;
+        page
+    };
+    const NAME: Malformed = Malformed("an entry has a forbidden name");
+    // Flag 0, kind 1, mode 2, mtime 4, size 12, length of the path 20, path 22.
+    for (name, page, why) in [
+        ("kind", with(1, 3), "an entry has a forbidden name"),
+        ("mode", with(2, 0x10), "an entry has an impossible mode"),
+        ("long path", with(21, 4), "a message is cut off"),
+        ("short path", with(21, 2), NAME.0),
+        ("empty path", with(21, 0), NAME.0),
+        ("absolute", with(22, b'/'), NAME.0),
+        ("two slashes", with(24, b'/'), NAME.0),
+        ("control character", with(22, 0x1b), NAME.0),
+        ("not UTF-8", with(24, 0xff), "a text is not UTF-8"),
+        ("dots", with(24, b'.'), NAME.0),
+    ] {
+        assert_eq!(read_entries(&page), Err(Malformed(why)), "{name}");
+    }
+    assert_eq!(
+        read_entries(b"\x01\x03\0\0\0\0\0\0\0\0\0\0\0\x01a"),
+        Err(Malformed("an entry of an unknown kind"))
+    );
+    for byte in [2, 0xff] {
+        let unknown = Malformed("an unknown step in the plan");
+        assert_eq!(read_plan(&[1, 0, 0, 0, 0, byte]), Err(unknown));
+    }
+    for byte in [0, 8, 0xff] {
+        assert_eq!(read_results(&[1, 0, 0, 0, 0, byte]), Err(Malformed("an unknown fault")));
+        assert_eq!(Fault::decode(byte), Err(Malformed("an unknown fault")));
+    }
+}
+
+#[test]
+fn paths_have_a_limit() {
+    let name = "n".repeat(255);
+    let longest = [&*name; 16].join("/");
+    assert_eq!(longest.len(), crate::files::path::MAX_PATH - 1);
+    let raw = |path: &str| {
+        let mut buffer = Buffer::default();
+        buffer.extend(&[1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        put_text(&mut buffer, path);
+        buffer.plaintext().to_vec()
+    };
+    assert!(read_entries(&raw(&longest)).is_ok());
+    for path in [format!("{longest}/n"), format!("{name}n"), "n/".repeat(32_767)] {
+        let forbidden = Malformed("an entry has a forbidden name");
+        assert_eq!(read_entries(&raw(&path)), Err(forbidden), "{path:.20}");
+    }
+}
+
+#[test]
+fn an_error_of_the_taker_ends_the_reading() {
+    let page = page(vec![1, 2, 3], put_index);
+    let mut seen = 0;
+    let result = indices(Reader::new(&page), |index| {
+        seen = index;
+        if index == 2 { Err(Malformed("enough")) } else { Ok(()) }
+    });
+    assert_eq!((result, seen), (Err(Malformed("enough")), 2));
+}
+
+fn paths() -> impl Strategy<Value = RelPath> {
+    "[ -~é日]{1,12}(/[ -~é日]{1,12}){0,3}"
+        .prop_filter_map("not a path", |path| RelPath::parse(&path).ok())
+}
+
+fn any_entry() -> impl Strategy<Value = Entry> {
+    let kind = prop_oneof![
+        any::<u64>().prop_map(Kind::File),
+        Just(Kind::Folder),
+        "\\PC{0,20}".prop_map(|target| Kind::Link(target.into())),
+    ];
+    (paths(), kind, 0..=0o7777u16, any::<i64>()).prop_map(|(path, kind, mode, mtime)| Entry {
+        path,
+        kind,
+        mode,
+        mtime,
+    })
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        Just(Step::Skip),
+        (any::<u64>(), any::<[u8; 32]>()).prop_map(|(offset, hash)| Step::Resume { offset, hash }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn lists_survive_whatever_the_page(
+        list in prop::collection::vec(any_entry(), 0..60),
+        beyond in 0..400usize,
+    ) {
+        // From one entry a page to all in one.
+        let limit = MAX_ITEM + beyond;
+        let (mut pages, mut found) = (Vec::new(), Vec::new());
+        let mut buffer = Buffer::default();
+        write(2, limit, &mut buffer, &list, put_entry, |page| -> Read<()> {
+            assert!(page.len() <= limit.max(MAX_ITEM));
+            let (&kind, page) = page.plaintext().split_first().unwrap();
+            assert_eq!(kind, 2);
+            pages.push(entries(Reader::new(page), |entry| {
+                found.push(entry);
+                Ok(())
+            })?);
+            Ok(())
+        }).unwrap();
+        prop_assert_eq!(found, list);
+        prop_assert_eq!(pages.pop(), Some(Pages::End));
+        prop_assert!(pages.iter().all(|page| *page == Pages::More));
+    }
+
+    #[test]
+    fn plans_survive(list in prop::collection::vec((any::<u32>(), any_step()), 0..20)) {
+        prop_assert_eq!(read_plan(&page(list.clone(), put_step)), Ok((Pages::End, list)));
+    }
+
+    #[test]
+    fn results_survive(
+        list in prop::collection::vec((any::<u32>(), prop::sample::select(&FAULTS[..])), 0..20),
+    ) {
+        prop_assert_eq!(read_results(&page(list.clone(), put_result)), Ok((Pages::End, list)));
+    }
+
+    #[test]
+    fn a_cut_page_never_gains(list in prop::collection::vec(any_entry(), 1..5), cut in 0..400usize) {
+        let page = page(list.iter().collect(), put_entry);
+        let cut = page.get(..cut.min(page.len())).unwrap();
+        if let Ok((_, found)) = read_entries(cut) {
+            prop_assert_eq!(&found[..], &list[..found.len()]);
+        }
+    }
+
+    #[test]
+    fn no_bytes_can_make_it_panic(page in prop::collection::vec(0..9u8, 0..100)) {
+        let _ = read_entries(&page);
+        let _ = read_plan(&page);
+        let _ = read_indices(&page);
+        let _ = read_results(&page);
+    }
+}
