@@ -162,6 +162,10 @@ pub struct ReceiveArgs {
     /// What to do when a name is taken by something else
     #[arg(long, value_name = "HOW", default_value = "ask")]
     on_conflict: ConflictArg,
+    /// Take offers of so many files, folders and links (250 bytes of memory each); without
+    /// this, up to 1,000,000
+    #[arg(long, value_name = "N")]
+    max_entries: Option<u32>,
     /// Compare files that are here by content instead of size and time
     #[arg(long)]
     checksum: bool,
@@ -203,6 +207,7 @@ impl ReceiveArgs {
             ticket,
             pod: self.pod,
             output: self.output_dir.clone(),
+            max_entries: self.max_entries,
             on_conflict: match self.on_conflict {
                 ConflictArg::Ask => None,
                 ConflictArg::Rename => Some(Conflict::Go(OnConflict::Rename)),

@@ -15,6 +15,7 @@ use std::sync::{Once, OnceLock};
 use blosc2::{CLevel, CParams, Context, DParams, Filter};
 use lz4_flex::block;
 
+use crate::bounds::MAX_LZ4_STREAM;
 use crate::error::{Error, Result};
 
 /// What the user asked for with `--compress`.
@@ -88,10 +89,6 @@ const BLOSC: u8 = 2;
 
 /// How much of a block [`probe`] looks at, in bytes.
 const SAMPLE: usize = 32 * 1024;
-
-/// Bytes of one element place that Blosc2 hands to LZ4 at once. It is what compression level 5
-/// gives, and bounds the working memory of a decoder to 4 × 8 × 64 KiB.
-const STREAM: usize = 64 * 1024;
 
 /// The length of a Blosc2 chunk's header.
 const HEADER: usize = 32;
@@ -176,7 +173,7 @@ fn blosc_chunk<const N: usize>(elements: &[[u8; N]], output: &mut [u8]) -> Optio
     let len = elements.as_flattened().len();
     // C-Blosc2 2.15 writes the offsets of the blocks without looking whether they fit, and
     // blosc2-rs panics on its error for an output shorter than the header.
-    let blocks = len.div_ceil(STREAM * N);
+    let blocks = len.div_ceil(MAX_LZ4_STREAM * N);
     if output.len() < HEADER + 4 * blocks || i32::try_from(len).is_err() {
         return None;
     }
@@ -271,7 +268,7 @@ fn header(chunk: &[u8], raw_len: usize) -> Option<&[u8; HEADER]> {
     // A block that is no multiple of its element would leave its end unwritten.
     let sound = matches!(element, 2 | 4 | 8)
         && raw_len.is_multiple_of(element)
-        && (1..=raw_len.min(STREAM * element)).contains(&block_len)
+        && (1..=raw_len.min(MAX_LZ4_STREAM * element)).contains(&block_len)
         && block_len.is_multiple_of(element);
 
     let mut ours = [0; HEADER];

@@ -8,8 +8,9 @@
 //! - [`protocol`]: bytes and values; [`crypto`]: from a token to sealed records; [`ticket`],
 //!   [`event`].
 //! - [`files`]: names, manifests, the disk; [`net`]: sockets and Tailscale; [`compress`],
-//!   [`token`], [`control`], [`error`].
+//!   [`token`], [`control`], [`bounds`], [`error`].
 
+pub mod bounds;
 pub mod cli;
 pub mod compress;
 pub mod control;

@@ -9,6 +9,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use crate::bounds::{MAX_HOST, MAX_LABEL, MAX_TICKET};
 use crate::{
     error::{Error, Result},
     token::Token,
@@ -16,12 +17,6 @@ use crate::{
 
 /// The port that a ticket need not name.
 pub const DEFAULT_PORT: u16 = 15820;
-
-/// The longest text read as a ticket, in bytes: the longest host and token, and some room.
-const MAX_BYTES: usize = 600;
-/// The longest host name and the longest part between its dots, in bytes (RFC 1035).
-const MAX_NAME: usize = 253;
-const MAX_LABEL: usize = 63;
 
 /// Where the sender listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +46,11 @@ impl Ticket {
     /// [`Exit::Usage`](crate::error::Exit::Usage), saying which part is wrong, with every
     /// control character in it escaped.
     pub fn parse(text: &str) -> Result<Self> {
-        if text.len() > MAX_BYTES {
-            return Err(wrong(format!("a ticket is never longer than {MAX_BYTES} bytes"), EXAMPLE));
+        if text.len() > MAX_TICKET {
+            return Err(wrong(
+                format!("a ticket is never longer than {MAX_TICKET} bytes"),
+                EXAMPLE,
+            ));
         }
         let text = unwrap_paste(text);
         if text.is_empty() {
@@ -214,7 +212,7 @@ fn parse_host(text: &str) -> Result<Host> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    if name.len() > MAX_NAME || !name.split('.').all(is_label) {
+    if name.len() > MAX_HOST || !name.split('.').all(is_label) {
         let hint =
             "a name has letters, digits, \"-\" and \".\"; an address looks like 100.64.1.123";
         return Err(wrong(format!("{text:?} is not a host name"), hint));

@@ -13,6 +13,7 @@ use rand::{
 };
 use zeroize::Zeroizing;
 
+use crate::bounds::MAX_TOKEN;
 use crate::error::{Error, Result};
 
 /// Words in a token unless the sender asks otherwise: 25.8 bits.
@@ -22,8 +23,6 @@ pub const MIN_WORDS: u8 = 2;
 /// The most words in a token: 103 bits, more than anybody types.
 pub const MAX_WORDS: u8 = 8;
 
-/// The longest token read, in bytes; eight words of nine letters are 79.
-const MAX_BYTES: usize = 200;
 /// A word this many edits away is no longer a plausible typo.
 const MAX_EDITS: usize = 2;
 
@@ -63,8 +62,8 @@ impl Token {
     /// [`Exit::Usage`](crate::error::Exit::Usage) when a word is not in the list (the hint offers
     /// the nearest), or when there are too few or too many words.
     pub fn parse(text: &str) -> Result<Self> {
-        if text.len() > MAX_BYTES {
-            return Err(Error::usage(format!("a token is never longer than {MAX_BYTES} bytes"))
+        if text.len() > MAX_TOKEN {
+            return Err(Error::usage(format!("a token is never longer than {MAX_TOKEN} bytes"))
                 .hint(CHECK_SCREEN));
         }
         let text = Zeroizing::new(text.to_ascii_lowercase());
@@ -79,7 +78,7 @@ impl Token {
 
     fn join(words: impl IntoIterator<Item = &'static str>) -> Self {
         // Room for every token at once: growing would leave copies behind that nothing wipes.
-        let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES));
+        let mut text = Zeroizing::new(String::with_capacity(MAX_TOKEN));
         for word in words {
             if !text.is_empty() {
                 text.push('-');

@@ -17,13 +17,6 @@ pub const HEADER_LEN: usize = 4;
 pub const TAG_LEN: usize = 16;
 /// Set in the header of the last record of a direction.
 pub const LAST: u32 = 1 << 31;
-/// Bytes of file content that a record may carry.
-pub const MAX_CONTENT: usize = 1 << 20;
-/// Bytes that a record may hold beside the content.
-pub const MAX_FRAMING: usize = 1024;
-/// Bytes of plaintext that a record may hold.
-pub const MAX_PLAINTEXT: usize = MAX_CONTENT + MAX_FRAMING;
-
 /// Why a record could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {

@@ -4,13 +4,10 @@
 //! Everything that writes takes a `RelPath`, so that forgetting the check does not compile.
 //! Names are refused, never repaired.
 
+use crate::bounds::{MAX_NAME, MAX_PATH};
+
 use std::cmp::Ordering;
 use std::fmt;
-
-/// Bytes that a whole path may have.
-pub const MAX_PATH: usize = 4096;
-/// Bytes that one component may have.
-pub const MAX_NAME: usize = 255;
 
 /// A relative path of one or more plain names joined by `/`.
 ///

@@ -20,17 +20,8 @@ use std::{
 
 use self::status::POD;
 pub use self::status::{Peer, Status};
+use crate::bounds::{MAX_STATUS, STATUS_FRESH, STATUS_PAUSE, TAILSCALE_LIMIT};
 use crate::error::{Error, Result, reason, shown};
-
-/// The CLI itself tries for up to 5 s to reach its service, so this must be longer.
-const RUN_LIMIT: Duration = Duration::from_secs(10);
-/// One status serves this long.
-const FRESH: Duration = Duration::from_secs(30);
-/// An unknown address makes us ask again only when the last answer is older than this, so that
-/// whoever hammers the port cannot make us start a process for each connection.
-const PAUSE: Duration = Duration::from_secs(2);
-/// 50,000 peers print 59 MB.
-const OUTPUT_LIMIT: u64 = 256 << 20;
 
 /// Asks the `tailscale` program, and remembers its answer for 30 s. May be shared by threads.
 #[derive(Debug)]
@@ -63,9 +54,9 @@ impl TailscaleDetector {
     fn new(cli: Cli) -> Self {
         Self {
             cli,
-            limit: RUN_LIMIT,
-            fresh: FRESH,
-            pause: PAUSE,
+            limit: TAILSCALE_LIMIT,
+            fresh: STATUS_FRESH,
+            pause: STATUS_PAUSE,
             last: Mutex::default(),
             running: Mutex::default(),
         }
@@ -207,7 +198,7 @@ impl Cli {
         let deadline = Instant::now() + limit;
         let mut child = self.command(args).spawn().map_err(|error| self.cannot_run(&error))?;
         // Both are read while it runs: a full pipe would stop it for ever.
-        let stdout = child.stdout.take().map(|pipe| collect(pipe, OUTPUT_LIMIT));
+        let stdout = child.stdout.take().map(|pipe| collect(pipe, MAX_STATUS));
         let stderr = child.stderr.take().map(|pipe| collect(pipe, 4096));
         let wait = || -> Option<Answer> {
             let left = || deadline.saturating_duration_since(Instant::now());

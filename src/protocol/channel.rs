@@ -9,13 +9,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TryR
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::crypto::record::{
-    Buffer, Follows, MAX_PLAINTEXT, RecordError, RecordReader, RecordWriter,
-};
+use crate::bounds::{MAX_PLAINTEXT, MAX_QUEUED};
+use crate::crypto::record::{Buffer, Follows, RecordError, RecordReader, RecordWriter};
 use crate::error::Error;
-
-/// Records that may wait between an engine and a stream, each way.
-const QUEUE: usize = 4;
 
 /// Why a record could not be sent or received.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +43,7 @@ pub struct Outbox {
 impl Outbox {
     /// Starts the thread that writes.
     pub fn start<W: Write + Send + 'static>(writer: RecordWriter<W>) -> Result<Self, ChannelError> {
-        let (queue, filled) = mpsc::sync_channel(QUEUE);
+        let (queue, filled) = mpsc::sync_channel(MAX_QUEUED);
         let (empty, used) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("seal".into())
@@ -125,8 +121,8 @@ impl Inbox {
         reader: RecordReader<R>,
         patience: Duration,
     ) -> Result<Self, ChannelError> {
-        let (sender, opened) = mpsc::sync_channel(QUEUE);
-        let (used, empty) = mpsc::sync_channel(QUEUE + 2);
+        let (sender, opened) = mpsc::sync_channel(MAX_QUEUED);
+        let (used, empty) = mpsc::sync_channel(MAX_QUEUED + 2);
         thread::Builder::new()
             .name("open".into())
             .spawn(move || read_all(reader, &sender, &empty))

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{Malformed, Read, Reader};
+use crate::bounds::MAX_CONTROL;
 use crate::crypto::keys::Role;
 use crate::crypto::record::Buffer;
 use crate::error::{Error, Exit, bytes};
@@ -23,12 +24,6 @@ pub const PACKED: u8 = 5;
 pub const RETRY: u8 = 6;
 /// First byte of a page of files that did not arrive.
 pub const RESULTS: u8 = 7;
-
-/// Bytes that a control message may have.
-pub const MAX_CONTROL: usize = 64 * 1024;
-
-/// How often a file is sent in all before it is given up.
-pub const ATTEMPTS: u8 = 3;
 
 /// A control message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +99,13 @@ pub enum Reason {
         /// Bytes free.
         free: u64,
     },
+    /// More entries, or longer names, than the receiver takes without asking.
+    TooMany {
+        /// Entries offered.
+        entries: u64,
+        /// Entries taken.
+        limit: u64,
+    },
     /// The folder cannot be written to.
     Unwritable,
     /// A signal.
@@ -154,6 +156,11 @@ impl Reason {
             ))
             .hint("make room there, or receive into another folder with -o")
             .cause(ErrorKind::StorageFull),
+            Self::TooMany { entries, limit } => Error::failure(format!(
+                "the {who} takes {limit} entries with short names, and {entries} are offered"
+            ))
+            .hint("run the same command there with --max-entries")
+            .cause(ErrorKind::QuotaExceeded),
             Self::Unwritable => Error::failure(format!("the {who} cannot write to its folder"))
                 .hint("receive into another folder with -o")
                 .cause(ErrorKind::PermissionDenied),
@@ -268,6 +275,8 @@ mod tests {
                 r#"{"type":"refuse","reason":"conflict","count":7}"#),
             (Control::Refuse(Reason::NoSpace { needed: 8, free: 9 }),
                 r#"{"type":"refuse","reason":"no-space","needed":8,"free":9}"#),
+            (Control::Refuse(Reason::TooMany { entries: 8, limit: 9 }),
+                r#"{"type":"refuse","reason":"too-many","entries":8,"limit":9}"#),
             (Control::Cancel(Reason::Unwritable), r#"{"type":"cancel","reason":"unwritable"}"#),
             (Control::Cancel(Reason::Interrupted), r#"{"type":"cancel","reason":"interrupted"}"#),
             (Control::Cancel(Reason::Protocol), r#"{"type":"cancel","reason":"protocol"}"#),

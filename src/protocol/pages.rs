@@ -105,7 +105,7 @@ pub fn write<T, E>(
 }
 
 /// Bytes of the longest item: an entry with the longest path and link target.
-const MAX_ITEM: usize = 64 + 2 * crate::files::path::MAX_PATH;
+const MAX_ITEM: usize = 64 + 2 * crate::bounds::MAX_PATH;
 
 /// Appends an entry: kind, mode, mtime, then size or link target, then path.
 pub fn put_entry(buffer: &mut Buffer, entry: &Entry) {

@@ -8,21 +8,14 @@ use super::channel::{ChannelError, Inbox, Outbox};
 use super::codec::Malformed;
 use super::message::{Control, Message, Reason};
 use super::pages;
+use crate::bounds::{FAREWELL, MAX_CONTENT, MAX_PLAINTEXT, STALL_LIMIT};
 use crate::control;
 use crate::crypto::keys::{Role, SessionKeys};
-use crate::crypto::record::{
-    Buffer, Follows, MAX_CONTENT, MAX_PLAINTEXT, RecordReader, RecordWriter,
-};
+use crate::crypto::record::{Buffer, Follows, RecordReader, RecordWriter};
 use crate::error::{Error, Result};
-
-/// How long a session may stand still before its connection counts as lost.
-pub const STALL_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// How often a side says that it is still at work while the other waits.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-
-/// How long a side that stops waits for the other to have read why.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How patient a session is, and how large its records get.
 #[derive(Debug, Clone, Copy)]
@@ -225,9 +218,10 @@ impl Session {
         };
         let mut buffer = self.outbox.buffer();
         let control = match reason {
-            Reason::Declined | Reason::Conflict { .. } | Reason::NoSpace { .. } => {
-                Control::Refuse(reason)
-            }
+            Reason::Declined
+            | Reason::Conflict { .. }
+            | Reason::NoSpace { .. }
+            | Reason::TooMany { .. } => Control::Refuse(reason),
             reason => Control::Cancel(reason),
         };
         let told = control.encode(&mut buffer).is_ok() && self.outbox.send_last(buffer).is_ok();

@@ -16,6 +16,7 @@ use serde::ser::{SerializeMap, SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::bounds::{LOCK_COST, LOCK_PACE};
 use crate::error::{Error, Result, shown};
 use crate::files::manifest::{Kind, Manifest};
 use crate::files::path::RelPath;
@@ -24,12 +25,6 @@ use crate::protocol::pages::HASH_LEN;
 
 /// The version of the format.
 const VERSION: &str = "1.0";
-
-/// Time between two saves, at least.
-const PACE: Duration = Duration::from_secs(2);
-
-/// A save that took long delays the next, so that keeping the lock costs at most a twentieth.
-const COST: u32 = 20;
 
 /// What the lock says of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,7 +180,7 @@ impl TransferLockManager {
 
     /// Whether it is time to save again.
     pub fn is_due(&self) -> bool {
-        self.saved.is_some_and(|saved| saved.elapsed() >= PACE.max(self.cost * COST))
+        self.saved.is_some_and(|saved| saved.elapsed() >= LOCK_PACE.max(self.cost * LOCK_COST))
     }
 
     /// Removes the file: there is nothing to go on with.

@@ -19,22 +19,16 @@ use self::accept::{Output, accept};
 use self::plan::OnConflict;
 use self::sender::{NoSession, Sender};
 use self::stream::await_offer;
+use crate::bounds::{BUSY_LIMIT, GONE_LIMIT, MAX_TRIES, STALL_LIMIT};
 use crate::control;
 use crate::crypto::keys::Role;
 use crate::error::{Error, Exit, Result, shown};
 use crate::event::{Event, Summary};
 use crate::net::dial::Stream;
 use crate::protocol::message::Reason;
-use crate::protocol::session::{Limits, STALL_LIMIT, Session};
+use crate::protocol::session::{Limits, Session};
 use crate::ticket::Ticket;
 use crate::ui::Ui;
-
-/// How long a sender may serve somebody else before this receiver gives up.
-const BUSY_LIMIT: Duration = Duration::from_secs(5);
-/// Connections in a row that may bring nothing.
-const MAX_TRIES: u32 = 40;
-/// How long a machine may refuse the connection before its sender counts as gone.
-const GONE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Where to receive from, and where to; resolved from the command line.
 #[derive(Debug, Clone)]
@@ -45,6 +39,8 @@ pub struct ReceiveOptions {
     pub pod: bool,
     /// The folder that everything goes into.
     pub output: PathBuf,
+    /// So many entries are taken; nothing when the usual bound holds.
+    pub max_entries: Option<u32>,
     /// What to do about existing files; nothing when it is to be asked.
     pub on_conflict: Option<Conflict>,
     /// Compare files that are here by content, not by size and time.
@@ -188,7 +184,7 @@ impl Receiver<'_> {
         self.ui.detail(&format!("session {id}"));
         let session =
             Session::start(stream.halves(STALL_LIMIT)?, keys, Role::Sender, Limits::default())?;
-        let offered = await_offer(session)?;
+        let offered = await_offer(session, self.options.max_entries)?;
         if self.met {
             self.ui.note("connected again");
         } else {

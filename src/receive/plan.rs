@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::bounds::MAX_NAME;
 use crate::files::manifest::{Entry, Kind, Manifest};
-use crate::files::path::{self, MAX_NAME, RelPath};
+use crate::files::path::{self, RelPath};
 use crate::files::root::{Found, Root};
 use crate::receive::lock::{Known, Remembered};
 

@@ -2,10 +2,11 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::RngExt;
 
+use crate::bounds::{DIAL_LIMIT, HANDSHAKE_LIMIT, MAX_UNANSWERED};
 use crate::crypto::handshake::{ANSWER_LEN, HELLO_LEN, HandshakeError, ReceiverId, Start};
 use crate::crypto::keys::{Role, SessionKeys};
 use crate::error::{Error, Result, reason};
@@ -13,13 +14,6 @@ use crate::net::dial::{Route, Stream, dial};
 use crate::net::tailscale::TailscaleDetector;
 use crate::ticket::{Host, Ticket};
 use crate::token::{self, Token};
-
-/// How long connecting may take.
-const DIAL_LIMIT: Duration = Duration::from_secs(30);
-/// How long the handshake may take in all.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
-/// Proofs that are given to somebody who does not answer them; each lets them test one token.
-const MAX_GUESSES: u8 = 3;
 
 /// The other side, as its ticket describes it.
 pub struct Sender {
@@ -88,10 +82,12 @@ impl Sender {
         timed.read_exact(&mut hello).map_err(lost)?;
         let proof = start.prove(&hello, &self.id);
         let (proving, confirm) = proof.map_err(|error| explain(error, name))?;
-        if self.guesses >= MAX_GUESSES {
-            return Err(Error::refused(format!("{name} took {MAX_GUESSES} proofs and gave none"))
-                .hint("somebody may be in between; start `transfer send` again")
-                .into());
+        if self.guesses >= MAX_UNANSWERED {
+            return Err(Error::refused(format!(
+                "{name} took {MAX_UNANSWERED} proofs and gave none"
+            ))
+            .hint("somebody may be in between; start `transfer send` again")
+            .into());
         }
         self.guesses += 1;
         timed.write_all(&confirm).map_err(lost)?;

@@ -6,23 +6,18 @@
 use std::io::ErrorKind;
 
 use super::intake::{Intake, Start};
+use crate::bounds::{ATTEMPTS, MAX_ENTRIES, MAX_NAMES, MAX_NAMES_EACH, MAX_PLAINTEXT};
 use crate::compress;
 use crate::crypto::keys::Role;
-use crate::crypto::record::{Follows, MAX_PLAINTEXT};
-use crate::error::{Error, Result};
+use crate::crypto::record::Follows;
+use crate::error::{Error, Result, bytes};
 use crate::event::{Event, Sink, Summary};
 use crate::files::manifest::{Entry, Kind, Manifest, ManifestError};
 use crate::files::root::Root;
 use crate::protocol::codec::{Malformed, Reader};
-use crate::protocol::message::{self, ATTEMPTS, Complete, Control, Message, Offer, Reason};
+use crate::protocol::message::{self, Complete, Control, Message, Offer, Reason};
 use crate::protocol::pages::{self, Pages};
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop, receive_last};
-
-/// Entries that are taken at all: about 1 GB of memory at 250 bytes each.
-pub const MAX_ENTRIES: u64 = 4_000_000;
-
-/// Bytes that the names and link targets of an offer may have altogether.
-pub const MAX_NAMES: usize = 1 << 29;
 
 /// An offer that has arrived whole and is not answered yet.
 pub struct Offered {
@@ -31,55 +26,82 @@ pub struct Offered {
     offer: Offer,
 }
 
-/// Waits for the sender's list.
-pub fn await_offer(mut session: Session) -> Result<Offered> {
+/// Waits for the sender's list. Of more than [`MAX_ENTRIES`] entries it is taken only if the
+/// user has allowed as many.
+pub fn await_offer(mut session: Session, allowed: Option<u32>) -> Result<Offered> {
     let mut manifest = Manifest::default();
-    match read_offer(&mut session, &mut manifest) {
+    match read_offer(&mut session, &mut manifest, allowed) {
         Ok(offer) => Ok(Offered { session, manifest, offer }),
         Err(stop) => Err(session.stop(stop)),
     }
 }
 
-fn read_offer(session: &mut Session, manifest: &mut Manifest) -> Result<Offer, Stop> {
+fn read_offer(
+    session: &mut Session,
+    manifest: &mut Manifest,
+    allowed: Option<u32>,
+) -> Result<Offer, Stop> {
     let offer = session.receive(|message, follows| match (message, follows) {
         (Message::Control(Control::Offer(offer)), Follows::More) => Ok(offer),
         _ => Err(OUT_OF_TURN.into()),
     })?;
     let counts = [offer.files, offer.folders, offer.links];
     let entries = counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
-    let entries = entries.filter(|entries| *entries <= MAX_ENTRIES).ok_or_else(|| {
-        let error = Error::failure(format!("the offer has more than {MAX_ENTRIES} entries"));
-        Stop::Own(Reason::Failed, error.hint("ask the sender to pack some folders into archives"))
-    })?;
+    // An index has 32 bits.
+    let entries = entries.filter(|entries| *entries <= u32::MAX.into());
+    let entries = entries.ok_or(Malformed("more entries than can be counted"))?;
+    let limit = allowed.map_or(MAX_ENTRIES, u64::from);
+    if entries > limit {
+        let hint = format!("`--max-entries {entries}` takes them, with 250 bytes of memory each");
+        let error = Error::failure(format!(
+            "the offer has {entries} entries, and {limit} are taken without asking"
+        ));
+        return Err(Stop::Own(Reason::TooMany { entries, limit }, error.hint(hint)));
+    }
+    let room = MAX_NAMES + MAX_NAMES_EACH * entries.max(allowed.unwrap_or_default().into());
     let mut text = 0;
-    let mut add = |entry: Entry| {
-        if manifest.entries().len() as u64 >= entries {
-            return Err(Malformed("more entries than were offered"));
+    let mut pages = Pages::More;
+    while pages == Pages::More {
+        pages = session.receive(|message, follows| match (message, follows) {
+            (Message::Entries(page), Follows::More) => Ok(pages::entries(page, |entry| {
+                if manifest.entries().len() as u64 >= entries {
+                    return Err(Malformed("more entries than were offered"));
+                }
+                text += text_of(&entry);
+                push(manifest, entry)
+            })?),
+            _ => Err(OUT_OF_TURN.into()),
+        })?;
+        // A page is small: what is over the limit is no more than that.
+        if text > room {
+            let error = Error::failure(format!(
+                "the names of the offer are longer than {} altogether",
+                bytes(room)
+            ));
+            let hint = format!("`--max-entries N` makes room: {MAX_NAMES_EACH} bytes for each");
+            return Err(Stop::Own(Reason::TooMany { entries, limit }, error.hint(hint)));
         }
-        text += entry.path.as_str().len();
-        if let Kind::Link(target) = &entry.kind {
-            text += target.len();
-        }
-        if text > MAX_NAMES {
-            return Err(Malformed("the names are too long altogether"));
-        }
-        manifest.push(entry).map_err(|error| match error {
-            ManifestError::Order => Malformed("the entries are not in order"),
-            ManifestError::Orphan => Malformed("an entry is in no listed folder"),
-            ManifestError::Link(_) => Malformed("a link points out of the tree"),
-            ManifestError::Sizes => Malformed("the sizes are impossible"),
-        })
-    };
-    while session.receive(|message, follows| match (message, follows) {
-        (Message::Entries(page), Follows::More) => Ok(pages::entries(page, &mut add)?),
-        _ => Err(OUT_OF_TURN.into()),
-    })? == Pages::More
-    {}
+    }
     let totals = manifest.totals();
     if [totals.files, totals.folders, totals.links] != counts || totals.bytes != offer.bytes {
         return Err(Malformed("the entries are not those that were offered").into());
     }
     Ok(offer)
+}
+
+/// Bytes of the names that come with an entry.
+fn text_of(entry: &Entry) -> u64 {
+    let target = if let Kind::Link(target) = &entry.kind { target.len() } else { 0 };
+    (entry.path.as_str().len() + target) as u64
+}
+
+fn push(manifest: &mut Manifest, entry: Entry) -> Result<(), Malformed> {
+    manifest.push(entry).map_err(|error| match error {
+        ManifestError::Order => Malformed("the entries are not in order"),
+        ManifestError::Orphan => Malformed("an entry is in no listed folder"),
+        ManifestError::Link(_) => Malformed("a link points out of the tree"),
+        ManifestError::Sizes => Malformed("the sizes are impossible"),
+    })
 }
 
 impl Offered {

@@ -5,8 +5,8 @@ use std::io::{self, Seek, SeekFrom, Write};
 
 use sha2::{Digest, Sha256};
 
+use crate::bounds::MAX_NAME;
 use crate::files::manifest::Entry;
-use crate::files::path::MAX_NAME;
 use crate::files::root::{self, Folder, Replace};
 use crate::protocol::pages::HASH_LEN;
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::bounds::{HANDSHAKE_LIMIT, MAX_CONNECTIONS, MAX_GUESSES, MAX_HANDSHAKES, MAX_VISITS};
 use crate::crypto::handshake::{
     self, CONFIRM_LEN, HELLO_LEN, HandshakeError, ReceiverId, Start, Verdict,
 };
@@ -20,17 +21,6 @@ use crate::crypto::keys::{Role, SessionKeys};
 use crate::net::dial::Stream;
 use crate::net::listener::Listener;
 use crate::token::{self, Token};
-
-/// Handshakes that may run at the same time.
-pub const MAX_HANDSHAKES: usize = 16;
-/// Connections that may be looked at in any way at the same time; more are closed at once.
-pub const MAX_CONNECTIONS: usize = 64;
-/// Visits that may wait to be looked at while a receiver is served; more refusals are forgotten.
-const MAX_VISITS: usize = 256;
-/// How long a handshake may take in all.
-pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
-/// Wrong tokens after which the offer ends.
-pub const MAX_GUESSES: u8 = 3;
 
 /// A receiver that has proved that it knows the token.
 pub struct Guest {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use self::gate::{Admit, Gate, Guest, Visit};
 use self::stream::{StreamOptions, send_over};
+use crate::bounds::{MAX_GUESSES, SHOWN_REFUSALS, STALL_LIMIT};
 use crate::compress::Compression;
 use crate::control;
 use crate::crypto::keys::Role;
@@ -22,7 +23,7 @@ use crate::files::walk::{Developer, Source, Walk, WalkOptions};
 use crate::net::listener::Listener;
 use crate::net::tailscale::TailscaleDetector;
 use crate::protocol::message::Reason;
-use crate::protocol::session::{Limits, STALL_LIMIT, Session, Stop};
+use crate::protocol::session::{Limits, Session, Stop};
 use crate::ticket::{Host, Ticket};
 use crate::token::{self, Token};
 use crate::ui::Ui;
@@ -98,7 +99,8 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
 
 /// Whether the same ticket can still be of use after this end of a session.
 fn may_come_back(error: &Error) -> bool {
-    let fixable = matches!(error.cause, Some(ErrorKind::StorageFull | ErrorKind::PermissionDenied));
+    use ErrorKind::{PermissionDenied, QuotaExceeded, StorageFull};
+    let fixable = matches!(error.cause, Some(StorageFull | PermissionDenied | QuotaExceeded));
     error.exit == Exit::Network || fixable
 }
 
@@ -246,9 +248,6 @@ struct Waiting {
     refusals: u32,
 }
 
-/// Refused connections that are shown; more would let a stranger fill the screen.
-const SHOWN_REFUSALS: u32 = 5;
-
 impl Waiting {
     fn new(limit: Duration) -> Self {
         Self { limit, deadline: Instant::now() + limit, refusals: 0 }
@@ -264,7 +263,7 @@ impl Waiting {
                 Some(Visit::WrongToken { name, left: 0 }) => {
                     return Err(Error::refused(format!(
                         "the offer has ended after {} wrong tokens, the last from {name}",
-                        gate::MAX_GUESSES
+                        MAX_GUESSES
                     ))
                     .hint("run the same command again for a new token"));
                 }

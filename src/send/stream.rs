@@ -2,8 +2,9 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::bounds::{ATTEMPTS, MAX_FRAMING, MAX_UNSENT_NAMES};
 use crate::compress::{self, Codec, Compression};
-use crate::crypto::record::{Buffer, Follows, MAX_FRAMING};
+use crate::crypto::record::{Buffer, Follows};
 use crate::error::Result;
 use crate::event::{Event, Sink, Summary};
 use crate::files::manifest::{Entry, Manifest};
@@ -12,15 +13,12 @@ use crate::files::reader::{SourceFault, SourceFile};
 use crate::files::walk::Source;
 use crate::protocol::codec::Malformed;
 use crate::protocol::data;
-use crate::protocol::message::{self, ATTEMPTS, Control, DATA, Message, Offer, PACKED, UnsentName};
+use crate::protocol::message::{self, Control, DATA, Message, Offer, PACKED, UnsentName};
 use crate::protocol::pages::{self, Fault, HASH_LEN, Pages, Step};
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop};
 
 /// A file of at least this size gets records of its own, and with compression its own codec.
 const LARGE: u64 = 64 * 1024;
-
-/// Names of unsendable things that are told to the receiver; the rest is only counted.
-const MAX_UNSENT_NAMES: usize = 30;
 
 /// How content is read and packed.
 #[derive(Debug, Clone, Copy)]

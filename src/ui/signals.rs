@@ -1,15 +1,12 @@
 //! Ctrl-C, SIGTERM and SIGHUP: stop at the next record, tell the other side, keep the state.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use std::{process, thread};
 
 use super::keys;
+use crate::bounds::GRACE;
 use crate::control;
 use crate::error::Exit;
-
-/// How long a transfer may take to come to its next record before it is ended where it is.
-const GRACE: Duration = Duration::from_secs(3);
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 

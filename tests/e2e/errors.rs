@@ -604,3 +604,28 @@ fn a_folder_that_may_not_be_written_to_is_told() -> Result<()> {
     }
     Ok(())
 }
+
+/// An offer of more entries than are allowed is refused by count, before any of them is looked
+/// at, and the same ticket serves the receiver that allows them.
+#[test]
+fn more_entries_are_taken_only_when_allowed() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    for name in ["a", "b", "c"] {
+        write(&root.join(name), name)?;
+    }
+    let mut sender = Sender::pod(&[&root], &[])?;
+    let refused =
+        run(receiving(&sender.ticket, into.path(), &["--max-entries", "3"]))?.expect(1)?;
+    refused.says(
+        "error: the offer has 4 entries, and 3 are taken without asking\n  \
+         `--max-entries 4` takes them, with 250 bytes of memory each\n",
+    )?;
+    ensure!(names(into.path())?.is_empty(), "something was written");
+    let line = sender.process.wait_for(Pipe::Err, "; waiting for it to come back")?;
+    let told = "the receiver takes 3 entries with short names, and 4 are offered;";
+    ensure!(line.contains(told), "{line:?}");
+    run(receiving(&sender.ticket, into.path(), &["--max-entries", "4"]))?.expect(0)?;
+    sender.end()?.expect(0)?;
+    ensure_same(&tree(&root)?, &tree(&into.join("tree"))?)
+}

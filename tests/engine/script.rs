@@ -3,8 +3,9 @@
 use std::fs;
 
 use sha2::{Digest, Sha256};
+use transfer::bounds::MAX_CONTENT;
 use transfer::crypto::keys::Role;
-use transfer::crypto::record::{Buffer, Follows, MAX_CONTENT};
+use transfer::crypto::record::{Buffer, Follows};
 use transfer::error::{Exit, Result};
 use transfer::event::Summary;
 use transfer::files::manifest::{Entry, Kind};

@@ -65,7 +65,7 @@ pub fn receive(session: Session, into: &Path) -> Result<Summary> {
 }
 
 fn receive_with(session: Session, into: &Path, sink: Sink<'_>) -> Result<Summary> {
-    let mut offered = await_offer(session)?;
+    let mut offered = await_offer(session, None)?;
     let mut root = Root::open(into).unwrap();
     let mut lock = TransferLockManager::acquire(&root)?;
     let manifest = offered.manifest();

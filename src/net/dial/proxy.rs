@@ -9,13 +9,11 @@ use std::{
 };
 
 use super::{Stream, Until, blocked};
+use crate::bounds::MAX_PROXY_HEAD;
 use crate::{
     error::{Error, Result, reason, shown},
     net::tailscale::excerpt,
 };
-
-/// The longest head of an HTTP answer that is read.
-const HEAD_LIMIT: usize = 8 << 10;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -217,7 +215,7 @@ impl Proxy {
         // Byte by byte, because what follows the blank line is the other side's.
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") && !head.ends_with(b"\n\n") {
-            if head.len() == HEAD_LIMIT {
+            if head.len() == MAX_PROXY_HEAD {
                 return Err(Refusal::Nonsense("sent an endless HTTP head".into()));
             }
             let [byte] = read_array(stream)?;

@@ -184,7 +184,7 @@ fn what_no_honest_peer_sends_is_refused() {
 fn paths_have_a_limit() {
     let name = "n".repeat(255);
     let longest = [&*name; 16].join("/");
-    assert_eq!(longest.len(), crate::files::path::MAX_PATH - 1);
+    assert_eq!(longest.len(), crate::bounds::MAX_PATH - 1);
     let raw = |path: &str| {
         let mut buffer = Buffer::default();
         buffer.extend(&[1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);

@@ -1,0 +1,122 @@
+//! What a peer, a stranger or an outside program can make this program spend: every bound that
+//! keeps somebody else from deciding, in one place. `docs/security.md` lists them with the attack
+//! that each one stops, and a test keeps the two lists alike.
+
+use std::time::Duration;
+
+// The door: who may connect to a sender, and how often.
+
+/// Handshakes that may run at the same time; the oldest leaves when another comes.
+pub const MAX_HANDSHAKES: usize = 16;
+/// Connections that may be looked at in any way at the same time; more are closed at once.
+pub const MAX_CONNECTIONS: usize = 64;
+/// Visits that may wait to be looked at while a receiver is served; more refusals are forgotten.
+pub const MAX_VISITS: usize = 256;
+/// How long a handshake may take in all, on either side.
+pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// Wrong tokens after which an offer ends.
+pub const MAX_GUESSES: u8 = 3;
+/// Proofs that a receiver gives to somebody who does not answer them; each tests one token.
+pub const MAX_UNANSWERED: u8 = 3;
+/// Refused connections that are shown; more would let a stranger fill the screen.
+pub const SHOWN_REFUSALS: u32 = 5;
+
+// The wire: memory that a record or a message can take.
+
+/// Bytes of file content that a record may carry.
+pub const MAX_CONTENT: usize = 1 << 20;
+/// Bytes that a record may hold beside the content.
+pub const MAX_FRAMING: usize = 1024;
+/// Bytes of plaintext that a record may hold, compressed or not.
+pub const MAX_PLAINTEXT: usize = MAX_CONTENT + MAX_FRAMING;
+/// Bytes of one element place that Blosc2 hands to LZ4 at once. It is what compression level 5
+/// gives, and bounds the working memory of a decoder to 4 × 8 × 64 KiB.
+pub const MAX_LZ4_STREAM: usize = 64 * 1024;
+/// Bytes of a control message's JSON.
+pub const MAX_CONTROL: usize = 64 * 1024;
+/// Records that may wait between an engine and a stream, each way.
+pub const MAX_QUEUED: usize = 4;
+
+// The offer.
+
+/// Entries that are taken without being asked for: some 250 MB at 250 bytes each.
+pub const MAX_ENTRIES: u64 = 1_000_000;
+/// Bytes that the names and link targets of an offer may have altogether, whatever its entries…
+pub const MAX_NAMES: u64 = 32 << 20;
+/// …and so many more for each entry.
+pub const MAX_NAMES_EACH: u64 = 100;
+/// Bytes that a whole path, or a link's target, may have.
+pub const MAX_PATH: usize = 4096;
+/// Bytes that one component of a path may have.
+pub const MAX_NAME: usize = 255;
+/// Names of unsendable things that are told to the receiver; the rest is only counted.
+pub const MAX_UNSENT_NAMES: usize = 30;
+/// Times that a file may cross, the first included.
+pub const ATTEMPTS: u8 = 3;
+
+// Time.
+
+/// How long connecting may take.
+pub const DIAL_LIMIT: Duration = Duration::from_secs(30);
+/// How long a session may stand still before its connection counts as lost.
+pub const STALL_LIMIT: Duration = Duration::from_secs(5 * 60);
+/// How long a machine may refuse the connection before its sender counts as gone.
+pub const GONE_LIMIT: Duration = Duration::from_secs(60);
+/// How long a sender may serve somebody else before a new receiver gives up.
+pub const BUSY_LIMIT: Duration = Duration::from_secs(5);
+/// Connections in a row that may bring nothing.
+pub const MAX_TRIES: u32 = 40;
+/// How long a side that stops waits for the other to have read why.
+pub const FAREWELL: Duration = Duration::from_secs(2);
+/// Time between two saves of the lock file, at least.
+pub const LOCK_PACE: Duration = Duration::from_secs(2);
+/// A save that took long delays the next, so that keeping the lock costs at most a twentieth.
+pub const LOCK_COST: u32 = 20;
+/// How long a transfer may take to come to its next record, once it is to stop, before it is
+/// ended where it is.
+pub const GRACE: Duration = Duration::from_secs(3);
+
+// Outside programs.
+
+/// Bytes of the head of a proxy's answer.
+pub const MAX_PROXY_HEAD: usize = 8 << 10;
+/// How long `tailscale` may run. It tries for up to 5 s to reach its service.
+pub const TAILSCALE_LIMIT: Duration = Duration::from_secs(10);
+/// Bytes that `tailscale` may print; 50,000 peers are 59 MB.
+pub const MAX_STATUS: u64 = 256 << 20;
+/// One status of the tailnet serves this long.
+pub const STATUS_FRESH: Duration = Duration::from_secs(30);
+/// An unknown address makes us ask again only when the last answer is older than this, so that
+/// whoever hammers the port cannot make us start a process for each connection.
+pub const STATUS_PAUSE: Duration = Duration::from_secs(2);
+
+// What is typed.
+
+/// Bytes of a ticket: the longest host and token, and some room.
+pub const MAX_TICKET: usize = 600;
+/// Bytes of a token; eight words of nine letters are 79.
+pub const MAX_TOKEN: usize = 200;
+/// Bytes of a host name (RFC 1035).
+pub const MAX_HOST: usize = 253;
+/// Bytes of what stands between two dots of it.
+pub const MAX_LABEL: usize = 63;
+
+#[cfg(test)]
+mod tests {
+    /// Every constant above is in the table of the document, and the table names no other.
+    #[test]
+    fn the_document_lists_every_bound() {
+        let code = include_str!("bounds.rs").lines();
+        let defined = code.filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
+        let mut defined: Vec<&str> = defined.collect();
+        let page = include_str!("../docs/security.md");
+        let section = page.split("\n## ").find(|section| section.starts_with("Bounds"));
+        let cells = section.unwrap().lines().filter_map(|line| line.split('|').nth(2));
+        let mut listed: Vec<&str> =
+            cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        defined.sort_unstable();
+        listed.sort_unstable();
+        assert!(defined.len() > 30, "{defined:?}");
+        assert_eq!(listed, defined);
+    }
+}
