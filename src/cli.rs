@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use zeroize::Zeroizing;
 
 use crate::compress::Compression;
 use crate::error::{Error, Result, reason, shown};
@@ -194,19 +195,19 @@ enum ConflictArg {
 
 impl ReceiveArgs {
     /// Everything decided that can be decided without the sender.
-    pub fn resolve(&self) -> Result<ReceiveOptions> {
+    pub fn resolve(self) -> Result<ReceiveOptions> {
         let ticket = match &self.ticket_file {
             Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
                 let file = file.to_string_lossy();
                 Error::usage(format!("cannot read \"{}\": {}", shown(&file), reason(&error)))
                     .hint("--ticket-file names a file that holds the ticket")
             })?),
-            None => self.ticket.clone(),
+            None => self.ticket,
         };
         Ok(ReceiveOptions {
-            ticket,
+            ticket: ticket.map(Zeroizing::new),
             pod: self.pod,
-            output: self.output_dir.clone(),
+            output: self.output_dir,
             max_entries: self.max_entries,
             on_conflict: match self.on_conflict {
                 ConflictArg::Ask => None,

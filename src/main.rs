@@ -15,9 +15,9 @@ fn main() -> ExitCode {
     };
     transfer::ui::watch_signals();
     let run = || -> Result<Exit> {
-        match &cli.command {
+        match cli.command {
             Command::Send(args) => send::run(&args.resolve(), &ui),
-            Command::Receive(args) => receive::run(&args.resolve()?, &ui),
+            Command::Receive(args) => receive::run(args.resolve()?, &ui),
         }
     };
     let exit = run().unwrap_or_else(|error: Error| {

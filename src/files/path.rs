@@ -93,6 +93,11 @@ impl RelPath {
         self.0.rsplit_once('/').map(|(parent, _)| parent)
     }
 
+    /// The paths of the folders around it, the nearest first.
+    pub fn ancestors(&self) -> impl Iterator<Item = &str> {
+        std::iter::successors(self.parent(), |path| Some(path.rsplit_once('/')?.0))
+    }
+
     /// The last name.
     pub fn name(&self) -> &str {
         self.0.rsplit_once('/').map_or(&self.0, |(_, name)| name)

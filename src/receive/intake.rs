@@ -317,7 +317,7 @@ impl<'a> Intake<'a> {
         offset: u64,
         hash: Sha256,
     ) -> Take<Target> {
-        let folder = self.tree.root.parent_of(self.tree.plan.place(index, entry));
+        let folder = self.tree.root.parent_of(&self.tree.plan.place(index, entry));
         let resumed = folder.and_then(|folder| FileWriter::resume(folder, part, offset, hash));
         Ok(self.survive(index, resumed)?.map_or(Target::Nowhere, Target::Writer))
     }
@@ -381,14 +381,14 @@ impl<'a> Intake<'a> {
         writer: FileWriter,
         hash: [u8; HASH_LEN],
     ) -> io::Result<bool> {
-        let folder = self.tree.root.parent_of(self.tree.plan.place(index, entry))?;
+        let folder = self.tree.root.parent_of(&self.tree.plan.place(index, entry))?;
         let Some(verified) = writer.verify(folder, entry.size(), &hash) else {
             return Ok(false);
         };
         let put = self.tree.put(index, entry, &verified);
         if let Err(error) = put {
             if !is_full(&error)
-                && let Ok(folder) = self.tree.root.parent_of(self.tree.plan.place(index, entry))
+                && let Ok(folder) = self.tree.root.parent_of(&self.tree.plan.place(index, entry))
             {
                 verified.discard(folder);
             }
@@ -403,7 +403,7 @@ impl<'a> Intake<'a> {
         let file = self.tree.root.open_file(&place)?;
         root::set_mode(&file, entry.mode)?;
         root::set_mtime(&file, entry.mtime)?;
-        self.tree.plan.move_to(index, place);
+        self.tree.plan.move_to(index, entry, place);
         self.summary.already += 1;
         Ok(true)
     }
@@ -433,7 +433,7 @@ impl<'a> Intake<'a> {
     /// What an earlier run left of a file that cannot be had any more.
     fn discard_part(&mut self, index: u32, entry: &Entry) {
         if let Some(Resume::Part { name, .. }) = self.resume.remove(&index)
-            && let Ok(folder) = self.tree.root.parent_of(self.tree.plan.place(index, entry))
+            && let Ok(folder) = self.tree.root.parent_of(&self.tree.plan.place(index, entry))
         {
             // One that stays is never named: harmless.
             let _ = folder.remove(&name);
@@ -488,7 +488,7 @@ impl<'a> Intake<'a> {
             },
             current,
             parts: &self.parts,
-            renamed: self.tree.plan.places(),
+            places: self.tree.plan.places(),
             merged: &self.merged,
             older: &self.older,
         };

@@ -22,6 +22,7 @@ use crate::files::manifest::{Kind, Manifest};
 use crate::files::path::RelPath;
 use crate::files::root::{self, Replace, Root};
 use crate::protocol::pages::HASH_LEN;
+use crate::receive::places::Places;
 
 /// The version of the format.
 const VERSION: &str = "1.0";
@@ -70,7 +71,7 @@ pub struct Remembered {
     /// The files it was about to receive.
     pub files: BTreeMap<u32, Known>,
     /// Entries that it put elsewhere.
-    pub renamed: BTreeMap<u32, RelPath>,
+    pub places: Places,
     /// Folders that were there before it.
     pub merged: BTreeSet<u32>,
 }
@@ -78,7 +79,7 @@ pub struct Remembered {
 impl Remembered {
     /// Whether there is nothing to go on with.
     pub fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.renamed.is_empty()
+        self.files.is_empty() && self.places.is_empty()
     }
 }
 
@@ -119,7 +120,7 @@ pub struct Snapshot<'a> {
     /// Unfinished files with unusual names.
     pub parts: &'a BTreeMap<u32, String>,
     /// Entries that go elsewhere.
-    pub renamed: &'a BTreeMap<u32, RelPath>,
+    pub places: &'a Places,
     /// Folders that were there before the transfer.
     pub merged: &'a BTreeSet<u32>,
     /// What an interrupted run knew of its files: until they come anew, they are known by what
@@ -275,8 +276,10 @@ impl<'de> Visitor<'de> for LockSeed<'_> {
                     remembered.files.insert(index, known);
                 }))?,
                 "renamed" => map.next_value_seed(each(|path: &str, place: String| {
-                    if let (Some(index), Ok(place)) = (index(path), RelPath::parse(&place)) {
-                        remembered.renamed.insert(index, place);
+                    let Some(index) = index(path) else { return };
+                    if let (Some(entry), Ok(place)) = (manifest.get(index), RelPath::parse(&place))
+                    {
+                        remembered.places.insert(index, entry, place);
                     }
                 }))?,
                 "merged" => {
@@ -392,9 +395,9 @@ struct Renamed<'a>(&'a Snapshot<'a>);
 
 impl Serialize for Renamed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let renamed = self.0.renamed.iter();
+        let renamed = self.0.places.iter();
         let renamed =
-            renamed.filter_map(|(index, place)| Some((self.0.manifest.get(*index)?, place)));
+            renamed.filter_map(|(index, place)| Some((self.0.manifest.get(index)?, place)));
         serializer.collect_map(renamed.map(|(entry, place)| (entry.path.as_str(), place.as_str())))
     }
 }

@@ -4,6 +4,7 @@
 mod accept;
 pub mod intake;
 pub mod lock;
+mod places;
 pub mod plan;
 pub mod resume;
 mod sender;
@@ -14,6 +15,8 @@ pub mod writer;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
 
 use self::accept::{Output, accept};
 use self::plan::OnConflict;
@@ -34,7 +37,7 @@ use crate::ui::Ui;
 #[derive(Debug, Clone)]
 pub struct ReceiveOptions {
     /// The ticket as it was typed; nothing when it is to be asked.
-    pub ticket: Option<String>,
+    pub ticket: Option<Zeroizing<String>>,
     /// Connect on this machine only, without Tailscale.
     pub pod: bool,
     /// The folder that everything goes into.
@@ -61,9 +64,9 @@ pub enum Conflict {
 }
 
 /// Runs `transfer receive`.
-pub fn run(options: &ReceiveOptions, ui: &Ui) -> Result<Exit> {
-    let ticket = match &options.ticket {
-        Some(ticket) => Ticket::parse(ticket)?,
+pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
+    let ticket = match options.ticket.take() {
+        Some(ticket) => Ticket::parse(&ticket)?,
         None => Ticket::parse(&ui.ask_ticket()?)?,
     };
     check_output(&options.output)?;
@@ -73,7 +76,6 @@ pub fn run(options: &ReceiveOptions, ui: &Ui) -> Result<Exit> {
     let output = options.output.exists().then(|| Output::open(&options.output)).transpose()?;
     ui.note(&format!("connecting to {}", sender.name()));
     let last_progress = Instant::now();
-    let options = options.clone();
     let mut receiver =
         Receiver { options, ui, sender, output, met: false, had_session: false, last_progress };
     let summary = receiver.persist()?;

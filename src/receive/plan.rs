@@ -1,6 +1,7 @@
 //! What to do with each entry of an offer: computed as a value, then asked about, then done.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::bounds::MAX_NAME;
@@ -8,6 +9,7 @@ use crate::files::manifest::{Entry, Kind, Manifest};
 use crate::files::path::{self, RelPath};
 use crate::files::root::{Found, Root};
 use crate::receive::lock::{Known, Remembered};
+use crate::receive::places::Places;
 
 /// What an entry meets on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +61,7 @@ pub enum Action {
 pub struct Survey {
     meets: Vec<Meets>,
     /// Where an earlier run put entries that could not go to their own place.
-    places: BTreeMap<u32, RelPath>,
+    places: Places,
     /// Files that only lack the mode that was offered.
     remode: Vec<u32>,
 }
@@ -68,7 +70,7 @@ pub struct Survey {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     actions: Vec<Action>,
-    renamed: BTreeMap<u32, RelPath>,
+    places: Places,
     remode: Vec<u32>,
 }
 
@@ -88,13 +90,13 @@ impl Survey {
         // The last folder that is not there or not a folder: all in it meets nothing.
         let mut absent: Option<&RelPath> = None;
         for (index, entry) in manifest.indexed() {
-            let place = remembered.renamed.get(&index);
+            let moved = remembered.places.own(index).is_some();
             let inside_absent = absent.is_some_and(|folder| entry.path.is_inside(folder));
-            let met = match unholdable(entry).filter(|_| place.is_none()) {
+            let met = match unholdable(entry).filter(|_| !moved) {
                 Some(met) => met,
                 None if inside_absent => Meets::Nothing,
                 None => {
-                    let found = look(place.unwrap_or(&entry.path));
+                    let found = look(&remembered.places.of(index, entry));
                     let met = compare(entry, &found, remembered.files.get(&index));
                     if let Found::File { mode: Some(mode), .. } = found
                         && met == Meets::Itself
@@ -110,7 +112,7 @@ impl Survey {
             }
             meets.push(met);
         }
-        Self { meets, places: remembered.renamed.clone(), remode }
+        Self { meets, places: remembered.places.clone(), remode }
     }
 
     /// Takes no file that is there already for granted; those that an interrupted run put there
@@ -125,8 +127,8 @@ impl Survey {
     }
 
     /// Where the entry of this index is looked for.
-    pub fn place<'a>(&'a self, index: u32, entry: &'a Entry) -> &'a RelPath {
-        self.places.get(&index).unwrap_or(&entry.path)
+    pub fn place<'a>(&'a self, index: u32, entry: &'a Entry) -> Cow<'a, RelPath> {
+        self.places.of(index, entry)
     }
 
     /// The entries that would need a decision.
@@ -177,7 +179,7 @@ impl Plan {
             while moved.last().is_some_and(|(folder, _)| !entry.path.is_inside(folder)) {
                 moved.pop();
             }
-            let mut place = survey.places.get(&index).cloned();
+            let mut own = survey.places.own(index).cloned();
             let mut action = match (meets, policy) {
                 (Meets::Nothing, _) => Action::Create,
                 (Meets::Itself, _) => Action::Keep,
@@ -187,37 +189,36 @@ impl Plan {
                 (Meets::Replaceable | Meets::Obstacle, OnConflict::Skip) => Action::Skip,
                 _ => Action::Create,
             };
+            // Where it goes with the folder around it.
+            let mut inside = None;
             match moved.last() {
                 Some((_, None)) => action = Action::Skip,
-                Some((_, Some(folder))) if place.is_none() => {
-                    match folder.join(entry.path.name()) {
-                        Ok(inside) => place = Some(inside),
-                        Err(_) => action = Action::Impossible,
-                    }
-                }
+                Some((_, Some(folder))) if own.is_none() => match folder.join(entry.path.name()) {
+                    Ok(place) => inside = Some(place),
+                    Err(_) => action = Action::Impossible,
+                },
                 _ => {}
             }
             if action == Action::Create && *meets != Meets::Nothing {
                 // A place of an earlier run that is taken now is not numbered once more.
-                let wanted = match (&place, survey.places.contains_key(&index)) {
-                    (Some(place), false) => place,
-                    _ => &entry.path,
-                };
-                place = free_name(wanted, |path| {
+                own = free_name(inside.as_ref().unwrap_or(&entry.path), |path| {
                     taken(path) || names.contains(path) || manifest.find(path).is_some()
                 });
-                if place.is_none() {
+                if own.is_none() {
                     action = Action::Impossible;
                 }
             }
-            let absent = matches!(action, Action::Skip | Action::Impossible);
-            if entry.kind == Kind::Folder && (place.is_some() || absent) {
-                moved.push((&entry.path, place.clone().filter(|_| !absent)));
+            if entry.kind == Kind::Folder {
+                let absent = matches!(action, Action::Skip | Action::Impossible);
+                let place = own.clone().or(inside);
+                if place.is_some() || absent {
+                    moved.push((&entry.path, place.filter(|_| !absent)));
+                }
             }
             plan.actions.push(action);
-            if let Some(place) = place {
+            if let Some(place) = own {
                 names.insert(place.clone());
-                plan.renamed.insert(index, place);
+                plan.places.insert(index, entry, place);
             }
         }
         plan
@@ -234,13 +235,15 @@ impl Plan {
     }
 
     /// Where the entry of this index goes.
-    pub fn place<'a>(&'a self, index: u32, entry: &'a Entry) -> &'a RelPath {
-        self.renamed.get(&index).unwrap_or(&entry.path)
+    pub fn place<'a>(&'a self, index: u32, entry: &'a Entry) -> Cow<'a, RelPath> {
+        self.places.of(index, entry)
     }
 
     /// Notes that an entry had to go elsewhere after all.
-    pub fn move_to(&mut self, index: u32, place: RelPath) {
-        self.renamed.insert(index, place);
+    pub fn move_to(&mut self, index: u32, entry: &Entry, place: RelPath) {
+        if *self.place(index, entry) != place {
+            self.places.insert(index, entry, place);
+        }
     }
 
     /// Files that are here and only lack the mode that was offered.
@@ -269,9 +272,9 @@ impl Plan {
             .collect()
     }
 
-    /// Every entry that goes elsewhere than offered.
-    pub fn places(&self) -> &BTreeMap<u32, RelPath> {
-        &self.renamed
+    /// The entries that go elsewhere than offered.
+    pub fn places(&self) -> &Places {
+        &self.places
     }
 
     /// The entries that go elsewhere than offered, by themselves and not because of a folder
@@ -280,8 +283,8 @@ impl Plan {
         &'a self,
         manifest: &'a Manifest,
     ) -> impl Iterator<Item = (&'a RelPath, &'a RelPath)> {
-        self.renamed.iter().filter_map(|(index, place)| {
-            let entry = manifest.get(*index)?;
+        self.places.iter().filter_map(|(index, place)| {
+            let entry = manifest.get(index)?;
             (entry.path.name() != place.name()).then_some((&entry.path, place))
         })
     }
@@ -382,8 +385,10 @@ mod tests {
                 let planned: Vec<_> = plan
                     .actions()
                     .zip(manifest.entries())
-                    .map(|((index, action), entry)| (action, plan.place(index, entry).as_str()))
+                    .map(|((index, action), entry)| (action, plan.place(index, entry)))
                     .collect();
+                let planned: Vec<_> =
+                    planned.iter().map(|(action, place)| (*action, place.as_str())).collect();
                 assert_eq!(planned, expected, "{name}, {policy:?}");
             }
         }
@@ -449,17 +454,17 @@ mod tests {
                 vec![(Create, "a (2)"), (Create, "d"), (Create, "d/b")]),
             ("its other name was taken, and both are to be skipped", vec![], vec![(0, "a (1)")], vec![("a (1)", other.clone())], OnConflict::Skip,
                 vec![(Skip, "a (1)"), (Create, "d"), (Create, "d/b")]),
-            ("a folder beside an older file", vec![(2, known(2, 5))], vec![(1, "d (1)"), (2, "d (1)/b")],
+            ("a folder beside an older file", vec![(2, known(2, 5))], vec![(1, "d (1)")],
                 vec![("d", other.clone()), ("d (1)", Found::Folder), ("d (1)/b", same_file(2))], OnConflict::Rename,
                 vec![(Create, "a"), (Keep, "d (1)"), (Keep, "d (1)/b")]),
         ];
         for (name, files, renamed, disk, policy, expected) in cases {
-            let renamed = renamed.into_iter().map(|(at, to)| (at, RelPath::parse(to).unwrap()));
-            let remembered = Remembered {
-                files: files.into_iter().collect(),
-                renamed: renamed.collect(),
-                ..Remembered::default()
-            };
+            let mut places = Places::default();
+            for (at, to) in renamed {
+                places.insert(at, manifest.get(at).unwrap(), RelPath::parse(to).unwrap());
+            }
+            let remembered =
+                Remembered { files: files.into_iter().collect(), places, ..Remembered::default() };
             let look = |path: &RelPath| {
                 let found = disk.iter().find(|(at, _)| *at == path.as_str());
                 found.map_or(Found::Nothing, |(_, found)| found.clone())
@@ -469,8 +474,10 @@ mod tests {
             let planned: Vec<_> = plan
                 .actions()
                 .zip(manifest.entries())
-                .map(|((index, action), entry)| (action, plan.place(index, entry).as_str()))
+                .map(|((index, action), entry)| (action, plan.place(index, entry)))
                 .collect();
+            let planned: Vec<_> =
+                planned.iter().map(|(action, place)| (*action, place.as_str())).collect();
             assert_eq!(planned, expected, "{name}");
         }
     }

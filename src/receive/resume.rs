@@ -83,9 +83,9 @@ pub fn find(
         if trust == Trust::Content {
             let place = survey.place(index, entry);
             let equal =
-                matches!(root.look(place), Found::File { size, .. } if size == entry.size());
-            if equal && let Ok(hash) = hash_file(root, place, entry.size()) {
-                let (place, hash) = (place.clone(), hash.finalize().into());
+                matches!(root.look(&place), Found::File { size, .. } if size == entry.size());
+            if equal && let Ok(hash) = hash_file(root, &place, entry.size()) {
+                let (place, hash) = (place.into_owned(), hash.finalize().into());
                 found.insert(index, Resume::Same { place, hash });
                 continue;
             }
@@ -93,7 +93,7 @@ pub fn find(
         let Some(known) = remembered.files.get(&index) else { continue };
         let place = plan.place(index, entry);
         let name = known.part.as_deref().map(String::from);
-        let Some(name) = name.or_else(|| default_part(manifest, place)) else { continue };
+        let Some(name) = name.or_else(|| default_part(manifest, &place)) else { continue };
         let Ok(path) = place.with_name(&name) else { continue };
         let Found::File { size, .. } = root.look(&path) else { continue };
         let offset = if trust == Trust::Nothing { 0 } else { size.min(entry.size()) };

@@ -22,7 +22,7 @@ pub struct Tree<'a> {
 impl Tree<'_> {
     /// The folder and the name under which the entry will be.
     pub fn place(&self, index: u32, entry: &Entry) -> RelPath {
-        self.plan.place(index, entry).clone()
+        self.plan.place(index, entry).into_owned()
     }
 
     /// A name for the entry's unfinished file that nothing has, and whether it is the usual one.
@@ -48,7 +48,7 @@ impl Tree<'_> {
                 Err(error) if is_taken(&error) => place = self.other_name(&place).ok_or(error)?,
                 Err(error) => return Err(error),
                 Ok(()) => {
-                    self.remember(index, entry, place);
+                    self.plan.move_to(index, entry, place);
                     return Ok(());
                 }
             }
@@ -57,7 +57,7 @@ impl Tree<'_> {
 
     /// Removes an unfinished file.
     pub fn discard(&mut self, index: u32, entry: &Entry, writer: FileWriter) {
-        if let Ok(folder) = self.root.parent_of(self.plan.place(index, entry)) {
+        if let Ok(folder) = self.root.parent_of(&self.plan.place(index, entry)) {
             writer.discard(folder);
         }
     }
@@ -70,7 +70,7 @@ impl Tree<'_> {
                 continue;
             }
             let place = self.plan.place(index, entry);
-            let made = self.root.parent_of(place).and_then(|folder| {
+            let made = self.root.parent_of(&place).and_then(|folder| {
                 match folder.create_folder(place.name(), entry.mode) {
                     // Names that this file system does not tell apart: the two are merged.
                     Err(error)
@@ -96,7 +96,7 @@ impl Tree<'_> {
             let kept = self.plan.action(index) == Some(Action::Keep);
             if kept && matches!(entry.kind, Kind::Link(_)) {
                 let place = self.plan.place(index, entry);
-                let folder = self.root.parent_of(place);
+                let folder = self.root.parent_of(&place);
                 let set = folder.and_then(|folder| folder.set_link_time(place.name(), entry.mtime));
                 if set.is_err() {
                     failed.push(index);
@@ -106,7 +106,7 @@ impl Tree<'_> {
         for index in self.plan.remode() {
             let kept = self.plan.action(*index) == Some(Action::Keep);
             let Some(entry) = self.manifest.get(*index).filter(|_| kept) else { continue };
-            let file = self.root.open_file(self.plan.place(*index, entry));
+            let file = self.root.open_file(&self.plan.place(*index, entry));
             if file.and_then(|file| root::set_mode(&file, entry.mode)).is_err() {
                 failed.push(*index);
             }
@@ -142,7 +142,7 @@ impl Tree<'_> {
                 Err(error) if is_taken(&error) => place = self.other_name(&place).ok_or(error)?,
                 Err(error) => return Err(error),
                 Ok(()) => {
-                    self.remember(index, entry, place);
+                    self.plan.move_to(index, entry, place);
                     return Ok(());
                 }
             }
@@ -156,7 +156,7 @@ impl Tree<'_> {
         for (index, entry) in self.manifest.indexed().rev() {
             if entry.kind == Kind::Folder && usable(index) {
                 let place = self.plan.place(index, entry);
-                if self.root.finish_folder(place, entry.mode, entry.mtime).is_err() {
+                if self.root.finish_folder(&place, entry.mode, entry.mtime).is_err() {
                     failed.push(index);
                 }
             }
@@ -174,12 +174,6 @@ impl Tree<'_> {
     fn other_name(&mut self, place: &RelPath) -> Option<RelPath> {
         let (manifest, root) = (self.manifest, &mut *self.root);
         free_name(place, |path| manifest.find(path).is_some() || root.look(path) != Found::Nothing)
-    }
-
-    fn remember(&mut self, index: u32, entry: &Entry, place: RelPath) {
-        if *self.plan.place(index, entry) != place {
-            self.plan.move_to(index, place);
-        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 
 use dialoguer::console::Term;
 use dialoguer::{Confirm, Input, Select};
+use zeroize::Zeroizing;
 
 use super::{Ui, counted, folder_names};
 use crate::error::{Error, Exit, Result, reason};
@@ -75,7 +76,7 @@ impl Ui {
     }
 
     /// The ticket, when none was given.
-    pub fn ask_ticket(&self) -> Result<String> {
+    pub fn ask_ticket(&self) -> Result<Zeroizing<String>> {
         if !self.asks {
             return Err(Error::usage("there is no ticket to receive with")
                 .hint("type it behind `transfer receive`, as the sender's screen shows it"));
@@ -83,6 +84,7 @@ impl Ui {
         Input::new()
             .with_prompt("ticket (as on the sender's screen)")
             .interact_text_on(&Term::stderr())
+            .map(Zeroizing::new)
             .map_err(unanswered)
     }
 }

@@ -22,7 +22,8 @@ fn what_is_saved_is_what_is_loaded() {
     let manifest = manifest(&["a", "b", "c", "d"]);
     let mut lock = TransferLockManager::acquire(&root).unwrap();
     let parts = BTreeMap::from([(1, "b.1.part".into())]);
-    let renamed = BTreeMap::from([(2, RelPath::parse("c (1)").unwrap())]);
+    let mut places = Places::default();
+    places.insert(2, manifest.get(2).unwrap(), RelPath::parse("c (1)").unwrap());
     let snapshot = Snapshot {
         head: &head(),
         manifest: &manifest,
@@ -30,7 +31,7 @@ fn what_is_saved_is_what_is_loaded() {
         wanted: &|index| index != 3,
         current: Some((1, 4, [2; 32])),
         parts: &parts,
-        renamed: &renamed,
+        places: &places,
         merged: &BTreeSet::from([3]),
         older: &BTreeMap::new(),
     };
@@ -40,7 +41,7 @@ fn what_is_saved_is_what_is_loaded() {
         |part: Option<&str>| Known { size: 10, mtime: Some(-5), part: part.map(Into::into) };
     let expected = Remembered {
         files: BTreeMap::from([(0, known(None)), (1, known(Some("b.1.part"))), (2, known(None))]),
-        renamed: renamed.clone(),
+        places: places.clone(),
         merged: BTreeSet::from([3]),
     };
     assert_eq!(lock.load(&mut root, &manifest), expected);
@@ -120,7 +121,7 @@ fn names_in_a_lock_are_checked() {
     }
     assert_eq!(lock("a.3.part", "b (1)").files[&0].part.as_deref(), Some("a.3.part"));
     for place in ["../b", "/b", "", "b/../../c"] {
-        assert!(lock("a.part", place).renamed.is_empty(), "{place}");
+        assert!(lock("a.part", place).places.is_empty(), "{place}");
     }
 }
 
