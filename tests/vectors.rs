@@ -381,7 +381,7 @@ fn the_engines_agree() {
     use std::thread;
 
     use filetime::{FileTime, set_file_mtime};
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
     use transfer::compress::Compression;
     use transfer::files::root::{Found, Root};
     use transfer::files::walk::{Developer, Walk, WalkOptions};
@@ -436,16 +436,18 @@ fn the_engines_agree() {
     });
     let mut root = Root::open(to.path()).unwrap();
     let offered = await_offer(receiver, None).unwrap();
-    let mut lock = TransferLockManager::acquire(&root).unwrap();
+    let mut lock = TransferLockManager::acquire(&mut root).unwrap();
     let survey = Survey::new(offered.manifest(), &Remembered::default(), &mut root);
     let plan = Plan::new(offered.manifest(), &survey, OnConflict::Rename, |path| {
         root.look(path) != Found::Nothing
     });
     let head = Head { session: Uuid::nil(), sender: "pipe".into(), files: 1, bytes: 0 };
+    let made = plan.made(offered.manifest(), &Remembered::default());
     let start = intake::Start {
         plan,
         resume: BTreeMap::new(),
-        merged: BTreeSet::new(),
+        made,
+        merge: true,
         older: BTreeMap::new(),
         lock: &mut lock,
         head,

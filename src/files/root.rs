@@ -50,16 +50,26 @@ pub enum Replace {
 pub struct Root {
     dir: Dir,
     path: PathBuf,
-    /// The folders that were entered last, from the top down.
-    entered: Vec<(Box<str>, Dir)>,
+    /// The folders that were entered last, from the top down; of a deep path only the innermost
+    /// [`MAX_OPEN`] are open.
+    entered: Vec<(Box<str>, Option<Dir>)>,
+    /// See [`Root::time_grain`].
+    grain: Option<i64>,
 }
+
+/// Folders that are open at the same time, far fewer than any system allows.
+const MAX_OPEN: usize = 64;
+
+/// What times of last change are rounded down to, in nanoseconds: not at all, NTFS, some network
+/// file systems, exFAT, HFS+, FAT.
+const GRAINS: [i64; 6] = [1, 100, 1000, 10_000_000, 1_000_000_000, 2_000_000_000];
 
 impl Root {
     /// Opens the folder, making it and its parents if they are missing.
     pub fn open(path: &Path) -> io::Result<Self> {
         Dir::create_ambient_dir_all(path, ambient_authority())?;
         let dir = Dir::open_ambient_dir(path, ambient_authority())?;
-        Ok(Self { dir, path: path.into(), entered: Vec::new() })
+        Ok(Self { dir, path: path.into(), entered: Vec::new(), grain: None })
     }
 
     /// Bytes that an ordinary user can still write to its file system.
@@ -85,6 +95,30 @@ impl Root {
         self.parent_of(path)?.open(path.name(), OpenOptions::new().read(true))
     }
 
+    /// Opens a regular file that is this user's and has no other name: nobody else put it here,
+    /// and nobody can read along.
+    pub fn open_own(&mut self, path: &RelPath) -> io::Result<File> {
+        own(self.open_file(path)?)
+    }
+
+    /// What its file system rounds times of last change down to, in nanoseconds; found out by
+    /// trying, once.
+    pub fn time_grain(&mut self, probe: &RelPath) -> i64 {
+        if let Some(grain) = self.grain {
+            return grain;
+        }
+        let grain = self.parent_of(probe).and_then(|folder| {
+            const TRIED: i64 = 1_000_000_001_123_456_789;
+            let file = folder.create_file(probe.name())?;
+            let set = set_mtime(&file, TRIED).and_then(|()| file.metadata()?.modified());
+            folder.remove(probe.name())?;
+            let kept = walk::nanoseconds(set?);
+            Ok(GRAINS.into_iter().find(|grain| TRIED - TRIED % grain == kept).unwrap_or(1))
+        });
+        // Where nothing can be tried nothing is forgiven.
+        *self.grain.insert(grain.unwrap_or(1))
+    }
+
     /// Where it is, for messages.
     pub fn path(&self) -> &Path {
         &self.path
@@ -96,19 +130,29 @@ impl Root {
     }
 
     fn enter(&mut self, folder: Option<&str>) -> io::Result<Folder<'_>> {
-        let mut depth = 0;
-        for name in folder.into_iter().flat_map(|folder| folder.split('/')) {
-            let known = self.entered.get(depth).is_some_and(|(entered, _)| **entered == *name);
-            if !known {
-                self.entered.truncate(depth);
-                let parent = self.entered.last().map_or(&self.dir, |(_, dir)| dir);
-                let dir = parent.open_dir_nofollow(name)?;
-                self.entered.push((name.into(), dir));
+        let names = || folder.into_iter().flat_map(|folder| folder.split('/'));
+        let depth = names().count();
+        let entered = self.entered.iter().map(|(entered, _)| &**entered);
+        let mut common = entered.zip(names()).take_while(|(entered, name)| entered == name).count();
+        if common > 0 && !matches!(self.entered.get(common - 1), Some((_, Some(_)))) {
+            // Closed meanwhile: once more from the top.
+            common = 0;
+        }
+        // What lies deeper may be of use again, but not once another way is taken.
+        if common < depth {
+            self.entered.truncate(common);
+        }
+        for name in names().skip(common) {
+            let parent = self.entered.last().and_then(|(_, dir)| dir.as_ref());
+            let dir = parent.unwrap_or(&self.dir).open_dir_nofollow(name)?;
+            self.entered.push((name.into(), Some(dir)));
+            let closed = self.entered.len().checked_sub(MAX_OPEN + 1);
+            if let Some((_, dir)) = closed.and_then(|at| self.entered.get_mut(at)) {
+                *dir = None;
             }
-            depth += 1;
         }
         let innermost = depth.checked_sub(1).and_then(|last| self.entered.get(last));
-        Ok(Folder(innermost.map_or(&self.dir, |(_, dir)| dir)))
+        Ok(Folder(innermost.and_then(|(_, dir)| dir.as_ref()).unwrap_or(&self.dir)))
     }
 
     /// What is at `path`. A parent that is missing or no folder means nothing.
@@ -191,9 +235,9 @@ impl Folder<'_> {
         if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
     }
 
-    /// Opens an unfinished file to go on with it.
+    /// Opens an unfinished file of this user's own to go on with it.
     pub fn reopen_file(&self, name: &str) -> io::Result<File> {
-        self.open(name, OpenOptions::new().read(true).write(true))
+        own(self.open(name, OpenOptions::new().read(true).write(true))?)
     }
 
     /// Makes a folder with this mode, but one that this user can fill until it is finished.
@@ -272,6 +316,21 @@ impl Folder<'_> {
             },
         }
     }
+}
+
+/// A file that belongs to this user and has one name.
+#[cfg(unix)]
+fn own(file: File) -> io::Result<File> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = file.metadata()?;
+    let own = metadata.uid() == rustix::process::geteuid().as_raw() && metadata.nlink() == 1;
+    if own { Ok(file) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+}
+
+/// Other systems do not tell; there a folder that others may write to is the user's own care.
+#[cfg(not(unix))]
+fn own(file: File) -> io::Result<File> {
+    Ok(file)
 }
 
 /// What no sender can choose of a file: its number in the file system. 0 where there is none.

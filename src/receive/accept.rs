@@ -25,12 +25,12 @@ pub struct Output {
 impl Output {
     /// Opens the folder, making it if it is missing, and keeps other receivers out of it.
     pub fn open(path: &Path) -> Result<Self> {
-        let root = Root::open(path).map_err(|error| {
+        let mut root = Root::open(path).map_err(|error| {
             let path = path.to_string_lossy();
             Error::failure(format!("cannot use \"{}\": {}", shown(&path), reason(&error)))
                 .hint("name another folder with -o")
         })?;
-        let lock = TransferLockManager::acquire(&root)?;
+        let lock = TransferLockManager::acquire(&mut root)?;
         Ok(Self { root, lock })
     }
 }
@@ -86,9 +86,10 @@ pub fn accept(
     (options.fresh, options.resume) = (false, true);
     let totals = offered.manifest().totals();
     let head = Head { session, sender, files: totals.files, bytes: totals.bytes };
-    let merged = plan.merged(offered.manifest(), &remembered, policy);
+    let made = plan.made(offered.manifest(), &remembered);
+    let merge = policy != OnConflict::Overwrite;
     let older = remembered.files;
-    offered.accept(root, Start { plan, resume, merged, older, lock, head }, sink)
+    offered.accept(root, Start { plan, resume, made, merge, older, lock, head }, sink)
 }
 
 /// How many files are whole, begun, and not begun.

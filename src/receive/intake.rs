@@ -7,7 +7,7 @@ use sha2::Sha256;
 
 use super::lock::{Head, Known, Snapshot, TransferLockManager};
 use super::plan::{Action, Plan};
-use super::resume::Resume;
+use super::resume::{Resume, Seen};
 use super::tree::Tree;
 use super::writer::FileWriter;
 use crate::error::{self, Error};
@@ -42,6 +42,9 @@ enum Target {
     Writer(FileWriter),
     /// Nowhere: the file that is at this place has the sender's content, if the hash agrees.
     Same(RelPath, [u8; HASH_LEN]),
+    /// Nowhere: the unfinished file is not any more what it was when the plan was made. The
+    /// whole file is asked for again.
+    Stale,
     /// Nowhere: it cannot be written, and is only counted.
     Nowhere,
 }
@@ -58,8 +61,10 @@ pub struct Start<'a> {
     pub plan: Plan,
     /// What of the content is here already.
     pub resume: BTreeMap<u32, Resume>,
-    /// The folders that keep their mode and time.
-    pub merged: BTreeSet<u32>,
+    /// The folders that are made, or were made by an interrupted run.
+    pub made: BTreeSet<u32>,
+    /// Whether other folders keep their mode and time.
+    pub merge: bool,
     /// What an interrupted run knew of its files.
     pub older: BTreeMap<u32, Known>,
     /// Keeps the lock file.
@@ -76,7 +81,8 @@ pub struct Intake<'a> {
     resume: BTreeMap<u32, Resume>,
     /// Unfinished files with unusual names.
     parts: BTreeMap<u32, String>,
-    merged: BTreeSet<u32>,
+    made: BTreeSet<u32>,
+    merge: bool,
     older: BTreeMap<u32, Known>,
     lock: &'a mut TransferLockManager,
     head: Head,
@@ -91,7 +97,7 @@ type Take<T = ()> = Result<T, Stop>;
 impl<'a> Intake<'a> {
     /// Takes over a plan, makes its folders, and writes the first lock.
     pub fn new(manifest: &'a Manifest, root: &'a mut Root, start: Start<'a>) -> Take<Self> {
-        let Start { plan, resume, merged, older, lock, head } = start;
+        let Start { plan, resume, made, merge, older, lock, head } = start;
         let mut summary = Summary::default();
         let mut states = Vec::with_capacity(manifest.entries().len());
         for ((_, action), entry) in plan.actions().zip(manifest.entries()) {
@@ -116,7 +122,8 @@ impl<'a> Intake<'a> {
             tree: Tree { manifest, root, plan },
             states,
             resume,
-            merged,
+            made,
+            merge,
             older,
             lock,
             head,
@@ -124,12 +131,18 @@ impl<'a> Intake<'a> {
             moved: (0, 0, 0),
             summary,
         };
-        for index in intake.tree.make_folders() {
-            intake.set(index, State::Failed(Fault::Unwritable));
-        }
         intake.spare_foreign_parts();
+        // The lock tells what is to be made before it is there: a folder that it does not name
+        // was there before.
         let saved = intake.save();
         intake.saved(saved)?;
+        let folders = intake.tree.make_folders();
+        for index in folders.failed {
+            intake.set(index, State::Failed(Fault::Unwritable));
+        }
+        for index in folders.found {
+            intake.made.remove(&index);
+        }
         Ok(intake)
     }
 
@@ -227,8 +240,9 @@ impl<'a> Intake<'a> {
         for index in self.tree.make_links().into_iter().chain(self.tree.finish_kept()) {
             self.set(index, State::Failed(Fault::Unwritable));
         }
-        let (states, merged) = (&self.states, &self.merged);
-        let usable = |index| state(states, index) == Some(State::Idle) && !merged.contains(&index);
+        let (states, made, merge) = (&self.states, &self.made, self.merge);
+        let usable =
+            |index| state(states, index) == Some(State::Idle) && (!merge || made.contains(&index));
         for index in self.tree.finish_folders(usable) {
             self.set(index, State::Failed(Fault::Unwritable));
         }
@@ -250,7 +264,7 @@ impl<'a> Intake<'a> {
     /// Both sides know that it is over: nothing is left to go on with.
     pub fn forget_state(&mut self) {
         // A lock that cannot be removed is a hint that nobody needs.
-        let _ = self.lock.remove(self.tree.root, self.tree.manifest);
+        let _ = self.lock.remove(self.tree.root);
     }
 
     /// Keeps what there is for the next run.
@@ -279,11 +293,12 @@ impl<'a> Intake<'a> {
             Some(Resume::Same { place, hash }) if offset == entry.size() => {
                 Target::Same(place, hash)
             }
-            Some(Resume::Part { name, hash, .. }) if offset > 0 => {
-                self.reopen(index, entry, &name, offset, hash)?
-            }
-            Some(Resume::Part { name, .. }) => {
-                self.reopen(index, entry, &name, 0, Sha256::default())?
+            Some(Resume::Part { name, hash, seen, .. }) => {
+                let hash = if offset > 0 { hash } else { Sha256::default() };
+                match self.reopen(index, entry, &name, (offset, hash), &seen)? {
+                    Target::Stale if offset == 0 => self.create(index, entry)?,
+                    target => target,
+                }
             }
             _ => self.create(index, entry)?,
         };
@@ -314,12 +329,21 @@ impl<'a> Intake<'a> {
         index: u32,
         entry: &Entry,
         part: &str,
-        offset: u64,
-        hash: Sha256,
+        (offset, hash): (u64, Sha256),
+        seen: &Seen,
     ) -> Take<Target> {
         let folder = self.tree.root.parent_of(&self.tree.plan.place(index, entry));
-        let resumed = folder.and_then(|folder| FileWriter::resume(folder, part, offset, hash));
-        Ok(self.survive(index, resumed)?.map_or(Target::Nowhere, Target::Writer))
+        let resumed = folder.and_then(|folder| {
+            let file = folder.reopen_file(part)?;
+            if Seen::of(&file)? != *seen {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            FileWriter::resume(file, part, offset, hash)
+        });
+        match resumed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Target::Stale),
+            resumed => Ok(self.survive(index, resumed)?.map_or(Target::Nowhere, Target::Writer)),
+        }
     }
 
     fn write(&mut self, content: &[u8]) -> Take {
@@ -355,7 +379,7 @@ impl<'a> Intake<'a> {
         let arrived = match target {
             Target::Nowhere => return Ok(()),
             Target::Same(place, own) if own == hash => self.keep(index, entry, place),
-            Target::Same(..) => Ok(false),
+            Target::Same(..) | Target::Stale => Ok(false),
             Target::Writer(writer) => self.name(index, entry, writer, hash),
         };
         match self.survive(index, arrived)? {
@@ -489,7 +513,7 @@ impl<'a> Intake<'a> {
             current,
             parts: &self.parts,
             places: self.tree.plan.places(),
-            merged: &self.merged,
+            made: &self.made,
             older: &self.older,
         };
         self.lock.save(self.tree.root, &snapshot)

@@ -20,7 +20,7 @@ use crate::bounds::{LOCK_COST, LOCK_PACE};
 use crate::error::{Error, Result, shown};
 use crate::files::manifest::{Kind, Manifest};
 use crate::files::path::RelPath;
-use crate::files::root::{self, Replace, Root};
+use crate::files::root::{self, Found, Replace, Root};
 use crate::protocol::pages::HASH_LEN;
 use crate::receive::places::Places;
 
@@ -63,6 +63,8 @@ pub struct Known {
     pub mtime: Option<i64>,
     /// The name of the unfinished file, where it was not the usual one.
     pub part: Option<Box<str>>,
+    /// It was at its place, so no unfinished file of it can be here.
+    pub completed: bool,
 }
 
 /// What an earlier, interrupted run left, by the index of today's manifest.
@@ -72,8 +74,8 @@ pub struct Remembered {
     pub files: BTreeMap<u32, Known>,
     /// Entries that it put elsewhere.
     pub places: Places,
-    /// Folders that were there before it.
-    pub merged: BTreeSet<u32>,
+    /// Folders that it made.
+    pub made: BTreeSet<u32>,
 }
 
 impl Remembered {
@@ -88,6 +90,8 @@ impl Remembered {
 pub struct TransferLockManager {
     /// Locked by the system until the process ends, however it ends.
     _guard: Option<File>,
+    /// The lock's name; nothing where too many are taken by others.
+    name: Option<RelPath>,
     saved: Option<Instant>,
     cost: Duration,
 }
@@ -121,8 +125,8 @@ pub struct Snapshot<'a> {
     pub parts: &'a BTreeMap<u32, String>,
     /// Entries that go elsewhere.
     pub places: &'a Places,
-    /// Folders that were there before the transfer.
-    pub merged: &'a BTreeSet<u32>,
+    /// Folders that the transfer makes, or an interrupted one has made.
+    pub made: &'a BTreeSet<u32>,
     /// What an interrupted run knew of its files: until they come anew, they are known by what
     /// was offered then.
     pub older: &'a BTreeMap<u32, Known>,
@@ -133,7 +137,7 @@ impl TransferLockManager {
     ///
     /// # Errors
     /// Another receiver has it.
-    pub fn acquire(root: &Root) -> Result<Self> {
+    pub fn acquire(root: &mut Root) -> Result<Self> {
         let guard = match root.guard() {
             Ok(guard) => Some(guard),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -147,27 +151,28 @@ impl TransferLockManager {
             // A file system without locks: two receivers are then the user's own care.
             Err(_) => None,
         };
-        Ok(Self { _guard: guard, saved: None, cost: Duration::ZERO })
+        let free = |name: &RelPath| is_free(root, name);
+        let free: Vec<RelPath> = (0..MAX_LOCKS).filter_map(lock_name).filter(free).collect();
+        let left = free.iter().find(|name| root.look(name) != Found::Nothing);
+        let name = left.or(free.first()).cloned();
+        Ok(Self { _guard: guard, name, saved: None, cost: Duration::ZERO })
     }
 
     /// What an earlier run left for the entries of this manifest. Whatever is wrong with the
     /// file, the worst is that nothing is known.
     pub fn load(&self, root: &mut Root, manifest: &Manifest) -> Remembered {
-        let Some(name) = lock_name(manifest) else { return Remembered::default() };
-        let Ok(file) = root.open_file(&name) else { return Remembered::default() };
+        let file = self.name.as_ref().and_then(|name| root.open_own(name).ok());
+        let Some(file) = file else { return Remembered::default() };
         let inode = root::inode(&file);
         parse(file, manifest, inode)
     }
 
     /// Saves now.
     pub fn save(&mut self, root: &mut Root, snapshot: &Snapshot<'_>) -> io::Result<()> {
-        let Some(name) = lock_name(snapshot.manifest) else { return Ok(()) };
+        let Some(name) = &self.name else { return Ok(()) };
         let began = Instant::now();
-        let temporary = temporary_name(&name, snapshot.manifest);
-        let temporary = temporary.ok_or(io::ErrorKind::InvalidFilename)?;
+        let temporary = temporary_name(root, name).ok_or(io::ErrorKind::AlreadyExists)?;
         let folder = root.parent_of(&temporary)?;
-        // What a killed run left under this name of ours is of no use.
-        let _ = folder.remove(temporary.name());
         let file = folder.create_file(temporary.name())?;
         let lock = Lock { snapshot, inode: root::inode(&file) };
         let mut writer = BufWriter::with_capacity(1 << 16, file);
@@ -185,94 +190,140 @@ impl TransferLockManager {
     }
 
     /// Removes the file: there is nothing to go on with.
-    pub fn remove(&self, root: &mut Root, manifest: &Manifest) -> io::Result<()> {
-        let Some(name) = lock_name(manifest) else { return Ok(()) };
-        let folder = root.parent_of(&name)?;
+    pub fn remove(&self, root: &mut Root) -> io::Result<()> {
+        let Some(name) = &self.name else { return Ok(()) };
         // A save that failed, on a full disk, may have left its own.
-        let _ = temporary_name(&name, manifest).map(|own| folder.remove(own.name()));
-        match folder.remove(name.name()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        let _ = temporary_name(root, name);
+        // More than one where somebody has put an older one back.
+        for name in (0..MAX_LOCKS).filter_map(lock_name) {
+            if root.look(&name) != Found::Nothing && is_free(root, &name) {
+                root.parent_of(&name)?.remove(name.name())?;
+            }
         }
+        Ok(())
     }
 }
 
-/// `.transfer_lock.json`, or the next name when a file of that name is on its way.
-fn lock_name(manifest: &Manifest) -> Option<RelPath> {
-    (0..100u32).find_map(|number| {
-        let name = match number {
-            0 => ".transfer_lock.json".into(),
-            number => format!(".transfer_lock.{number}.json"),
-        };
-        RelPath::parse(&name).ok().filter(|path| manifest.find(path).is_none())
+/// Names that the lock may have, the first that is not somebody else's.
+const MAX_LOCKS: u32 = 100;
+
+/// `.transfer_lock.json`, `.transfer_lock.1.json` and so on.
+fn lock_name(number: u32) -> Option<RelPath> {
+    let name = match number {
+        0 => ".transfer_lock.json".into(),
+        number => format!(".transfer_lock.{number}.json"),
+    };
+    RelPath::parse(&name).ok()
+}
+
+/// Whether an entry would take a name that belongs to the lock, on any file system: one that was
+/// sent might be believed later. Inside folders these names mean nothing.
+pub fn is_reserved(path: &RelPath) -> bool {
+    let name = path.as_str().to_ascii_lowercase();
+    name.starts_with(".transfer_lock.") && path.parent().is_none()
+}
+
+/// A name for the file that shows how exact this disk's times are.
+pub fn probe_name() -> Option<RelPath> {
+    RelPath::parse(".transfer_lock.probe").ok()
+}
+
+/// Whether there is nothing of this name, or a lock of this user.
+fn is_free(root: &mut Root, name: &RelPath) -> bool {
+    match root.look(name) {
+        Found::Nothing => true,
+        Found::File { .. } => {
+            root.open_own(name).is_ok_and(|file| is_own(&file).is_ok_and(|own| own))
+        }
+        _ => false,
+    }
+}
+
+/// A name for a lock while it is written. What a killed run left under it is removed.
+fn temporary_name(root: &mut Root, lock: &RelPath) -> Option<RelPath> {
+    (0..MAX_LOCKS).find_map(|number| {
+        let name = lock.with_name(&format!("{}.{number}.tmp", lock.name())).ok()?;
+        let free = is_free(root, &name);
+        if free && root.look(&name) != Found::Nothing {
+            root.parent_of(&name).and_then(|folder| folder.remove(name.name())).ok()?;
+        }
+        free.then_some(name)
     })
 }
 
-/// The name a lock has while it is written; none of the transfer's own.
-fn temporary_name(lock: &RelPath, manifest: &Manifest) -> Option<RelPath> {
-    (0..100u32).find_map(|number| {
-        let name = match number {
-            0 => format!("{}.tmp", lock.name()),
-            number => format!("{}.{number}.tmp", lock.name()),
-        };
-        lock.with_name(&name).ok().filter(|path| manifest.find(path).is_none())
-    })
+/// Whether a file begins as a lock that was written to this very file.
+fn is_own(file: &File) -> io::Result<bool> {
+    let own = head_of(root::inode(file));
+    let mut head = Vec::new();
+    file.take(own.len() as u64).read_to_end(&mut head)?;
+    // One that was just created says nothing yet.
+    Ok(head.is_empty() || head == own.as_bytes())
 }
 
-/// Reads a lock, however long, keeping only what concerns the manifest.
-///
-/// A lock names the inode it was written to. One that was sent here, by somebody who would like
-/// to be believed, or was copied from elsewhere, names another and says nothing.
-pub fn parse(file: impl Read, manifest: &Manifest, inode: u64) -> Remembered {
+/// How a lock begins that was written to the file of this number. One that was sent here, by
+/// somebody who would like to be believed, or was copied from elsewhere, names another.
+fn head_of(inode: u64) -> String {
+    format!("{{\"version\":\"{VERSION}\",\"inode\":{inode},")
+}
+
+/// Reads a lock, however long, keeping only what concerns the manifest. One that does not begin
+/// as the lock of this inode is not read at all.
+pub fn parse(mut file: impl Read, manifest: &Manifest, inode: u64) -> Remembered {
     let mut remembered = Remembered::default();
-    let mut json = serde_json::Deserializer::from_reader(BufReader::with_capacity(1 << 16, file));
-    let seed = LockSeed { manifest, inode, remembered: &mut remembered };
+    let own = head_of(inode);
+    let mut head = Vec::new();
+    let read = file.by_ref().take(own.len() as u64).read_to_end(&mut head);
+    if read.is_err() || head != own.as_bytes() {
+        return remembered;
+    }
+    let rest = b"{".chain(BufReader::with_capacity(1 << 16, file));
+    let mut json = serde_json::Deserializer::from_reader(rest);
+    let seed = LockSeed { manifest, remembered: &mut remembered };
     match seed.deserialize(&mut json) {
-        Ok(true) => remembered,
-        // Cut off, changed by hand, of another version, not a lock at all.
-        _ => Remembered::default(),
+        Ok(()) => remembered,
+        // Cut off, or changed by hand.
+        Err(_) => Remembered::default(),
     }
 }
 
 struct LockSeed<'a> {
     manifest: &'a Manifest,
-    inode: u64,
     remembered: &'a mut Remembered,
 }
 
 impl<'de> DeserializeSeed<'de> for LockSeed<'_> {
-    type Value = bool;
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for LockSeed<'_> {
-    /// Whether it is this program's own, of a version that it knows.
-    type Value = bool;
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a transfer lock")
     }
 
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<bool, M::Error> {
-        let Self { manifest, inode, remembered } = self;
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+        let Self { manifest, remembered } = self;
         let index = |path: &str| {
             let path = RelPath::parse(path).ok()?;
             u32::try_from(manifest.find(&path)?).ok()
         };
-        let (mut known_version, mut own) = (false, false);
         while let Some(key) = map.next_key::<String>()? {
             match &*key {
-                "version" => known_version = map.next_value::<String>()? == VERSION,
-                "inode" => own = map.next_value::<u64>()? == inode,
                 "files" => map.next_value_seed(each(|path: &str, state: FileState| {
                     let Some(index) = index(path) else { return };
                     let part = state.part.filter(|part| RelPath::parse(part).is_ok());
-                    let (size, mtime) = (state.size, state.mtime);
                     let part = part.filter(|part| part.ends_with(".part") && !part.contains('/'));
-                    let known = Known { size, mtime, part: part.map(String::into_boxed_str) };
+                    let known = Known {
+                        size: state.size,
+                        mtime: state.mtime,
+                        part: part.map(String::into_boxed_str),
+                        completed: state.status == Status::Completed,
+                    };
                     remembered.files.insert(index, known);
                 }))?,
                 "renamed" => map.next_value_seed(each(|path: &str, place: String| {
@@ -282,14 +333,13 @@ impl<'de> Visitor<'de> for LockSeed<'_> {
                         remembered.places.insert(index, entry, place);
                     }
                 }))?,
-                "merged" => {
-                    let merged = map.next_value::<Vec<String>>()?;
-                    remembered.merged.extend(merged.iter().filter_map(|path| index(path)));
-                }
+                "made" => map.next_value_seed(each(|path: &str, _: IgnoredAny| {
+                    remembered.made.extend(index(path));
+                }))?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(known_version && own)
+        Ok(())
     }
 }
 
@@ -343,10 +393,7 @@ impl Serialize for Lock<'_> {
         lock.serialize_field("total_size", &snapshot.head.bytes)?;
         lock.serialize_field("files", &Files(snapshot))?;
         lock.serialize_field("renamed", &Renamed(snapshot))?;
-        let merged = snapshot.merged.iter();
-        let merged = merged.filter_map(|index| snapshot.manifest.get(*index));
-        let merged: Vec<&str> = merged.map(|entry| entry.path.as_str()).collect();
-        lock.serialize_field("merged", &merged)?;
+        lock.serialize_field("made", &Made(snapshot))?;
         lock.end()
     }
 }
@@ -367,8 +414,10 @@ impl Serialize for Files<'_> {
             let (status, transferred_bytes) = match (done, current) {
                 (Some(_), _) => (Status::Completed, size),
                 (None, Some((_, bytes, _))) => (Status::InProgress, bytes),
-                (None, None) if wanted => (Status::Pending, 0),
-                (None, None) => (Status::Completed, size),
+                (None, None) if older.is_some_and(|older| older.completed) && !wanted => {
+                    (Status::Completed, size)
+                }
+                (None, None) => (Status::Pending, 0),
             };
             let (size, mtime) = match (done, older) {
                 (None, Some(older)) => (older.size, older.mtime),
@@ -399,6 +448,16 @@ impl Serialize for Renamed<'_> {
         let renamed =
             renamed.filter_map(|(index, place)| Some((self.0.manifest.get(index)?, place)));
         serializer.collect_map(renamed.map(|(entry, place)| (entry.path.as_str(), place.as_str())))
+    }
+}
+
+/// Paths of folders; a map, so that it is read one by one as the others are.
+struct Made<'a>(&'a Snapshot<'a>);
+
+impl Serialize for Made<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let made = self.0.made.iter().filter_map(|index| self.0.manifest.get(*index));
+        serializer.collect_map(made.map(|entry| (entry.path.as_str(), true)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What to do with each entry of an offer: computed as a value, then asked about, then done.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use crate::bounds::MAX_NAME;
 use crate::files::manifest::{Entry, Kind, Manifest};
 use crate::files::path::{self, RelPath};
 use crate::files::root::{Found, Root};
-use crate::receive::lock::{Known, Remembered};
+use crate::receive::lock::{self, Known, Remembered};
 use crate::receive::places::Places;
 
 /// What an entry meets on the disk.
@@ -26,7 +27,7 @@ pub enum Meets {
     Replaceable,
     /// Something else.
     Obstacle,
-    /// Its own name: this system cannot hold it.
+    /// Its own name: this system cannot hold it, or it belongs to the lock.
     Unholdable,
 }
 
@@ -77,13 +78,20 @@ pub struct Plan {
 impl Survey {
     /// Looks at every place an entry would go to, though not into folders that do not exist.
     pub fn new(manifest: &Manifest, remembered: &Remembered, root: &mut Root) -> Self {
-        Self::with(manifest, remembered, |path| root.look(path))
+        let root = RefCell::new(root);
+        Self::with(
+            manifest,
+            remembered,
+            |path| root.borrow_mut().look(path),
+            || lock::probe_name().map_or(1, |name| root.borrow_mut().time_grain(&name)),
+        )
     }
 
     fn with(
         manifest: &Manifest,
         remembered: &Remembered,
         mut look: impl FnMut(&RelPath) -> Found,
+        mut grain: impl FnMut() -> i64,
     ) -> Self {
         let mut meets = Vec::with_capacity(manifest.entries().len());
         let mut remode = Vec::new();
@@ -97,7 +105,7 @@ impl Survey {
                 None if inside_absent => Meets::Nothing,
                 None => {
                     let found = look(&remembered.places.of(index, entry));
-                    let met = compare(entry, &found, remembered.files.get(&index));
+                    let met = compare(entry, &found, remembered.files.get(&index), &mut grain);
                     if let Found::File { mode: Some(mode), .. } = found
                         && met == Meets::Itself
                         && mode != entry.mode & 0o777
@@ -140,20 +148,39 @@ impl Survey {
 }
 
 fn unholdable(entry: &Entry) -> Option<Meets> {
-    (cfg!(windows) && path::windows_name(entry.path.name()).is_some()).then_some(Meets::Unholdable)
+    let unholdable = cfg!(windows) && path::windows_name(entry.path.name()).is_some();
+    (unholdable || lock::is_reserved(&entry.path)).then_some(Meets::Unholdable)
 }
 
-fn compare(entry: &Entry, found: &Found, known: Option<&Known>) -> Meets {
+/// Whether a file on the disk has the time that it was given. `grain` tells what the file system
+/// rounds times down to, in nanoseconds; it is asked only when that can matter.
+fn same_time(given: i64, found: i64, grain: &mut impl FnMut() -> i64) -> bool {
+    const COARSEST: i64 = 2_000_000_000;
+    let near = |lost| (0..COARSEST).contains(&lost);
+    given == found
+        || given.checked_sub(found).is_some_and(near)
+            && given.checked_sub(given.rem_euclid(grain().max(1))) == Some(found)
+}
+
+fn compare(
+    entry: &Entry,
+    found: &Found,
+    known: Option<&Known>,
+    grain: &mut impl FnMut() -> i64,
+) -> Meets {
     match (&entry.kind, found) {
         (_, Found::Nothing) => Meets::Nothing,
         (Kind::Folder, Found::Folder) => Meets::Itself,
         (Kind::File(size), Found::File { size: old, mtime, .. })
-            if size == old && entry.mtime == *mtime =>
+            if size == old && same_time(entry.mtime, *mtime, grain) =>
         {
             Meets::Itself
         }
         (Kind::File(_), Found::File { size, mtime, .. })
-            if known.is_some_and(|known| known.size == *size && known.mtime == Some(*mtime)) =>
+            if known.is_some_and(|known| {
+                let same = |given| same_time(given, *mtime, grain);
+                known.size == *size && known.mtime.is_some_and(same)
+            }) =>
         {
             Meets::Ours
         }
@@ -251,25 +278,17 @@ impl Plan {
         &self.remode
     }
 
-    /// The folders that were there before the transfer, and keep their mode and time unless they
-    /// may be overwritten. What an interrupted run found is as it found it: the others it has
-    /// made itself.
-    pub fn merged(
-        &self,
-        manifest: &Manifest,
-        remembered: &Remembered,
-        policy: OnConflict,
-    ) -> BTreeSet<u32> {
-        if policy == OnConflict::Overwrite {
-            return BTreeSet::new();
-        }
-        if !remembered.is_empty() {
-            return remembered.merged.clone();
-        }
-        let kept = self.actions().zip(manifest.entries());
-        kept.filter(|((_, action), entry)| *action == Action::Keep && entry.kind == Kind::Folder)
-            .map(|((index, _), _)| index)
-            .collect()
+    /// The folders that are to be made, and those that an interrupted run has made. All others
+    /// were there before.
+    pub fn made(&self, manifest: &Manifest, remembered: &Remembered) -> BTreeSet<u32> {
+        let folders = self.actions().zip(manifest.entries());
+        let folders = folders.filter(|(_, entry)| entry.kind == Kind::Folder);
+        let made = folders.filter(|((index, action), _)| match action {
+            Action::Create => true,
+            Action::Keep => remembered.made.contains(index),
+            _ => false,
+        });
+        made.map(|((index, _), _)| index).collect()
     }
 
     /// The entries that go elsewhere than offered.
@@ -377,7 +396,7 @@ mod tests {
                 let found = disk.iter().find(|(at, _)| *at == path.as_str());
                 found.map_or(Found::Nothing, |(_, found)| found.clone())
             };
-            let survey = Survey::with(&manifest, &Remembered::default(), look);
+            let survey = Survey::with(&manifest, &Remembered::default(), look, || 1);
             let policies = [OnConflict::Rename, OnConflict::Skip, OnConflict::Overwrite];
             for (policy, expected) in policies.into_iter().zip(expected) {
                 let plan =
@@ -421,11 +440,40 @@ mod tests {
             ("h", Kind::File(1)),
         ]);
         let mut looked = Vec::new();
-        Survey::with(&manifest, &Remembered::default(), |path| {
+        let look = |path: &RelPath| {
             looked.push(path.as_str().to_owned());
             Found::Nothing
-        });
+        };
+        Survey::with(&manifest, &Remembered::default(), look, || 1);
         assert_eq!(looked, ["d", "h"]);
+    }
+
+    /// A time given, the time found, what the disk rounds down to, and whether they are the same.
+    #[test]
+    fn times_are_compared_as_the_disk_keeps_them() {
+        const S: i64 = 1_000_000_000;
+        let cases = [
+            (5, 5, 1, true),
+            (5 * S + 123_456_789, 5 * S + 123_456_789, 2 * S, true),
+            (5 * S + 123_456_789, 5 * S + 123_456_700, 100, true),
+            (5 * S + 123_456_789, 5 * S + 120_000_000, 10_000_000, true),
+            (5 * S + 123_456_789, 4 * S, 2 * S, true),
+            (-5 * S - 1, -6 * S, 2 * S, true),
+            (5 * S + 123_456_789, 5 * S + 123_456_700, 1, false),
+            (5 * S + 123_456_789, 5 * S, 100, false),
+            (5 * S, 5 * S + 1, 2 * S, false),
+            (9 * S, 5 * S, 2 * S, false),
+            (i64::MIN, i64::MAX, 2 * S, false),
+            (i64::MAX, i64::MIN, 2 * S, false),
+            (i64::MIN, i64::MIN + 1, 2 * S, false),
+        ];
+        for (given, found, grain, same) in cases {
+            assert_eq!(same_time(given, found, &mut || grain), same, "{given} {found} {grain}");
+        }
+        // Far apart or equal, the disk is not asked.
+        for (given, found) in [(5, 5), (5 * S, S), (S, 5 * S)] {
+            same_time(given, found, &mut || panic!("asked"));
+        }
     }
 
     /// A second run after an interruption: what the lock remembers, what is on the disk, and
@@ -434,7 +482,7 @@ mod tests {
     fn an_interrupted_run_is_taken_up_where_it_was() {
         use Action::{Create, Keep, Replace, Skip};
         use Kind::{File, Folder};
-        let known = |size, mtime| Known { size, mtime: Some(mtime), part: None };
+        let known = |size, mtime| Known { size, mtime: Some(mtime), part: None, completed: true };
         let other = Found::File { size: 9, mtime: 9, mode: None };
         let entries = [("a", File(1)), ("d", Folder), ("d/b", File(2))];
         let manifest = manifest(&entries);
@@ -469,7 +517,7 @@ mod tests {
                 let found = disk.iter().find(|(at, _)| *at == path.as_str());
                 found.map_or(Found::Nothing, |(_, found)| found.clone())
             };
-            let survey = Survey::with(&manifest, &remembered, look);
+            let survey = Survey::with(&manifest, &remembered, look, || 1);
             let plan = Plan::new(&manifest, &survey, policy, |path| look(path) != Found::Nothing);
             let planned: Vec<_> = plan
                 .actions()

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
@@ -11,7 +12,7 @@ use super::plan::{Action, Plan, Survey};
 use super::writer::part_names;
 use crate::files::manifest::{Entry, Manifest};
 use crate::files::path::RelPath;
-use crate::files::root::{Found, Root};
+use crate::files::root::{self, Found, Root};
 use crate::protocol::pages::{HASH_LEN, Step};
 
 /// Where the content of a file can begin.
@@ -24,6 +25,8 @@ pub enum Resume {
         offset: u64,
         /// The hash of those, to be gone on with.
         hash: Sha256,
+        /// What it was when it was hashed.
+        seen: Seen,
     },
     /// Nowhere, if the file that is there has the sender's content.
     Same {
@@ -32,6 +35,18 @@ pub enum Resume {
         /// Its SHA-256.
         hash: [u8; HASH_LEN],
     },
+}
+
+/// What tells whether a file was touched: its number, bytes and time of last change.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Seen(u64, u64, Option<SystemTime>);
+
+impl Seen {
+    /// The file as it is now.
+    pub fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self(root::inode(file), metadata.len(), metadata.modified().ok()))
+    }
 }
 
 impl Resume {
@@ -81,24 +96,31 @@ pub fn find(
             continue;
         }
         if trust == Trust::Content {
-            let place = survey.place(index, entry);
-            let equal =
-                matches!(root.look(&place), Found::File { size, .. } if size == entry.size());
-            if equal && let Ok(hash) = hash_file(root, &place, entry.size()) {
-                let (place, hash) = (place.into_owned(), hash.finalize().into());
-                found.insert(index, Resume::Same { place, hash });
+            // Its own place too: an interrupted run may have given it another before it knew.
+            let equal = [&*survey.place(index, entry), &entry.path].into_iter().find_map(|place| {
+                let found = root.look(place);
+                let equal = matches!(found, Found::File { size, .. } if size == entry.size());
+                let file = root.open_file(place).ok().filter(|_| equal)?;
+                let hash = hash_file(file, entry.size()).ok()?.finalize().into();
+                Some(Resume::Same { place: place.clone(), hash })
+            });
+            if let Some(equal) = equal {
+                found.insert(index, equal);
                 continue;
             }
         }
-        let Some(known) = remembered.files.get(&index) else { continue };
+        let known = remembered.files.get(&index).filter(|known| !known.completed);
+        let Some(known) = known else { continue };
         let place = plan.place(index, entry);
         let name = known.part.as_deref().map(String::from);
         let Some(name) = name.or_else(|| default_part(manifest, &place)) else { continue };
         let Ok(path) = place.with_name(&name) else { continue };
         let Found::File { size, .. } = root.look(&path) else { continue };
         let offset = if trust == Trust::Nothing { 0 } else { size.min(entry.size()) };
-        if let Ok(hash) = hash_file(root, &path, offset) {
-            found.insert(index, Resume::Part { name, offset, hash });
+        let Ok(file) = root.open_own(&path) else { continue };
+        let Ok(seen) = Seen::of(&file) else { continue };
+        if let Ok(hash) = hash_file(file, offset) {
+            found.insert(index, Resume::Part { name, offset, hash, seen });
         }
     }
     found
@@ -111,8 +133,7 @@ pub fn default_part(manifest: &Manifest, place: &RelPath) -> Option<String> {
 }
 
 /// The first `len` bytes of a file, hashed.
-fn hash_file(root: &mut Root, path: &RelPath, len: u64) -> io::Result<Sha256> {
-    let mut file: File = root.open_file(path)?;
+fn hash_file(mut file: File, len: u64) -> io::Result<Sha256> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
     let mut left = len;

@@ -19,6 +19,15 @@ pub struct Tree<'a> {
     pub plan: Plan,
 }
 
+/// How making folders went, by index.
+#[derive(Default)]
+pub struct Folders {
+    /// Those that could not be made.
+    pub failed: Vec<u32>,
+    /// Those that were there after all, under a name that this file system does not tell apart.
+    pub found: Vec<u32>,
+}
+
 impl Tree<'_> {
     /// The folder and the name under which the entry will be.
     pub fn place(&self, index: u32, entry: &Entry) -> RelPath {
@@ -62,9 +71,9 @@ impl Tree<'_> {
         }
     }
 
-    /// Makes the folders that are not there; returns those that could not be made.
-    pub fn make_folders(&mut self) -> Vec<u32> {
-        let mut failed = Vec::new();
+    /// Makes the folders that are not there.
+    pub fn make_folders(&mut self) -> Folders {
+        let mut folders = Folders::default();
         for (index, entry) in self.manifest.indexed() {
             if entry.kind != Kind::Folder || self.plan.action(index) != Some(Action::Create) {
                 continue;
@@ -76,16 +85,17 @@ impl Tree<'_> {
                     Err(error)
                         if is_taken(&error) && folder.look(place.name()) == Found::Folder =>
                     {
+                        folders.found.push(index);
                         Ok(())
                     }
                     made => made,
                 }
             });
             if made.is_err() {
-                failed.push(index);
+                folders.failed.push(index);
             }
         }
-        failed
+        folders
     }
 
     /// Gives files that are here already the mode that was offered, and links the time; returns
@@ -134,7 +144,11 @@ impl Tree<'_> {
             let other = self.other_name(&place).ok_or(io::ErrorKind::AlreadyExists)?;
             let folder = self.root.parent_of(&place)?;
             folder.create_link(other.name(), target, entry.mtime)?;
-            return folder.put(other.name(), place.name(), Replace::Allowed);
+            let put = folder.put(other.name(), place.name(), Replace::Allowed);
+            if put.is_err() {
+                let _ = folder.remove(other.name());
+            }
+            return put;
         }
         loop {
             let folder: Folder<'_> = self.root.parent_of(&place)?;

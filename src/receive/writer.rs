@@ -27,8 +27,7 @@ impl FileWriter {
 
     /// Goes on with an unfinished file behind its first `offset` bytes, whose hash is known; the
     /// rest is cut off, all of it when `offset` is 0.
-    pub fn resume(folder: Folder<'_>, part: &str, offset: u64, hash: Sha256) -> io::Result<Self> {
-        let mut file = folder.reopen_file(part)?;
+    pub fn resume(mut file: File, part: &str, offset: u64, hash: Sha256) -> io::Result<Self> {
         file.set_len(offset)?;
         file.seek(SeekFrom::Start(offset))?;
         Ok(Self { file, part: part.into(), hash, written: offset })

@@ -8,6 +8,8 @@ mod errors;
 #[cfg(unix)]
 mod faults;
 mod proxy;
+#[cfg(unix)]
+mod resume;
 mod trees;
 #[path = "../util/mod.rs"]
 mod util;

@@ -67,7 +67,7 @@ pub fn receive(session: Session, into: &Path) -> Result<Summary> {
 fn receive_with(session: Session, into: &Path, sink: Sink<'_>) -> Result<Summary> {
     let mut offered = await_offer(session, None)?;
     let mut root = Root::open(into).unwrap();
-    let mut lock = TransferLockManager::acquire(&root)?;
+    let mut lock = TransferLockManager::acquire(&mut root)?;
     let manifest = offered.manifest();
     let remembered = lock.load(&mut root, manifest);
     let survey = Survey::new(manifest, &remembered, &mut root);
@@ -75,9 +75,9 @@ fn receive_with(session: Session, into: &Path, sink: Sink<'_>) -> Result<Summary
         Plan::new(manifest, &survey, OnConflict::Rename, |path| root.look(path) != Found::Nothing);
     let resume = resume::find(manifest, &survey, &plan, &remembered, &mut root, Trust::Parts);
     let head = Head { session: Uuid::nil(), sender: "pipe".into(), files: 0, bytes: 0 };
-    let merged = plan.merged(manifest, &remembered, OnConflict::Rename);
+    let made = plan.made(manifest, &remembered);
     let older = remembered.files;
-    let start = Start { plan, resume, merged, older, lock: &mut lock, head };
+    let start = Start { plan, resume, made, merge: true, older, lock: &mut lock, head };
     offered.meanwhile(|_| {});
     offered.accept(&mut root, start, sink)
 }

@@ -20,7 +20,7 @@ fn what_is_saved_is_what_is_loaded() {
     let dir = tempfile::tempdir().unwrap();
     let mut root = Root::open(dir.path()).unwrap();
     let manifest = manifest(&["a", "b", "c", "d"]);
-    let mut lock = TransferLockManager::acquire(&root).unwrap();
+    let mut lock = TransferLockManager::acquire(&mut root).unwrap();
     let parts = BTreeMap::from([(1, "b.1.part".into())]);
     let mut places = Places::default();
     places.insert(2, manifest.get(2).unwrap(), RelPath::parse("c (1)").unwrap());
@@ -32,17 +32,23 @@ fn what_is_saved_is_what_is_loaded() {
         current: Some((1, 4, [2; 32])),
         parts: &parts,
         places: &places,
-        merged: &BTreeSet::from([3]),
+        made: &BTreeSet::from([3]),
         older: &BTreeMap::new(),
     };
     lock.save(&mut root, &snapshot).unwrap();
 
-    let known =
-        |part: Option<&str>| Known { size: 10, mtime: Some(-5), part: part.map(Into::into) };
+    let known = |completed, part: Option<&str>| {
+        let part = part.map(Into::into);
+        Known { size: 10, mtime: Some(-5), part, completed }
+    };
     let expected = Remembered {
-        files: BTreeMap::from([(0, known(None)), (1, known(Some("b.1.part"))), (2, known(None))]),
+        files: BTreeMap::from([
+            (0, known(true, None)),
+            (1, known(false, Some("b.1.part"))),
+            (2, known(false, None)),
+        ]),
         places: places.clone(),
-        merged: BTreeSet::from([3]),
+        made: BTreeSet::from([3]),
     };
     assert_eq!(lock.load(&mut root, &manifest), expected);
 
@@ -69,9 +75,9 @@ fn what_is_saved_is_what_is_loaded() {
     );
     assert!(files.get("d").is_none());
 
-    lock.remove(&mut root, &manifest).unwrap();
+    lock.remove(&mut root).unwrap();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    lock.remove(&mut root, &manifest).unwrap();
+    lock.remove(&mut root).unwrap();
 }
 
 #[test]
@@ -80,7 +86,7 @@ fn a_lock_that_makes_no_sense_says_nothing() {
     let good = r#"{"version":"1.0","inode":7,"session_id":"x","timestamp":"y","sender_ip":"z","total_files":1,
         "total_size":1,"files":{"a":{"status":"in_progress","size":5,"transferred_bytes":3,"partial_hash":"h"}}}"#;
     let parsed = parse(good.as_bytes(), &manifest, 7);
-    let expected = Known { size: 5, mtime: None, part: None };
+    let expected = Known { size: 5, mtime: None, part: None, completed: false };
     assert_eq!(parsed.files, BTreeMap::from([(0, expected)]));
 
     for cut in 0..good.len() {
@@ -125,22 +131,76 @@ fn names_in_a_lock_are_checked() {
     }
 }
 
+/// What is somebody else's stays, whatever it is called.
 #[test]
-fn a_file_called_like_the_lock_gets_its_name() {
-    let name = |names| lock_name(&manifest(names)).unwrap().as_str().to_owned();
-    assert_eq!(name(&["a"]), ".transfer_lock.json");
-    assert_eq!(name(&[".transfer_lock.json"]), ".transfer_lock.1.json");
-    assert_eq!(name(&[".transfer_lock.1.json", ".transfer_lock.json"]), ".transfer_lock.2.json");
+fn only_own_locks_are_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut root = Root::open(dir.path()).unwrap();
+    let manifest = manifest(&["a"]);
+    std::fs::write(dir.path().join(".transfer_lock.json"), "{}").unwrap();
+    std::fs::write(dir.path().join(".transfer_lock.1.json.0.tmp"), "mine").unwrap();
+    std::fs::create_dir(dir.path().join(".transfer_lock.2.json")).unwrap();
+    let names = |names: &[&str]| {
+        let found = std::fs::read_dir(dir.path()).unwrap();
+        let mut found: Vec<_> =
+            found.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+        found.sort();
+        assert_eq!(found, names);
+    };
+    let mut lock = TransferLockManager::acquire(&mut root).unwrap();
+    for _ in 0..2 {
+        let snapshot = Snapshot {
+            head: &head(),
+            manifest: &manifest,
+            done: &[None],
+            wanted: &|_| true,
+            current: None,
+            parts: &BTreeMap::new(),
+            places: &Places::default(),
+            made: &BTreeSet::new(),
+            older: &BTreeMap::new(),
+        };
+        lock.save(&mut root, &snapshot).unwrap();
+        names(&[
+            ".transfer_lock.1.json",
+            ".transfer_lock.1.json.0.tmp",
+            ".transfer_lock.2.json",
+            ".transfer_lock.json",
+        ]);
+        assert_eq!(lock.load(&mut root, &manifest).files.len(), 1);
+    }
+    drop(lock);
+    // The next run finds its own.
+    let lock = TransferLockManager::acquire(&mut root).unwrap();
+    assert_eq!(lock.load(&mut root, &manifest).files.len(), 1);
+    lock.remove(&mut root).unwrap();
+    names(&[".transfer_lock.1.json.0.tmp", ".transfer_lock.2.json", ".transfer_lock.json"]);
+}
+
+#[test]
+fn the_names_of_locks_are_reserved() {
+    let cases = [
+        (".transfer_lock.json", true),
+        (".TRANSFER_Lock.Json", true),
+        (".transfer_lock.12.json.3.tmp", true),
+        (".transfer_lock.guard", true),
+        (".transfer_lock", false),
+        ("transfer_lock.json", false),
+        ("d/.transfer_lock.json", false),
+    ];
+    for (path, reserved) in cases {
+        assert_eq!(is_reserved(&RelPath::parse(path).unwrap()), reserved, "{path}");
+    }
 }
 
 #[cfg(unix)]
 #[test]
 fn one_receiver_a_folder() {
     let dir = tempfile::tempdir().unwrap();
-    let (one, two) = (Root::open(dir.path()).unwrap(), Root::open(dir.path()).unwrap());
-    let first = TransferLockManager::acquire(&one).unwrap();
-    let error = TransferLockManager::acquire(&two).unwrap_err();
+    let (mut one, mut two) = (Root::open(dir.path()).unwrap(), Root::open(dir.path()).unwrap());
+    let first = TransferLockManager::acquire(&mut one).unwrap();
+    let error = TransferLockManager::acquire(&mut two).unwrap_err();
     assert!(error.message.starts_with("another transfer is receiving into"), "{error}");
     drop(first);
-    TransferLockManager::acquire(&two).unwrap();
+    TransferLockManager::acquire(&mut two).unwrap();
 }

@@ -1,0 +1,225 @@
+//! What an interrupted run leaves behind is never an excuse: not to take what belongs to somebody
+//! else, and not to have the same thing twice.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::proxy::Proxy;
+use crate::util::process::{LIMIT, Pipe, Process, Sender, receiving, run};
+use crate::util::tree::{Scratch, chmod, ensure_arrived, names, noise, touch, write};
+
+const LOCK: &str = ".transfer_lock.json";
+
+/// Sends `paths` and kills the receiver once `limit` bytes have crossed and `part` is begun. The
+/// sender is gone too.
+fn interrupt(
+    paths: &[&Path],
+    into: &Path,
+    options: &[&str],
+    (limit, part): (u64, &str),
+) -> Result<()> {
+    let sender = Sender::pod(paths, &[])?;
+    let proxy = Proxy::start(&sender, limit)?;
+    let receiver = Process::start(receiving(&proxy.ticket, into, options))?;
+    proxy.wait_stalled()?;
+    let deadline = Instant::now() + LIMIT;
+    while fs::metadata(into.join(part)).map_or(0, |it| it.len()) < 500_000 {
+        ensure!(Instant::now() < deadline, "{part} does not grow");
+        sleep(Duration::from_millis(5));
+    }
+    receiver.kill()?;
+    sender.process.kill()
+}
+
+/// Sends `paths` to the end.
+fn finish(paths: &[&Path], into: &Path, options: &[&str]) -> Result<()> {
+    let sender = Sender::pod(paths, &[])?;
+    run(receiving(&sender.ticket, into, options))?.expect(0)?;
+    sender.end()?.expect(0)?;
+    Ok(())
+}
+
+/// A file that had arrived has no unfinished one: `report.part` was there before and stays, though
+/// `report` changes at its source before the next run.
+#[test]
+fn a_part_file_of_the_user_outlives_every_run() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let (report, rest) = (from.join("report"), from.join("z rest"));
+    write(&report, noise(5000, 1))?;
+    write(&rest, noise(3_000_000, 2))?;
+    write(&into.join("report.part"), "the user's own")?;
+    interrupt(
+        &[&report, &rest],
+        into.path(),
+        &["--on-conflict", "skip"],
+        (1_500_000, "z rest.part"),
+    )?;
+    ensure!(fs::read(&report)? == fs::read(into.join("report"))?, "it has not arrived");
+    write(&report, noise(6000, 3))?;
+    finish(&[&report, &rest], into.path(), &["--on-conflict", "skip"])?;
+    ensure!(fs::read(into.join("report.part"))? == b"the user's own", "it was taken for ours");
+    fs::remove_file(into.join("report.part"))?;
+    ensure_arrived(into.path(), &[&report, &rest])
+}
+
+/// A folder that the interrupted run did not offer was not made by it.
+#[test]
+fn a_folder_that_was_there_keeps_its_mode_in_a_second_run() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let (big, private) = (from.join("big"), from.join("private"));
+    let made = from.join("a made");
+    write(&big, noise(3_000_000, 2))?;
+    write(&private.join("new"), "new")?;
+    write(&made.join("file"), "file")?;
+    chmod(&private, 0o777)?;
+    chmod(&made, 0o750)?;
+    touch(&made, 1_000_000_000, 0)?;
+    fs::create_dir(into.join("private"))?;
+    chmod(&into.join("private"), 0o700)?;
+    touch(&into.join("private"), 1_100_000_000, 0)?;
+    interrupt(&[&made, &big], into.path(), &[], (1_500_000, "big.part"))?;
+    finish(&[&made, &big, &private], into.path(), &[])?;
+    let kept = fs::metadata(into.join("private"))?;
+    ensure!(kept.mode() & 0o7777 == 0o700, "mode {:o}", kept.mode());
+    // What the first run made is finished by the second.
+    let finished = fs::metadata(into.join("a made"))?;
+    ensure!(finished.mode() & 0o7777 == 0o750, "mode {:o}", finished.mode());
+    ensure!(finished.mtime() == 1_000_000_000, "time {}", finished.mtime());
+    Ok(())
+}
+
+/// A lock that another user owns, or that has a second name, is not believed, and an unfinished
+/// file of that kind is not written into.
+#[test]
+fn what_others_can_reach_is_not_gone_on_with() -> Result<()> {
+    let from = Scratch::new()?;
+    let root = from.join("tree");
+    write(&root.join("a first"), noise(1000, 1))?;
+    write(&root.join("big"), noise(3_000_000, 2))?;
+    type Plant = fn(&Path, &Path) -> Result<()>;
+    let cases: &[(&str, Plant)] = &[
+        ("the lock has a second name", |into, beside| {
+            Ok(fs::hard_link(into.join(LOCK), beside.join("lock"))?)
+        }),
+        ("the unfinished file has a second name", |into, beside| {
+            Ok(fs::hard_link(into.join("tree/big.part"), beside.join("big"))?)
+        }),
+        ("another user owns the lock", |into, _| {
+            Ok(std::os::unix::fs::chown(into.join(LOCK), Some(12_345), None)?)
+        }),
+        ("another user owns the unfinished file", |into, _| {
+            Ok(std::os::unix::fs::chown(into.join("tree/big.part"), Some(12_345), None)?)
+        }),
+    ];
+    for (name, plant) in cases {
+        let (into, beside) = (Scratch::new()?, Scratch::new()?);
+        interrupt(&[&root], into.path(), &[], (1_500_000, "tree/big.part"))?;
+        let part = into.join("tree/big.part");
+        let before = fs::read(&part)?;
+        ensure!(!before.is_empty(), "{name}: nothing was begun");
+        if let Err(error) = plant(into.path(), beside.path()) {
+            // Only root gives files away.
+            eprintln!("skipped: \"{name}\": {error}");
+            continue;
+        }
+        finish(&[&root], into.path(), &[]).with_context(|| (*name).to_owned())?;
+        ensure!(fs::read(&part)? == before, "{name}: the unfinished file was taken");
+        if let Ok(other) = fs::read(beside.join("big")) {
+            ensure!(other == before, "{name}: written through a second name");
+        }
+        fs::remove_file(&part)?;
+        let lock = into.join(LOCK);
+        if name.contains("lock") {
+            fs::remove_file(&lock).with_context(|| format!("{name}: the lock is gone"))?;
+        }
+        ensure!(!lock.exists(), "{name}: a lock is left");
+        for file in ["a first", "big"] {
+            let arrived = fs::read(into.join("tree").join(file))?;
+            ensure!(arrived == fs::read(root.join(file))?, "{name}: {file} differs");
+        }
+    }
+    Ok(())
+}
+
+/// Files that are called like the lock and are none stay, and one that is sent gets another name.
+#[test]
+fn the_name_of_the_lock_is_not_for_files() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    write(&from.join(LOCK), "sent")?;
+    write(&from.join("d").join(LOCK), "sent too")?;
+    write(&from.join("big"), noise(3_000_000, 2))?;
+    write(&into.join(LOCK), "the user's own")?;
+    write(&into.join(".transfer_lock.json.tmp"), "the user's own")?;
+    let paths = [&*from.join(LOCK), &from.join("d"), &from.join("big")];
+    interrupt(&paths, into.path(), &[], (1_500_000, "big.part"))?;
+    finish(&paths, into.path(), &[])?;
+    ensure!(fs::read(into.join(LOCK))? == b"the user's own", "replaced");
+    ensure!(fs::read(into.join(".transfer_lock (1).json"))? == b"sent", "not kept");
+    for own in [LOCK, ".transfer_lock (1).json", ".transfer_lock.json.tmp"] {
+        fs::remove_file(into.join(own))?;
+    }
+    ensure_arrived(into.path(), &paths[1..])
+}
+
+/// With `--checksum` a file that is here already gets no second name because a run broke off.
+#[test]
+fn what_is_the_same_is_kept_by_a_second_run_too() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let (big, same) = (from.join("big"), from.join("same"));
+    write(&big, noise(3_000_000, 2))?;
+    write(&same, noise(5000, 1))?;
+    write(&into.join("same"), noise(5000, 1))?;
+    touch(&into.join("same"), 1_000_000_000, 0)?;
+    interrupt(&[&big, &same], into.path(), &["--checksum"], (1_500_000, "big.part"))?;
+    finish(&[&big, &same], into.path(), &["--checksum"])?;
+    ensure_arrived(into.path(), &[&big, &same])?;
+    let names = names(into.path())?;
+    ensure!(names.len() == 2, "{names:?}");
+    Ok(())
+}
+
+/// An unfinished file that is gone when its turn comes is sent anew.
+#[test]
+fn a_part_file_that_vanishes_is_had_anew() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let (first, second) = (from.join("first"), from.join("second"));
+    write(&first, noise(3_000_000, 1))?;
+    write(&second, noise(3_000_000, 2))?;
+    interrupt(&[&first, &second], into.path(), &[], (4_500_000, "second.part"))?;
+    // The first again, so that the second's turn comes late.
+    fs::remove_file(into.join("first"))?;
+    let mut sender = Sender::pod(&[&first, &second], &[])?;
+    let proxy = Proxy::start(&sender, 1_500_000)?;
+    let receiver = Process::start(receiving(&proxy.ticket, into.path(), &[]))?;
+    proxy.wait_stalled()?;
+    fs::remove_file(into.join("second.part"))?;
+    proxy.resume();
+    receiver.end()?.expect(0)?;
+    sender.process.wait_for(Pipe::Err, "sent 2 files")?;
+    sender.end()?.expect(0)?;
+    ensure_arrived(into.path(), &[&first, &second])
+}
+
+/// A path deeper than there may be open files.
+#[test]
+fn a_very_deep_tree_arrives() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let mut folder = from.join("deep");
+    for _ in 0..150 {
+        write(&folder.join("file"), "content")?;
+        folder.push("d");
+    }
+    let sender = Sender::pod(&[&from.join("deep")], &[])?;
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "ulimit -n 100 && exec \"$@\"", "sh"]);
+    let command = receiving(&sender.ticket, into.path(), &[]);
+    limited.arg(command.get_program()).args(command.get_args());
+    run(crate::util::process::clean(limited))?.expect(0)?;
+    sender.end()?.expect(0)?;
+    ensure_arrived(into.path(), &[&from.join("deep")])
+}
