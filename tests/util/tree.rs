@@ -57,6 +57,19 @@ pub struct Node {
     mtime: FileTime,
 }
 
+impl Node {
+    /// Whether it is a regular file.
+    pub fn is_file(&self) -> bool {
+        matches!(self.kind, Kind::File { .. })
+    }
+
+    /// The same, but for the time of a folder, which changes with what is in it.
+    pub fn same_but_folder_time(&self, other: &Self) -> bool {
+        let same = self.kind == other.kind && self.mode == other.mode;
+        same && (self.kind == Kind::Folder || self.mtime == other.mtime)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     File { size: u64, hash: String },
