@@ -9,7 +9,7 @@ use crate::script::{
     CONTENT, DATA, Entry, Line, PLAN, RETRY, SIZE, bytes, control, data, end, failed, file, folder,
     link, list, offer, offer_of, page, result, sized, start, whole, whole_of,
 };
-use crate::stage::{BROKE, Case, LOCK, Stage};
+use crate::stage::{BROKE, Case, LOCK, Stage, all};
 use crate::util::tree::{touch, write};
 
 /// What is offered unless a row offers something else; nothing of it is there.
@@ -101,18 +101,18 @@ fn content_that_was_not_agreed_on() -> Result<()> {
             part,
         ),
     ];
-    for (name, records, says, left) in rows {
+    all(&rows, |(name, records, says, left)| {
         let stage = Stage::new()?;
         let case = Case::new(format!("data: {name}"), 1, BROKE);
-        let case = case.left(&[&["d", LOCK], left].concat());
+        let case = case.left(&[&["d", LOCK], *left].concat());
         let ended = stage.receive(&case, |line| {
             line.offer_and_plan(&entries())?;
             // It stops listening at the first that it does not like.
             records.iter().try_for_each(|record| line.say(record))
         })?;
         ensure!(ended.stderr.contains(says), "{name}: expected {says:?}: {ended:#?}");
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Offers that do not fit their lists. Nothing of them may be on the disk.
@@ -153,17 +153,17 @@ fn offers_that_lie() -> Result<()> {
             "not enough room",
         ),
     ];
-    for (name, offer, pages, code, says) in rows {
+    all(&rows, |(name, offer, pages, code, says)| {
         let stage = Stage::new()?;
-        let case = Case::new(format!("data: offer, {name}"), code, says);
+        let case = Case::new(format!("data: offer, {name}"), *code, says);
         stage.receive(&case, |line| {
-            line.say(&offer)?;
+            line.say(offer)?;
             // Some are refused before that.
             let _ = pages.iter().try_for_each(|page| line.say(page));
             Ok(())
         })?;
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// A file that the receiver has, and said so, comes all the same.

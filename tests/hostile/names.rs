@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 
 use crate::script::{CONTENT, Entry, Line, bytes, data, file, folder, link, sized, start, whole};
 use crate::shake::Side;
-use crate::stage::{BROKE, Case, LOCK, Stage, TOKEN};
+use crate::stage::{BROKE, Case, LOCK, Stage, TOKEN, all};
 use crate::util::process::{LIMIT, Process, receiving};
 use crate::util::tree::write;
 
@@ -167,7 +167,8 @@ pub fn wait_for(so: impl Fn() -> bool) -> Result<()> {
 }
 
 fn refuses_all(before: Before) -> Result<()> {
-    for (what, mut entries, says) in hostile() {
+    all(&hostile(), |(what, entries, says)| {
+        let mut entries = entries.clone();
         let stage = before.stage()?;
         let here = stage.path().as_os_str().as_bytes();
         for entry in &mut entries {
@@ -180,8 +181,8 @@ fn refuses_all(before: Before) -> Result<()> {
         let case = Case::new(format!("names: {what}, {before:?}"), 1, BROKE);
         let ended = stage.receive(&case, |line| line.offer(&entries))?;
         ensure!(ended.stderr.contains(says), "{what}: expected {says:?}: {ended:#?}");
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[test]

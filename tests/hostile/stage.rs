@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
@@ -288,6 +288,22 @@ pub fn connect(sender: &Sender) -> Result<TcpStream> {
 /// The token of a ticket.
 pub fn token_of(sender: &Sender) -> Result<String> {
     Ok(sender.ticket.rsplit(':').next().context("no token")?.into())
+}
+
+/// Tries every row of a table, some at a time: most of the time both sides wait.
+pub fn all<T: Sync>(rows: &[T], attack: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    const LANES: usize = 6;
+    let next = AtomicUsize::new(0);
+    let lane = || -> Result<()> {
+        while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+            attack(row)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let lanes: Vec<_> = (0..LANES).map(|_| scope.spawn(lane)).collect();
+        lanes.into_iter().try_for_each(|lane| lane.join().unwrap())
+    })
 }
 
 /// The first connection gets the script, any other a word to stop.
