@@ -275,9 +275,6 @@ impl Stage {
 /// In place of an exit code: the offer stands, and the next receiver is served.
 pub const STAYS: i32 = -1;
 
-/// Entries of what is offered by [`Stage::send`], in their order.
-pub const TREE: [&str; 4] = ["tree", "tree/d", "tree/d/f", "tree/g"];
-
 const REASONS: [&str; 7] =
     ["declined", "conflict", "no-space", "unwritable", "interrupted", "protocol", "failed"];
 
