@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::script::{CONTENT, Entry, Line, bytes, data, file, folder, link, sized, start, whole};
+use crate::script::{CONTENT, Entry, Line, bytes, data, file, folder, link, start, whole};
 use crate::shake::Side;
 use crate::stage::{BROKE, Case, LOCK, Stage, TOKEN, all};
 use crate::util::process::{LIMIT, Process, receiving};
