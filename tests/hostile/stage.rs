@@ -205,7 +205,7 @@ impl Stage {
         for (field, value) in fields {
             let fine = match &**field {
                 "type" => true,
-                "count" | "needed" | "free" => value.is_u64(),
+                "count" | "needed" | "free" | "entries" | "limit" => value.is_u64(),
                 "reason" => REASONS.contains(&value.as_str().unwrap_or_default()),
                 _ => false,
             };
@@ -275,8 +275,16 @@ impl Stage {
 /// In place of an exit code: the offer stands, and the next receiver is served.
 pub const STAYS: i32 = -1;
 
-const REASONS: [&str; 7] =
-    ["declined", "conflict", "no-space", "unwritable", "interrupted", "protocol", "failed"];
+const REASONS: [&str; 8] = [
+    "declined",
+    "conflict",
+    "no-space",
+    "too-many",
+    "unwritable",
+    "interrupted",
+    "protocol",
+    "failed",
+];
 
 pub fn connect(sender: &Sender) -> Result<TcpStream> {
     TcpStream::connect((Ipv4Addr::LOCALHOST, sender.port()?)).context("cannot connect")
