@@ -29,7 +29,10 @@ pub fn watch() {
 
 fn end() -> ! {
     keys::restore();
-    // A question hides the cursor.
-    let _ = dialoguer::console::Term::stderr().show_cursor();
+    // A question hides the cursor; a file or a pipe has none.
+    let terminal = dialoguer::console::Term::stderr();
+    if terminal.is_term() {
+        let _ = terminal.show_cursor();
+    }
     process::exit(i32::from(Exit::Interrupted as u8))
 }
