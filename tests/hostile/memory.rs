@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::script::{
-    ENTRIES, Line, PLAN, bytes, control, data, end, failed, file, folder, link, offer_of, packed,
-    sized, start,
+    ENTRIES, Entry, Line, PLAN, bytes, control, data, end, failed, file, folder, link, offer_of,
+    packed, sized, start,
 };
 use crate::stage::{Case, LOCK, Stage, all};
 
@@ -30,22 +30,40 @@ fn list(entries: impl IntoIterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
     pages
 }
 
+/// So many copies of an entry, in whose path a number stands behind the first `at` bytes.
+fn numbered(entry: Entry, at: usize, count: u64) -> impl Iterator<Item = Vec<u8>> {
+    let bytes = entry.bytes();
+    // Behind kind, mode, time, size of a file, and the length of the path.
+    let at = if entry.kind == 0 { 21 } else { 13 } + at;
+    (0..count).map(move |number| {
+        let mut bytes = bytes.clone();
+        for (digit, byte) in bytes[at..at + 6].iter_mut().rev().enumerate() {
+            *byte = b"0123456789abcdef"[(number >> (4 * digit)) as usize & 15];
+        }
+        bytes
+    })
+}
+
 /// Empty files with short names.
 fn tiny(count: u64) -> impl Iterator<Item = Vec<u8>> {
-    (0..count).map(|number| sized(format!("{number:06x}"), 0).bytes())
+    numbered(sized("000000", 0), 0, count)
+}
+
+/// Links to `target`.
+fn links(target: &str, count: u64) -> impl Iterator<Item = Vec<u8>> {
+    numbered(link("000000", target), 0, count)
 }
 
 /// Names of `len` bytes, `count` of them, in a folder as deep as it takes.
-fn long_names(len: usize, count: u64) -> Vec<Vec<u8>> {
-    let (mut entries, mut top) = (Vec::new(), String::new());
+fn long_names(len: usize, count: u64) -> impl Iterator<Item = Vec<u8>> {
+    let (mut folders, mut top) = (Vec::new(), String::new());
     while len - top.len() > 255 {
         top += &"d".repeat((len - top.len() - 8).min(255));
-        entries.push(folder(&top).bytes());
+        folders.push(folder(&top).bytes());
         top += "/";
     }
-    let rest = "n".repeat(len - top.len() - 6);
-    entries.extend((0..count).map(|number| sized(format!("{top}{number:06x}{rest}"), 0).bytes()));
-    entries
+    let name = sized(format!("{top}000000{}", "n".repeat(len - top.len() - 6)), 0);
+    folders.into_iter().chain(numbered(name, top.len(), count))
 }
 
 /// Offers that are only lists: `lie` files more are announced than come, so that nothing of them
@@ -124,19 +142,12 @@ fn lists() -> Result<()> {
             MILLION,
             NAMES,
         ),
-        (
-            "links that lead far",
-            vec![],
-            8100,
-            list((0..8100).map(|number| link(format!("{number:04}"), "t".repeat(4096)).bytes())),
-            8100,
-            OTHER,
-        ),
+        ("links that lead far", vec![], 8100, list(links(&"t".repeat(4096), 8100)), 8100, OTHER),
         (
             "links that lead far, too many",
             vec![],
             9000,
-            list((0..9000).map(|number| link(format!("{number:04}"), "t".repeat(4096)).bytes())),
+            list(links(&"t".repeat(4096), 9000)),
             9000,
             NAMES,
         ),
@@ -196,7 +207,7 @@ fn a_known_list_in_a_moved_folder() -> Result<()> {
     const COUNT: u64 = 300_000;
     let stage = Stage::new()?;
     crate::util::tree::write(&stage.out().join("d"), "mine")?;
-    let names = (0..COUNT).map(|number| sized(format!("d/{number:06x}"), 0).bytes());
+    let names = numbered(sized("d/000000", 0), 2, COUNT);
     let pages = list(std::iter::once(folder("d").bytes()).chain(names));
     for run in 1..=2 {
         let case = Case::new(format!("memory: a list in a moved folder, run {run}"), 1, "to stop");

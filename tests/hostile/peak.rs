@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// What no attack may exceed: this, and so much for each entry that was accepted.
 const BASE: u64 = 64 << 20;
@@ -38,6 +39,12 @@ impl Watch {
     /// the last look counts.
     pub fn look(&self) -> bool {
         look(self.process, &self.peak)
+    }
+
+    /// Ctrl-C.
+    pub fn interrupt(&self) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.process)?).context("a process")?;
+        Ok(kill_process(pid, Signal::INT)?)
     }
 
     /// Notes the peak, and fails if it is beyond the bound. The process must be gone.

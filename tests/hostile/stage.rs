@@ -11,7 +11,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 
 use crate::peak::Watch;
-use crate::script::{CONTENT, Line, control};
+use crate::script::{CONTENT, Line, control, patient};
 use crate::shake::Side;
 use crate::util::process::{Ended, Process, Sender, receiving, run};
 use crate::util::tree::{Scratch, Tree, ensure_arrived, ensure_same, noise, tree, write};
@@ -40,23 +40,24 @@ pub struct Case {
     pub entries: u64,
     /// Files that it may have open, where the system lets us say so.
     pub open_files: Option<u64>,
+    /// Somebody presses Ctrl-C when the script has ended; the line stays open.
+    pub interrupted: bool,
 }
 
 impl Case {
     pub fn new(name: impl Into<String>, code: i32, says: &'static str) -> Self {
-        let content = CONTENT.to_vec();
-        // Everything is said that there is to say.
-        let (options, left, changed) = (vec!["-vv"], Vec::new(), Vec::new());
         Self {
             name: name.into(),
-            options,
+            // Everything is said that there is to say.
+            options: vec!["-vv"],
             code,
             says,
-            left,
-            changed,
-            content,
+            left: Vec::new(),
+            changed: Vec::new(),
+            content: CONTENT.to_vec(),
             entries: 1000,
             open_files: None,
+            interrupted: false,
         }
     }
 
@@ -110,8 +111,8 @@ impl Stage {
         case: &Case,
         script: impl FnOnce(&mut Line) -> Result<()> + Send,
     ) -> Result<Ended> {
-        self.receive_from(case, |stream| {
-            let mut line = Line::start(stream, Side::Sender, TOKEN)?;
+        self.receive_from(case, |door| {
+            let mut line = Line::start(door.next()?, Side::Sender, TOKEN)?;
             script(&mut line)?;
             line.drain();
             Ok(Some(line))
@@ -123,7 +124,7 @@ impl Stage {
     pub fn receive_from(
         &self,
         case: &Case,
-        serve: impl FnOnce(TcpStream) -> Result<Option<Line>> + Send,
+        serve: impl FnOnce(&Door) -> Result<Option<Line>> + Send,
     ) -> Result<Ended> {
         self.try_receive(case, serve).with_context(|| case.name.clone())
     }
@@ -131,7 +132,7 @@ impl Stage {
     fn try_receive(
         &self,
         case: &Case,
-        serve: impl FnOnce(TcpStream) -> Result<Option<Line>> + Send,
+        serve: impl FnOnce(&Door) -> Result<Option<Line>> + Send,
     ) -> Result<Ended> {
         let before = tree(self.path())?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -144,15 +145,16 @@ impl Stage {
         if let Some(limit) = case.open_files {
             limit_open_files(&process, limit)?;
         }
-        let over = AtomicBool::new(false);
+        let door = Door { listener, over: AtomicBool::new(false), watch };
         let (ended, served) = thread::scope(|scope| {
-            let serving = scope.spawn(|| serve_all(&listener, &over, &watch, serve));
+            let serving = scope.spawn(|| door.serve(case, serve));
             let ended = process.end();
-            over.store(true, Ordering::Release);
+            door.over.store(true, Ordering::Release);
             // The connection itself is the wake-up.
             drop(TcpStream::connect(address));
             (ended, serving.join().unwrap())
         });
+        let watch = door.watch;
         let ended = ended?;
         let line = served.with_context(|| format!("the script failed: {ended:#?}"))?;
         check_end(&ended, case)?;
@@ -249,7 +251,11 @@ impl Stage {
         let (watch, token) = (Watch::start(sender.process.id()), token_of(&sender)?);
         let line = attack(&sender)?;
         watch.look();
-        line.iter().for_each(Line::cut);
+        if case.interrupted {
+            watch.interrupt()?;
+        } else {
+            line.iter().for_each(Line::cut);
+        }
         let code = if case.code == STAYS {
             let into = Scratch::new()?;
             run(receiving(&sender.ticket, into.path(), &[]))?.expect(0)?;
@@ -311,30 +317,46 @@ pub fn all<T: Sync>(rows: &[T], attack: impl Fn(&T) -> Result<()> + Sync) -> Res
     })
 }
 
-/// The first connection gets the script, any other a word to stop.
-fn serve_all(
-    listener: &TcpListener,
-    over: &AtomicBool,
-    watch: &Watch,
-    serve: impl FnOnce(TcpStream) -> Result<Option<Line>>,
-) -> Result<Option<Line>> {
-    let next = || -> Result<Option<TcpStream>> {
-        let (stream, _) = listener.accept()?;
-        Ok(Some(stream).filter(|_| !over.load(Ordering::Acquire)))
-    };
-    let Some(stream) = next()? else { return Ok(None) };
-    let line = serve(stream)?;
-    // One that has said its last waits for the line to be cut.
-    watch.look();
-    line.iter().for_each(Line::cut);
-    while let Some(stream) = next()? {
-        // It may have thought better of it.
-        if let Ok(mut line) = Line::start(stream, Side::Sender, TOKEN) {
-            line.say_last(&control(r#"{"type":"cancel","reason":"failed"}"#))?;
-            line.drain();
-        }
+/// Where the receiver connects.
+pub struct Door {
+    listener: TcpListener,
+    /// The receiver has ended: nobody will come.
+    over: AtomicBool,
+    watch: Watch,
+}
+
+impl Door {
+    /// The next connection.
+    pub fn next(&self) -> Result<TcpStream> {
+        let (stream, _) = self.listener.accept()?;
+        ensure!(!self.over.load(Ordering::Acquire), "nobody came");
+        patient(&stream)?;
+        Ok(stream)
     }
-    Ok(line)
+
+    /// First the script; then a word to stop to whoever comes.
+    fn serve(
+        &self,
+        case: &Case,
+        script: impl FnOnce(&Self) -> Result<Option<Line>>,
+    ) -> Result<Option<Line>> {
+        let line = script(self)?;
+        // One that has said its last waits for the line to be cut.
+        self.watch.look();
+        if case.interrupted {
+            self.watch.interrupt()?;
+        } else {
+            line.iter().for_each(Line::cut);
+        }
+        while let Ok(stream) = self.next() {
+            // It may have thought better of it.
+            if let Ok(mut line) = Line::start(stream, Side::Sender, TOKEN) {
+                line.say_last(&control(r#"{"type":"cancel","reason":"failed"}"#))?;
+                line.drain();
+            }
+        }
+        Ok(line)
+    }
 }
 
 #[cfg(target_os = "linux")]
