@@ -16,7 +16,8 @@ pub const MAX_VISITS: usize = 256;
 pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// Wrong tokens after which an offer ends.
 pub const MAX_GUESSES: u8 = 3;
-/// Proofs that a receiver gives to somebody who does not answer them; each tests one token.
+/// Proofs that a receiver gives, in one run, to somebody who does not answer them; each tests
+/// one token.
 pub const MAX_UNANSWERED: u8 = 3;
 /// Refused connections that are shown; more would let a stranger fill the screen.
 pub const SHOWN_REFUSALS: u32 = 5;

@@ -23,7 +23,7 @@ pub struct Sender {
     name: String,
     /// This receiver, to be known again.
     id: ReceiverId,
-    /// Proofs given and not answered.
+    /// Proofs given in this run and not answered.
     guesses: u8,
 }
 
@@ -68,7 +68,7 @@ impl Sender {
     /// Proves the token to the sender and has it prove that it knows it too.
     ///
     /// Each proof lets whoever gets it test one token. Somebody in between who cuts the
-    /// connection instead of answering gets three, as anybody gets from the sender.
+    /// connection instead of answering gets three in one run, as anybody gets from the sender.
     pub fn handshake(&mut self, stream: &Stream) -> Result<SessionKeys, NoSession> {
         let mut timed = stream.until(Instant::now() + HANDSHAKE_LIMIT);
         let name = &self.name;
@@ -83,11 +83,9 @@ impl Sender {
         let proof = start.prove(&hello, &self.id);
         let (proving, confirm) = proof.map_err(|error| explain(error, name))?;
         if self.guesses >= MAX_UNANSWERED {
-            return Err(Error::refused(format!(
-                "{name} took {MAX_UNANSWERED} proofs and gave none"
-            ))
-            .hint("somebody may be in between; start `transfer send` again")
-            .into());
+            return Err(Error::refused(format!("{name} left {MAX_UNANSWERED} proofs unanswered"))
+                .hint("somebody may be in between; start `transfer send` again")
+                .into());
         }
         self.guesses += 1;
         timed.write_all(&confirm).map_err(lost)?;
@@ -95,8 +93,9 @@ impl Sender {
         timed.read_exact(&mut answer).map_err(lost)?;
         let checked = proving.check(&answer);
         if let Ok(_) | Err(HandshakeError::Busy) = checked {
-            // It knows the token, so the proof has told it nothing.
-            self.guesses = 0;
+            // It knows the token, so this proof has told it nothing. Those before it stay
+            // counted: somebody in between may let a session pass now and then.
+            self.guesses -= 1;
         }
         checked.map_err(|error| match error {
             HandshakeError::Busy => NoSession::Busy(explain(error, name)),
@@ -150,5 +149,72 @@ fn explain(error: HandshakeError, name: &str) -> Error {
             .hint("compare the ticket with the sender's screen; someone may be in between"),
         HandshakeError::Busy => Error::refused(message)
             .hint("one offer serves one receiver; start another `transfer send` there"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::crypto::handshake::{CONFIRM_LEN, Verdict};
+    use crate::error::Exit;
+
+    /// Takes one connection and its proof, if there is one, and answers with `verdict` or not.
+    fn serve(listener: &TcpListener, token: &Token, verdict: Option<Verdict>) -> io::Result<()> {
+        let (mut stream, _) = listener.accept()?;
+        let start = Start::new(Role::Sender, token, &mut token::system_rng().unwrap());
+        stream.write_all(start.hello())?;
+        let (mut hello, mut confirm) = ([0; HELLO_LEN], [0; CONFIRM_LEN]);
+        stream.read_exact(&mut hello)?;
+        let proof = start.await_proof(&hello).unwrap();
+        stream.read_exact(&mut confirm)?;
+        let proven = proof.check(&confirm).unwrap();
+        match verdict {
+            Some(verdict) => stream.write_all(&proven.answer(verdict).0),
+            None => Ok(()),
+        }
+    }
+
+    /// Sessions that are let through between the cuts earn no further guesses.
+    #[test]
+    fn three_unanswered_proofs_end_a_run() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let ticket = Ticket::parse(&format!("{address}:ocean-tiger")).unwrap();
+        let token = ticket.token.clone();
+        let mut sender = Sender::find(ticket, true).unwrap();
+        let (welcome, busy) = (Some(Verdict::Welcome), Some(Verdict::Busy));
+        for verdict in [welcome, None, busy, welcome, None, welcome, busy, None] {
+            thread::scope(|scope| {
+                let serving = scope.spawn(|| serve(&listener, &token, verdict));
+                let stream = sender.dial().unwrap();
+                match (sender.handshake(&stream), verdict) {
+                    (Ok(_), Some(Verdict::Welcome))
+                    | (Err(NoSession::Busy(_)), Some(Verdict::Busy)) => {}
+                    (Err(NoSession::Failed(error)), None) => {
+                        assert_eq!(error.exit, Exit::Network, "{error}");
+                    }
+                    (Ok(_), _) => panic!("a session without a welcome"),
+                    (Err(NoSession::Busy(error) | NoSession::Failed(error)), _) => {
+                        panic!("{verdict:?}: {error}")
+                    }
+                }
+                serving.join().unwrap().unwrap();
+            });
+        }
+        thread::scope(|scope| {
+            let serving = scope.spawn(|| serve(&listener, &token, welcome));
+            let stream = sender.dial().unwrap();
+            let Err(NoSession::Failed(error)) = sender.handshake(&stream) else {
+                panic!("a fourth guess")
+            };
+            assert_eq!(error.exit, Exit::Refused);
+            assert_eq!(error.message, "this machine left 3 proofs unanswered");
+            drop(stream);
+            // It got no proof.
+            serving.join().unwrap().unwrap_err();
+        });
     }
 }
