@@ -154,9 +154,7 @@ pub fn link_top<'a>(link: &'a RelPath, target: &'a str) -> Result<Option<&'a str
     if target.len() > MAX_PATH {
         return Err(PathError::Long);
     }
-    // Windows climbs at a backslash too; elsewhere it is part of a name.
-    let climbs_otherwise = cfg!(windows) && target.contains('\\');
-    if target.starts_with(['/', '\\']) || has_drive(target) || climbs_otherwise {
+    if target.starts_with(['/', '\\']) || has_drive(target) {
         return Err(PathError::Outside);
     }
     if target.chars().any(char::is_control) {
@@ -173,6 +171,12 @@ pub fn link_top<'a>(link: &'a RelPath, target: &'a str) -> Result<Option<&'a str
         }
     }
     Ok(if depth == 0 { first } else { Some(link.top()) })
+}
+
+/// Whether Windows takes every name of a link's target for one name, and for that one: a `\` climbs
+/// there, `C:x` is on another drive, and the space of `.. ` falls away.
+pub fn windows_link_is_safe(target: &str) -> bool {
+    target.split('/').all(|name| matches!(name, "." | "..") || windows_name(name).is_none())
 }
 
 /// One component: what every system can tell apart from a path.
@@ -294,12 +298,43 @@ mod tests {
             ("t/link", "x/../../..", Err(PathError::Outside)),
             ("t/link", "x/..", Err(PathError::Outside)),
             ("t/link", "C:\\x", Err(PathError::Outside)),
+            ("t/link", "C:", Err(PathError::Outside)),
+            ("t/link", "\\x", Err(PathError::Outside)),
+            // Names like any other, whatever the system: what Windows makes of them is its affair.
+            ("t/link", "C:x", Ok(Some("t"))),
+            ("t/link", "back\\slash", Ok(Some("t"))),
+            ("t/link", "x\\..\\..\\..\\etc", Ok(Some("t"))),
+            ("link", "..\\x", Ok(Some("..\\x"))),
             ("t/link", "a\nb", Err(PathError::Control)),
             ("t/link", "", Err(PathError::Empty)),
         ];
         for (link, target, expected) in cases {
             let link = RelPath::parse(link).unwrap();
             assert_eq!(link_top(&link, target), *expected, "{link} -> {target}");
+        }
+    }
+
+    #[test]
+    fn link_targets_that_windows_reads_otherwise_are_known() {
+        let safe = ["file", "../file", "./d//x", "..", ".", "d/", "..a/b", "grüße/日本.txt"];
+        let unsafe_ones = [
+            "..\\x",
+            "d/x\\..\\..\\..\\y",
+            "C:x",
+            "d/C:x",
+            "a:stream",
+            "../.. /x",
+            "d/.../x",
+            "d/NUL",
+            "com1",
+            "x.",
+            "what?",
+        ];
+        for target in safe {
+            assert!(windows_link_is_safe(target), "{target:?}");
+        }
+        for target in unsafe_ones {
+            assert!(!windows_link_is_safe(target), "{target:?}");
         }
     }
 

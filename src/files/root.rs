@@ -12,7 +12,7 @@ use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 
-use super::path::RelPath;
+use super::path::{RelPath, windows_link_is_safe};
 use super::walk;
 
 /// What is at a place.
@@ -266,6 +266,9 @@ impl Folder<'_> {
 
     /// Makes a symbolic link with this time, under a name that was free.
     pub fn create_link(&self, name: &str, target: &str, mtime: i64) -> io::Result<()> {
+        if cfg!(windows) && !windows_link_is_safe(target) {
+            return Err(io::ErrorKind::InvalidFilename.into());
+        }
         DirExt::symlink(self.0, target, name)?;
         set_mtime_at(self.0, name, mtime)
     }

@@ -168,7 +168,8 @@ impl Source {
             let target = target.to_str().ok_or_else(|| PathError::NotUtf8.to_string())?;
             // The receiver refuses a link out of its folder; a link into something else that
             // happens to lie there would not mean the same.
-            match path::link_top(&path, target) {
+            let target = as_it_travels(target);
+            match path::link_top(&path, &target) {
                 Ok(Some(top)) if self.tops.contains_key(top) => Kind::Link(target.into()),
                 Ok(_) => return Err(PathError::Outside.to_string()),
                 Err(error) => return Err(error.to_string()),
@@ -226,12 +227,19 @@ fn top_names(paths: &[PathBuf]) -> Result<BTreeMap<Box<str>, PathBuf>> {
         let Ok(target) = fs::read_link(&path) else { continue };
         let link = RelPath::parse(name);
         let top = link.as_ref().ok().zip(target.to_str());
+        let top = top.map(|(link, target)| (link, as_it_travels(target)));
+        let top = top.as_ref();
         let top = top.and_then(|(link, target)| path::link_top(link, target).ok().flatten());
         if top.is_none_or(|top| top == &**name || !names.iter().any(|name| **name == *top)) {
             *path = path.canonicalize().map_err(|error| cannot_send(path, &error))?;
         }
     }
     Ok(tops)
+}
+
+/// A link's target with `/` between its names, where Windows has `\`.
+fn as_it_travels(target: &str) -> String {
+    if cfg!(windows) { target.replace('\\', "/") } else { target.into() }
 }
 
 fn cannot_send(path: &Path, error: &std::io::Error) -> Error {
