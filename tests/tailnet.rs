@@ -61,7 +61,8 @@ fn tailscale(folder: &Path, status: &str, other: &str) -> Result<PathBuf> {
     write(&folder.join("status.json"), status)?;
     let program = folder.join("tailscale");
     let script = format!(
-        "#!/bin/sh\nhere='{}'\nif [ \"$*\" = 'status --json' ]; then\n\
+        "#!/bin/sh\nhere='{}'\n[ -z \"$TRANSFER_TICKET\" ] || exec echo 'it has the ticket'\n\
+         if [ \"$*\" = 'status --json' ]; then\n\
          exec cat \"$here/status.json\"\nfi\n{other}\necho \"unexpected: $*\" >&2\nexit 64\n",
         folder.display()
     );
@@ -461,6 +462,9 @@ fn a_userspace_receiver_goes_through_tailscale_nc() -> Result<()> {
     }
     let nc = "if [ \"$1 $2\" = 'nc 100.64.0.1' ]; then\n\
               exec bash -c 'exec 3<>\"/dev/tcp/127.0.0.1/$0\"; cat <&3 & cat >&3' \"$3\"\nfi";
-    receive_from_userspace(nc, |_| {})?;
+    // What is in the environment is for `transfer` alone: `nc` may live for hours.
+    receive_from_userspace(nc, |command| {
+        command.env("TRANSFER_TICKET", "100.64.0.1:ocean-tiger");
+    })?;
     Ok(())
 }

@@ -184,6 +184,8 @@ impl Cli {
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // The macOS app is its own CLI, and without a terminal would open its window instead.
         command.env("TAILSCALE_BE_CLI", "1");
+        // Not its business, and `tailscale nc` may live for hours, its environment to be read.
+        command.env_remove("TRANSFER_TICKET");
         command
     }
 
