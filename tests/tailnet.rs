@@ -34,10 +34,23 @@ const GAMMA: Host = Host { name: "gamma", addresses: &["100.64.0.3", "fd7a:115c:
 const ALPHA_V6: Host = Host { name: "alpha", addresses: &["fd7a:115c:a1e0::1"] };
 const BETA_V6: Host = Host { name: "beta", addresses: &["fd7a:115c:a1e0::2"] };
 
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tailscale").join(name)
+}
+
+/// What `tailscale whois --json` says of a device whose key has expired.
+fn whois_expired() -> Result<String> {
+    let mut whois: Value = serde_json::from_slice(&fs::read(fixture("whois_user.json"))?)?;
+    whois["Node"]["Expired"] = json!(true);
+    Ok(whois.to_string())
+}
+
+/// Why it is turned away.
+const EXPIRED: &str = "the Tailscale key of desk-alice (alice@example.org) has expired";
+
 /// What `tailscale status --json` says on `own`: the fixture, with other devices.
 fn status(own: Host, peers: &[Host], device: bool) -> Result<String> {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tailscale");
-    let text = fs::read(fixtures.join("status_tun_4peers.json"))?;
+    let text = fs::read(fixture("status_tun_4peers.json"))?;
     let mut status: Value = serde_json::from_slice(&text)?;
     let node = |like: &Value, host: Host| {
         let mut node = like.clone();
@@ -327,10 +340,15 @@ fn a_userspace_sender_serves_whom_whois_names() -> Result<()> {
     let address = stranger.local_addr()?.to_string();
     ensure!(asked.lines().all(|line| line == address), "{address}: {asked}");
 
-    // Another is, as tailscaled says.
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tailscale");
-    fs::copy(fixtures.join("whois_user.json"), folder.join("whois.json"))?;
+    // Neither is a device whose key has expired.
     let ticket = sender.ticket.replace("100.64.0.1", "127.0.0.1");
+    write(&folder.join("whois.json"), whois_expired()?)?;
+    run(util::process::receiving(&ticket, into.path(), &[]))?.expect(5)?;
+    let line = sender.process.wait_for(Pipe::Err, "turned away")?;
+    assert_eq!(line, format!("turned away 127.0.0.1: {EXPIRED}\n"));
+
+    // Another is, as tailscaled says.
+    fs::copy(fixture("whois_user.json"), folder.join("whois.json"))?;
     run(util::process::receiving(&ticket, into.path(), &[]))?.expect(0)?;
     sender.end()?.expect(0)?.says("\ndesk-alice (alice@example.org) is connected\n")?;
     ensure_arrived(into.path(), &[&tree])
@@ -345,7 +363,6 @@ fn a_pod_names_who_comes_from_the_tailnet() -> Result<()> {
     let whois = "[ -e \"$here/whois.json\" ] && exec cat \"$here/whois.json\"\n\
                  echo 'peer not found' >&2\nexit 1";
     let program = tailscale(&folder, &status(ALPHA, &[BETA], false)?, whois)?;
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tailscale");
     for name in ["a program on this machine", "desk-alice (alice@example.org)"] {
         let into = Scratch::new()?;
         let mut command = transfer();
@@ -359,8 +376,19 @@ fn a_pod_names_who_comes_from_the_tailnet() -> Result<()> {
         let elsewhere = ticket.replace("127.0.0.1", "100.64.0.1");
         sent.says(&format!("another machine of the tailnet: transfer receive {elsewhere}\n"))?;
         ensure_arrived(into.path(), &[&tree])?;
-        fs::copy(fixtures.join("whois_user.json"), folder.join("whois.json"))?;
+        fs::copy(fixture("whois_user.json"), folder.join("whois.json"))?;
     }
+
+    // One whose key has expired is no program of this machine.
+    write(&folder.join("whois.json"), whois_expired()?)?;
+    let into = Scratch::new()?;
+    let mut command = transfer();
+    command.args(["send", "-y", "--pod", "--port", "0"]).arg(&tree);
+    command.env("TRANSFER_TAILSCALE", &program);
+    let mut sender = Sender::start(command)?;
+    run(util::process::receiving(&sender.ticket, into.path(), &[]))?.expect(5)?;
+    let line = sender.process.wait_for(Pipe::Err, "turned away")?;
+    assert_eq!(line, format!("turned away 127.0.0.1: {EXPIRED}\n"));
     Ok(())
 }
 

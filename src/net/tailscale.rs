@@ -97,21 +97,18 @@ impl TailscaleDetector {
         if found.is_none() {
             found = self.status_within(self.pause)?.peer(address).cloned();
         }
-        match found {
-            None => Err(Error::refused(format!("{address} is not a device of your tailnet"))
-                .hint(format!("`tailscale status` lists the devices that may connect; {POD}"))),
-            // No packet gets through the tailnet with such a key, so this one came another way.
-            Some(peer) if peer.expired => {
-                Err(Error::refused(format!("the Tailscale key of {peer} has expired"))
-                    .hint("renew it there: `tailscale up --force-reauth`"))
-            }
-            Some(peer) => Ok(peer),
-        }
+        let found = found.ok_or_else(|| {
+            Error::refused(format!("{address} is not a device of your tailnet"))
+                .hint(format!("`tailscale status` lists the devices that may connect; {POD}"))
+        });
+        found.and_then(not_expired)
     }
 
     /// The device behind a TCP connection's remote address. A userspace node sees every
     /// connection come from 127.0.0.1, and only its service knows whom it forwards. Ask while the
     /// connection is open. `None`: the service knows of none, so it is a program of this machine.
+    /// Fails with exit 4 when the device's key has expired, with exit 5 when Tailscale does not
+    /// answer.
     pub fn whois(&self, remote: SocketAddr) -> Result<Option<Peer>> {
         let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port()).to_string();
         let args = ["whois", "--json", "--proto=tcp", &remote];
@@ -119,7 +116,7 @@ impl TailscaleDetector {
         for _ in 0..2 {
             let answer = self.cli.run(&args, self.limit)?;
             if answer.success {
-                return status::parse_whois(&answer.stdout).map(Some);
+                return status::parse_whois(&answer.stdout).and_then(not_expired).map(Some);
             }
             if !answer.text().contains("peer not found") {
                 return Err(answer.failure(&args));
@@ -160,6 +157,16 @@ impl TailscaleDetector {
         status.require_running()?;
         Ok(Arc::new(status))
     }
+}
+
+/// No packet gets through the tailnet with an expired key, so whoever bears such a device's
+/// address came another way.
+fn not_expired(peer: Peer) -> Result<Peer> {
+    if peer.expired {
+        return Err(Error::refused(format!("the Tailscale key of {peer} has expired"))
+            .hint("renew it there: `tailscale up --force-reauth`"));
+    }
+    Ok(peer)
 }
 
 /// Nothing here is left half-changed by a panic, so a poisoned lock is as good as any.

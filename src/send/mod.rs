@@ -146,8 +146,11 @@ impl Place {
                 thread::sleep(control::SLICE);
             }
             let tailscale = userspace.get().and_then(Option::as_ref);
-            let peer = tailscale.and_then(|t| t.whois(remote).ok().flatten());
-            Ok(peer.map_or_else(|| "a program on this machine".into(), |peer| peer.to_string()))
+            match tailscale.map(|tailscale| tailscale.whois(remote)) {
+                Some(Ok(Some(peer))) => Ok(peer.to_string()),
+                Some(Err(error)) if error.exit == Exit::Refused => Err(error.message),
+                _ => Ok("a program on this machine".into()),
+            }
         };
         let here = Ipv4Addr::LOCALHOST.into();
         Self { listen: here, ticket: here, elsewhere: Some(elsewhere), admit: Box::new(admit) }
