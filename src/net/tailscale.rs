@@ -19,7 +19,7 @@ use std::{
 };
 
 use self::status::POD;
-pub use self::status::{Peer, Status};
+pub use self::status::{Peer, Status, parse_whois};
 use crate::bounds::{MAX_STATUS, STATUS_FRESH, STATUS_PAUSE, TAILSCALE_LIMIT};
 use crate::error::{Error, Result, reason, shown};
 
@@ -116,7 +116,7 @@ impl TailscaleDetector {
         for _ in 0..2 {
             let answer = self.cli.run(&args, self.limit)?;
             if answer.success {
-                return status::parse_whois(&answer.stdout).and_then(not_expired).map(Some);
+                return parse_whois(&answer.stdout).and_then(not_expired).map(Some);
             }
             if !answer.text().contains("peer not found") {
                 return Err(answer.failure(&args));

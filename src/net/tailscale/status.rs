@@ -200,7 +200,7 @@ impl Status {
 }
 
 /// Reads the JSON of `tailscale whois --json`.
-pub(super) fn parse_whois(json: &[u8]) -> Result<Peer> {
+pub fn parse_whois(json: &[u8]) -> Result<Peer> {
     let raw: RawWhois = read(json, "tailscale whois --json")?;
     let tagged = !raw.node.tags.is_empty();
     Ok(Peer {

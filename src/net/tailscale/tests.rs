@@ -1,4 +1,4 @@
-use super::{status::parse_whois, *};
+use super::*;
 use crate::error::Exit;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tailscale");

@@ -1,0 +1,561 @@
+//! What each fuzz target does with its bytes. `fuzz_targets/` runs these functions under libFuzzer,
+//! and `tests/corpora` runs them with the other tests, over the seeds in `corpus/`.
+//!
+//! A panic is a finding, and so is memory without bound, which `scripts/fuzz` limits. What is
+//! asserted here is what the rest of the program takes for granted.
+
+use std::collections::HashSet;
+use std::path::{Component, Path};
+
+use rand::{TryCryptoRng, TryRng};
+use transfer::compress::{self, Codec, Element};
+use transfer::crypto::handshake::{
+    ANSWER_LEN, Answer, CONFIRM_LEN, Confirm, HELLO_LEN, HandshakeError, Hello, ReceiverId, Start,
+    Verdict,
+};
+use transfer::crypto::keys::{OpenKey, Role, SealKey, SessionKeys};
+use transfer::crypto::record::{
+    Buffer, Follows, MAX_PLAINTEXT, RecordError, RecordReader, RecordWriter,
+};
+use transfer::error::{Error, Result};
+use transfer::files::manifest::{Entry, Kind, Manifest, Totals};
+use transfer::files::path::{RelPath, windows_name};
+use transfer::net::tailscale::{Status, parse_whois};
+use transfer::protocol::codec::{Malformed, Read, Reader};
+use transfer::protocol::data::{self, Item};
+use transfer::protocol::message::{Control, Message};
+use transfer::protocol::pages::{self, Pages};
+use transfer::receive;
+use transfer::ticket::{Host, Ticket};
+use transfer::token::Token;
+
+/// A fuzz target.
+pub type Target = fn(&[u8]);
+
+/// All of them, by name.
+pub const TARGETS: [(&str, Target); 9] = [
+    ("hello", hello),
+    ("record", record),
+    ("message", message),
+    ("entries", entries),
+    ("plan", plan),
+    ("decompress", decompress),
+    ("lock", lock),
+    ("status", status),
+    ("ticket", ticket),
+];
+
+/// Yields n, n + 1, n + 2…, in place of randomness: the honest side always says the same, so that
+/// seeds can hold proofs that are right.
+struct Counting(u8);
+
+impl TryRng for Counting {
+    type Error = std::convert::Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+        for byte in bytes {
+            *byte = self.0;
+            self.0 = self.0.wrapping_add(1);
+        }
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Counting {}
+
+/// What the honest receiver calls itself.
+const ID: ReceiverId = *b"0123456789abcdef";
+
+/// The honest side of this role, about to say hello.
+fn start(role: Role) -> Start {
+    let token = Token::parse("ocean-tiger").expect("two words of the list");
+    let first = if role == Role::Sender { 0x00 } else { 0x80 };
+    Start::new(role, &token, &mut Counting(first))
+}
+
+/// What two honest sides say to each other before the first record.
+pub struct Honest {
+    /// The sender's hello.
+    pub sender: Hello,
+    /// The receiver's hello.
+    pub receiver: Hello,
+    /// The receiver's proof.
+    pub confirm: Confirm,
+    /// The sender's answer.
+    pub answer: Answer,
+}
+
+/// A handshake between two honest sides, and the keys of the sender and of the receiver.
+pub fn shake(verdict: Verdict) -> (Honest, SessionKeys, Result<SessionKeys, HandshakeError>) {
+    let (sender, receiver) = (start(Role::Sender), start(Role::Receiver));
+    let hellos = (*sender.hello(), *receiver.hello());
+    let (await_answer, confirm) = receiver.prove(&hellos.0, &ID).expect("an honest hello");
+    let await_proof = sender.await_proof(&hellos.1).expect("an honest hello");
+    let proven = await_proof.check(&confirm).expect("an honest proof");
+    let (answer, keys) = proven.answer(verdict);
+    let honest = Honest { sender: hellos.0, receiver: hellos.1, confirm, answer };
+    (honest, keys, await_answer.check(&answer))
+}
+
+/// The keys of the sender and of the receiver of one session, always the same.
+fn session() -> (SessionKeys, SessionKeys) {
+    let (_, sender, receiver) = shake(Verdict::Welcome);
+    (sender, receiver.expect("an honest answer"))
+}
+
+/// A role, a hello, and a proof or answer: none but the honest side's own are believed.
+pub fn hello(input: &[u8]) {
+    let mut reader = Reader::new(input);
+    let (Ok(role), Ok(theirs)) = (reader.u8(), reader.array::<HELLO_LEN>()) else { return };
+    if role % 2 == 0 {
+        let Ok(await_proof) = start(Role::Sender).await_proof(&theirs) else { return };
+        let Ok(confirm) = reader.array::<CONFIRM_LEN>() else { return };
+        match await_proof.check(&confirm) {
+            Ok(proven) => {
+                let (honest, ..) = shake(Verdict::Welcome);
+                assert!(theirs == honest.receiver && confirm == honest.confirm);
+                assert_eq!(proven.receiver(), ID);
+            }
+            Err(error) => assert_eq!(error, HandshakeError::WrongToken { left: 0 }),
+        }
+    } else {
+        let Ok((await_answer, _)) = start(Role::Receiver).prove(&theirs, &ID) else { return };
+        let Ok(answer) = reader.array::<ANSWER_LEN>() else { return };
+        let verdict = match await_answer.check(&answer) {
+            Ok(_) => Verdict::Welcome,
+            Err(HandshakeError::Busy) => Verdict::Busy,
+            Err(HandshakeError::WrongToken { left }) => return assert_eq!(answer[..2], [1, left]),
+            Err(error) => return assert_eq!(error, HandshakeError::Impostor),
+        };
+        let (honest, ..) = shake(verdict);
+        assert!(theirs == honest.sender && answer == honest.answer);
+    }
+}
+
+/// One direction of a session that says all this; the last record is marked if nothing follows.
+pub fn seal<'a>(
+    plaintexts: impl IntoIterator<Item = &'a [u8]>,
+    follows: Follows,
+    key: SealKey,
+) -> Vec<u8> {
+    let (mut stream, mut buffer) = (Vec::new(), Buffer::default());
+    let mut writer = RecordWriter::new(&mut stream, key);
+    let mut plaintexts = plaintexts.into_iter().peekable();
+    while let Some(plaintext) = plaintexts.next() {
+        buffer.extend(plaintext);
+        match follows {
+            Follows::Nothing if plaintexts.peek().is_none() => writer.write_last(&mut buffer),
+            _ => writer.write(&mut buffer),
+        }
+        .expect("a plaintext that is neither empty nor too long");
+    }
+    stream
+}
+
+/// What a direction says up to its end or the first error.
+fn open(stream: &[u8], key: OpenKey) -> (Vec<Vec<u8>>, Result<(), RecordError>) {
+    let mut reader = RecordReader::new(stream, key, MAX_PLAINTEXT);
+    let (mut opened, mut buffer) = (Vec::new(), Buffer::default());
+    let end = loop {
+        match reader.read(&mut buffer) {
+            Ok(follows) => {
+                assert!((1..=MAX_PLAINTEXT).contains(&buffer.len()));
+                opened.push(buffer.plaintext().to_vec());
+                if follows == Follows::Nothing {
+                    break Ok(());
+                }
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    assert!(matches!(reader.read(&mut buffer), Err(RecordError::Ended)));
+    (opened, end)
+}
+
+/// Either a stream, of which only what the other side sealed may open; or the size of records,
+/// what they hold, and one change on the way, which may not pass.
+pub fn record(input: &[u8]) {
+    let Some((how, input)) = input.split_first() else { return };
+    let (sender, receiver) = session();
+    if how % 2 == 0 {
+        let (opened, end) = open(input, receiver.open);
+        let follows = if end.is_ok() { Follows::Nothing } else { Follows::More };
+        let honest = seal(opened.iter().map(Vec::as_slice), follows, sender.seal);
+        assert!(input.starts_with(&honest));
+    } else {
+        let mut reader = Reader::new(input);
+        let (Ok(size), Ok(place), Ok(change)) = (reader.u8(), reader.u16(), reader.u8()) else {
+            return;
+        };
+        let content = reader.rest();
+        if content.is_empty() {
+            return;
+        }
+        let plaintexts = || content.chunks(1 + usize::from(size));
+        let (opened, end) = open(&seal(plaintexts(), Follows::Nothing, receiver.seal), sender.open);
+        assert!(end.is_ok() && opened.iter().map(Vec::as_slice).eq(plaintexts()));
+
+        let mut stream = seal(plaintexts(), Follows::Nothing, sender.seal);
+        let place = usize::from(place) % stream.len();
+        match change {
+            0 => stream.truncate(place),
+            change => stream[place] ^= change,
+        }
+        let (opened, end) = open(&stream, receiver.open);
+        assert!(end.is_err());
+        assert!(opened.len() < plaintexts().len());
+        assert!(opened.iter().map(Vec::as_slice).eq(plaintexts().take(opened.len())));
+    }
+}
+
+/// A plaintext: whatever is understood is encoded to the same again.
+pub fn message(plaintext: &[u8]) {
+    match Message::decode(plaintext) {
+        Ok(Message::Control(control)) => {
+            if let Control::Cancel(reason) | Control::Refuse(reason) = &control {
+                assert_printable(&reason.told_by(Role::Sender));
+                assert_printable(&reason.told_by(Role::Receiver));
+            }
+            let mut buffer = Buffer::default();
+            // JSON has shorter forms than ours: what just fitted in one may not fit in the other.
+            if control.encode(&mut buffer).is_ok() {
+                let Ok(Message::Control(again)) = Message::decode(buffer.plaintext()) else {
+                    panic!("{control:?} is not understood")
+                };
+                assert_eq!(again, control);
+            }
+        }
+        Ok(Message::Data(mut items)) => {
+            let (all, mut buffer) = (items.rest(), Buffer::default());
+            while let Ok(Some(item)) = data::next(&mut items) {
+                put_item(&mut buffer, &item);
+            }
+            assert!(all.starts_with(buffer.plaintext()));
+        }
+        Ok(Message::Packed { packed, .. }) => assert!(plaintext.ends_with(packed)),
+        Ok(
+            Message::Entries(rest)
+            | Message::Plan(rest)
+            | Message::Retry(rest)
+            | Message::Results(rest),
+        ) => assert_eq!(rest.rest(), &plaintext[1..]),
+        Err(Malformed(_)) => {}
+    }
+}
+
+/// Appends an item of data.
+pub fn put_item(buffer: &mut Buffer, item: &Item<'_>) {
+    match item {
+        Item::Start { index, offset } => data::put_start(buffer, *index, *offset),
+        Item::Bytes(content) => {
+            let len = u32::try_from(content.len()).expect("a length that was read as a u32");
+            let filled = data::put_bytes(buffer, len, |room| -> Read<()> {
+                room.copy_from_slice(content);
+                Ok(())
+            });
+            assert_eq!(filled, Ok(()));
+        }
+        Item::End { size, hash } => data::put_end(buffer, *size, hash),
+        Item::Failed { index, fault } => data::put_failed(buffer, *index, *fault),
+    }
+}
+
+/// A page of entries: those that are taken make a tree, and none leads out of it.
+pub fn entries(page: &[u8]) {
+    let (mut manifest, mut buffer) = (Manifest::default(), Buffer::default());
+    let pages = pages::entries(Reader::new(page), |entry| {
+        let taken = manifest.push(entry.clone());
+        taken.map_err(|_| Malformed("an entry that does not belong there"))?;
+        pages::put_entry(&mut buffer, &entry);
+        Ok(())
+    });
+    let items = page.get(1..).unwrap_or_default();
+    assert!(items.starts_with(buffer.plaintext()));
+    assert!(pages.is_err() || items == buffer.plaintext());
+
+    let (mut folders, mut totals) = (HashSet::new(), Totals::default());
+    for (index, entry) in manifest.entries().iter().enumerate() {
+        let Entry { path, kind, mode, .. } = entry;
+        assert_eq!(RelPath::parse(path.as_str()), Ok(path.clone()));
+        assert!(index == 0 || manifest.entries()[index - 1].path < *path);
+        assert_eq!(manifest.find(path), Some(index));
+        assert!(path.parent().is_none_or(|parent| folders.contains(parent)));
+        assert!(!path.to_string().contains(char::is_control));
+        assert!(*mode <= 0o7777);
+        path.names().for_each(assert_plain);
+        match kind {
+            Kind::File(size) => {
+                totals.files += 1;
+                totals.bytes += size;
+            }
+            Kind::Folder => {
+                totals.folders += 1;
+                assert!(folders.insert(path.as_str()));
+            }
+            Kind::Link(target) => {
+                totals.links += 1;
+                assert_inside(path, target);
+            }
+        }
+    }
+    assert_eq!(manifest.totals(), totals);
+}
+
+/// A name is one step down on every system.
+fn assert_plain(name: &str) {
+    let is_plain = |name: &str| {
+        let mut parts = Path::new(name).components();
+        matches!(parts.next(), Some(Component::Normal(part)) if part == name)
+            && parts.next().is_none()
+    };
+    let mapped = windows_name(name);
+    assert!(cfg!(windows) && mapped.is_some() || is_plain(name), "{name:?}");
+    if let Some(mapped) = mapped {
+        assert!(is_plain(&mapped) && windows_name(&mapped).is_none(), "{mapped:?}");
+        assert!(!mapped.contains(['<', '>', ':', '"', '|', '?', '*', '\\']), "{mapped:?}");
+    }
+}
+
+/// Step by step, a link's target never leaves what is sent.
+fn assert_inside(link: &RelPath, target: &str) {
+    assert!(!target.starts_with('/'), "{target:?}");
+    let mut depth = link.names().count() - 1;
+    for name in target.split('/') {
+        depth = match name {
+            "" | "." => Some(depth),
+            ".." => depth.checked_sub(1),
+            _ => Some(depth + 1),
+        }
+        .unwrap_or_else(|| panic!("{link:?} leads to {target:?}"));
+    }
+}
+
+/// Which list, and a page of it: steps of the plan, files to send again, or results.
+pub fn plan(input: &[u8]) {
+    let Some((list, page)) = input.split_first() else { return };
+    let mut buffer = Buffer::default();
+    let pages = match list % 3 {
+        0 => pages::plan(Reader::new(page), |index, step| {
+            pages::put_step(&mut buffer, (index, step));
+            Ok(())
+        }),
+        1 => pages::indices(Reader::new(page), |index| {
+            pages::put_index(&mut buffer, index);
+            Ok(())
+        }),
+        _ => pages::results(Reader::new(page), |index, fault| {
+            assert!(!fault.words().is_empty());
+            pages::put_result(&mut buffer, (index, fault));
+            Ok(())
+        }),
+    };
+    let items = page.get(1..).unwrap_or_default();
+    assert!(items.starts_with(buffer.plaintext()));
+    if let Ok(pages) = pages {
+        assert_eq!(items, buffer.plaintext());
+        assert_eq!(page[0], u8::from(pages == Pages::End));
+    }
+}
+
+/// One of three: any codec, lengths and bytes; a Blosc2 chunk whose header is right; or what is
+/// compressed here, unharmed and with one byte changed.
+pub fn decompress(input: &[u8]) {
+    let mut reader = Reader::new(input);
+    let Ok(how) = reader.u8() else { return };
+    match how % 3 {
+        0 => {
+            let (Ok(codec), Ok(len), Ok(limit)) = (reader.u8(), reader.u32(), reader.u32()) else {
+                return;
+            };
+            // The length is the peer's, the limit is not.
+            let limit = limit as usize % (2 * MAX_PLAINTEXT);
+            unpack(codec, len as usize, limit, reader.rest());
+        }
+        1 => {
+            let Some((chunk, len)) = blosc_chunk(reader) else { return };
+            unpack(Codec::Blosc(Element::Two).wire_id(), len, MAX_PLAINTEXT, &chunk);
+        }
+        _ => {
+            let (Ok(codec), Ok(place), Ok(change)) = (reader.u8(), reader.u32(), reader.u8())
+            else {
+                return;
+            };
+            let codec = CODECS[usize::from(codec) % CODECS.len()];
+            let (raw, mut packed) = (reader.rest(), b"before".to_vec());
+            if !compress::compress(codec, raw, &mut packed) {
+                return assert_eq!(packed, b"before");
+            }
+            let packed = &mut packed[6..];
+            assert!(packed.len() < raw.len());
+            let back = unpack(codec.wire_id(), raw.len(), MAX_PLAINTEXT, packed);
+            assert!(back.is_some_and(|back| back == raw) || raw.len() > MAX_PLAINTEXT);
+            let place = place as usize % packed.len();
+            packed[place] ^= change;
+            unpack(codec.wire_id(), raw.len(), MAX_PLAINTEXT, packed);
+        }
+    }
+}
+
+/// Every codec.
+pub const CODECS: [Codec; 4] = [
+    Codec::Lz4,
+    Codec::Blosc(Element::Two),
+    Codec::Blosc(Element::Four),
+    Codec::Blosc(Element::Eight),
+];
+
+/// Decompresses behind what is there already, which stays as it is.
+fn unpack(codec: u8, len: usize, limit: usize, input: &[u8]) -> Option<Vec<u8>> {
+    let mut output = b"before".to_vec();
+    let done = compress::decompress(codec, len, limit, input, &mut output);
+    assert!(output.starts_with(b"before"));
+    let content = output.split_off(6);
+    match done {
+        Ok(()) => {
+            assert!(content.len() == len && len <= limit);
+            Some(content)
+        }
+        Err(error) => {
+            assert_printable(&error);
+            assert!(content.is_empty());
+            // A length beyond the limit takes no memory at all.
+            assert!(len <= limit || output.capacity() == 6);
+            None
+        }
+    }
+}
+
+/// A chunk with a header as this program writes it, so that what follows comes before C-Blosc2,
+/// and the length of its content: element size, split streams or not, lengths, then the streams.
+pub fn blosc_chunk(mut from: Reader<'_>) -> Option<(Vec<u8>, usize)> {
+    let element = 2 << (from.u8().ok()? % 3);
+    let split = from.u8().ok()? % 2 * 0x10;
+    let elements = from.u32().ok()? % (MAX_PLAINTEXT as u32 / element) + 1;
+    let len = elements * element;
+    let most = len.min(64 * 1024 * element) / element;
+    let block = (from.u32().ok()? % most + 1) * element;
+    let streams = from.rest();
+    let mut chunk = vec![5, 1, 0x25 | split, element as u8];
+    chunk.extend(len.to_le_bytes());
+    chunk.extend(block.to_le_bytes());
+    chunk.extend(u32::try_from(32 + streams.len()).ok()?.to_le_bytes());
+    chunk.extend([0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    chunk.extend(streams);
+    Some((chunk, len as usize))
+}
+
+/// The inode that a lock must name to be believed here.
+pub const INODE: u64 = 7;
+
+/// What the locks here are read for.
+pub fn offered() -> Manifest {
+    let mut manifest = Manifest::default();
+    for (path, kind) in [
+        ("a", Kind::File(10)),
+        ("d", Kind::Folder),
+        ("d/b.txt", Kind::File(0)),
+        ("d/l", Kind::Link("b.txt".into())),
+        ("é", Kind::File(u64::MAX - 10)),
+    ] {
+        let path = RelPath::parse(path).expect("a good name");
+        let entry = Entry { path, kind, mode: 0o644, mtime: -5 };
+        manifest.push(entry).expect("a good entry");
+    }
+    manifest
+}
+
+/// A lock file: what it makes known is of entries that are offered, and its names are harmless.
+pub fn lock(file: &[u8]) {
+    let manifest = offered();
+    let remembered = receive::lock::parse(file, &manifest, INODE);
+    for (index, known) in &remembered.files {
+        assert!(manifest.get(*index).is_some());
+        if let Some(part) = &known.part {
+            assert!(part.ends_with(".part"));
+            assert_eq!(RelPath::parse(part).map(|part| part.names().count()), Ok(1));
+            assert_plain(part);
+        }
+    }
+    for (index, place) in &remembered.renamed {
+        assert!(manifest.get(*index).is_some());
+        assert_eq!(RelPath::parse(place.as_str()), Ok(place.clone()));
+        place.names().for_each(assert_plain);
+    }
+    assert!(remembered.merged.iter().all(|index| manifest.get(*index).is_some()));
+    // One that was sent here is not believed.
+    let sent = receive::lock::parse(file, &manifest, INODE + 1);
+    assert!(remembered.is_empty() || sent.is_empty());
+}
+
+/// What `tailscale` prints: every address leads to a peer, and all of it can be shown.
+pub fn status(json: &[u8]) {
+    match parse_whois(json) {
+        Ok(peer) => assert_shown(&peer.to_string()),
+        Err(error) => assert_printable(&error),
+    }
+    let status = match Status::parse(json) {
+        Ok(status) => status,
+        Err(error) => return assert_printable(&error),
+    };
+    if let Err(error) = status.require_running() {
+        assert_printable(&error);
+    }
+    let own = status.own();
+    assert_shown(&own.to_string());
+    for address in &own.addresses {
+        assert_eq!(status.peer(*address), Some(own));
+    }
+    for name in [&own.dns_name, &own.host_name] {
+        match status.resolve(name) {
+            Ok(None) => assert!(name.is_empty() || own.addresses.is_empty() || name == "."),
+            Ok(Some(address)) => {
+                let peer = status.peer(address).expect("an address of somebody");
+                assert_shown(&peer.to_string());
+            }
+            Err(error) => assert_printable(&error),
+        }
+    }
+}
+
+/// What a person types: a ticket or token that is read is shown in a form that reads the same.
+pub fn ticket(text: &[u8]) {
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    match Ticket::parse(text) {
+        Ok(ticket) => {
+            let shown = ticket.to_string();
+            assert_shown(&shown);
+            assert_eq!(Ticket::parse(&shown), Ok(ticket.clone()));
+            assert!(ticket.port != 0);
+            if let Host::Name(name) = &ticket.host {
+                assert!(name.parse::<std::net::IpAddr>().is_err());
+            }
+        }
+        Err(error) => assert_printable(&error),
+    }
+    match Token::parse(text) {
+        Ok(token) => assert_eq!(Token::parse(&token.to_string()), Ok(token)),
+        Err(error) => assert_printable(&error),
+    }
+}
+
+/// Nothing in it can steer a terminal.
+fn assert_shown(text: &str) {
+    assert!(!text.contains(char::is_control), "{text:?}");
+}
+
+fn assert_printable(error: &Error) {
+    assert_shown(&error.message);
+    assert_shown(error.hint.as_deref().unwrap_or_default());
+}

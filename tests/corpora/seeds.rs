@@ -1,0 +1,316 @@
+//! Makes the seeds in `fuzz/corpus/`: what the program itself would write, and what an attacker
+//! would. To be run by hand after a change of a format:
+//!
+//!     cargo test --test corpora -- --ignored
+//!
+//! Files that it does not make, such as what made a target crash once, it leaves alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use transfer::compress::compress;
+use transfer::crypto::handshake::{Verdict, wrong_token};
+use transfer::crypto::record::{Buffer, Follows, MAX_PLAINTEXT};
+use transfer::files::manifest::{Entry, Kind, Manifest};
+use transfer::files::path::RelPath;
+use transfer::files::root::Root;
+use transfer::protocol::codec::Read;
+use transfer::protocol::data::Item;
+use transfer::protocol::message::{Complete, Control, DATA, Offer, PACKED, Reason, UnsentName};
+use transfer::protocol::pages::{self, Fault, Step};
+use transfer::receive::lock::{Head, Snapshot, TransferLockManager};
+
+use super::targets::{CODECS, INODE, offered, put_item, seal, shake};
+
+/// Name and bytes of each seed of a target.
+type Seeds = Vec<(&'static str, Vec<u8>)>;
+
+#[test]
+#[ignore = "writes fuzz/corpus"]
+fn write_seeds() {
+    for (target, seeds) in [
+        ("hello", hellos()),
+        ("record", records()),
+        ("message", messages()),
+        ("entries", lists_of_entries()),
+        ("plan", other_lists()),
+        ("decompress", compressed()),
+        ("lock", locks()),
+        ("status", statuses()),
+        ("ticket", tickets()),
+    ] {
+        let corpus = super::fuzz("corpus").join(target);
+        fs::create_dir_all(&corpus).unwrap();
+        for (name, bytes) in seeds {
+            fs::write(corpus.join(name), bytes).unwrap();
+        }
+    }
+}
+
+fn hellos() -> Seeds {
+    let (honest, ..) = shake(Verdict::Welcome);
+    let (busy, ..) = shake(Verdict::Busy);
+    let to_sender = |hello: &[u8]| [&[0], hello, &honest.confirm].concat();
+    let to_receiver = |answer: &[u8]| [&[1], &honest.sender[..], answer].concat();
+    let with = |place: usize, bytes: &[u8]| {
+        let mut hello = honest.receiver;
+        hello[place..place + bytes.len()].copy_from_slice(bytes);
+        to_sender(&hello)
+    };
+    vec![
+        ("receiver", to_sender(&honest.receiver)),
+        ("welcome", to_receiver(&honest.answer)),
+        ("busy", to_receiver(&busy.answer)),
+        ("wrong-token", to_receiver(&wrong_token(2))),
+        ("reflected", to_sender(&honest.sender)),
+        ("other-version", with(8, &[0, 2])),
+        ("small-order", with(10, &[0; 32])),
+    ]
+}
+
+fn records() -> Seeds {
+    let stream = |follows| {
+        let (_, sender, _) = shake(Verdict::Welcome);
+        seal([&b"one"[..], b"two and three", &[0; 300]], follows, sender.seal)
+    };
+    let arriving = |stream: &[u8]| [&[0], stream].concat();
+    let header = |length: u32| arriving(&[&length.to_be_bytes()[..], b"too little"].concat());
+    // Size of records, place, change, content.
+    let altered = |change: u8| [&[1, 9, 0, 33, change], &b"0123456789".repeat(5)[..]].concat();
+    vec![
+        ("ended", arriving(&stream(Follows::Nothing))),
+        ("cut-between-records", arriving(&stream(Follows::More))),
+        ("longest", header(MAX_PLAINTEXT as u32 + 16)),
+        ("too-long", header(MAX_PLAINTEXT as u32 + 17)),
+        ("2-to-the-32", header(u32::MAX)),
+        ("flipped", altered(0x80)),
+        ("cut", altered(0)),
+    ]
+}
+
+fn control(control: &Control) -> Vec<u8> {
+    let mut buffer = Buffer::default();
+    control.encode(&mut buffer).unwrap();
+    buffer.plaintext().to_vec()
+}
+
+fn messages() -> Seeds {
+    let name = UnsentName { name: "pipe\u{1b}[2J".into(), why: "it is a pipe".into() };
+    let offer = Offer {
+        files: 1,
+        folders: 2,
+        links: 3,
+        bytes: 1 << 40,
+        unsent: 1,
+        unsent_names: vec![name],
+    };
+    let mut items = Buffer::default();
+    items.extend(&[DATA]);
+    for item in [
+        Item::Start { index: 1, offset: 0 },
+        Item::Bytes(b"Hello, world!\n"),
+        Item::End { size: 14, hash: [9; 32] },
+        Item::Failed { index: 4, fault: Fault::Changed },
+    ] {
+        put_item(&mut items, &item);
+    }
+    let deep = ["\x01{\"x\":", &"[".repeat(500), &"]".repeat(500), ",\"type\":\"wait\"}"];
+    vec![
+        ("offer", control(&Control::Offer(offer))),
+        ("complete", control(&Control::Complete(Complete { files: 5, failed: u64::MAX }))),
+        ("no-space", control(&Control::Cancel(Reason::NoSpace { needed: 0, free: u64::MAX }))),
+        ("later-reason", b"\x01{\"type\":\"cancel\",\"reason\":\"tired\",\"of\":[1e9]}".into()),
+        ("as-a-list", b"\x01[\"offer\",1,2,3,4,5,[[\"name\",\"why\"]]]".into()),
+        ("deep", deep.concat().into()),
+        ("data", items.plaintext().to_vec()),
+        ("endless-bytes", b"\x04\x02\xff\xff\xff\xff".into()),
+        ("packed", [&[PACKED, 1, 0xff, 0xff, 0xff, 0xff], &b"lz4"[..]].concat()),
+    ]
+}
+
+/// A page without its first byte, as the readers get it.
+fn page<T>(items: Vec<T>, encode: impl FnMut(&mut Buffer, T)) -> Vec<u8> {
+    let (mut page, mut buffer) = (Vec::new(), Buffer::default());
+    pages::write(0, 1 << 20, &mut buffer, items, encode, |buffer| -> Read<()> {
+        page = buffer.plaintext()[1..].to_vec();
+        Ok(())
+    })
+    .unwrap();
+    page
+}
+
+/// A page of files of these names, honest or not.
+fn files(names: &[&str]) -> Vec<u8> {
+    let mut page = vec![1];
+    for name in names {
+        page.extend([0, 1, 0xa4]);
+        page.extend([0; 16]);
+        page.extend(u16::try_from(name.len()).unwrap().to_be_bytes());
+        page.extend(name.as_bytes());
+    }
+    page
+}
+
+fn lists_of_entries() -> Seeds {
+    let tree = |list: Vec<(&str, Kind)>| {
+        let entries = list.into_iter().map(|(path, kind)| {
+            let path = RelPath::parse(path).unwrap();
+            Entry { path, kind, mode: 0o755, mtime: 1_767_323_045_678_901_234 }
+        });
+        let entries: Vec<Entry> = entries.collect();
+        page(entries.iter().collect(), pages::put_entry)
+    };
+    let link = |target: &str| Kind::Link(target.into());
+    vec![
+        ("tree", {
+            tree(vec![
+                ("d", Kind::Folder),
+                ("d/e", Kind::Folder),
+                ("d/e/é日", Kind::File(3)),
+                ("d/up", link("../f")),
+                ("d-x", Kind::File(u64::MAX - 3)),
+                ("f", link("d/e/./")),
+            ])
+        }),
+        (
+            "awkward",
+            files(&["CON.txt", "a:b", "back\\slash", "dots...", "nul ", "\u{202e}gpj.exe"]),
+        ),
+        ("traversal", files(&["../etc/passwd"])),
+        ("orphan", files(&["a", "a/b"])),
+        ("twice", files(&["a", "a"])),
+        ("control", files(&["a\u{1b}[2J\n"])),
+        ("longest", files(&[&"n".repeat(255)])),
+        ("link-out", tree(vec![("d", Kind::Folder), ("d/l", link("../../x"))])),
+        ("link-out-behind-a-name", tree(vec![("d", Kind::Folder), ("d/l", link("x/../../../x"))])),
+        ("endless-name", b"\x01\x01\x01\xed\0\0\0\0\0\0\0\0\xff\xff".into()),
+    ]
+}
+
+fn other_lists() -> Seeds {
+    let resume = Step::Resume { offset: 1 << 33, hash: [6; 32] };
+    let of = |list: u8, page: Vec<u8>| [&[list], &page[..]].concat();
+    vec![
+        ("plan", of(0, page(vec![(1, Step::Skip), (2, resume)], pages::put_step))),
+        ("retry", of(1, page(vec![1, 5, u32::MAX], pages::put_index))),
+        ("results", {
+            of(2, page(vec![(1, Fault::Vanished), (9, Fault::Kept)], pages::put_result))
+        }),
+        ("nothing", of(0, page(vec![], pages::put_step))),
+        ("more-of-nothing", of(1, vec![0])),
+    ]
+}
+
+/// A slowly rising series of 32-bit floats.
+fn floats(count: u16) -> Vec<u8> {
+    (0..count).flat_map(|n| (1e3 + f32::from(n) / 1e3).to_le_bytes()).collect()
+}
+
+fn compressed() -> Seeds {
+    let text = b"let output = compress(input); ".repeat(20);
+    let packed = |codec: usize, raw: &[u8]| {
+        let mut packed = Vec::new();
+        assert!(compress(CODECS[codec], raw, &mut packed));
+        packed
+    };
+    let arriving = |codec: u8, len: u32, limit: u32, packed: &[u8]| {
+        [&[0, codec], &len.to_be_bytes()[..], &limit.to_be_bytes(), packed].concat()
+    };
+    let (limit, zeros) = (MAX_PLAINTEXT as u32, vec![0; 1 << 20]);
+    let lz4 = arriving(1, text.len() as u32, limit, &packed(0, &text));
+    let blosc = arriving(2, 4000, limit, &packed(2, &floats(1000)));
+    // Elements of four bytes, split streams; numbers of elements and of those in a block.
+    let chunk = |elements: u32, block: u32| {
+        let lengths = [elements - 1, block - 1].map(u32::to_be_bytes).concat();
+        [&[1, 1, 1], &lengths[..], &packed(2, &floats(1000))[32..]].concat()
+    };
+    // Codec, place, change.
+    let changed = |codec, raw: &[u8]| [&[2, codec, 0, 0, 0, 40, 0x10], raw].concat();
+    vec![
+        ("lz4", lz4),
+        ("blosc", blosc),
+        ("bomb-lz4", arriving(1, 5000, limit, &packed(0, &zeros))),
+        ("bomb-blosc", arriving(2, 1 << 20, 1000, &packed(2, &zeros))),
+        ("2-to-the-32", arriving(1, u32::MAX, u32::MAX, b"x")),
+        ("chunk", chunk(1000, 1000)),
+        ("chunk-of-many-blocks", chunk(1000, 10)),
+        ("round-text", changed(0, &text)),
+        ("round-floats", changed(2, &floats(500))),
+    ]
+}
+
+/// What the program keeps of a transfer of [`offered`] in its second file.
+fn locks() -> Seeds {
+    let dir = tempfile::tempdir().unwrap();
+    let mut root = Root::open(dir.path()).unwrap();
+    let manifest: Manifest = offered();
+    let head = Head {
+        session: uuid::Uuid::from_bytes([7; 16]),
+        sender: "100.64.0.1".into(),
+        files: manifest.totals().files,
+        bytes: manifest.totals().bytes,
+    };
+    let snapshot = Snapshot {
+        head: &head,
+        manifest: &manifest,
+        done: &[Some([1; 32]), None, None, None, None],
+        wanted: &|_| true,
+        current: Some((2, 0, [2; 32])),
+        parts: &BTreeMap::from([(2, "b.txt.1.part".into())]),
+        renamed: &BTreeMap::from([(4, RelPath::parse("é (1)").unwrap())]),
+        merged: &BTreeSet::from([1]),
+        older: &BTreeMap::new(),
+    };
+    TransferLockManager::acquire(&root).unwrap().save(&mut root, &snapshot).unwrap();
+    let saved = fs::read_to_string(dir.path().join(".transfer_lock.json")).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&saved).unwrap();
+    // Neither is the same twice.
+    let ours = format!("\"inode\":{INODE}");
+    let saved = saved
+        .replace(&format!("\"inode\":{}", value["inode"]), &ours)
+        .replace(value["timestamp"].as_str().unwrap(), "2026-01-02T03:04:05Z");
+    let hostile = r#"{"files":{"a":{"status":"pending","size":1,"transferred_bytes":9,
+        "part":"../../.profile.part"}},"renamed":{"a":"../x","é":"d/é"},"merged":["..","d"],
+        "version":"1.0","inode":7}"#;
+    vec![
+        ("elsewhere", saved.replace(&ours, "\"inode\":8").into()),
+        ("cut-off", saved[..saved.len() / 2].into()),
+        ("saved", saved.into()),
+        ("hostile", hostile.into()),
+        ("deep", format!("{{\"x\":{}", "[".repeat(500)).into()),
+    ]
+}
+
+/// The fixtures, and what is no JSON.
+fn statuses() -> Seeds {
+    let fixture = |name| {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tailscale");
+        fs::read(fixtures.join(name)).unwrap()
+    };
+    let names = [
+        "status_huge_sample_12.json",
+        "status_needs_login.json",
+        "status_odd_peers.json",
+        "status_old_1_36.json",
+        "status_stopped.json",
+        "status_tun_4peers.json",
+        "status_userspace_container.json",
+        "whois_tagged.json",
+    ];
+    let mut seeds: Seeds = names.into_iter().map(|name| (name, fixture(name))).collect();
+    seeds.push(("prose", b"Tailscale is stopped.\x1b[2J\n".into()));
+    seeds
+}
+
+fn tickets() -> Seeds {
+    vec![
+        ("ticket", b"100.64.1.123:ocean-tiger".into()),
+        ("port", b"my-nas.tail1234.ts.net.:8080:Ocean Tiger".into()),
+        ("ipv6", "“[fd7a:115c:a1e0::1]:ocean-tiger”".into()),
+        ("pasted", b"  transfer receive '100.64.1.123:15820:ocean_tiger'\r\n".into()),
+        ("typo", b"100.64.1.l2:ocaen-tiger".into()),
+        ("token", b"ocean-tiger-zebra".into()),
+        ("control", b"nas:ocean\x1b[2J-tiger".into()),
+    ]
+}
