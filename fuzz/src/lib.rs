@@ -544,6 +544,10 @@ pub fn ticket(text: &[u8]) {
         }
         Err(error) => assert_printable(&error),
     }
+    if text.contains(':') {
+        // No word of a token; finding that out is slow.
+        return;
+    }
     match Token::parse(text) {
         Ok(token) => assert_eq!(Token::parse(&token.to_string()), Ok(token)),
         Err(error) => assert_printable(&error),
