@@ -269,17 +269,16 @@ fn head_of(inode: u64) -> String {
 /// Reads a lock, however long, keeping only what concerns the manifest. One that does not begin
 /// as the lock of this inode is not read at all.
 pub fn parse(mut file: impl Read, manifest: &Manifest, inode: u64) -> Remembered {
-    let mut remembered = Remembered::default();
-    let own = head_of(inode);
-    let mut head = Vec::new();
-    let read = file.by_ref().take(own.len() as u64).read_to_end(&mut head);
-    if read.is_err() || head != own.as_bytes() {
-        return remembered;
+    let head = head_of(inode);
+    let mut begun = vec![0; head.len()];
+    if file.read_exact(&mut begun).is_err() || begun != head.as_bytes() {
+        return Remembered::default();
     }
-    let rest = b"{".chain(BufReader::with_capacity(1 << 16, file));
-    let mut json = serde_json::Deserializer::from_reader(rest);
+    let whole = BufReader::with_capacity(1 << 16, begun.chain(file));
+    let mut json = serde_json::Deserializer::from_reader(whole);
+    let mut remembered = Remembered::default();
     let seed = LockSeed { manifest, remembered: &mut remembered };
-    match seed.deserialize(&mut json) {
+    match seed.deserialize(&mut json).and_then(|()| json.end()) {
         Ok(()) => remembered,
         // Cut off, or changed by hand.
         Err(_) => Remembered::default(),

@@ -270,15 +270,14 @@ fn locks() -> Seeds {
     let saved = saved
         .replace(&format!("\"inode\":{}", value["inode"]), &ours)
         .replace(value["timestamp"].as_str().unwrap(), "2026-01-02T03:04:05Z");
-    let hostile = r#"{"files":{"a":{"status":"pending","size":1,"transferred_bytes":9,
-        "part":"../../.profile.part"}},"renamed":{"a":"../x","é":"d/é"},"merged":["..","d"],
-        "version":"1.0","inode":7}"#;
+    let hostile = r#"{"version":"1.0","inode":7,"files":{"a":{"status":"pending","size":1,"transferred_bytes":9,
+        "part":"../../.profile.part"}},"renamed":{"a":"../x","é":"d/é"},"merged":["..","d"]}"#;
     vec![
         ("elsewhere", saved.replace(&ours, "\"inode\":8").into()),
         ("cut-off", saved[..saved.len() / 2].into()),
         ("saved", saved.into()),
         ("hostile", hostile.into()),
-        ("deep", format!("{{\"x\":{}", "[".repeat(500)).into()),
+        ("deep", format!("{{\"version\":\"1.0\",{ours},\"x\":{}", "[".repeat(500)).into()),
     ]
 }
 

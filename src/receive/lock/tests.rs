@@ -97,6 +97,9 @@ fn a_lock_that_makes_no_sense_says_nothing() {
         good.replace(r#""inode":7"#, r#""inode":8"#),
         good.replace(r#""inode":7,"#, ""),
         good.replace(r#""version":"1.0","#, ""),
+        good.replace("1.0", "1.00"),
+        good.replace(r#"{"version":"1.0","inode":7,"#, r#"{"inode":7,"version":"1.0","#),
+        format!("{good}x"),
         good.replace("in_progress", "finished"),
         good.replace(r#""size":5"#, r#""size":-5"#),
         good.replace(r#""a""#, r#""../a""#),
@@ -109,6 +112,16 @@ fn a_lock_that_makes_no_sense_says_nothing() {
     for lock in bad {
         assert!(parse(lock.as_bytes(), &manifest, 7).is_empty(), "{}", &lock[..lock.len().min(80)]);
     }
+}
+
+/// A sender can send a file of this name, of any length.
+#[test]
+fn no_more_than_the_beginning_is_read_of_a_lock_of_others() {
+    const REST: u64 = 1 << 20;
+    let of_others = &b"{\"version\":\"1.0\",\"inode\":8,\"merged\":["[..];
+    let mut rest = io::repeat(b' ').take(REST);
+    assert!(parse(of_others.chain(&mut rest), &manifest(&["a"]), 7).is_empty());
+    assert_eq!(rest.limit(), REST);
 }
 
 #[test]
