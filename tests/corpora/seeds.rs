@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use transfer::compress::compress;
-use transfer::crypto::handshake::{Verdict, wrong_token};
+use transfer::crypto::handshake::{ANSWER_LEN, CONFIRM_LEN, Verdict, wrong_token};
 use transfer::crypto::record::{Buffer, Follows, MAX_PLAINTEXT};
 use transfer::files::manifest::{Entry, Kind, Manifest};
 use transfer::files::path::RelPath;
@@ -63,6 +63,8 @@ fn hellos() -> Seeds {
         ("welcome", to_receiver(&honest.answer)),
         ("busy", to_receiver(&busy.answer)),
         ("wrong-token", to_receiver(&wrong_token(2))),
+        ("wrong-proof", [&[0], &honest.receiver[..], &[7; CONFIRM_LEN]].concat()),
+        ("wrong-answer", to_receiver(&[0; ANSWER_LEN])),
         ("reflected", to_sender(&honest.sender)),
         ("other-version", with(8, &[0, 2])),
         ("small-order", with(10, &[0; 32])),
