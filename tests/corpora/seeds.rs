@@ -79,15 +79,17 @@ fn records() -> Seeds {
     let arriving = |stream: &[u8]| [&[0], stream].concat();
     let header = |length: u32| arriving(&[&length.to_be_bytes()[..], b"too little"].concat());
     // Size of records, place, change, content.
-    let altered = |change: u8| [&[1, 9, 0, 33, change], &b"0123456789".repeat(5)[..]].concat();
+    let altered =
+        |place: u8, change: u8| [&[1, 9, 0, place, change], &b"0123456789".repeat(5)[..]].concat();
     vec![
         ("ended", arriving(&stream(Follows::Nothing))),
         ("cut-between-records", arriving(&stream(Follows::More))),
         ("longest", header(MAX_PLAINTEXT as u32 + 16)),
         ("too-long", header(MAX_PLAINTEXT as u32 + 17)),
         ("2-to-the-32", header(u32::MAX)),
-        ("flipped", altered(0x80)),
-        ("cut", altered(0)),
+        ("flipped-length", altered(33, 0x80)),
+        ("flipped-content", altered(40, 1)),
+        ("cut", altered(33, 0)),
     ]
 }
 
