@@ -21,7 +21,8 @@ use transfer::protocol::message::{Complete, Control, DATA, Offer, PACKED, Reason
 use transfer::protocol::pages::{self, Fault, Step};
 use transfer::receive::lock::{Head, Snapshot, TransferLockManager};
 
-use super::targets::{CODECS, INODE, offered, put_item, seal, shake};
+use super::targets::crypto::{seal, shake};
+use super::targets::{CODECS, INODE, offered, put_item};
 
 /// Name and bytes of each seed of a target.
 type Seeds = Vec<(&'static str, Vec<u8>)>;
