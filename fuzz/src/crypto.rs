@@ -1,14 +1,13 @@
 //! The handshake and the records, with an honest other side that always says the same.
 
 use rand::{TryCryptoRng, TryRng};
+use transfer::bounds::MAX_PLAINTEXT;
 use transfer::crypto::handshake::{
     ANSWER_LEN, Answer, CONFIRM_LEN, Confirm, HELLO_LEN, HandshakeError, Hello, ReceiverId, Start,
     Verdict,
 };
 use transfer::crypto::keys::{OpenKey, Role, SealKey, SessionKeys};
-use transfer::crypto::record::{
-    Buffer, Follows, MAX_PLAINTEXT, RecordError, RecordReader, RecordWriter,
-};
+use transfer::crypto::record::{Buffer, Follows, RecordError, RecordReader, RecordWriter};
 use transfer::protocol::codec::Reader;
 use transfer::token::Token;
 

@@ -9,9 +9,10 @@ pub mod crypto;
 use std::collections::HashSet;
 use std::path::{Component, Path};
 
+use transfer::bounds::MAX_PLAINTEXT;
 use transfer::compress::{self, Codec, Element};
 use transfer::crypto::keys::Role;
-use transfer::crypto::record::{Buffer, MAX_PLAINTEXT};
+use transfer::crypto::record::Buffer;
 use transfer::error::Error;
 use transfer::files::manifest::{Entry, Kind, Manifest, Totals};
 use transfer::files::path::{RelPath, windows_name};
@@ -310,12 +311,12 @@ pub fn lock(file: &[u8]) {
             assert_plain(part);
         }
     }
-    for (index, place) in &remembered.renamed {
-        assert!(manifest.get(*index).is_some());
+    for (index, place) in remembered.places.iter() {
+        assert!(manifest.get(index).is_some());
         assert_eq!(RelPath::parse(place.as_str()), Ok(place.clone()));
         place.names().for_each(assert_plain);
     }
-    assert!(remembered.merged.iter().all(|index| manifest.get(*index).is_some()));
+    assert!(remembered.made.iter().all(|index| manifest.get(*index).is_some()));
     // One that was sent here is not believed.
     let sent = receive::lock::parse(file, &manifest, INODE + 1);
     assert!(remembered.is_empty() || sent.is_empty());

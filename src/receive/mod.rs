@@ -4,7 +4,7 @@
 mod accept;
 pub mod intake;
 pub mod lock;
-mod places;
+pub mod places;
 pub mod plan;
 pub mod resume;
 mod sender;

@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use transfer::bounds::MAX_PLAINTEXT;
 use transfer::compress::compress;
 use transfer::crypto::handshake::{ANSWER_LEN, CONFIRM_LEN, Verdict, wrong_token};
-use transfer::crypto::record::{Buffer, Follows, MAX_PLAINTEXT};
+use transfer::crypto::record::{Buffer, Follows};
 use transfer::files::manifest::{Entry, Kind, Manifest};
 use transfer::files::path::RelPath;
 use transfer::files::root::Root;
@@ -20,6 +21,7 @@ use transfer::protocol::data::Item;
 use transfer::protocol::message::{Complete, Control, DATA, Offer, PACKED, Reason, UnsentName};
 use transfer::protocol::pages::{self, Fault, Step};
 use transfer::receive::lock::{Head, Snapshot, TransferLockManager};
+use transfer::receive::places::Places;
 
 use super::targets::crypto::{seal, shake};
 use super::targets::{CODECS, INODE, offered, put_item};
@@ -256,6 +258,8 @@ fn locks() -> Seeds {
         files: manifest.totals().files,
         bytes: manifest.totals().bytes,
     };
+    let mut places = Places::default();
+    places.insert(4, manifest.get(4).unwrap(), RelPath::parse("é (1)").unwrap());
     let snapshot = Snapshot {
         head: &head,
         manifest: &manifest,
@@ -263,11 +267,11 @@ fn locks() -> Seeds {
         wanted: &|_| true,
         current: Some((2, 0, [2; 32])),
         parts: &BTreeMap::from([(2, "b.txt.1.part".into())]),
-        renamed: &BTreeMap::from([(4, RelPath::parse("é (1)").unwrap())]),
-        merged: &BTreeSet::from([1]),
+        places: &places,
+        made: &BTreeSet::from([1]),
         older: &BTreeMap::new(),
     };
-    TransferLockManager::acquire(&root).unwrap().save(&mut root, &snapshot).unwrap();
+    TransferLockManager::acquire(&mut root).unwrap().save(&mut root, &snapshot).unwrap();
     let saved = fs::read_to_string(dir.path().join(".transfer_lock.json")).unwrap();
     let value: serde_json::Value = serde_json::from_str(&saved).unwrap();
     // Neither is the same twice.
@@ -276,7 +280,7 @@ fn locks() -> Seeds {
         .replace(&format!("\"inode\":{}", value["inode"]), &ours)
         .replace(value["timestamp"].as_str().unwrap(), "2026-01-02T03:04:05Z");
     let hostile = r#"{"version":"1.0","inode":7,"files":{"a":{"status":"pending","size":1,"transferred_bytes":9,
-        "part":"../../.profile.part"}},"renamed":{"a":"../x","é":"d/é"},"merged":["..","d"]}"#;
+        "part":"../../.profile.part"}},"renamed":{"a":"../x","é":"d/é"},"made":{"..":true,"d":[{}]}}"#;
     vec![
         ("elsewhere", saved.replace(&ours, "\"inode\":8").into()),
         ("cut-off", saved[..saved.len() / 2].into()),

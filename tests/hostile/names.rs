@@ -233,8 +233,7 @@ fn strange_names_land_inside() -> Result<()> {
         "x;id",
         "x.part",
         "x.part.part",
-        LOCK,
-        ".transfer_lock.json.tmp",
+        ".transfer_lock",
         ".bashrc",
         "\u{202e}gpj.exe",
         "\u{2066}x",
@@ -259,7 +258,8 @@ fn strange_names_land_inside() -> Result<()> {
     Ok(())
 }
 
-/// All at once: names that are each other's unfinished file, lock or other name.
+/// All at once: names that are each other's unfinished file or other name, and those of the lock,
+/// which nothing that is sent gets: it might be believed one day.
 #[test]
 fn names_of_the_program_itself_are_names_like_others() -> Result<()> {
     let mut names = vec![
@@ -277,8 +277,14 @@ fn names_of_the_program_itself_are_names_like_others() -> Result<()> {
     names.sort_unstable();
     let stage = Stage::new()?;
     write(&stage.out().join("x"), "mine")?;
-    let left: Vec<&str> =
-        names.iter().map(|name| if *name == "x" { "x (3)" } else { name }).collect();
+    let renamed = |name: &&'static str| match *name {
+        "x" => "x (3)",
+        LOCK => ".transfer_lock (1).json",
+        ".transfer_lock.json.tmp" => ".transfer_lock.json (1).tmp",
+        ".transfer_lock.1.json" => ".transfer_lock.1 (1).json",
+        name => name,
+    };
+    let left: Vec<&str> = names.iter().map(renamed).collect();
     let case = Case::new("names: of the program itself", 0, "x -> x (3)").left(&left);
     stage.receive(&case, |line| {
         let entries: Vec<_> = names.iter().map(file).collect();

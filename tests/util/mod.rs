@@ -1,4 +1,6 @@
 //! What the tests of the whole program share.
 
+#![allow(dead_code, reason = "each of them uses its part")]
+
 pub mod process;
 pub mod tree;
