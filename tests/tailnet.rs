@@ -4,7 +4,6 @@
 #![cfg(unix)]
 #![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
 
-#[expect(dead_code, reason = "the other tests of the program use more of it")]
 mod util;
 
 use std::fs;

@@ -19,5 +19,4 @@ mod processes;
 #[allow(dead_code, reason = "shared with the tests of the whole program")]
 mod proxy;
 #[path = "../util/mod.rs"]
-#[allow(dead_code, reason = "shared with the tests of the whole program")]
 mod util;

@@ -29,5 +29,4 @@ mod stage;
 mod terminal;
 mod token;
 #[path = "../util/mod.rs"]
-#[allow(dead_code, reason = "shared with the tests of the whole program")]
 mod util;
