@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use socket2::SockRef;
 
-use crate::script::{Line, PLAN, control, data, failed, offer_of, page, patient, read, sized};
+use crate::memory::{a_million, a_million_vanished};
+use crate::script::{Line, PLAN, control, page, patient, read};
 use crate::shake::{Hello, Own, Side};
 use crate::stage::{Case, LOCK, STAYS, Stage, TOKEN, all, connect, token_of};
 use crate::util::tree::{noise, write};
@@ -141,26 +142,17 @@ fn a_receiver_that_does_not_read() -> Result<()> {
 /// Has a million things to hear, and does not; or has never anything to say.
 #[test]
 fn a_sender_that_does_not_read_or_speak() -> Result<()> {
-    const COUNT: u32 = 1_000_000;
     let stage = Stage::new()?;
     let case = Case::new("pace: a sender that does not read the results", 130, "");
-    let case = Case { interrupted: true, entries: COUNT.into(), options: vec![], ..case };
-    let case = case.left(&[LOCK]);
-    stage.receive_from(&case, |door| {
+    let case = Case { interrupted: true, entries: 1_000_000, options: vec![], ..case };
+    stage.receive_from(&case.left(&["d", LOCK]), |door| {
         let mut line = Line::start(door.next()?, Side::Sender, TOKEN)?;
         SockRef::from(&line.stream).set_recv_buffer_size(4096)?;
-        line.say(&offer_of(COUNT.into(), 0, 0, 0))?;
-        for hundred in 0..COUNT / 100 {
-            let entries =
-                (0..100).flat_map(|it| sized(format!("{:06x}", hundred * 100 + it), 0).bytes());
-            let last = u8::from(hundred == COUNT / 100 - 1);
-            line.say(&page(crate::script::ENTRIES, last, &entries.collect::<Vec<u8>>()))?;
-        }
+        let (offer, pages) = a_million();
+        line.say(&offer)?;
+        pages.iter().try_for_each(|page| line.say(page))?;
         line.hear_pages(PLAN)?;
-        for tenth in 0..10 {
-            let all = tenth * COUNT / 10..(tenth + 1) * COUNT / 10;
-            line.say(&data(&[all.flat_map(|index| failed(index, 1)).collect()]))?;
-        }
+        a_million_vanished().iter().try_for_each(|record| line.say(record))?;
         line.say(&control(r#"{"type":"done"}"#))?;
         // They are there, and nobody takes them.
         ensure!(line.stream.peek(&mut [0])? == 1, "no results came");
