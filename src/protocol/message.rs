@@ -45,9 +45,31 @@ pub enum Control {
     Cancel(Reason),
 }
 
+/// What kind of thing is offered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OfferKind {
+    /// The entries of a list.
+    #[default]
+    Files,
+    /// A text, to be shown.
+    Text,
+    /// One content of unknown length.
+    Stream,
+}
+
+impl OfferKind {
+    fn is_files(&self) -> bool {
+        *self == Self::Files
+    }
+}
+
 /// What the sender offers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
+    /// What kind of thing. Of what is not files the list is empty.
+    #[serde(default, skip_serializing_if = "OfferKind::is_files")]
+    pub kind: OfferKind,
     /// Regular files in the list.
     pub files: u64,
     /// Folders in the list.
@@ -251,7 +273,7 @@ mod tests {
     }
 
     fn offer() -> Offer {
-        Offer { files: 1, folders: 2, links: 3, bytes: 4, unsent: 0, unsent_names: vec![] }
+        Offer { files: 1, folders: 2, links: 3, bytes: 4, ..Offer::default() }
     }
 
     /// What travels, byte for byte.
@@ -265,6 +287,8 @@ mod tests {
                 r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":0,"unsent_names":[]}"#),
             (Control::Offer(told),
                 r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":1,"unsent_names":[{"name":"a\nb","why":"it is odd"}]}"#),
+            (Control::Offer(Offer { kind: OfferKind::Stream, ..Offer::default() }),
+                r#"{"type":"offer","kind":"stream","files":0,"folders":0,"links":0,"bytes":0,"unsent":0,"unsent_names":[]}"#),
             (Control::Wait, r#"{"type":"wait"}"#),
             (Control::Done, r#"{"type":"done"}"#),
             (Control::Bye, r#"{"type":"bye"}"#),

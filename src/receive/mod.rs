@@ -4,6 +4,7 @@
 mod accept;
 pub mod intake;
 pub mod lock;
+pub mod pipe;
 pub mod places;
 pub mod plan;
 pub mod resume;

@@ -21,9 +21,9 @@ use crate::protocol::session::{OUT_OF_TURN, Session, Stop, receive_last};
 
 /// An offer that has arrived whole and is not answered yet.
 pub struct Offered {
-    session: Session,
-    manifest: Manifest,
-    offer: Offer,
+    pub(super) session: Session,
+    pub(super) manifest: Manifest,
+    pub(super) offer: Offer,
 }
 
 /// Waits for the sender's list. Of more than [`MAX_ENTRIES`] entries it is taken only if the
@@ -156,7 +156,7 @@ impl Offered {
 }
 
 /// The files are at their places, but the sender may not know.
-fn unconfirmed(error: Error) -> Error {
+pub(super) fn unconfirmed(error: Error) -> Error {
     let message = format!("everything is here, but the sender did not confirm it: {error}");
     Error::new(error.exit, message)
         .hint("nothing needs to be sent again")

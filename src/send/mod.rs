@@ -2,6 +2,7 @@
 //! send.
 
 pub mod gate;
+pub mod pipe;
 pub mod stream;
 
 use std::io::ErrorKind;

@@ -13,7 +13,9 @@ use crate::files::reader::{SourceFault, SourceFile};
 use crate::files::walk::Source;
 use crate::protocol::codec::Malformed;
 use crate::protocol::data;
-use crate::protocol::message::{self, Control, DATA, Message, Offer, PACKED, UnsentName};
+use crate::protocol::message::{
+    self, Control, DATA, Message, Offer, OfferKind, PACKED, UnsentName,
+};
 use crate::protocol::pages::{self, Fault, HASH_LEN, Pages, Step};
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop};
 
@@ -92,6 +94,7 @@ fn send_offer(session: &mut Session, source: &Source) -> Result<(), Stop> {
         why: unsent.why.clone(),
     });
     session.send_control(&Control::Offer(Offer {
+        kind: OfferKind::Files,
         files: totals.files,
         folders: totals.folders,
         links: totals.links,
@@ -370,7 +373,7 @@ impl<'a> Content<'a> {
         }
         self.session.check()?;
         if let Some(codec) = self.codec {
-            self.pack(codec);
+            pack(&mut self.buffer, codec, &mut self.packed);
         }
         self.session.send(&mut self.buffer)?;
         let (bytes, files) = std::mem::take(&mut self.pending);
@@ -380,18 +383,19 @@ impl<'a> Content<'a> {
         }
         Ok(())
     }
+}
 
-    /// Puts the compressed items in the place of the plain ones, if they are smaller.
-    fn pack(&mut self, codec: Codec) {
-        let items = self.buffer.plaintext().get(1..).unwrap_or_default();
-        let Ok(len) = u32::try_from(items.len()) else { return };
-        self.packed.clear();
-        if compress::compress(codec, items, &mut self.packed) {
-            self.buffer.clear();
-            self.buffer.extend(&[PACKED, codec.wire_id()]);
-            self.buffer.extend(&len.to_be_bytes());
-            self.buffer.extend(&self.packed);
-        }
+/// Puts the compressed items in the place of the plain ones, if they are smaller. `packed` is
+/// working memory.
+pub(super) fn pack(buffer: &mut Buffer, codec: Codec, packed: &mut Vec<u8>) {
+    let items = buffer.plaintext().get(1..).unwrap_or_default();
+    let Ok(len) = u32::try_from(items.len()) else { return };
+    packed.clear();
+    if compress::compress(codec, items, packed) {
+        buffer.clear();
+        buffer.extend(&[PACKED, codec.wire_id()]);
+        buffer.extend(&len.to_be_bytes());
+        buffer.extend(packed);
     }
 }
 

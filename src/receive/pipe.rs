@@ -1,0 +1,183 @@
+//! A text, a stream or a single file on its way to standard output: written as it comes, in
+//! order, and gone. What has been written cannot be taken back, so nothing is sent twice.
+
+use std::io::{self, ErrorKind, Write};
+
+use sha2::{Digest, Sha256};
+
+use super::stream::{Offered, unconfirmed};
+use crate::bounds::MAX_PLAINTEXT;
+use crate::compress;
+use crate::crypto::keys::Role;
+use crate::crypto::record::Follows;
+use crate::error::{Error, Result, reason};
+use crate::event::{Event, Sink, Summary};
+use crate::files::path::RelPath;
+use crate::protocol::codec::{Malformed, Reader};
+use crate::protocol::data::{self, Item};
+use crate::protocol::message::{self, Complete, Control, Message, OfferKind, Reason};
+use crate::protocol::pages::{self, Fault};
+use crate::protocol::session::{OUT_OF_TURN, Session, Stop, receive_last};
+use crate::send::pipe::NAME;
+
+/// One content that is expected.
+struct Expected {
+    /// Its index in the list; 0 where there is none.
+    index: u32,
+    /// Its bytes, where they are known.
+    size: Option<u64>,
+    name: RelPath,
+}
+
+impl Offered {
+    /// Writes a text, a stream, or the offer's only file to `out`.
+    ///
+    /// # Errors
+    /// Nothing is asked for when there is not exactly one content.
+    pub fn pour(mut self, out: &mut (dyn Write + Send), sink: Sink<'_>) -> Result<Summary> {
+        let expected = match expected(&self) {
+            Ok(expected) => expected,
+            Err(error) => return Err(self.refuse(Reason::Declined, error)),
+        };
+        let poured = take_content(&mut self.session, &expected, out, sink);
+        let mut summary = match poured {
+            Ok(summary) => summary,
+            Err(stop) => return Err(self.session.stop(stop)),
+        };
+        summary.unsent = self.offer.unsent;
+        let faults: Vec<_> =
+            summary.failed.iter().map(|(_, fault)| (expected.index, *fault)).collect();
+        let complete = Complete { files: summary.files, failed: faults.len() as u64 };
+        let told = self.session.send_pages(message::RESULTS, faults, pages::put_result);
+        if let Err(stop) = told {
+            return Err(unconfirmed(self.session.stop(stop)));
+        }
+        let ended = self.session.send_last(&Control::Complete(complete));
+        match ended.and_then(|inbox| receive_last(&inbox, Role::Sender, &Control::Bye)) {
+            Ok(()) => Ok(summary),
+            // No second run could find anything here: what is written is written.
+            Err(Stop::Gone(error) | Stop::Own(_, error)) => {
+                Err(Error { cause: None, ..unconfirmed(error) })
+            }
+        }
+    }
+}
+
+fn expected(offered: &Offered) -> Result<Expected> {
+    if offered.offer.kind != OfferKind::Files {
+        let name = RelPath::parse(NAME).map_err(|_| Error::failure("a stream has no name"))?;
+        return Ok(Expected { index: 0, size: None, name });
+    }
+    match offered.manifest.entries() {
+        [only] if only.is_file() => {
+            Ok(Expected { index: 0, size: Some(only.size()), name: only.path.clone() })
+        }
+        entries => Err(Error::usage(format!(
+            "standard output takes one file, and {} entries are offered",
+            entries.len()
+        ))
+        .hint("name a folder with -o")),
+    }
+}
+
+/// The content at hand.
+#[derive(Default)]
+struct Content {
+    begun: bool,
+    /// Content of the record at hand.
+    piece: Vec<u8>,
+    hash: Sha256,
+    got: u64,
+    /// Whether it came whole, once it has ended.
+    ended: Option<Option<Fault>>,
+}
+
+fn take_content(
+    session: &mut Session,
+    expected: &Expected,
+    out: &mut (dyn Write + Send),
+    sink: Sink<'_>,
+) -> Result<Summary, Stop> {
+    session.send_pages(message::PLAN, [], pages::put_step)?;
+    sink(Event::Planned { files: 1, bytes: expected.size.unwrap_or_default() });
+    let (mut content, mut unpacked) = (Content::default(), Vec::new());
+    while session.receive(|message, follows| match (message, follows) {
+        (Message::Data(items), Follows::More) => {
+            Ok(content.take(items, expected).map(|()| true)?)
+        }
+        (Message::Packed { codec, len, packed }, Follows::More) => {
+            let len = usize::try_from(len).map_err(|_| Malformed("a record is too long"))?;
+            unpacked.clear();
+            compress::decompress(codec, len, MAX_PLAINTEXT, packed, &mut unpacked)
+                .map_err(|error| Stop::Own(Reason::Protocol, error))?;
+            content.take(Reader::new(&unpacked), expected)?;
+            Ok(true)
+        }
+        (Message::Control(Control::Done), Follows::More) => Ok(false),
+        _ => Err(OUT_OF_TURN.into()),
+    })? {
+        // Whoever reads it may take hours.
+        session.meanwhile(|| out.write_all(&content.piece)).map_err(unwritten)?;
+        let bytes = content.piece.len() as u64;
+        content.piece.clear();
+        let files = u64::from(content.ended.is_some());
+        sink(Event::Moved { bytes, files, name: &expected.name });
+    }
+    session.meanwhile(|| out.flush()).map_err(unwritten)?;
+    let fault = content.ended.ok_or(Malformed("a file that was asked for did not come"))?;
+    let mut summary = Summary { bytes: content.got, ..Summary::default() };
+    match fault {
+        None => summary.files = 1,
+        Some(fault) => summary.failed.push((expected.name.clone(), fault)),
+    }
+    Ok(summary)
+}
+
+impl Content {
+    fn take(&mut self, mut items: Reader<'_>, expected: &Expected) -> Result<(), Malformed> {
+        const TURN: Malformed = OUT_OF_TURN;
+        while let Some(item) = data::next(&mut items)? {
+            if self.ended.is_some() {
+                return Err(TURN);
+            }
+            match item {
+                Item::Start { index, offset: 0 } if index == expected.index && !self.begun => {
+                    self.begun = true;
+                }
+                Item::Bytes(bytes) if self.begun => {
+                    self.got = self.got.saturating_add(bytes.len() as u64);
+                    if expected.size.is_some_and(|size| self.got > size) {
+                        return Err(Malformed("a file is longer than was offered"));
+                    }
+                    self.hash.update(bytes);
+                    self.piece.extend_from_slice(bytes);
+                }
+                Item::End { size, hash } if self.begun => {
+                    if size != self.got || expected.size.is_some_and(|offered| offered != size) {
+                        return Err(Malformed("a file is not as long as was offered"));
+                    }
+                    let whole = std::mem::take(&mut self.hash).finalize()[..] == hash[..];
+                    self.ended = Some((!whole).then_some(Fault::Integrity));
+                }
+                Item::Failed { index, fault } if index == expected.index => match fault {
+                    Fault::Vanished | Fault::Denied | Fault::Changed | Fault::Unreadable => {
+                        self.ended = Some(Some(fault));
+                    }
+                    Fault::Unwritable | Fault::Integrity | Fault::Kept => return Err(TURN),
+                },
+                _ => return Err(TURN),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Standard output is closed, or full.
+fn unwritten(error: io::Error) -> Stop {
+    let message = format!("cannot write to standard output: {}", reason(&error));
+    let hint = match error.kind() {
+        ErrorKind::BrokenPipe => "whatever read it has ended; nothing more can be received",
+        _ => "what was written so far is no whole file",
+    };
+    Stop::Own(Reason::Failed, Error::failure(message).hint(hint))
+}

@@ -1,0 +1,243 @@
+//! A text or a stream on its way out: one content, of a length that nobody knows before its end,
+//! read once and never repeated.
+
+use std::io::{self, Read};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+
+use sha2::{Digest, Sha256};
+
+use super::stream::pack;
+use crate::bounds::MAX_FRAMING;
+use crate::compress::{Codec, Compression};
+use crate::control;
+use crate::crypto::record::{Buffer, Follows};
+use crate::error::{Error, Result, reason};
+use crate::event::{Event, Sink, Summary};
+use crate::files::path::RelPath;
+use crate::protocol::codec::Malformed;
+use crate::protocol::data;
+use crate::protocol::message::{self, Control, DATA, Message, Offer, OfferKind};
+use crate::protocol::pages::{self, Fault, Pages};
+use crate::protocol::session::{OUT_OF_TURN, Session, Stop};
+
+/// Bytes read at once: what a pipe holds.
+const PIECE: usize = 1 << 16;
+
+/// Pieces that wait to be sent.
+const PIECES: usize = 32;
+
+/// Reads in a thread of its own, so that a source that is silent for hours can be waited for
+/// without falling silent.
+pub struct Source {
+    pieces: Receiver<io::Result<Vec<u8>>>,
+}
+
+impl Source {
+    /// Starts to read.
+    pub fn start(mut input: impl Read + Send + 'static) -> Result<Self> {
+        let (queue, pieces) = mpsc::sync_channel(PIECES);
+        thread::Builder::new()
+            .name("input".into())
+            .spawn(move || {
+                loop {
+                    let mut piece = vec![0; PIECE];
+                    let read = match input.read(&mut piece) {
+                        Ok(0) => return,
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                        read => read,
+                    };
+                    let failed = read.is_err();
+                    let piece = read.map(|len| {
+                        piece.truncate(len);
+                        piece
+                    });
+                    if queue.send(piece).is_err() || failed {
+                        return;
+                    }
+                }
+            })
+            .map_err(|error| {
+                Error::failure(format!("cannot start a thread: {}", reason(&error)))
+            })?;
+        Ok(Self { pieces })
+    }
+}
+
+/// Offers a text or a stream to an authenticated receiver and sends it.
+pub fn send_stream(
+    mut session: Session,
+    kind: OfferKind,
+    source: &Source,
+    compression: Compression,
+    sink: Sink<'_>,
+) -> Result<Summary> {
+    match converse(&mut session, kind, source, compression, sink) {
+        Ok(summary) => match session.send_last(&Control::Bye) {
+            Ok(_) => Ok(summary),
+            Err(Stop::Gone(error) | Stop::Own(_, error)) => Err(error),
+        },
+        Err(stop) => Err(session.stop(stop)),
+    }
+}
+
+fn converse(
+    session: &mut Session,
+    kind: OfferKind,
+    source: &Source,
+    compression: Compression,
+    sink: Sink<'_>,
+) -> Result<Summary, Stop> {
+    session.send_control(&Control::Offer(Offer { kind, ..Offer::default() }))?;
+    session.send_pages(message::ENTRIES, [], pages::put_entry)?;
+    session.receive(|message, follows| match (message, follows) {
+        (Message::Plan(page), Follows::More) => {
+            match pages::plan(page, |_, _| Err(Malformed("the plan names what was not offered")))? {
+                Pages::End => Ok(()),
+                Pages::More => Err(OUT_OF_TURN.into()),
+            }
+        }
+        _ => Err(OUT_OF_TURN.into()),
+    })?;
+    sink(Event::Planned { files: 1, bytes: 0 });
+
+    let name = RelPath::parse(NAME).map_err(|_| Malformed("a stream has no name"))?;
+    let bytes = Content::new(session, compression, name.clone()).send_all(source, sink)?;
+    session.send_control(&Control::Done)?;
+
+    let mut summary = Summary { bytes, ..Summary::default() };
+    let mut failed = 0u64;
+    session.receive(|message, follows| match (message, follows) {
+        (Message::Results(page), Follows::More) => Ok(pages::results(page, |index, fault| {
+            failed += 1;
+            match (index, fault, failed) {
+                (0, Fault::Integrity, 1) => Ok(()),
+                _ => Err(Malformed("a result names what was not offered")),
+            }
+        })?),
+        _ => Err(OUT_OF_TURN.into()),
+    })?;
+    session.receive(|message, follows| match (message, follows) {
+        (Message::Control(Control::Complete(complete)), Follows::Nothing) => {
+            if complete.failed != failed {
+                return Err(Malformed("the results do not add up").into());
+            }
+            summary.files = complete.files;
+            Ok(())
+        }
+        _ => Err(OUT_OF_TURN.into()),
+    })?;
+    if failed > 0 {
+        summary.failed.push((name, Fault::Integrity));
+    }
+    Ok(summary)
+}
+
+/// What a stream is called where a name is needed.
+pub const NAME: &str = "stdin";
+
+/// The content, on its way into records.
+struct Content<'a> {
+    session: &'a mut Session,
+    compression: Compression,
+    name: RelPath,
+    /// What the first block compresses best with.
+    codec: Option<Option<Codec>>,
+    buffer: Buffer,
+    packed: Vec<u8>,
+    hash: Sha256,
+    /// Bytes in the buffer, and bytes before.
+    pending: u64,
+    sent: u64,
+}
+
+impl<'a> Content<'a> {
+    fn new(session: &'a mut Session, compression: Compression, name: RelPath) -> Self {
+        let mut buffer = session.buffer();
+        buffer.clear();
+        buffer.extend(&[DATA]);
+        data::put_start(&mut buffer, 0, 0);
+        Self {
+            session,
+            compression,
+            name,
+            codec: None,
+            buffer,
+            packed: Vec::new(),
+            hash: Sha256::new(),
+            pending: 0,
+            sent: 0,
+        }
+    }
+
+    fn send_all(mut self, source: &Source, sink: Sink<'_>) -> Result<u64, Stop> {
+        loop {
+            match source.pieces.recv_timeout(control::SLICE) {
+                Ok(Ok(piece)) => self.put(&piece, sink)?,
+                Ok(Err(error)) => {
+                    let error = format!("cannot read the input: {}", reason(&error));
+                    return Err(Stop::Own(message::Reason::Failed, Error::failure(error)));
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    // Nothing comes: what there is need not wait for more.
+                    self.flush(sink)?;
+                    self.session.check()?;
+                    self.session.still_here()?;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let size = self.sent + self.pending;
+        self.begin();
+        let hash = std::mem::take(&mut self.hash).finalize().into();
+        data::put_end(&mut self.buffer, size, &hash);
+        self.flush(sink)?;
+        Ok(size)
+    }
+
+    fn put(&mut self, mut piece: &[u8], sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Stop> {
+        self.hash.update(piece);
+        while !piece.is_empty() {
+            self.begin();
+            let content = self.session.content();
+            let room = (content + MAX_FRAMING).saturating_sub(self.buffer.len() + data::FRAMING);
+            let (now, later) = piece.split_at(piece.len().min(room.min(content)));
+            let len = u32::try_from(now.len()).unwrap_or_default();
+            let put = data::put_bytes(&mut self.buffer, len, |room| -> Result<(), Stop> {
+                room.copy_from_slice(now);
+                Ok(())
+            });
+            put?;
+            self.pending += now.len() as u64;
+            piece = later;
+            if !piece.is_empty() || self.pending >= content as u64 {
+                self.flush(sink)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer.extend(&[DATA]);
+        }
+    }
+
+    fn flush(&mut self, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Stop> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.session.check()?;
+        let compression = self.compression;
+        let plaintext = self.buffer.plaintext();
+        let codec = *self.codec.get_or_insert_with(|| compression.codec(plaintext));
+        if let Some(codec) = codec {
+            pack(&mut self.buffer, codec, &mut self.packed);
+        }
+        self.session.send(&mut self.buffer)?;
+        let bytes = std::mem::take(&mut self.pending);
+        self.sent += bytes;
+        sink(Event::Moved { bytes, files: 0, name: &self.name });
+        Ok(())
+    }
+}
