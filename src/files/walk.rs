@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use walkdir::WalkDir;
 
 use super::developer;
-use super::manifest::{Entry, Kind, Manifest, ManifestError};
+use super::manifest::{Entry, Kind, Manifest};
 use super::path::{self, PathError, RelPath};
 use crate::error::{self, Error, Result, shown};
 
@@ -189,25 +189,6 @@ impl Source {
         };
         self.unsent.push(Unsent { name, why: why.into() });
     }
-
-    /// Takes the developer folders that were found out of the list.
-    ///
-    /// # Errors
-    /// None in practice: a part of an ordered list is ordered.
-    pub fn leave_out_developer(&mut self) -> Result<(), ManifestError> {
-        let mut kept = Manifest::default();
-        let mut folders = self.developer.iter().peekable();
-        for entry in std::mem::take(&mut self.manifest).into_entries() {
-            let within = |folder: &RelPath| entry.path == *folder || entry.path.is_inside(folder);
-            while folders.next_if(|folder| entry.path > **folder && !within(folder)).is_some() {}
-            let inside = folders.peek().is_some_and(|folder| within(folder));
-            if !inside {
-                kept.push(entry)?;
-            }
-        }
-        self.manifest = kept;
-        Ok(())
-    }
 }
 
 /// The name that each path will have on the other side, and where it is.
@@ -320,88 +301,4 @@ pub fn system_time(nanoseconds: i64) -> SystemTime {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tree(at: &Path, files: &[&str]) {
-        for file in files {
-            let file = at.join(file);
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(file, "x").unwrap();
-        }
-    }
-
-    fn walked(path: &Path, developer: Developer, follow_symlinks: bool) -> Source {
-        Walk::new(&[path.into()]).unwrap().run(WalkOptions { follow_symlinks, developer })
-    }
-
-    fn paths(source: &Source) -> Vec<&str> {
-        source.manifest.entries().iter().map(|entry| entry.path.as_str()).collect()
-    }
-
-    #[test]
-    fn developer_folders_are_noted_left_out_or_sent() {
-        let dir = tempfile::tempdir().unwrap();
-        let top = dir.path().join("p");
-        tree(&top, &["a", "node_modules/m/x", "node_modules-notes", "src/__pycache__/y", "z"]);
-        let without = ["p", "p/a", "p/node_modules-notes", "p/src", "p/z"];
-
-        let included = walked(&top, Developer::Include, false);
-        assert_eq!(included.manifest.totals().files, 5);
-        assert!(included.developer.is_empty());
-        assert_eq!(paths(&walked(&top, Developer::Exclude, false)), without);
-
-        let mut noted = walked(&top, Developer::Note, false);
-        assert_eq!(paths(&noted), paths(&included));
-        let names: Vec<_> = noted.developer.iter().map(RelPath::as_str).collect();
-        assert_eq!(names, ["p/node_modules", "p/src/__pycache__"]);
-        noted.leave_out_developer().unwrap();
-        assert_eq!(paths(&noted), without);
-        assert_eq!(noted.manifest.totals().files, 3);
-
-        // What was named itself is meant.
-        let named = walked(&top.join("node_modules"), Developer::Exclude, false);
-        assert_eq!(named.manifest.totals().files, 1);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn what_cannot_be_sent_is_listed_under_its_name_in_the_tree() {
-        use std::os::unix::fs::symlink;
-        let dir = tempfile::tempdir().unwrap();
-        let top = dir.path().join("t");
-        tree(&top, &["d/file", "line\nbreak/inside"]);
-        symlink("../outside", top.join("out")).unwrap();
-        symlink("/etc/passwd", top.join("d/absolute")).unwrap();
-        symlink("file", top.join("d/kept")).unwrap();
-        let source = walked(&top, Developer::Include, false);
-        assert_eq!(paths(&source), ["t", "t/d", "t/d/file", "t/d/kept"]);
-        let unsent: Vec<_> = source.unsent.iter().map(|u| (&*u.name, &*u.why)).collect();
-        let expected = [
-            ("t/d/absolute", "it points out of the tree"),
-            ("t/line\nbreak", "it has a control character"),
-            ("t/out", "it points out of the tree"),
-        ];
-        assert_eq!(unsent, expected);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn followed_links_end_where_they_go_in_circles() {
-        let dir = tempfile::tempdir().unwrap();
-        let top = dir.path().join("t");
-        tree(&top, &["d/file"]);
-        std::os::unix::fs::symlink("..", top.join("d/up")).unwrap();
-        let source = walked(&top, Developer::Include, true);
-        assert_eq!(paths(&source), ["t", "t/d", "t/d/file"]);
-        let why = source.unsent.iter().map(|unsent| &*unsent.why);
-        assert_eq!(why.collect::<Vec<_>>(), ["it is a link to a folder that holds it"]);
-    }
-
-    #[test]
-    fn times_before_and_after_1970_survive() {
-        for time in [0, 1, -1, 1_700_000_000_123_456_789, -1_500_000_000_000_000_001] {
-            assert_eq!(nanoseconds(system_time(time)), time);
-        }
-    }
-}
+mod tests;

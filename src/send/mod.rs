@@ -185,7 +185,7 @@ struct Offer {
     options: WalkOptions,
     stream: StreamOptions,
     ready: Option<(Source, Instant)>,
-    running: Option<thread::JoinHandle<Source>>,
+    running: Option<thread::JoinHandle<(Source, Instant)>>,
 }
 
 impl Offer {
@@ -200,13 +200,14 @@ impl Offer {
         let mut walk_options = WalkOptions { follow_symlinks: options.follow_symlinks, developer };
         let mut ready = None;
         if ask_developer {
-            let mut source = walk.run(walk_options);
-            walk_options.developer = Developer::Include;
+            let source = walk.run(walk_options);
             if !source.developer.is_empty() && ui.ask_leave_out(&source.developer)? {
+                // Walked again without them: what in them cannot be sent is no loss then.
                 walk_options.developer = Developer::Exclude;
-                source.leave_out_developer().map_err(|error| Error::failure(error.to_string()))?;
+            } else {
+                walk_options.developer = Developer::Include;
+                ready = Some((source, Instant::now()));
             }
-            ready = Some((source, Instant::now()));
         }
         let compression = match options.compression {
             Some(compression) => compression,
@@ -224,20 +225,18 @@ impl Offer {
         Ok(Self { walk, options: walk_options, stream, ready, running })
     }
 
-    fn start(walk: &Walk, options: WalkOptions) -> Result<thread::JoinHandle<Source>> {
+    fn start(walk: &Walk, options: WalkOptions) -> Result<thread::JoinHandle<(Source, Instant)>> {
         let walk = walk.clone();
         thread::Builder::new()
             .name("walk".into())
-            .spawn(move || walk.run(options))
+            .spawn(move || (walk.run(options), Instant::now()))
             .map_err(|error| Error::failure(format!("cannot start a thread: {}", reason(&error))))
     }
 
     /// The list as it is now, or was a moment ago.
     fn source(&mut self) -> &Source {
-        if let Some(running) = self.running.take()
-            && let Ok(source) = running.join()
-        {
-            self.ready = Some((source, Instant::now()));
+        if let Some(running) = self.running.take() {
+            self.ready = running.join().ok();
         }
         let fresh = self.ready.take().filter(|(_, made)| made.elapsed() < FRESH);
         let ready = fresh.unwrap_or_else(|| (self.walk.run(self.options), Instant::now()));
