@@ -8,6 +8,8 @@ use zeroize::Zeroizing;
 
 use crate::compress::Compression;
 use crate::error::{Error, Result, reason, shown};
+use crate::files::exclude::Pattern;
+use crate::files::select::Filters;
 use crate::receive::plan::OnConflict;
 use crate::receive::{Conflict, ReceiveOptions};
 use crate::send::SendOptions;
@@ -43,6 +45,8 @@ pub enum Command {
     #[command(after_help = "Examples:\n  \
         transfer send photos/ notes.txt      whole folders and single files\n  \
         transfer send --exclude-dev project  without node_modules, virtual environments, caches\n  \
+        transfer send -x '*.log' -x tmp/ .   this folder, without what the patterns name\n  \
+        transfer send --dry-run project      nothing yet: list what would go\n  \
         transfer send --pod --port 4000 out  to another process on this machine")]
     Send(SendArgs),
     /// Receive what the ticket's sender offers
@@ -77,7 +81,7 @@ impl Common {
 /// `transfer send`, as typed.
 #[derive(Debug, Args)]
 pub struct SendArgs {
-    /// Files and folders to send
+    /// Files and folders to send; patterns that the shell left alone work too
     #[arg(required = true, value_name = "PATHS")]
     paths: Vec<PathBuf>,
     /// Serve this machine only, on 127.0.0.1, without Tailscale (containers, trying it out)
@@ -93,6 +97,12 @@ pub struct SendArgs {
     /// Wait so long for the receiver: 90s, 5m, 2h
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     timeout: Duration,
+    /// Leave out what this names: '*.log' anywhere, photos/raw/ one folder; may be repeated
+    #[arg(short = 'x', long, value_name = "GLOB", value_parser = Pattern::parse)]
+    exclude: Vec<Pattern>,
+    /// Of git repositories send what git tracks or would add, as `git ls-files` tells
+    #[arg(long)]
+    gitignore: bool,
     /// Leave out what tools can make again: node_modules, virtual environments, caches
     #[arg(long, conflicts_with = "include_dev")]
     exclude_dev: bool,
@@ -102,6 +112,9 @@ pub struct SendArgs {
     /// Send what symbolic links point to instead of the links
     #[arg(long)]
     follow_symlinks: bool,
+    /// List what would go on stdout, and send nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Compress on the way; auto decides for each file
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true,
           default_missing_value = "auto")]
@@ -129,6 +142,8 @@ impl SendArgs {
     pub fn resolve(&self) -> SendOptions {
         SendOptions {
             paths: self.paths.clone(),
+            filters: Filters { exclude: self.exclude.clone(), gitignore: self.gitignore },
+            dry_run: self.dry_run,
             pod: self.pod,
             port: self.port,
             words: self.words,

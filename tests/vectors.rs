@@ -384,6 +384,7 @@ fn the_engines_agree() {
     use std::collections::BTreeMap;
     use transfer::compress::Compression;
     use transfer::files::root::{Found, Root};
+    use transfer::files::select::Filters;
     use transfer::files::walk::{Developer, Walk, WalkOptions};
     use transfer::protocol::session::{Limits, Session};
     use transfer::receive::intake;
@@ -430,7 +431,7 @@ fn the_engines_agree() {
     let (receiver, answered) = session(there, receiver, Role::Sender);
     let sending = thread::spawn(move || {
         let walk = WalkOptions { follow_symlinks: false, developer: Developer::Include };
-        let source = Walk::new(&paths).unwrap().run(walk);
+        let source = Walk::new(&paths, &Filters::default()).unwrap().run(walk);
         let options = StreamOptions { follow_symlinks: false, compression: Compression::Auto };
         send_over(sender, &source, options, &mut |_| {}).unwrap();
     });

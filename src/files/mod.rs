@@ -2,8 +2,12 @@
 //! one folder. Knows no socket and no message.
 
 pub mod developer;
+pub mod exclude;
+pub mod expand;
+pub mod git;
 pub mod manifest;
 pub mod path;
 pub mod reader;
 pub mod root;
+pub mod select;
 pub mod walk;

@@ -3,7 +3,8 @@
 //! What cannot be sent is listed, never fatal: an unreadable folder, a name that is not UTF-8, a
 //! socket, a link that points out of the tree.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,6 +14,7 @@ use walkdir::WalkDir;
 use super::developer;
 use super::manifest::{Entry, Kind, Manifest};
 use super::path::{self, PathError, RelPath};
+use super::select::{Choice, Filters, LeftOut, Selection, Selector};
 use crate::error::{self, Error, Result, shown};
 
 /// What to do with folders that tools can make again ([`developer`]).
@@ -48,6 +50,7 @@ pub struct Unsent {
 #[derive(Debug, Clone)]
 pub struct Walk {
     tops: BTreeMap<Box<str>, PathBuf>,
+    selection: Option<Selection>,
 }
 
 /// What is sent, and where its files are.
@@ -60,6 +63,8 @@ pub struct Source {
     /// Developer folders that were found; filled with [`Developer::Note`] and
     /// [`Developer::Exclude`].
     pub developer: Vec<RelPath>,
+    /// What the filters left out.
+    pub left: LeftOut,
     /// The path each top-level name stands for.
     tops: BTreeMap<Box<str>, PathBuf>,
 }
@@ -68,16 +73,27 @@ impl Walk {
     /// Takes `paths`, whose names the other side will see at the top of its folder.
     ///
     /// # Errors
-    /// A path that does not exist or has no name, and two paths of one name.
-    pub fn new(paths: &[PathBuf]) -> Result<Self> {
-        Ok(Self { tops: top_names(paths)? })
+    /// A path that does not exist or has no name, two paths of one name, and what
+    /// [`Selection`] says of the filters.
+    pub fn new(paths: &[PathBuf], filters: &Filters) -> Result<Self> {
+        let mut tops = top_names(paths)?;
+        let mut selection = Selection::new(filters, &mut tops)?;
+        resolve_links(&mut tops)?;
+        if let Some(selection) = &mut selection {
+            selection.ask_git(&tops)?;
+        }
+        Ok(Self { tops, selection })
     }
 
     /// Makes the list as the disk is now.
     pub fn run(&self, options: WalkOptions) -> Source {
         let mut source = Source { tops: self.tops.clone(), ..Source::default() };
+        let mut selector = self.selection.as_ref().map(Selection::begin);
         for (name, path) in &self.tops {
-            source.walk_top(name, path, options);
+            source.walk_top(name, path, options, selector.as_mut());
+        }
+        if let Some(selector) = selector {
+            source.left = selector.finish();
         }
         source
     }
@@ -93,7 +109,18 @@ impl Source {
         path
     }
 
-    fn walk_top(&mut self, name: &str, top: &Path, options: WalkOptions) {
+    fn walk_top<'a>(
+        &mut self,
+        name: &'a str,
+        top: &'a Path,
+        options: WalkOptions,
+        mut selector: Option<&mut Selector<'a>>,
+    ) {
+        if let Some(selector) = &mut selector
+            && let Choice::Fail(why) = selector.enter_top(name, top)
+        {
+            return self.leave((name, top), top, &why);
+        }
         let walk = WalkDir::new(top)
             .follow_links(options.follow_symlinks)
             .follow_root_links(false)
@@ -105,6 +132,12 @@ impl Source {
             let found = match found {
                 Ok(found) => found,
                 Err(error) => {
+                    // Perhaps a folder: a link to one that goes in circles.
+                    if let (Some(selector), Some(path)) = (&mut selector, error.path())
+                        && matches!(selector.choose(path, true), Choice::Stay)
+                    {
+                        continue;
+                    }
                     let why = match (error.loop_ancestor(), error.io_error()) {
                         (Some(_), _) => "it is a link to a folder that holds it".into(),
                         (None, Some(io)) => error::reason(io),
@@ -116,6 +149,18 @@ impl Source {
             };
             parents.truncate(found.depth());
             let is_folder = found.file_type().is_dir();
+            if let Some(selector) = &mut selector {
+                let choice = selector.choose(found.path(), is_folder);
+                if let Choice::Fail(why) = &choice {
+                    self.leave((name, top), found.path(), why);
+                }
+                if !matches!(choice, Choice::Go) {
+                    if is_folder {
+                        walk.skip_current_dir();
+                    }
+                    continue;
+                }
+            }
             let path = match relative(name, parents.last(), &found) {
                 Ok(path) => path,
                 Err(why) => {
@@ -155,6 +200,10 @@ impl Source {
                     }
                 }
             }
+        }
+        if let Some(selector) = selector {
+            let unreadable = selector.leave_top();
+            self.unsent.extend(unreadable.map(|(name, why)| Unsent { name, why }));
         }
     }
 
@@ -197,25 +246,42 @@ fn top_names(paths: &[PathBuf]) -> Result<BTreeMap<Box<str>, PathBuf>> {
     for path in paths {
         fs::symlink_metadata(path).map_err(|error| cannot_send(path, &error))?;
         let name = top_name(path)?;
-        if tops.insert(name.as_str().into(), path.clone()).is_some() {
-            return Err(Error::usage(format!("two of the paths are both called \"{name}\""))
+        match tops.entry(name.as_str().into()) {
+            Slot::Vacant(slot) => drop(slot.insert(path.clone())),
+            // Named twice, perhaps by two patterns.
+            Slot::Occupied(slot) if are_one(slot.get(), path) => {}
+            Slot::Occupied(slot) => {
+                let (one, other) = (slot.get().to_string_lossy(), path.to_string_lossy());
+                let (one, other) = (shown(&one), shown(&other));
+                return Err(Error::usage(format!(
+                    "\"{one}\" and \"{other}\" would both arrive as \"{name}\""
+                ))
                 .hint("send the folder that holds them, or send them one after the other"));
+            }
         }
     }
-    // A link that was named is meant for what it points to, unless that is sent as well.
-    let names: Vec<Box<str>> = tops.keys().cloned().collect();
-    for (name, path) in &mut tops {
+    Ok(tops)
+}
+
+fn are_one(one: &Path, other: &Path) -> bool {
+    one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+}
+
+/// A link that was named is meant for what it points to, unless that is sent as well.
+fn resolve_links(tops: &mut BTreeMap<Box<str>, PathBuf>) -> Result<()> {
+    let names: BTreeSet<Box<str>> = tops.keys().cloned().collect();
+    for (name, path) in tops {
         let Ok(target) = fs::read_link(&path) else { continue };
         let link = RelPath::parse(name);
         let top = link.as_ref().ok().zip(target.to_str());
         let top = top.map(|(link, target)| (link, as_it_travels(target)));
         let top = top.as_ref();
         let top = top.and_then(|(link, target)| path::link_top(link, target).ok().flatten());
-        if top.is_none_or(|top| top == &**name || !names.iter().any(|name| **name == *top)) {
+        if top.is_none_or(|top| top == &**name || !names.contains(top)) {
             *path = path.canonicalize().map_err(|error| cannot_send(path, &error))?;
         }
     }
-    Ok(tops)
+    Ok(())
 }
 
 /// A link's target with `/` between its names, where Windows has `\`.

@@ -1,6 +1,7 @@
 //! The sending side's story: find the own address, listen, show the ticket, let the receiver in,
 //! send.
 
+mod dry_run;
 pub mod gate;
 pub mod pipe;
 pub mod stream;
@@ -20,6 +21,8 @@ use crate::control;
 use crate::crypto::keys::Role;
 use crate::error::{Error, Exit, Result, reason};
 use crate::event::{Event, Summary};
+use crate::files::expand::expand;
+use crate::files::select::Filters;
 use crate::files::walk::{Developer, Source, Walk, WalkOptions};
 use crate::net::listener::Listener;
 use crate::net::tailscale::TailscaleDetector;
@@ -32,8 +35,12 @@ use crate::ui::Ui;
 /// What to send, and how; resolved from the command line.
 #[derive(Debug, Clone)]
 pub struct SendOptions {
-    /// Files and folders.
+    /// Files and folders, and patterns that no shell has expanded.
     pub paths: Vec<PathBuf>,
+    /// What of them goes.
+    pub filters: Filters,
+    /// Only show what would go.
+    pub dry_run: bool,
     /// Serve this machine only, on 127.0.0.1, without Tailscale.
     pub pod: bool,
     /// TCP port to listen on; 0 lets the system choose.
@@ -55,7 +62,10 @@ const FRESH: Duration = Duration::from_secs(2);
 
 /// Runs `transfer send`.
 pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
-    let walk = Walk::new(&options.paths)?;
+    let walk = Walk::new(&expand(&options.paths)?, &options.filters)?;
+    if options.dry_run {
+        return dry_run::run(&walk, options, ui);
+    }
     let place = Place::find(options.pod, ui)?;
     let token = Token::generate(options.words)?;
     ui.detail(&format!("the token holds {:.1} bits of chance", token::entropy_bits(options.words)));
@@ -79,7 +89,7 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
 
     let mut waiting = Waiting::new(options.timeout);
     loop {
-        let guest = waiting.next_guest(&gate, ui)?;
+        let guest = waiting.next_guest(&gate, &mut offer, ui)?;
         let (seat, name) = (guest.seat, guest.name.clone());
         match serve(*guest, &mut offer, ui) {
             Ok(summary) => {
@@ -179,6 +189,38 @@ impl Place {
     }
 }
 
+fn asks_about_developer(options: &SendOptions, ui: &Ui) -> bool {
+    options.exclude_developer.is_none() && ui.asks()
+}
+
+/// Whether developer folders go. Also returns the list, where it was needed for the question.
+fn decide_developer(
+    walk: &Walk,
+    options: &SendOptions,
+    ui: &Ui,
+) -> Result<(WalkOptions, Option<Source>)> {
+    let ask = asks_about_developer(options, ui);
+    let developer = match options.exclude_developer {
+        Some(true) => Developer::Exclude,
+        None if ask => Developer::Note,
+        _ => Developer::Include,
+    };
+    let mut walk_options = WalkOptions { follow_symlinks: options.follow_symlinks, developer };
+    if !ask {
+        return Ok((walk_options, None));
+    }
+    let mut source = walk.run(walk_options);
+    ui.doubts(&source.left);
+    if !source.developer.is_empty() && ui.ask_leave_out(&source.developer)? {
+        // Walked again without them: what in them cannot be sent is no loss then.
+        walk_options.developer = Developer::Exclude;
+        return Ok((walk_options, None));
+    }
+    source.developer.clear();
+    walk_options.developer = Developer::Include;
+    Ok((walk_options, Some(source)))
+}
+
 /// What is offered: walked in the background, and again when it has grown old.
 struct Offer {
     walk: Walk,
@@ -186,29 +228,15 @@ struct Offer {
     stream: StreamOptions,
     ready: Option<(Source, Instant)>,
     running: Option<thread::JoinHandle<(Source, Instant)>>,
+    /// Whether what may be a mistake has been told.
+    told: bool,
 }
 
 impl Offer {
     /// Asks what there is to ask; on a terminal that needs the list first.
     fn decide(walk: Walk, options: &SendOptions, ui: &Ui) -> Result<Self> {
-        let ask_developer = options.exclude_developer.is_none() && ui.asks();
-        let developer = match options.exclude_developer {
-            Some(true) => Developer::Exclude,
-            None if ask_developer => Developer::Note,
-            _ => Developer::Include,
-        };
-        let mut walk_options = WalkOptions { follow_symlinks: options.follow_symlinks, developer };
-        let mut ready = None;
-        if ask_developer {
-            let source = walk.run(walk_options);
-            if !source.developer.is_empty() && ui.ask_leave_out(&source.developer)? {
-                // Walked again without them: what in them cannot be sent is no loss then.
-                walk_options.developer = Developer::Exclude;
-            } else {
-                walk_options.developer = Developer::Include;
-                ready = Some((source, Instant::now()));
-            }
-        }
+        let (walk_options, source) = decide_developer(&walk, options, ui)?;
+        let ready = source.map(|source| (source, Instant::now()));
         let compression = match options.compression {
             Some(compression) => compression,
             None if ui.asks() && ui.ask_compression()? => Compression::Auto,
@@ -222,7 +250,8 @@ impl Offer {
             None => Some(Self::start(&walk, walk_options)?),
         };
         let stream = StreamOptions { follow_symlinks: options.follow_symlinks, compression };
-        Ok(Self { walk, options: walk_options, stream, ready, running })
+        let told = asks_about_developer(options, ui);
+        Ok(Self { walk, options: walk_options, stream, ready, running, told })
     }
 
     fn start(walk: &Walk, options: WalkOptions) -> Result<thread::JoinHandle<(Source, Instant)>> {
@@ -233,14 +262,27 @@ impl Offer {
             .map_err(|error| Error::failure(format!("cannot start a thread: {}", reason(&error))))
     }
 
+    /// Takes the list from the background as soon as it is there, so that what may be a mistake
+    /// is told while the receiver is awaited.
+    fn look(&mut self, ui: &Ui) {
+        if self.running.as_ref().is_some_and(thread::JoinHandle::is_finished) {
+            self.source(ui);
+        }
+    }
+
     /// The list as it is now, or was a moment ago.
-    fn source(&mut self) -> &Source {
+    fn source(&mut self, ui: &Ui) -> &Source {
         if let Some(running) = self.running.take() {
             self.ready = running.join().ok();
         }
         let fresh = self.ready.take().filter(|(_, made)| made.elapsed() < FRESH);
         let ready = fresh.unwrap_or_else(|| (self.walk.run(self.options), Instant::now()));
-        &self.ready.insert(ready).0
+        let (source, _) = self.ready.insert(ready);
+        if !self.told {
+            ui.doubts(&source.left);
+            self.told = true;
+        }
+        source
     }
 }
 
@@ -256,9 +298,10 @@ impl Waiting {
         Self { limit, deadline: Instant::now() + limit, refusals: 0 }
     }
 
-    fn next_guest(&mut self, gate: &Gate, ui: &Ui) -> Result<Box<Guest>> {
+    fn next_guest(&mut self, gate: &Gate, offer: &mut Offer, ui: &Ui) -> Result<Box<Guest>> {
         loop {
             control::check()?;
+            offer.look(ui);
             let left = self.deadline.saturating_duration_since(Instant::now());
             match gate.next(left.min(control::SLICE)) {
                 None if !left.is_zero() => {}
@@ -303,13 +346,14 @@ fn serve(guest: Guest, offer: &mut Offer, ui: &Ui) -> Result<Summary> {
         .and_then(|halves| Session::start(halves, keys, Role::Receiver, Limits::default()));
     let result = session.and_then(|mut session| {
         let options = offer.stream;
-        let source = session.meanwhile(|| offer.source());
+        let source = session.meanwhile(|| offer.source(ui));
         ui.unsent(source.unsent.iter().map(|unsent| (&*unsent.name, &*unsent.why)));
         if source.manifest.entries().is_empty() {
             return Err(
                 session.stop(Stop::Own(Reason::Failed, Error::failure("nothing can be sent")))
             );
         }
+        ui.left_out(source);
         ui.offering(&source.manifest);
         let mut progress = ui.progress("Sending");
         let mut begun = Instant::now();

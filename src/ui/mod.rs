@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stderr, reason = "this is the place")]
 
+mod choice;
 mod keys;
 mod progress;
 mod prompt;

@@ -46,14 +46,20 @@ fn mistakes_are_told_in_plain_words() -> Result<()> {
         (
             &["send", "--pod", "a/same", "b/same"],
             2,
-            "two of the paths are both called \"same\"",
+            "\"a/same\" and \"b/same\" would both arrive as \"same\"",
             "send the folder that holds them, or send them one after the other",
         ),
         (
-            &["send", "--pod", "file", "./file"],
+            &["send", "--pod", "*.jgp"],
             2,
-            "two of the paths are both called \"file\"",
-            "send the folder that holds them, or send them one after the other",
+            "nothing matches \"*.jgp\"",
+            "check the pattern, and the folder you are in",
+        ),
+        (
+            &["send", "--pod", "-x", "f*", "file"],
+            2,
+            "the patterns of --exclude leave nothing to send",
+            "leave one of them away",
         ),
         (
             &["send", "--pod", "/"],
@@ -156,6 +162,8 @@ fn usage_errors_end_with_two() -> Result<()> {
         &["send", "--timeout", "5 parsecs", "file"],
         &["send", "--exclude-dev", "--include-dev", "file"],
         &["send", "--compress=zip", "file"],
+        &["send", "--exclude", "[a", "file"],
+        &["send", "--exclude", "", "file"],
         &["send", "-q", "-v", "file"],
         &["receive", "--on-conflict", "explode", "127.0.0.1:ocean-tiger"],
         &["receive", "127.0.0.1:ocean-tiger", "127.0.0.1:ocean-tiger"],

@@ -11,6 +11,7 @@ use transfer::crypto::keys::{Role, SessionKeys};
 use transfer::error::Result;
 use transfer::event::{Sink, Summary};
 use transfer::files::root::{Found, Root};
+use transfer::files::select::Filters;
 use transfer::files::walk::{Developer, Source, Walk, WalkOptions};
 use transfer::protocol::session::{Limits, Session};
 use transfer::receive::intake::Start;
@@ -56,7 +57,7 @@ pub fn walk(path: &Path) -> Source {
 
 pub fn walk_all(paths: &[PathBuf]) -> Source {
     let options = WalkOptions { follow_symlinks: false, developer: Developer::Include };
-    Walk::new(paths).unwrap().run(options)
+    Walk::new(paths, &Filters::default()).unwrap().run(options)
 }
 
 /// The receiving side as its story runs it, without a person.

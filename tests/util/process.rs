@@ -109,6 +109,14 @@ impl Process {
         bail!("ended without {part:?}; stdout: {:?}, stderr: {:?}", self.stdout, self.stderr)
     }
 
+    /// Waits until standard error has had `part` in it.
+    pub fn wait_until_said(&mut self, part: &str) -> Result<()> {
+        if self.stderr.contains(part) {
+            return Ok(());
+        }
+        self.wait_for(Pipe::Err, part).map(drop)
+    }
+
     /// Waits for the end.
     pub fn end(mut self) -> Result<Ended> {
         let deadline = Instant::now() + LIMIT;

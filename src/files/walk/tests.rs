@@ -1,4 +1,5 @@
 use super::*;
+use crate::files::exclude::Pattern;
 
 fn tree(at: &Path, files: &[&str]) {
     for file in files {
@@ -9,7 +10,9 @@ fn tree(at: &Path, files: &[&str]) {
 }
 
 fn walked(path: &Path, developer: Developer, follow_symlinks: bool) -> Source {
-    Walk::new(&[path.into()]).unwrap().run(WalkOptions { follow_symlinks, developer })
+    Walk::new(&[path.into()], &Filters::default())
+        .unwrap()
+        .run(WalkOptions { follow_symlinks, developer })
 }
 
 fn paths(source: &Source) -> Vec<&str> {
@@ -50,6 +53,43 @@ fn nothing_is_said_of_what_is_in_a_developer_folder_that_stays_behind() {
     let without = walked(&top, Developer::Exclude, false);
     assert_eq!(paths(&without), ["p", "p/a"]);
     assert_eq!(without.unsent, []);
+}
+
+/// What a link points to is not sent: it would mean something else on the other side.
+#[cfg(unix)]
+#[test]
+fn links_into_an_excluded_path_stay_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+    tree(&one, &["file"]);
+    tree(&other, &["file"]);
+    std::os::unix::fs::symlink("../other/file", one.join("link")).unwrap();
+    let options = WalkOptions { follow_symlinks: false, developer: Developer::Include };
+    for (pattern, expected) in [
+        ("none", ["one", "one/file", "one/link", "other", "other/file"].as_slice()),
+        ("other", &["one", "one/file"]),
+        // Only the file: the link is as broken there as it would be here.
+        ("other/file", &["one", "one/file", "one/link", "other"]),
+    ] {
+        let exclude = vec![Pattern::parse(pattern).unwrap()];
+        let filters = Filters { exclude, gitignore: false };
+        let source = Walk::new(&[one.clone(), other.clone()], &filters).unwrap().run(options);
+        assert_eq!(paths(&source), expected, "{pattern}");
+        assert_eq!(source.unsent.len(), usize::from(pattern == "other"), "{pattern}");
+    }
+}
+
+#[test]
+fn a_path_that_is_named_twice_goes_once() {
+    let dir = tempfile::tempdir().unwrap();
+    tree(dir.path(), &["a/x", "b/x", "y"]);
+    let at = |path: &str| dir.path().join(path);
+    let walk = |paths: &[PathBuf]| Walk::new(paths, &Filters::default());
+    let options = WalkOptions { follow_symlinks: false, developer: Developer::Include };
+    let twice = walk(&[at("a/x"), at("y"), at("b/../a/x")]).unwrap().run(options);
+    assert_eq!(paths(&twice), ["x", "y"]);
+    let error = walk(&[at("a/x"), at("b/x")]).unwrap_err();
+    assert!(error.message.ends_with("would both arrive as \"x\""), "{error}");
 }
 
 #[cfg(unix)]

@@ -1,0 +1,50 @@
+//! `--dry-run`: what would go, without a port, a ticket or a receiver.
+
+use super::{SendOptions, decide_developer};
+use crate::control;
+use crate::error::{Error, Exit, Result};
+use crate::files::manifest::Manifest;
+use crate::files::reader::SourceFile;
+use crate::files::walk::{Source, Unsent, Walk};
+use crate::protocol::pages::Fault;
+use crate::ui::Ui;
+
+/// Lists what would go and tells what would not. Ends as sending it all would.
+pub fn run(walk: &Walk, options: &SendOptions, ui: &Ui) -> Result<Exit> {
+    let (walk_options, source) = decide_developer(walk, options, ui)?;
+    let mut source = match source {
+        Some(source) => source,
+        None => {
+            let source = walk.run(walk_options);
+            ui.doubts(&source.left);
+            source
+        }
+    };
+    leave_unreadable(&mut source, options.follow_symlinks)?;
+    ui.unsent(source.unsent.iter().map(|unsent| (&*unsent.name, &*unsent.why)));
+    if source.manifest.entries().is_empty() {
+        return Err(Error::failure("nothing can be sent"));
+    }
+    ui.entries(&source.manifest)?;
+    ui.left_out(&source);
+    ui.would_send(&source.manifest);
+    Ok(if source.unsent.is_empty() { Exit::Done } else { Exit::Partial })
+}
+
+/// Takes the files out of the list that cannot be opened: a walk does not notice them.
+fn leave_unreadable(source: &mut Source, follow_symlinks: bool) -> Result<()> {
+    let mut kept = Manifest::default();
+    for entry in std::mem::take(&mut source.manifest).into_entries() {
+        control::check()?;
+        if entry.is_file()
+            && let Err(fault) = SourceFile::open(&source.path_of(&entry), follow_symlinks)
+        {
+            let why = Fault::from(fault).words().into();
+            source.unsent.push(Unsent { name: entry.path.as_str().into(), why });
+        } else {
+            kept.push(entry).map_err(|error| Error::failure(error.to_string()))?;
+        }
+    }
+    source.manifest = kept;
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! What goes and what stays behind: the list of `--dry-run`, and the lines about filters.
+
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
+
+use super::{Ui, counted, folder_names, summary_of};
+use crate::error::{Error, Result, reason, shown};
+use crate::files::manifest::{Entry, Kind, Manifest};
+use crate::files::select::LeftOut;
+use crate::files::walk::Source;
+
+impl Ui {
+    /// What the user may not have meant so.
+    pub fn doubts(&self, left: &LeftOut) {
+        for doubt in &left.doubts {
+            self.note(doubt);
+        }
+    }
+
+    /// What stays behind because the user, or git, said so.
+    pub fn left_out(&self, source: &Source) {
+        let mut parts = Vec::new();
+        for (count, by) in [(source.left.excluded, "--exclude"), (source.left.ignored, "git")] {
+            if count > 0 {
+                parts.push(format!("{} by {by}", counted(count, "entry", "entries")));
+            }
+        }
+        if !source.developer.is_empty() {
+            let count = source.developer.len() as u64;
+            let count = counted(count, "developer folder", "developer folders");
+            parts.push(format!("{count} ({})", folder_names(&source.developer)));
+        }
+        if !parts.is_empty() {
+            self.note(&format!("left out: {}", parts.join(", ")));
+        }
+    }
+
+    /// The sum of what [`Ui::entries`] lists.
+    pub fn would_send(&self, manifest: &Manifest) {
+        self.note(&format!("would send {}", summary_of(manifest)));
+    }
+
+    /// What would go, a line an entry, on stdout: size, tab, path. A folder has a slash at its
+    /// end, a link a third column. No path has a tab or a line break in it.
+    ///
+    /// # Errors
+    /// stdout takes no more, unless its reader has just had enough.
+    pub fn entries(&self, manifest: &Manifest) -> Result<()> {
+        let stdout = io::stdout();
+        let terminal = stdout.is_terminal();
+        let mut out = BufWriter::new(stdout.lock());
+        let mut entries = manifest.entries().iter();
+        let written = entries.try_for_each(|entry| {
+            let line = line(entry);
+            if terminal { writeln!(out, "{}", shown_line(&line)) } else { writeln!(out, "{line}") }
+        });
+        match written.and_then(|()| out.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Error::failure(format!("cannot write the list: {}", reason(&error)))
+                    .hint("check where stdout goes"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn line(entry: &Entry) -> String {
+    let (size, path) = (entry.size(), entry.path.as_str());
+    match &entry.kind {
+        Kind::File(_) => format!("{size}\t{path}"),
+        Kind::Folder => format!("{size}\t{path}/"),
+        Kind::Link(target) => format!("{size}\t{path}\t-> {target}"),
+    }
+}
+
+/// Safe on a terminal, the tabs kept.
+fn shown_line(line: &str) -> String {
+    line.split('\t').map(shown).collect::<Vec<_>>().join("\t")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::path::RelPath;
+
+    #[test]
+    fn entries_are_listed_in_columns() {
+        let cases = [
+            ("d/f", Kind::File(1_234), "1234\td/f", "1234\td/f"),
+            ("d", Kind::Folder, "0\td/", "0\td/"),
+            ("l", Kind::Link("d/f".into()), "0\tl\t-> d/f", "0\tl\t-> d/f"),
+            ("a\u{202e}b", Kind::File(0), "0\ta\u{202e}b", "0\ta\\u{202e}b"),
+        ];
+        for (path, kind, raw, escaped) in cases {
+            let path = RelPath::parse(path).unwrap();
+            let line = line(&Entry { path, kind, mode: 0o644, mtime: 0 });
+            assert_eq!((&*line, &*shown_line(&line)), (raw, escaped));
+        }
+    }
+}
