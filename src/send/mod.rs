@@ -243,7 +243,7 @@ impl Offer {
             None => Compression::Off,
         };
         if options.exclude_developer.is_none() && options.compression.is_none() && !ui.asks() {
-            ui.note("nothing is asked: sending everything, without compression");
+            ui.note("nothing is asked: developer folders go too, without compression");
         }
         let running = match ready {
             Some(_) => None,
