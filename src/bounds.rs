@@ -52,6 +52,8 @@ pub const MAX_PATH: usize = 4096;
 pub const MAX_NAME: usize = 255;
 /// Names of unsendable things that are told to the receiver; the rest is only counted.
 pub const MAX_UNSENT_NAMES: usize = 30;
+/// Bytes of a text that is shown; what is longer is sent as a stream.
+pub const MAX_TEXT: usize = 1 << 20;
 /// Times that a file may cross, the first included.
 pub const ATTEMPTS: u8 = 3;
 

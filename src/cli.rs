@@ -1,18 +1,20 @@
 //! What was typed, and what it means.
 
+use std::io::{Read, stdin};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use zeroize::Zeroizing;
 
+use crate::bounds::MAX_TEXT;
 use crate::compress::Compression;
 use crate::error::{Error, Result, reason, shown};
 use crate::files::exclude::Pattern;
 use crate::files::select::Filters;
 use crate::receive::plan::OnConflict;
 use crate::receive::{Conflict, ReceiveOptions};
-use crate::send::SendOptions;
+use crate::send::{SendOptions, What};
 use crate::ticket::DEFAULT_PORT;
 use crate::token::{DEFAULT_WORDS, MAX_WORDS, MIN_WORDS};
 use crate::ui::Ui;
@@ -73,17 +75,22 @@ pub struct Common {
 
 impl Common {
     /// The terminal as these options want it.
-    pub fn ui(&self) -> Ui {
-        Ui::new(self.quiet, self.verbose, self.yes)
+    pub fn ui(&self, reads_input: bool) -> Ui {
+        Ui::new(self.quiet, self.verbose, self.yes || reads_input)
     }
 }
 
 /// `transfer send`, as typed.
 #[derive(Debug, Args)]
 pub struct SendArgs {
-    /// Files and folders to send; patterns that the shell left alone work too
-    #[arg(required = true, value_name = "PATHS")]
+    /// Files and folders to send; patterns that the shell left alone work too; - sends what comes
+    /// in on standard input
+    #[arg(required_unless_present = "text", value_name = "PATHS")]
     paths: Vec<PathBuf>,
+    /// Send this text, to be shown on the other side; - takes it from standard input
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true,
+          conflicts_with_all = ["paths", "exclude", "gitignore", "dry_run"])]
+    text: Option<String>,
     /// Serve this machine only, on 127.0.0.1, without Tailscale (containers, trying it out)
     #[arg(long)]
     pod: bool,
@@ -139,9 +146,9 @@ enum CompressArg {
 
 impl SendArgs {
     /// Everything decided that can be decided without looking at the files.
-    pub fn resolve(&self) -> SendOptions {
-        SendOptions {
-            paths: self.paths.clone(),
+    pub fn resolve(&self) -> Result<SendOptions> {
+        Ok(SendOptions {
+            what: self.what()?,
             filters: Filters { exclude: self.exclude.clone(), gitignore: self.gitignore },
             dry_run: self.dry_run,
             pod: self.pod,
@@ -156,8 +163,47 @@ impl SendArgs {
                 CompressArg::Blosc => Compression::Blosc,
                 CompressArg::None => Compression::Off,
             }),
-        }
+        })
     }
+
+    fn what(&self) -> Result<What> {
+        let is_input = |path: &PathBuf| path.as_os_str() == "-";
+        Ok(match &self.text {
+            Some(text) if text == "-" => What::Text(read_text()?),
+            Some(text) => What::Text(text.clone()),
+            None if self.paths.len() == 1 && self.paths.iter().all(is_input) => {
+                if self.dry_run {
+                    return Err(Error::usage(
+                        "what comes in cannot be looked at before it is sent",
+                    )
+                    .hint("leave --dry-run away"));
+                }
+                What::Input
+            }
+            None if self.paths.iter().any(is_input) => {
+                return Err(Error::usage("standard input cannot be sent together with files")
+                    .hint("send them one after the other; a file called - is ./-"));
+            }
+            None => What::Paths(self.paths.clone()),
+        })
+    }
+
+    /// Whether standard input is what is sent, and no place to answer questions.
+    pub fn reads_input(&self) -> bool {
+        self.text.as_deref() == Some("-") || self.paths.iter().any(|path| path.as_os_str() == "-")
+    }
+}
+
+/// A text from standard input.
+fn read_text() -> Result<String> {
+    let mut text = String::new();
+    // One byte more tells that it is too long.
+    let read = stdin().take(MAX_TEXT as u64 + 1).read_to_string(&mut text);
+    read.map_err(|error| {
+        Error::failure(format!("cannot read a text from standard input: {}", reason(&error)))
+            .hint("`transfer send -` sends whatever comes in, text or not")
+    })?;
+    Ok(text)
 }
 
 /// `transfer receive`, as typed.
@@ -172,7 +218,8 @@ pub struct ReceiveArgs {
     /// Receive from this machine only, without Tailscale
     #[arg(long)]
     pod: bool,
-    /// Put everything into this folder; it is made if it does not exist
+    /// Put everything into this folder; it is made if it does not exist; - writes a single file to
+    /// standard output
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     output_dir: PathBuf,
     /// What to do when a name is taken by something else

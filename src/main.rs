@@ -10,13 +10,13 @@ use transfer::{receive, send};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let ui = match &cli.command {
-        Command::Send(args) => args.common.ui(),
-        Command::Receive(args) => args.common.ui(),
+        Command::Send(args) => args.common.ui(args.reads_input()),
+        Command::Receive(args) => args.common.ui(false),
     };
     transfer::ui::watch_signals();
     let run = || -> Result<Exit> {
         match cli.command {
-            Command::Send(args) => send::run(&args.resolve(), &ui),
+            Command::Send(args) => send::run(&args.resolve()?, &ui),
             Command::Receive(args) => receive::run(args.resolve()?, &ui),
         }
     };

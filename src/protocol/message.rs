@@ -471,8 +471,9 @@ mod tests {
             let [files, folders, links, bytes, unsent] = numbers;
             let names = names.into_iter().map(|(name, why)| UnsentName { name, why });
             let unsent_names = names.collect();
+            let kind = OfferKind::Files;
             let offer =
-                Control::Offer(Offer { files, folders, links, bytes, unsent, unsent_names });
+                Control::Offer(Offer { kind, files, folders, links, bytes, unsent, unsent_names });
             let mut buffer = Buffer::default();
             offer.encode(&mut buffer).unwrap();
             match Message::decode(buffer.plaintext()) {

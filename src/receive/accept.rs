@@ -18,7 +18,7 @@ use crate::ui::{Choice, Ui};
 
 /// The output folder, and the right to write into it.
 pub struct Output {
-    root: Root,
+    pub(super) root: Root,
     lock: TransferLockManager,
 }
 

@@ -13,23 +13,25 @@ pub mod stream;
 pub mod tree;
 pub mod writer;
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
 use self::accept::{Output, accept};
+use self::pipe::Landing;
 use self::plan::OnConflict;
 use self::sender::{NoSession, Sender};
-use self::stream::await_offer;
+use self::stream::{Offered, await_offer};
 use crate::bounds::{BUSY_LIMIT, GONE_LIMIT, MAX_TRIES, STALL_LIMIT};
 use crate::control;
 use crate::crypto::keys::Role;
-use crate::error::{Error, Exit, Result, shown};
+use crate::error::{Error, Exit, Result, reason, shown};
 use crate::event::{Event, Summary};
+use crate::files::root::Root;
 use crate::net::dial::Stream;
-use crate::protocol::message::Reason;
+use crate::protocol::message::{OfferKind, Reason};
 use crate::protocol::session::{Limits, Session};
 use crate::ticket::Ticket;
 use crate::ui::Ui;
@@ -55,6 +57,13 @@ pub struct ReceiveOptions {
     pub resume: bool,
 }
 
+impl ReceiveOptions {
+    /// Whether what comes is written to standard output.
+    pub fn to_stdout(&self) -> bool {
+        self.output.as_os_str() == "-"
+    }
+}
+
 /// What to do when something of the same name is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conflict {
@@ -70,15 +79,26 @@ pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
         Some(ticket) => Ticket::parse(&ticket)?,
         None => Ticket::parse(&ui.ask_ticket()?)?,
     };
-    check_output(&options.output)?;
+    if !options.to_stdout() {
+        check_output(&options.output)?;
+    }
     let sender = Sender::find(ticket, options.pod)?;
     // A folder that is there is taken before the sender is bothered; one that is not is made
     // only when something comes.
-    let output = options.output.exists().then(|| Output::open(&options.output)).transpose()?;
+    let folder = !options.to_stdout() && options.output.exists();
+    let output = folder.then(|| Output::open(&options.output)).transpose()?;
     ui.note(&format!("connecting to {}", sender.name()));
     let last_progress = Instant::now();
-    let mut receiver =
-        Receiver { options, ui, sender, output, met: false, had_session: false, last_progress };
+    let mut receiver = Receiver {
+        options,
+        ui,
+        sender,
+        output,
+        met: false,
+        had_session: false,
+        poured: false,
+        last_progress,
+    };
     let summary = receiver.persist()?;
     ui.received(&summary, &receiver.options.output);
     Ok(summary.exit())
@@ -110,6 +130,8 @@ struct Receiver<'a> {
     /// Whether there has been a session, and whether the last connection became one.
     met: bool,
     had_session: bool,
+    /// Whether content has been taken that cannot be had again.
+    poured: bool,
     last_progress: Instant,
 }
 
@@ -123,6 +145,11 @@ impl Receiver<'_> {
             let attempt = self.connect();
             if let (Err(_), Some(error)) = (&attempt, unconfirmed.take()) {
                 return Err(error);
+            }
+            if let (true, Err(NoSession::Busy(error) | NoSession::Failed(error))) =
+                (self.poured, &attempt)
+            {
+                return Err(error.clone());
             }
             let (error, limit) = match attempt {
                 Ok(summary) => return Ok(summary),
@@ -196,6 +223,9 @@ impl Receiver<'_> {
             self.ui.offered(offered.manifest());
         }
         (self.met, self.had_session) = (true, true);
+        if offered.offer().kind == OfferKind::Text || self.options.to_stdout() {
+            return Ok(self.pour(offered)?);
+        }
         if self.output.is_none() {
             match Output::open(&self.options.output) {
                 Ok(output) => self.output = Some(output),
@@ -205,6 +235,9 @@ impl Receiver<'_> {
         let Some(output) = &mut self.output else {
             return Err(Error::failure("the output folder is gone").into());
         };
+        if offered.offer().kind == OfferKind::Stream {
+            return Ok(land(offered, &mut output.root, &mut self.poured, self.ui)?);
+        }
         let mut progress = self.ui.progress("Receiving");
         let (last, mut begun) = (&mut self.last_progress, Instant::now());
         let from = (id, self.sender.address().to_string());
@@ -218,6 +251,40 @@ impl Receiver<'_> {
         })?;
         Ok(Summary { elapsed: begun.elapsed(), ..summary })
     }
+
+    /// To standard output.
+    fn pour(&mut self, offered: Offered) -> Result<Summary> {
+        if offered.offer().kind == OfferKind::Text {
+            let mut text = self.ui.text();
+            return pour(offered, &mut text, self.ui);
+        }
+        // What is written is written: another connection could not go on.
+        self.poured = true;
+        pour(offered, &mut std::io::stdout(), self.ui)
+    }
+}
+
+/// A stream, into a folder.
+fn land(offered: Offered, root: &mut Root, poured: &mut bool, ui: &Ui) -> Result<Summary> {
+    let mut landing = match Landing::begin(root) {
+        Ok(landing) => landing,
+        Err(error) => {
+            let error = Error::failure(format!("cannot make a file: {}", reason(&error)));
+            return Err(offered.refuse(Reason::Unwritable, error));
+        }
+    };
+    *poured = true;
+    let summary = pour(offered, &mut landing, ui)?;
+    if let Some(place) = landing.placed() {
+        ui.note(&format!("what came in is now called {place}"));
+    }
+    Ok(summary)
+}
+
+fn pour(offered: Offered, out: &mut (dyn Write + Send), ui: &Ui) -> Result<Summary> {
+    let (mut progress, begun) = (ui.progress("Receiving"), Instant::now());
+    let summary = offered.pour(out, &mut |event| progress.on(&event))?;
+    Ok(Summary { elapsed: begun.elapsed(), ..summary })
 }
 
 /// Half a second, then twice as long each time up to 16 s; never two receivers in step.

@@ -1,11 +1,14 @@
 //! A text, a stream or a single file on its way to standard output: written as it comes, in
 //! order, and gone. What has been written cannot be taken back, so nothing is sent twice.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 
 use sha2::{Digest, Sha256};
 
+use super::plan::free_name;
 use super::stream::{Offered, unconfirmed};
+use super::writer::part_names;
 use crate::bounds::MAX_PLAINTEXT;
 use crate::compress;
 use crate::crypto::keys::Role;
@@ -13,6 +16,7 @@ use crate::crypto::record::Follows;
 use crate::error::{Error, Result, reason};
 use crate::event::{Event, Sink, Summary};
 use crate::files::path::RelPath;
+use crate::files::root::{self, Found, Replace, Root};
 use crate::protocol::codec::{Malformed, Reader};
 use crate::protocol::data::{self, Item};
 use crate::protocol::message::{self, Complete, Control, Message, OfferKind, Reason};
@@ -30,7 +34,8 @@ struct Expected {
 }
 
 impl Offered {
-    /// Writes a text, a stream, or the offer's only file to `out`.
+    /// Writes a text, a stream, or the offer's only file to `out`, which is flushed once all of
+    /// it is there and known to be whole, before the sender is told.
     ///
     /// # Errors
     /// Nothing is asked for when there is not exactly one content.
@@ -123,11 +128,13 @@ fn take_content(
         let files = u64::from(content.ended.is_some());
         sink(Event::Moved { bytes, files, name: &expected.name });
     }
-    session.meanwhile(|| out.flush()).map_err(unwritten)?;
     let fault = content.ended.ok_or(Malformed("a file that was asked for did not come"))?;
     let mut summary = Summary { bytes: content.got, ..Summary::default() };
     match fault {
-        None => summary.files = 1,
+        None => {
+            session.meanwhile(|| out.flush()).map_err(unwritten)?;
+            summary.files = 1;
+        }
         Some(fault) => summary.failed.push((expected.name.clone(), fault)),
     }
     Ok(summary)
@@ -172,12 +179,70 @@ impl Content {
     }
 }
 
-/// Standard output is closed, or full.
+/// Standard output is closed, or a disk is full.
 fn unwritten(error: io::Error) -> Stop {
-    let message = format!("cannot write to standard output: {}", reason(&error));
+    let message = format!("cannot write what comes in: {}", reason(&error));
     let hint = match error.kind() {
         ErrorKind::BrokenPipe => "whatever read it has ended; nothing more can be received",
+        ErrorKind::FileTooLarge => "the sender means it to be shown, but it is no text",
         _ => "what was written so far is no whole file",
     };
     Stop::Own(Reason::Failed, Error::failure(message).hint(hint))
+}
+
+/// A stream on its way into a folder: a file of the first free name, once it is whole.
+pub struct Landing<'a> {
+    root: &'a mut Root,
+    part: RelPath,
+    file: File,
+    placed: Option<RelPath>,
+}
+
+impl<'a> Landing<'a> {
+    /// Begins an unfinished file.
+    pub fn begin(root: &'a mut Root) -> io::Result<Self> {
+        let invalid = |_| io::Error::from(ErrorKind::InvalidFilename);
+        let name = RelPath::parse(NAME).map_err(invalid)?;
+        let free = part_names(name.name()).filter_map(|name| RelPath::parse(&name).ok());
+        let part = free.into_iter().find(|part| root.look(part) == Found::Nothing);
+        let part = part.ok_or(ErrorKind::AlreadyExists)?;
+        let file = root.parent_of(&part)?.create_file(part.name())?;
+        Ok(Self { root, part, file, placed: None })
+    }
+
+    /// The name it has got.
+    pub fn placed(&self) -> Option<&RelPath> {
+        self.placed.as_ref()
+    }
+}
+
+impl Write for Landing<'_> {
+    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+        self.file.write(content)
+    }
+
+    /// Gives the file its name.
+    fn flush(&mut self) -> io::Result<()> {
+        let name = RelPath::parse(NAME).map_err(|_| io::Error::from(ErrorKind::InvalidFilename))?;
+        let place = match self.root.look(&name) {
+            Found::Nothing => Some(name),
+            _ => free_name(&name, |name| self.root.look(name) != Found::Nothing),
+        };
+        let place = place.ok_or(ErrorKind::AlreadyExists)?;
+        root::set_mode(&self.file, 0o644)?;
+        self.root.parent_of(&place)?.put(self.part.name(), place.name(), Replace::Never)?;
+        self.placed = Some(place);
+        Ok(())
+    }
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        if self.placed.is_none()
+            && let Ok(folder) = self.root.parent_of(&self.part)
+        {
+            // What stays is never named: harmless.
+            let _ = folder.remove(self.part.name());
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! `--dry-run`: what would go, without a port, a ticket or a receiver.
 
-use super::{SendOptions, decide_developer};
+use super::SendOptions;
+use super::offer::decide_developer;
 use crate::control;
 use crate::error::{Error, Exit, Result};
 use crate::files::manifest::Manifest;

@@ -3,6 +3,7 @@
 
 mod dry_run;
 pub mod gate;
+mod offer;
 pub mod pipe;
 pub mod stream;
 
@@ -14,8 +15,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use self::gate::{Admit, Gate, Guest, Visit};
-use self::stream::{StreamOptions, send_over};
-use crate::bounds::{MAX_GUESSES, SHOWN_REFUSALS, STALL_LIMIT};
+use self::offer::Offer;
+use crate::bounds::{MAX_GUESSES, MAX_TEXT, SHOWN_REFUSALS, STALL_LIMIT};
 use crate::compress::Compression;
 use crate::control;
 use crate::crypto::keys::Role;
@@ -23,11 +24,10 @@ use crate::error::{Error, Exit, Result, reason};
 use crate::event::{Event, Summary};
 use crate::files::expand::expand;
 use crate::files::select::Filters;
-use crate::files::walk::{Developer, Source, Walk, WalkOptions};
+use crate::files::walk::Walk;
 use crate::net::listener::Listener;
 use crate::net::tailscale::TailscaleDetector;
-use crate::protocol::message::Reason;
-use crate::protocol::session::{Limits, Session, Stop};
+use crate::protocol::session::{Limits, Session};
 use crate::ticket::{Host, Ticket};
 use crate::token::{self, Token};
 use crate::ui::Ui;
@@ -35,9 +35,9 @@ use crate::ui::Ui;
 /// What to send, and how; resolved from the command line.
 #[derive(Debug, Clone)]
 pub struct SendOptions {
-    /// Files and folders, and patterns that no shell has expanded.
-    pub paths: Vec<PathBuf>,
-    /// What of them goes.
+    /// What is sent.
+    pub what: What,
+    /// What of the paths goes.
     pub filters: Filters,
     /// Only show what would go.
     pub dry_run: bool,
@@ -57,21 +57,34 @@ pub struct SendOptions {
     pub compression: Option<Compression>,
 }
 
-/// A list older than this is made anew when the receiver comes.
-const FRESH: Duration = Duration::from_secs(2);
+/// What `transfer send` sends.
+#[derive(Debug, Clone)]
+pub enum What {
+    /// Files and folders, and patterns that no shell has expanded.
+    Paths(Vec<PathBuf>),
+    /// A text.
+    Text(String),
+    /// What comes in on standard input.
+    Input,
+}
 
 /// Runs `transfer send`.
 pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
-    let walk = Walk::new(&expand(&options.paths)?, &options.filters)?;
-    if options.dry_run {
-        return dry_run::run(&walk, options, ui);
+    if let (true, What::Paths(paths)) = (options.dry_run, &options.what) {
+        return dry_run::run(&Walk::new(&expand(paths)?, &options.filters)?, options, ui);
+    }
+    if let What::Text(text) = &options.what
+        && text.len() > MAX_TEXT
+    {
+        let message = format!("a text may have {} bytes, and this has more", MAX_TEXT);
+        return Err(Error::usage(message).hint("`transfer send -` sends whatever comes in"));
     }
     let place = Place::find(options.pod, ui)?;
     let token = Token::generate(options.words)?;
     ui.detail(&format!("the token holds {:.1} bits of chance", token::entropy_bits(options.words)));
     let listener = Listener::bind(place.listen, options.port)?;
     let port = listener.address().port();
-    let mut offer = Offer::decide(walk, options, ui)?;
+    let mut offer = Offer::decide(options, ui)?;
     let gate = Gate::open(listener, token.clone(), 1, place.admit)
         .map_err(|error| Error::failure(format!("cannot start a thread: {}", reason(&error))))?;
     ui.ticket(&Ticket { host: Host::Ip(place.ticket), port, token: token.clone() });
@@ -97,11 +110,14 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
                 return Ok(summary.exit());
             }
             // The receiver may come back, or be typed again, once it has room.
-            Err(error) if may_come_back(&error) => {
+            Err(error) if may_come_back(&error) && offer.is_whole() => {
                 let lost = if error.exit == Exit::Network { "lost " } else { "" };
                 gate.leave(seat);
                 ui.warn(&format!("{lost}{name}: {error}; waiting for it to come back"));
                 waiting = Waiting::new(STALL_LIMIT);
+            }
+            Err(error) if may_come_back(&error) => {
+                return Err(error.hint("what was read of the input is gone: run both sides again"));
             }
             Err(error) => return Err(error),
         }
@@ -189,103 +205,6 @@ impl Place {
     }
 }
 
-fn asks_about_developer(options: &SendOptions, ui: &Ui) -> bool {
-    options.exclude_developer.is_none() && ui.asks()
-}
-
-/// Whether developer folders go. Also returns the list, where it was needed for the question.
-fn decide_developer(
-    walk: &Walk,
-    options: &SendOptions,
-    ui: &Ui,
-) -> Result<(WalkOptions, Option<Source>)> {
-    let ask = asks_about_developer(options, ui);
-    let developer = match options.exclude_developer {
-        Some(true) => Developer::Exclude,
-        None if ask => Developer::Note,
-        _ => Developer::Include,
-    };
-    let mut walk_options = WalkOptions { follow_symlinks: options.follow_symlinks, developer };
-    if !ask {
-        return Ok((walk_options, None));
-    }
-    let mut source = walk.run(walk_options);
-    ui.doubts(&source.left);
-    if !source.developer.is_empty() && ui.ask_leave_out(&source.developer)? {
-        // Walked again without them: what in them cannot be sent is no loss then.
-        walk_options.developer = Developer::Exclude;
-        return Ok((walk_options, None));
-    }
-    source.developer.clear();
-    walk_options.developer = Developer::Include;
-    Ok((walk_options, Some(source)))
-}
-
-/// What is offered: walked in the background, and again when it has grown old.
-struct Offer {
-    walk: Walk,
-    options: WalkOptions,
-    stream: StreamOptions,
-    ready: Option<(Source, Instant)>,
-    running: Option<thread::JoinHandle<(Source, Instant)>>,
-    /// Whether what may be a mistake has been told.
-    told: bool,
-}
-
-impl Offer {
-    /// Asks what there is to ask; on a terminal that needs the list first.
-    fn decide(walk: Walk, options: &SendOptions, ui: &Ui) -> Result<Self> {
-        let (walk_options, source) = decide_developer(&walk, options, ui)?;
-        let ready = source.map(|source| (source, Instant::now()));
-        let compression = match options.compression {
-            Some(compression) => compression,
-            None if ui.asks() && ui.ask_compression()? => Compression::Auto,
-            None => Compression::Off,
-        };
-        if options.exclude_developer.is_none() && options.compression.is_none() && !ui.asks() {
-            ui.note("nothing is asked: developer folders go too, without compression");
-        }
-        let running = match ready {
-            Some(_) => None,
-            None => Some(Self::start(&walk, walk_options)?),
-        };
-        let stream = StreamOptions { follow_symlinks: options.follow_symlinks, compression };
-        let told = asks_about_developer(options, ui);
-        Ok(Self { walk, options: walk_options, stream, ready, running, told })
-    }
-
-    fn start(walk: &Walk, options: WalkOptions) -> Result<thread::JoinHandle<(Source, Instant)>> {
-        let walk = walk.clone();
-        thread::Builder::new()
-            .name("walk".into())
-            .spawn(move || (walk.run(options), Instant::now()))
-            .map_err(|error| Error::failure(format!("cannot start a thread: {}", reason(&error))))
-    }
-
-    /// Takes the list from the background as soon as it is there, so that what may be a mistake
-    /// is told while the receiver is awaited.
-    fn look(&mut self, ui: &Ui) {
-        if self.running.as_ref().is_some_and(thread::JoinHandle::is_finished) {
-            self.source(ui);
-        }
-    }
-
-    /// The list as it is now, or was a moment ago.
-    fn source(&mut self, ui: &Ui) -> &Source {
-        if let Some(running) = self.running.take() {
-            self.ready = running.join().ok();
-        }
-        let fresh = self.ready.take().filter(|(_, made)| made.elapsed() < FRESH);
-        let ready = fresh.unwrap_or_else(|| (self.walk.run(self.options), Instant::now()));
-        let (source, _) = self.ready.insert(ready);
-        if !self.told {
-            ui.doubts(&source.left);
-            self.told = true;
-        }
-        source
-    }
-}
-
 /// The wait for a receiver, with an end.
 struct Waiting {
     limit: Duration,
@@ -344,20 +263,10 @@ fn serve(guest: Guest, offer: &mut Offer, ui: &Ui) -> Result<Summary> {
     let session = stream
         .halves(STALL_LIMIT)
         .and_then(|halves| Session::start(halves, keys, Role::Receiver, Limits::default()));
-    let result = session.and_then(|mut session| {
-        let options = offer.stream;
-        let source = session.meanwhile(|| offer.source(ui));
-        ui.unsent(source.unsent.iter().map(|unsent| (&*unsent.name, &*unsent.why)));
-        if source.manifest.entries().is_empty() {
-            return Err(
-                session.stop(Stop::Own(Reason::Failed, Error::failure("nothing can be sent")))
-            );
-        }
-        ui.left_out(source);
-        ui.offering(&source.manifest);
+    let result = session.and_then(|session| {
         let mut progress = ui.progress("Sending");
         let mut begun = Instant::now();
-        let summary = send_over(session, source, options, &mut |event| {
+        let summary = offer.send(session, ui, &mut |event| {
             if let Event::Planned { .. } = event {
                 // The receiver may have thought about the plan for a while.
                 begun = Instant::now();

@@ -29,11 +29,12 @@ const PIECES: usize = 32;
 
 /// Reads in a thread of its own, so that a source that is silent for hours can be waited for
 /// without falling silent.
-pub struct Source {
+pub struct Input {
     pieces: Receiver<io::Result<Vec<u8>>>,
+    taken: bool,
 }
 
-impl Source {
+impl Input {
     /// Starts to read.
     pub fn start(mut input: impl Read + Send + 'static) -> Result<Self> {
         let (queue, pieces) = mpsc::sync_channel(PIECES);
@@ -60,7 +61,12 @@ impl Source {
             .map_err(|error| {
                 Error::failure(format!("cannot start a thread: {}", reason(&error)))
             })?;
-        Ok(Self { pieces })
+        Ok(Self { pieces, taken: false })
+    }
+
+    /// Whether something of it has been taken, and cannot be had again.
+    pub fn is_taken(&self) -> bool {
+        self.taken
     }
 }
 
@@ -68,11 +74,11 @@ impl Source {
 pub fn send_stream(
     mut session: Session,
     kind: OfferKind,
-    source: &Source,
+    input: &mut Input,
     compression: Compression,
     sink: Sink<'_>,
 ) -> Result<Summary> {
-    match converse(&mut session, kind, source, compression, sink) {
+    match converse(&mut session, kind, input, compression, sink) {
         Ok(summary) => match session.send_last(&Control::Bye) {
             Ok(_) => Ok(summary),
             Err(Stop::Gone(error) | Stop::Own(_, error)) => Err(error),
@@ -84,7 +90,7 @@ pub fn send_stream(
 fn converse(
     session: &mut Session,
     kind: OfferKind,
-    source: &Source,
+    input: &mut Input,
     compression: Compression,
     sink: Sink<'_>,
 ) -> Result<Summary, Stop> {
@@ -102,7 +108,7 @@ fn converse(
     sink(Event::Planned { files: 1, bytes: 0 });
 
     let name = RelPath::parse(NAME).map_err(|_| Malformed("a stream has no name"))?;
-    let bytes = Content::new(session, compression, name.clone()).send_all(source, sink)?;
+    let bytes = Content::new(session, compression, name.clone()).send_all(input, sink)?;
     session.send_control(&Control::Done)?;
 
     let mut summary = Summary { bytes, ..Summary::default() };
@@ -170,10 +176,13 @@ impl<'a> Content<'a> {
         }
     }
 
-    fn send_all(mut self, source: &Source, sink: Sink<'_>) -> Result<u64, Stop> {
+    fn send_all(mut self, input: &mut Input, sink: Sink<'_>) -> Result<u64, Stop> {
         loop {
-            match source.pieces.recv_timeout(control::SLICE) {
-                Ok(Ok(piece)) => self.put(&piece, sink)?,
+            match input.pieces.recv_timeout(control::SLICE) {
+                Ok(Ok(piece)) => {
+                    input.taken = true;
+                    self.put(&piece, sink)?;
+                }
                 Ok(Err(error)) => {
                     let error = format!("cannot read the input: {}", reason(&error));
                     return Err(Stop::Own(message::Reason::Failed, Error::failure(error)));

@@ -19,6 +19,7 @@ pub use self::progress::Progress;
 pub use self::prompt::Choice;
 pub use self::signals::watch as watch_signals;
 
+use crate::bounds::MAX_TEXT;
 use crate::error::{Error, bytes, shown};
 use crate::event::Summary;
 use crate::files::manifest::{Kind, Manifest, Totals};
@@ -33,6 +34,33 @@ pub struct Ui {
     verbose: u8,
     asks: bool,
     draws: bool,
+}
+
+/// A text on its way to standard output.
+pub struct Text(Vec<u8>);
+
+impl Write for Text {
+    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+        if self.0.len() + content.len() > MAX_TEXT {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(content);
+        Ok(content.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let mut stdout = io::stdout();
+        if stdout.is_terminal() {
+            let text = String::from_utf8_lossy(&self.0);
+            for line in text.lines() {
+                let line: Vec<_> = line.split('\t').map(shown).collect();
+                writeln!(stdout, "{}", line.join("\t"))?;
+            }
+        } else {
+            stdout.write_all(&self.0)?;
+        }
+        stdout.flush()
+    }
 }
 
 /// Lines of a list that are shown before the rest is only counted.
@@ -109,6 +137,12 @@ impl Ui {
             let lines = unsent.map(|(name, why)| format!("{}: {}", shown(name), shown(why)));
             self.list(lines, count);
         }
+    }
+
+    /// Where a text is written that the other side sent: shown when it is whole, escaped on a
+    /// terminal, and raw in a pipe.
+    pub fn text(&self) -> Text {
+        Text(Vec::new())
     }
 
     /// A new progress bar, or one that stays silent.

@@ -111,6 +111,7 @@ fn messages() -> Seeds {
         bytes: 1 << 40,
         unsent: 1,
         unsent_names: vec![name],
+        ..Offer::default()
     };
     let mut items = Buffer::default();
     items.extend(&[DATA]);
