@@ -126,7 +126,7 @@ impl Stream {
     }
 
     /// The two directions as the engines take them. A write that gets nothing away for `limit`
-    /// fails; a read waits as long as the connection lives, for one direction may have nothing to
+    /// fails with [`io::ErrorKind::TimedOut`] and may be tried again; a read waits as long as the connection lives, for one direction may have nothing to
     /// say while the other is busy for hours.
     pub fn halves(&self, limit: Duration) -> Result<(Self, Self)> {
         let set = match self {

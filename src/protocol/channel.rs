@@ -4,12 +4,15 @@
 //! the network. The queues are short; buffers go round and are reused. The threads end when
 //! their stream does: whoever owns the stream closes it when the session is over.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::message::{Control, Message};
 use crate::bounds::{MAX_PLAINTEXT, MAX_QUEUED};
+use crate::control;
 use crate::crypto::record::{Buffer, Follows, RecordError, RecordReader, RecordWriter};
 use crate::error::Error;
 
@@ -30,6 +33,57 @@ pub enum ChannelError {
 impl From<ChannelError> for Error {
     fn from(error: ChannelError) -> Self {
         Error::network(error.to_string())
+    }
+}
+
+/// When a whole record last came from the other side; known to both directions.
+#[derive(Debug, Clone)]
+pub struct Heard(Arc<Mutex<Instant>>);
+
+impl Heard {
+    /// It was just heard.
+    pub fn now() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn silence(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+}
+
+/// A writer that tries again what timed out, as long as the other side is heard: one that says
+/// `wait` and reads nothing is paused or busy, not lost.
+pub struct Patient<W> {
+    writer: W,
+    heard: Heard,
+    patience: Duration,
+}
+
+impl<W> Patient<W> {
+    /// Gives up when a write times out and nothing has been heard for `patience`.
+    pub fn new(writer: W, heard: Heard, patience: Duration) -> Self {
+        Self { writer, heard, patience }
+    }
+}
+
+impl<W: Write> Write for Patient<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.writer.write(bytes) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::TimedOut
+                        && self.heard.silence() < self.patience => {}
+                written => return written,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
     }
 }
 
@@ -112,32 +166,48 @@ type Arrived = Result<(Buffer, Follows), RecordError>;
 pub struct Inbox {
     opened: Receiver<Arrived>,
     used: SyncSender<Buffer>,
+    heard: Heard,
     patience: Duration,
 }
 
 impl Inbox {
-    /// Starts the thread that reads. [`Inbox::recv`] waits at most `patience`.
+    /// Starts the thread that reads, and notes in `heard` what comes. [`Inbox::recv`] gives up
+    /// when nothing does for `patience`.
     pub fn start<R: Read + Send + 'static>(
         reader: RecordReader<R>,
+        heard: Heard,
         patience: Duration,
     ) -> Result<Self, ChannelError> {
         let (sender, opened) = mpsc::sync_channel(MAX_QUEUED);
         let (used, empty) = mpsc::sync_channel(MAX_QUEUED + 2);
+        let noted = heard.clone();
         thread::Builder::new()
             .name("open".into())
-            .spawn(move || read_all(reader, &sender, &empty))
+            .spawn(move || read_all(reader, &noted, &sender, &empty))
             .map_err(|_| ChannelError::Closed)?;
-        Ok(Self { opened, used, patience })
+        Ok(Self { opened, used, heard, patience })
     }
 
-    /// The next record.
+    /// The next record that is no `wait`.
     pub fn recv(&self) -> Result<(Buffer, Follows), ChannelError> {
-        self.recv_within(self.patience)
+        let since = Instant::now();
+        loop {
+            match self.recv_within(control::SLICE) {
+                Err(ChannelError::TimedOut) if !self.is_silent(since) => {}
+                arrived => return arrived,
+            }
+        }
     }
 
-    /// The next record, if it comes within `patience`.
-    pub fn recv_within(&self, patience: Duration) -> Result<(Buffer, Follows), ChannelError> {
-        match self.opened.recv_timeout(patience) {
+    /// Whether nothing has come, not even a `wait`, for longer than there is patience. The time
+    /// before `since`, when nobody listened, does not count.
+    pub fn is_silent(&self, since: Instant) -> bool {
+        since.elapsed().min(self.heard.silence()) >= self.patience
+    }
+
+    /// The next record that is no `wait`, if it comes within `limit`.
+    pub fn recv_within(&self, limit: Duration) -> Result<(Buffer, Follows), ChannelError> {
+        match self.opened.recv_timeout(limit) {
             Ok(arrived) => Ok(arrived?),
             Err(RecvTimeoutError::Timeout) => Err(ChannelError::TimedOut),
             Err(RecvTimeoutError::Disconnected) => Err(ChannelError::Closed),
@@ -161,16 +231,36 @@ impl Inbox {
 
 fn read_all<R: Read>(
     mut reader: RecordReader<R>,
+    heard: &Heard,
     opened: &SyncSender<Arrived>,
     empty: &Receiver<Buffer>,
 ) {
     loop {
         // A new one grows with what arrives: idle directions cost nothing.
         let mut buffer = empty.try_recv().unwrap_or_default();
-        let arrived = reader.read(&mut buffer).map(|follows| (buffer, follows));
+        let arrived = read_one(&mut reader, &mut buffer, heard).map(|follows| (buffer, follows));
         let more = matches!(arrived, Ok((_, Follows::More)));
         if opened.send(arrived).is_err() || !more {
             return;
+        }
+    }
+}
+
+/// The next record that is no `wait`. Those are noted and dropped here: in the queue of an engine
+/// that is blocked itself they would pile up until nothing more is read.
+fn read_one<R: Read>(
+    reader: &mut RecordReader<R>,
+    buffer: &mut Buffer,
+    heard: &Heard,
+) -> Result<Follows, RecordError> {
+    loop {
+        let follows = reader.read(buffer)?;
+        heard.note();
+        let message = Message::decode(buffer.plaintext());
+        let is_wait = matches!(message, Ok(Message::Control(Control::Wait)));
+        // A marked one is a violation, and for the engine to see.
+        if !is_wait || follows == Follows::Nothing {
+            return Ok(follows);
         }
     }
 }

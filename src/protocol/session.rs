@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::channel::{ChannelError, Inbox, Outbox};
+use super::channel::{ChannelError, Heard, Inbox, Outbox, Patient};
 use super::codec::Malformed;
 use super::message::{Control, Message, Reason};
 use super::pages;
@@ -20,15 +20,18 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How patient a session is, and how large its records get.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// How long it waits for the other side's next record.
+    /// How long it waits for the other side's next record, and goes on trying to write to one
+    /// that reads nothing.
     pub patience: Duration,
+    /// How often it says that it is still at work.
+    pub heartbeat: Duration,
     /// Bytes of content it puts into a record, at most [`MAX_CONTENT`].
     pub content: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { patience: STALL_LIMIT, content: MAX_CONTENT }
+        Self { patience: STALL_LIMIT, heartbeat: HEARTBEAT, content: MAX_CONTENT }
     }
 }
 
@@ -37,7 +40,7 @@ pub struct Session {
     inbox: Inbox,
     outbox: Outbox,
     peer: Role,
-    patience: Duration,
+    heartbeat: Duration,
     content: usize,
     spoken: Instant,
 }
@@ -68,7 +71,9 @@ pub const OUT_OF_TURN: Malformed = Malformed("a message came out of turn");
 
 impl Session {
     /// Takes over the two directions of a connection to `peer`. Whoever owns the connection
-    /// closes it when the session is over.
+    /// closes it when the session is over. A write that gets nothing away for a while has to
+    /// fail with [`io::ErrorKind::TimedOut`](std::io::ErrorKind::TimedOut): it is tried again
+    /// while the other side is heard.
     pub fn start<R, W>(
         (reader, writer): (R, W),
         keys: SessionKeys,
@@ -80,10 +85,12 @@ impl Session {
         W: Write + Send + 'static,
     {
         let reader = RecordReader::new(reader, keys.open, MAX_PLAINTEXT);
-        let inbox = Inbox::start(reader, limits.patience)?;
+        let Limits { patience, heartbeat, content } = limits;
+        let heard = Heard::now();
+        let inbox = Inbox::start(reader, heard.clone(), patience)?;
+        let writer = Patient::new(writer, heard, patience);
         let outbox = Outbox::start(RecordWriter::new(writer, keys.seal))?;
-        let Limits { patience, content } = limits;
-        Ok(Self { inbox, outbox, peer, patience, content, spoken: Instant::now() })
+        Ok(Self { inbox, outbox, peer, heartbeat, content, spoken: Instant::now() })
     }
 
     /// Bytes of content for one record.
@@ -138,31 +145,32 @@ impl Session {
         &mut self,
         handle: impl FnOnce(Message<'_>, Follows) -> Result<T, Stop>,
     ) -> Result<T, Stop> {
-        let mut deadline = Instant::now() + self.patience;
-        loop {
-            self.obey()?;
-            let (buffer, follows) = match self.inbox.recv_within(control::SLICE) {
-                Ok(arrived) => arrived,
-                Err(ChannelError::TimedOut) if Instant::now() < deadline => continue,
-                Err(error) => return Err(error.into()),
-            };
-            if let Some(message) = sift(&buffer, self.peer)? {
-                let result = handle(message, follows);
-                self.inbox.recycle(buffer);
-                return result;
+        let mut since = Instant::now();
+        let (buffer, follows) = loop {
+            if self.obey()? {
+                since = Instant::now();
             }
-            self.inbox.recycle(buffer);
-            deadline = Instant::now() + self.patience;
-        }
+            match self.inbox.recv_within(control::SLICE) {
+                Err(ChannelError::TimedOut) if !self.inbox.is_silent(since) => {}
+                arrived => break arrived?,
+            }
+        };
+        let message = sift(&buffer, self.peer)?;
+        let result = handle(message, follows);
+        self.inbox.recycle(buffer);
+        result
     }
 
-    /// Stands still while the transfer is paused, and fails once it is to stop.
-    fn obey(&mut self) -> Result<(), Stop> {
+    /// Stands still while the transfer is paused, and fails once it is to stop. Tells whether it
+    /// stood still.
+    fn obey(&mut self) -> Result<bool, Stop> {
+        let mut paused = false;
         loop {
             control::check().map_err(|error| Stop::Own(Reason::Interrupted, error))?;
             if !control::is_paused() {
-                return Ok(());
+                return Ok(paused);
             }
+            paused = true;
             self.still_here()?;
             thread::sleep(control::SLICE);
         }
@@ -171,17 +179,16 @@ impl Session {
     /// Whether the other side has said, without being asked, that it stops.
     pub fn check(&mut self) -> Result<(), Stop> {
         self.obey()?;
-        while let Some((buffer, _)) = self.inbox.try_recv()? {
-            unasked(&buffer, self.peer)?;
-            self.inbox.recycle(buffer);
+        match self.inbox.try_recv()? {
+            Some((buffer, _)) => Err(unasked(&buffer, self.peer)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Says that this side is still there, if it has not said so for ten seconds; to be called
     /// again and again in work that sends nothing.
     pub fn still_here(&mut self) -> Result<(), Stop> {
-        if self.spoken.elapsed() >= HEARTBEAT {
+        if self.spoken.elapsed() >= self.heartbeat {
             self.send_control(&Control::Wait)?;
         }
         Ok(())
@@ -190,11 +197,12 @@ impl Session {
     /// Says every ten seconds that this side is still there, while `work` takes its time.
     pub fn meanwhile<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let (finished, waiting) = std::sync::mpsc::channel::<()>();
+        let heartbeat = self.heartbeat;
         thread::scope(|scope| {
             let beat = scope.spawn(|| {
                 let waiting = waiting;
                 while waiting
-                    .recv_timeout(HEARTBEAT)
+                    .recv_timeout(heartbeat)
                     .is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Timeout)
                 {
                     if self.send_control(&Control::Wait).is_err() {
@@ -240,7 +248,7 @@ impl Session {
     /// The connection failed while sending; perhaps the other side had said why it left.
     fn lost(&mut self, error: ChannelError) -> Stop {
         while let Ok((buffer, _)) = self.inbox.recv_within(FAREWELL) {
-            if let Err(told @ Stop::Gone(_)) = unasked(&buffer, self.peer) {
+            if let told @ Stop::Gone(_) = unasked(&buffer, self.peer) {
                 return told;
             }
         }
@@ -250,35 +258,24 @@ impl Session {
 
 /// Waits for the other side's very last message.
 pub fn receive_last(inbox: &Inbox, peer: Role, expected: &Control) -> Result<(), Stop> {
-    loop {
-        let (buffer, follows) = inbox.recv()?;
-        match sift(&buffer, peer)? {
-            None => {}
-            Some(Message::Control(control))
-                if control == *expected && follows == Follows::Nothing =>
-            {
-                return Ok(());
-            }
-            Some(_) => return Err(OUT_OF_TURN.into()),
-        }
+    let (buffer, follows) = inbox.recv()?;
+    match sift(&buffer, peer)? {
+        Message::Control(control) if control == *expected && follows == Follows::Nothing => Ok(()),
+        _ => Err(OUT_OF_TURN.into()),
     }
 }
 
-/// A message that means something; nothing for one that only says that somebody is there.
-fn sift(buffer: &Buffer, peer: Role) -> Result<Option<Message<'_>>, Stop> {
+/// A message, unless the other side stops with it.
+fn sift(buffer: &Buffer, peer: Role) -> Result<Message<'_>, Stop> {
     match Message::decode(buffer.plaintext())? {
-        Message::Control(Control::Wait) => Ok(None),
         Message::Control(Control::Cancel(reason) | Control::Refuse(reason)) => {
             Err(Stop::Gone(reason.told_by(peer)))
         }
-        message => Ok(Some(message)),
+        message => Ok(message),
     }
 }
 
-/// What a side may say while it is not its turn.
-fn unasked(buffer: &Buffer, peer: Role) -> Result<(), Stop> {
-    match sift(buffer, peer)? {
-        None => Ok(()),
-        Some(_) => Err(OUT_OF_TURN.into()),
-    }
+/// What comes while it is not the other side's turn: it stops, or breaks the protocol.
+fn unasked(buffer: &Buffer, peer: Role) -> Stop {
+    sift(buffer, peer).err().unwrap_or(OUT_OF_TURN.into())
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 /// What goes wrong in one direction, counted in bytes written.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,6 +43,8 @@ pub struct PipeWriter {
     direction: Arc<Direction>,
     back: Arc<Direction>,
     faults: Faults,
+    /// A write that gets nothing away for so long fails, as a socket's does.
+    pub limit: Option<Duration>,
 }
 
 /// Ends both directions, as closing a socket does.
@@ -69,6 +72,7 @@ pub fn pipe(
         direction: Arc::clone(direction),
         back: Arc::clone(back),
         faults,
+        limit: None,
     };
     let first = (PipeReader(Arc::clone(&b)), writer(&a, &b, there));
     let second = (PipeReader(Arc::clone(&a)), writer(&b, &a, back));
@@ -91,7 +95,16 @@ impl Write for PipeWriter {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let mut state = self.direction.state.lock().unwrap();
         while state.bytes.len() >= CAPACITY && !state.closed {
-            state = self.direction.changed.wait(state).unwrap();
+            let changed = &self.direction.changed;
+            state = match self.limit {
+                None => changed.wait(state).unwrap(),
+                Some(limit) => match changed.wait_timeout(state, limit).unwrap() {
+                    (_, waited) if waited.timed_out() => {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                    (state, _) => state,
+                },
+            };
         }
         if state.closed {
             return Err(io::ErrorKind::BrokenPipe.into());

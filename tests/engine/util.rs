@@ -40,7 +40,7 @@ pub fn keys() -> (SessionKeys, SessionKeys) {
 
 /// A sender's and a receiver's session over one pipe, with records of `content` bytes.
 pub fn sessions(content: usize, there: Faults, back: Faults) -> (Session, Session, Closer) {
-    let limits = Limits { patience: Duration::from_secs(5), content };
+    let limits = Limits { patience: Duration::from_secs(5), content, ..Limits::default() };
     let (sender_keys, receiver_keys) = keys();
     let (first, second, closer) = pipe(there, back);
     let sender = Session::start(first, sender_keys, Role::Receiver, limits).unwrap();

@@ -1,0 +1,143 @@
+//! Sides that wait, stand still, read nothing, or never stop talking.
+
+use std::fs;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use transfer::crypto::keys::Role;
+
+use transfer::error::{Exit, Result};
+use transfer::event::Summary;
+
+use transfer::protocol::message::{self, Complete, Control, Message};
+use transfer::protocol::pages::{self, Pages};
+use transfer::protocol::session::{Limits, Session, Stop, receive_last};
+use transfer::send::stream::send_over;
+
+use super::pipe::{Closer, Faults, PipeReader, PipeWriter, pipe};
+use super::util::{STREAM, keys, walk};
+
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a side stands still here: much longer than the other one has patience.
+const PAUSE: Duration = Duration::from_millis(1600);
+const BEAT: Duration = Duration::from_millis(20);
+
+const IMPATIENT: Limits = Limits { patience: PATIENCE, heartbeat: BEAT, content: 700 };
+
+type Ends = ((PipeReader, PipeWriter), (PipeReader, PipeWriter), Closer);
+
+/// A pipe whose first end's writes time out.
+fn ends() -> Ends {
+    let (mut first, second, closer) = pipe(Faults::default(), Faults::default());
+    first.1.limit = Some(PATIENCE / 10);
+    (first, second, closer)
+}
+
+/// An impatient sender's session, and a receiver's.
+fn sessions() -> (Session, Session, Closer) {
+    let (first, second, closer) = ends();
+    let (sender_keys, receiver_keys) = keys();
+    let sender = Session::start(first, sender_keys, Role::Receiver, IMPATIENT).unwrap();
+    let limits = Limits { content: 700, ..Limits::default() };
+    let receiver = Session::start(second, receiver_keys, Role::Sender, limits).unwrap();
+    (sender, receiver, closer)
+}
+
+/// For a while does nothing but, perhaps, say that it is there.
+fn stand_still(session: &mut Session, says_wait: bool) -> Result<(), Stop> {
+    let end = Instant::now() + PAUSE;
+    while Instant::now() < end {
+        if says_wait {
+            session.send_control(&Control::Wait)?;
+        }
+        thread::sleep(BEAT);
+    }
+    Ok(())
+}
+
+fn take_offer(session: &mut Session) {
+    let mut listed = false;
+    while !listed {
+        let next = session.receive(|message, _| match message {
+            Message::Control(Control::Offer(_)) => Ok(false),
+            Message::Entries(page) => Ok(pages::entries(page, |_| Ok(()))? == Pages::End),
+            other => panic!("neither offer nor entries: {other:?}"),
+        });
+        listed = next.unwrap();
+    }
+}
+
+/// How a sender fares whose receiver reads nothing for a while in the middle of the content.
+fn send_to_a_paused_receiver(says_wait: bool) -> Result<Summary> {
+    let dir = tempfile::tempdir().unwrap();
+    // More than pipe and queues hold.
+    fs::write(dir.path().join("file"), vec![7; 100_000]).unwrap();
+    let source = walk(&dir.path().join("file"));
+    let (sender, mut receiver, closer) = sessions();
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            let sent = send_over(sender, &source, STREAM, &mut |_| {});
+            if sent.is_err() {
+                closer.close();
+            }
+            sent
+        });
+        take_offer(&mut receiver);
+        receiver.send_pages(message::PLAN, [], pages::put_step).unwrap();
+        stand_still(&mut receiver, says_wait).unwrap();
+        let mut done = false;
+        while !done {
+            let next = receiver
+                .receive(|message, _| Ok(matches!(message, Message::Control(Control::Done))));
+            // A sender that has given up is no concern here.
+            done = next.unwrap_or(true);
+        }
+        let told = receiver.send_pages(message::RESULTS, [], pages::put_result);
+        let complete = Control::Complete(Complete { files: 1, failed: 0 });
+        let ended = told.and_then(|()| receiver.send_last(&complete));
+        if let Ok(inbox) = ended {
+            let _ = receive_last(&inbox, Role::Sender, &Control::Bye);
+        }
+        closer.close();
+        sending.join().unwrap()
+    })
+}
+
+#[test]
+fn a_paused_receiver_keeps_its_connection() {
+    assert_eq!(send_to_a_paused_receiver(true).unwrap().files, 1);
+}
+
+#[test]
+fn a_receiver_that_neither_reads_nor_speaks_is_lost() {
+    assert_eq!(send_to_a_paused_receiver(false).unwrap_err().exit, Exit::Network);
+}
+
+/// How a side fares that waits for a message, and for the last one, while the other works.
+fn wait_for_a_busy_peer(says_wait: bool) -> Result<(), Stop> {
+    let (mut waiting, mut busy, closer) = sessions();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            stand_still(&mut busy, says_wait)?;
+            busy.send_pages(message::PLAN, [], pages::put_step)?;
+            stand_still(&mut busy, says_wait)?;
+            busy.send_last(&Control::Bye)
+        });
+        let waited = waiting.receive(|message, _| match message {
+            Message::Plan(_) => Ok(()),
+            other => panic!("no plan: {other:?}"),
+        });
+        let waited = waited.and_then(|()| waiting.send_last(&Control::Bye));
+        let waited = waited.and_then(|inbox| receive_last(&inbox, Role::Receiver, &Control::Bye));
+        closer.close();
+        waited
+    })
+}
+
+#[test]
+fn whoever_says_wait_is_waited_for() {
+    wait_for_a_busy_peer(true).unwrap();
+    let Err(Stop::Gone(error)) = wait_for_a_busy_peer(false) else { panic!("no patience ends") };
+    assert_eq!(error.exit, Exit::Network);
+}
