@@ -128,7 +128,10 @@ impl Offered {
 
     /// Carries the plan out.
     pub fn accept(mut self, root: &mut Root, start: Start<'_>, sink: Sink<'_>) -> Result<Summary> {
-        let mut intake = match Intake::new(&self.manifest, root, start) {
+        // Folders and the first lock may take a while, as may links and modes at the end.
+        let manifest = &self.manifest;
+        let intake = self.session.meanwhile(|| Intake::new(manifest, root, start));
+        let mut intake = match intake {
             Ok(intake) => intake,
             Err(stop) => return Err(self.session.stop(stop)),
         };
@@ -136,7 +139,7 @@ impl Offered {
             intake.keep_state();
             return Err(self.session.stop(stop));
         }
-        let (mut summary, faults) = intake.finish();
+        let (mut summary, faults) = self.session.meanwhile(|| intake.finish());
         summary.unsent = self.offer.unsent;
         let complete = Complete { files: summary.files, failed: faults.len() as u64 };
         let told = self.session.send_pages(message::RESULTS, faults, pages::put_result);

@@ -5,18 +5,20 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use transfer::bounds::{MAX_CONTENT, MAX_PLAINTEXT};
 use transfer::crypto::keys::Role;
-
+use transfer::crypto::record::{Buffer, RecordReader, RecordWriter};
 use transfer::error::{Exit, Result};
 use transfer::event::Summary;
-
-use transfer::protocol::message::{self, Complete, Control, Message};
+use transfer::files::manifest::{Entry, Kind};
+use transfer::files::path::RelPath;
+use transfer::protocol::message::{self, Complete, Control, Message, Offer};
 use transfer::protocol::pages::{self, Pages};
 use transfer::protocol::session::{Limits, Session, Stop, receive_last};
 use transfer::send::stream::send_over;
 
 use super::pipe::{Closer, Faults, PipeReader, PipeWriter, pipe};
-use super::util::{STREAM, keys, walk};
+use super::util::{STREAM, keys, receive, walk};
 
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a side stands still here: much longer than the other one has patience.
@@ -140,4 +142,65 @@ fn whoever_says_wait_is_waited_for() {
     wait_for_a_busy_peer(true).unwrap();
     let Err(Stop::Gone(error)) = wait_for_a_busy_peer(false) else { panic!("no patience ends") };
     assert_eq!(error.exit, Exit::Network);
+}
+
+/// The long steps of a receiver, with so many folders that they take a while: between the list and
+/// the plan, and between the content and the results.
+#[test]
+fn a_receiver_at_work_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let folders: Vec<Entry> = (1000..5000)
+        .map(|number| {
+            let path = RelPath::parse(&number.to_string()).unwrap();
+            Entry { path, kind: Kind::Folder, mode: 0o755, mtime: 1_000_000_000 }
+        })
+        .collect();
+    let (first, second, closer) = pipe(Faults::default(), Faults::default());
+    let (sender_keys, receiver_keys) = keys();
+    let heartbeat = Duration::from_millis(1);
+    let limits = Limits { patience: 5 * PATIENCE, heartbeat, ..Limits::default() };
+    let receiver = Session::start(second, receiver_keys, Role::Sender, limits).unwrap();
+    // No session here, for that drops what is counted.
+    let mut writer = RecordWriter::new(first.1, sender_keys.seal);
+    let mut reader = RecordReader::new(first.0, sender_keys.open, MAX_PLAINTEXT);
+    let mut waits_before = |kind: u8| {
+        let (mut buffer, mut waits) = (Buffer::default(), 0);
+        loop {
+            reader.read(&mut buffer).unwrap();
+            match Message::decode(buffer.plaintext()).unwrap() {
+                Message::Control(Control::Wait) => waits += 1,
+                _ => {
+                    assert_eq!(buffer.plaintext(), [kind, 1]);
+                    return waits;
+                }
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let receiving = scope.spawn(|| receive(receiver, dir.path()));
+        let mut buffer = Buffer::default();
+        let offer = Control::Offer(Offer {
+            files: 0,
+            folders: folders.len() as u64,
+            links: 0,
+            bytes: 0,
+            unsent: 0,
+            unsent_names: vec![],
+        });
+        offer.encode(&mut buffer).unwrap();
+        writer.write(&mut buffer).unwrap();
+        let put = pages::put_entry;
+        pages::write(message::ENTRIES, MAX_CONTENT, &mut buffer, &folders, put, |page| {
+            writer.write(page)
+        })
+        .unwrap();
+        assert!(waits_before(message::PLAN) > 0, "silent while it made folders");
+        Control::Done.encode(&mut buffer).unwrap();
+        writer.write(&mut buffer).unwrap();
+        assert!(waits_before(message::RESULTS) > 0, "silent while it finished folders");
+        Control::Bye.encode(&mut buffer).unwrap();
+        writer.write_last(&mut buffer).unwrap();
+        receiving.join().unwrap().unwrap();
+        closer.close();
+    });
 }
