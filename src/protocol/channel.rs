@@ -5,9 +5,11 @@
 //! their stream does: whoever owns the stream closes it when the session is over.
 
 use std::io::{self, Read, Write};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError};
+use std::sync::mpsc::{
+    self, Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, TrySendError,
+};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::message::{Control, Message};
@@ -91,7 +93,8 @@ impl<W: Write> Write for Patient<W> {
 pub struct Outbox {
     queue: Option<SyncSender<(Buffer, Follows)>>,
     used: Receiver<Buffer>,
-    thread: Option<JoinHandle<Result<(), RecordError>>>,
+    /// How the thread ended, once it has.
+    ended: Receiver<Result<(), RecordError>>,
 }
 
 impl Outbox {
@@ -99,11 +102,13 @@ impl Outbox {
     pub fn start<W: Write + Send + 'static>(writer: RecordWriter<W>) -> Result<Self, ChannelError> {
         let (queue, filled) = mpsc::sync_channel(MAX_QUEUED);
         let (empty, used) = mpsc::channel();
-        let thread = thread::Builder::new()
+        let (tell, ended) = mpsc::channel();
+        thread::Builder::new()
             .name("seal".into())
-            .spawn(move || write_all(writer, &filled, &empty))
+            // Nobody may be left to be told.
+            .spawn(move || drop(tell.send(write_all(writer, &filled, &empty))))
             .map_err(|_| ChannelError::Closed)?;
-        Ok(Self { queue: Some(queue), used, thread: Some(thread) })
+        Ok(Self { queue: Some(queue), used, ended })
     }
 
     /// An empty buffer. As the queue is short, there are never many.
@@ -124,6 +129,31 @@ impl Outbox {
         self.outcome()
     }
 
+    /// The same, but only until `deadline`: then the thread is left to end with its stream.
+    pub fn send_last_until(
+        mut self,
+        buffer: Buffer,
+        deadline: Instant,
+    ) -> Result<(), ChannelError> {
+        let mut last = (buffer, Follows::Nothing);
+        let queue = self.queue.take().ok_or(ChannelError::Closed)?;
+        while let Err(unsent) = queue.try_send(last) {
+            last = match unsent {
+                TrySendError::Full(last) if Instant::now() < deadline => last,
+                TrySendError::Full(_) => return Err(ChannelError::TimedOut),
+                TrySendError::Disconnected(_) => return Err(ChannelError::Closed),
+            };
+            thread::sleep(Duration::from_millis(10));
+        }
+        drop(queue);
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.ended.recv_timeout(left) {
+            Ok(ended) => Ok(ended?),
+            Err(RecvTimeoutError::Timeout) => Err(ChannelError::TimedOut),
+            Err(RecvTimeoutError::Disconnected) => Err(ChannelError::Closed),
+        }
+    }
+
     fn queue(&mut self, buffer: Buffer, follows: Follows) -> Result<(), ChannelError> {
         let queued = self.queue.as_ref().map(|queue| queue.send((buffer, follows)));
         match queued {
@@ -136,10 +166,10 @@ impl Outbox {
     }
 
     /// How the thread ended.
-    fn outcome(&mut self) -> Result<(), ChannelError> {
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(result)) => Ok(result?),
-            _ => Err(ChannelError::Closed),
+    fn outcome(&self) -> Result<(), ChannelError> {
+        match self.ended.recv() {
+            Ok(ended) => Ok(ended?),
+            Err(_) => Err(ChannelError::Closed),
         }
     }
 }

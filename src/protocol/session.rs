@@ -218,7 +218,8 @@ impl Session {
         })
     }
 
-    /// Ends the session, telling the other side where it does not know.
+    /// Ends the session, telling the other side where it does not know. Takes 2 s at most, even if
+    /// that side reads nothing, or never stops talking.
     pub fn stop(mut self, stop: Stop) -> Error {
         let (reason, error) = match stop {
             Stop::Gone(error) => return error,
@@ -232,10 +233,11 @@ impl Session {
             | Reason::TooMany { .. } => Control::Refuse(reason),
             reason => Control::Cancel(reason),
         };
-        let told = control.encode(&mut buffer).is_ok() && self.outbox.send_last(buffer).is_ok();
+        let deadline = Instant::now() + FAREWELL;
+        let told = control.encode(&mut buffer).is_ok()
+            && self.outbox.send_last_until(buffer, deadline).is_ok();
         // A connection that is closed while data is on its way to it is reset, and a reset can
         // overtake the reason; so what still comes is read and thrown away for a moment.
-        let deadline = Instant::now() + FAREWELL;
         while told && let Some(left) = deadline.checked_duration_since(Instant::now()) {
             match self.inbox.recv_within(left) {
                 Ok((buffer, _)) => self.inbox.recycle(buffer),
@@ -247,7 +249,10 @@ impl Session {
 
     /// The connection failed while sending; perhaps the other side had said why it left.
     fn lost(&mut self, error: ChannelError) -> Stop {
-        while let Ok((buffer, _)) = self.inbox.recv_within(FAREWELL) {
+        let deadline = Instant::now() + FAREWELL;
+        while let Some(left) = deadline.checked_duration_since(Instant::now())
+            && let Ok((buffer, _)) = self.inbox.recv_within(left)
+        {
             if let told @ Stop::Gone(_) = unasked(&buffer, self.peer) {
                 return told;
             }

@@ -1,18 +1,19 @@
 //! Sides that wait, stand still, read nothing, or never stop talking.
 
 use std::fs;
-
+use std::io::{self, Write};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use transfer::bounds::{MAX_CONTENT, MAX_PLAINTEXT};
+use transfer::bounds::{FAREWELL, MAX_CONTENT, MAX_PLAINTEXT};
 use transfer::crypto::keys::Role;
 use transfer::crypto::record::{Buffer, RecordReader, RecordWriter};
-use transfer::error::{Exit, Result};
+use transfer::error::{Error, Exit, Result};
 use transfer::event::Summary;
 use transfer::files::manifest::{Entry, Kind};
 use transfer::files::path::RelPath;
-use transfer::protocol::message::{self, Complete, Control, Message, Offer};
+use transfer::protocol::message::{self, Complete, Control, Message, Offer, Reason};
 use transfer::protocol::pages::{self, Pages};
 use transfer::protocol::session::{Limits, Session, Stop, receive_last};
 use transfer::send::stream::send_over;
@@ -203,4 +204,66 @@ fn a_receiver_at_work_says_so() {
         receiving.join().unwrap().unwrap();
         closer.close();
     });
+}
+
+/// What `work` returns. A minute is far more than it is to take, and far less than for ever.
+fn ends_soon<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || tell.send(work()));
+    told.recv_timeout(30 * FAREWELL).expect("it does not end")
+}
+
+#[test]
+fn a_peer_that_reads_nothing_holds_nobody_back_who_stops() {
+    let (first, _second, closer) = pipe(Faults::default(), Faults::default());
+    let mut session = Session::start(first, keys().0, Role::Receiver, Limits::default()).unwrap();
+    let stopped = ends_soon(move || {
+        // As much as a pipe, a thread and a queue hold: the last word has no place any more.
+        let mut buffer = Buffer::default();
+        for _ in 0..5 {
+            buffer.extend(&[message::DATA; 10_000]);
+            session.send(&mut buffer).ok().unwrap();
+        }
+        session.stop(Stop::Own(Reason::Failed, Error::failure("enough")))
+    });
+    assert_eq!(stopped.message, "enough");
+    closer.close();
+}
+
+#[test]
+fn a_peer_that_never_stops_talking_holds_nobody_back_who_cannot_write() {
+    struct Broken;
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (first, second, closer) = pipe(Faults::default(), Faults::default());
+    let (sender_keys, receiver_keys) = keys();
+    let mut session =
+        Session::start((first.0, Broken), sender_keys, Role::Receiver, Limits::default()).unwrap();
+    let mut writer = RecordWriter::new(second.1, receiver_keys.seal);
+    let talking = thread::spawn(move || {
+        let mut buffer = Buffer::default();
+        loop {
+            buffer.extend(&[message::PLAN, 0]);
+            if writer.write(&mut buffer).is_err() {
+                return;
+            }
+            thread::sleep(BEAT);
+        }
+    });
+    let lost = ends_soon(move || {
+        loop {
+            if let Err(stop) = session.send_control(&Control::Wait) {
+                return session.stop(stop);
+            }
+        }
+    });
+    assert_eq!(lost.exit, Exit::Network);
+    closer.close();
+    talking.join().unwrap();
 }
