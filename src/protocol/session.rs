@@ -155,7 +155,7 @@ impl Session {
                 arrived => break arrived?,
             }
         };
-        let message = sift(&buffer, self.peer)?;
+        let message = sift(&buffer, follows, self.peer)?;
         let result = handle(message, follows);
         self.inbox.recycle(buffer);
         result
@@ -180,7 +180,7 @@ impl Session {
     pub fn check(&mut self) -> Result<(), Stop> {
         self.obey()?;
         match self.inbox.try_recv()? {
-            Some((buffer, _)) => Err(unasked(&buffer, self.peer)),
+            Some((buffer, follows)) => Err(unasked(&buffer, follows, self.peer)),
             None => Ok(()),
         }
     }
@@ -251,9 +251,9 @@ impl Session {
     fn lost(&mut self, error: ChannelError) -> Stop {
         let deadline = Instant::now() + FAREWELL;
         while let Some(left) = deadline.checked_duration_since(Instant::now())
-            && let Ok((buffer, _)) = self.inbox.recv_within(left)
+            && let Ok((buffer, follows)) = self.inbox.recv_within(left)
         {
-            if let told @ Stop::Gone(_) = unasked(&buffer, self.peer) {
+            if let told @ Stop::Gone(_) = unasked(&buffer, follows, self.peer) {
                 return told;
             }
         }
@@ -264,23 +264,27 @@ impl Session {
 /// Waits for the other side's very last message.
 pub fn receive_last(inbox: &Inbox, peer: Role, expected: &Control) -> Result<(), Stop> {
     let (buffer, follows) = inbox.recv()?;
-    match sift(&buffer, peer)? {
+    match sift(&buffer, follows, peer)? {
         Message::Control(control) if control == *expected && follows == Follows::Nothing => Ok(()),
         _ => Err(OUT_OF_TURN.into()),
     }
 }
 
-/// A message, unless the other side stops with it.
-fn sift(buffer: &Buffer, peer: Role) -> Result<Message<'_>, Stop> {
-    match Message::decode(buffer.plaintext())? {
-        Message::Control(Control::Cancel(reason) | Control::Refuse(reason)) => {
+/// A message, unless the other side stops with it. Whoever stops marks that as its last; a `wait`
+/// that comes this far is marked, and must not be.
+fn sift(buffer: &Buffer, follows: Follows, peer: Role) -> Result<Message<'_>, Stop> {
+    match (Message::decode(buffer.plaintext())?, follows) {
+        (Message::Control(Control::Cancel(reason) | Control::Refuse(reason)), Follows::Nothing) => {
             Err(Stop::Gone(reason.told_by(peer)))
         }
-        message => Ok(message),
+        (Message::Control(Control::Cancel(_) | Control::Refuse(_) | Control::Wait), _) => {
+            Err(OUT_OF_TURN.into())
+        }
+        (message, _) => Ok(message),
     }
 }
 
 /// What comes while it is not the other side's turn: it stops, or breaks the protocol.
-fn unasked(buffer: &Buffer, peer: Role) -> Stop {
-    sift(buffer, peer).err().unwrap_or(OUT_OF_TURN.into())
+fn unasked(buffer: &Buffer, follows: Follows, peer: Role) -> Stop {
+    sift(buffer, follows, peer).err().unwrap_or(OUT_OF_TURN.into())
 }

@@ -206,6 +206,44 @@ fn a_receiver_at_work_says_so() {
     });
 }
 
+/// Only what stops a session, and what ends it well, is marked as the last.
+#[test]
+fn marks_belong_on_last_messages_only() {
+    let cancel = || Control::Cancel(Reason::Failed);
+    for (control, last, expected) in [
+        (Control::Wait, true, "the other side broke the protocol: a message came out of turn"),
+        (cancel(), false, "the other side broke the protocol: a message came out of turn"),
+        (
+            Control::Refuse(Reason::Declined),
+            false,
+            "the other side broke the protocol: a message came out of turn",
+        ),
+        (cancel(), true, "the receiver had to stop"),
+        (Control::Refuse(Reason::Declined), true, "the receiver said no"),
+    ] {
+        for unasked in [false, true] {
+            let (mut session, mut peer, closer) = sessions();
+            if last {
+                peer.send_last(&control).unwrap();
+            } else {
+                peer.send_control(&control).unwrap();
+            }
+            let stop = if unasked {
+                // It comes when it comes.
+                (0..1000).find_map(|_| {
+                    thread::sleep(Duration::from_millis(5));
+                    session.check().err()
+                })
+            } else {
+                session.receive(|message, _| -> Result<(), _> { panic!("{message:?}") }).err()
+            };
+            let (Stop::Gone(error) | Stop::Own(_, error)) = stop.unwrap();
+            assert_eq!(error.message, expected, "{control:?} {last} {unasked}");
+            closer.close();
+        }
+    }
+}
+
 /// What `work` returns. A minute is far more than it is to take, and far less than for ever.
 fn ends_soon<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (tell, told) = mpsc::channel();
