@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::codec::{Malformed, Read, Reader};
 use crate::bounds::MAX_CONTROL;
@@ -154,6 +155,23 @@ impl Control {
         buffer.extend(&json);
         Ok(())
     }
+
+    /// Reads the JSON. serde alone would also take arrays in the place of objects, and numbers in
+    /// that of names.
+    fn decode(json: &[u8]) -> serde_json::Result<Option<Self>> {
+        let control = serde_json::from_slice(json)?;
+        let value: Value = serde_json::from_slice(json)?;
+        let is_text = |field: &str| value.get(field).is_some_and(Value::is_string);
+        let is_plain = match control {
+            Self::Refuse(_) | Self::Cancel(_) => is_text("reason"),
+            Self::Offer(_) => {
+                let names = value.get("unsent_names").and_then(Value::as_array);
+                names.into_iter().flatten().all(Value::is_object)
+            }
+            Self::Wait | Self::Done | Self::Complete(_) | Self::Bye => true,
+        };
+        Ok((is_plain && is_text("type")).then_some(control))
+    }
 }
 
 impl Reason {
@@ -239,9 +257,9 @@ impl<'a> Message<'a> {
                 if reader.rest().len() > MAX_CONTROL {
                     return Err(Malformed("a control message is too long"));
                 }
-                serde_json::from_slice(reader.rest())
-                    .map(Message::Control)
-                    .map_err(|_| Malformed("a control message is not understood"))
+                let control = Control::decode(reader.rest()).ok().flatten();
+                let control = control.ok_or(Malformed("a control message is not understood"))?;
+                Ok(Message::Control(control))
             }
             ENTRIES => Ok(Message::Entries(reader)),
             PLAN => Ok(Message::Plan(reader)),
@@ -327,6 +345,7 @@ mod tests {
             (r#"{"reason":"tired","type":"cancel"}"#, Control::Cancel(Reason::Other)),
             (r#"{"type":"cancel","reason":"tired","of":1}"#, Control::Cancel(Reason::Other)),
             (r#"{"type":"refuse","reason":"declined","x":1}"#, Control::Refuse(Reason::Declined)),
+            (r#"{"type":"wait","reason":0,"unsent_names":[["n","w"]]}"#, Control::Wait),
             (r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":0}"#, {
                 Control::Offer(offer())
             }),
@@ -353,6 +372,22 @@ mod tests {
             r#"{"type":"shrug"}"#,
             r#"{"type":"Wait"}"#,
             r#"{"type":1}"#,
+            r#"{"type":2}"#,
+            r#"{"type":null}"#,
+            r#"["wait"]"#,
+            r#"["offer",1,2,3,4,0,[]]"#,
+            r#"["offer",{"files":1,"folders":2,"links":3,"bytes":4,"unsent":0}]"#,
+            r#"["refuse","declined"]"#,
+            r#"{"offer":[1,2,3,4,0,[]]}"#,
+            r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":1,"unsent_names":[["n","w"]]}"#,
+            r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":1,"unsent_names":{}}"#,
+            r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":0,"unsent_names":null}"#,
+            r#"{"type":"refuse","reason":0}"#,
+            r#"{"type":"refuse","reason":77}"#,
+            r#"{"type":"cancel","reason":["declined"]}"#,
+            r#"{"type":"cancel","reason":{"declined":null}}"#,
+            r#"{"type":"cancel","reason":true}"#,
+            r#"{"type":"cancel","reason":"failed","reason":"declined"}"#,
             r#"{"type":"cancel"}"#,
             r#"{"type":"cancel","reason":null}"#,
             r#"{"type":"refuse","reason":"conflict"}"#,
