@@ -156,7 +156,7 @@ fn items() -> Vec<u8> {
 fn sender_says() -> Listing {
     let bytes = CONTENT.len() as u64;
     let offer =
-        Offer { files: 1, folders: 1, links: 0, bytes, unsent: 0, unsent_names: Vec::new() };
+        Offer { files: 1, folders: 1, bytes, ..Offer::default() };
     vec![
         ("plaintext S0", control(&Control::Offer(offer))),
         ("plaintext S1", page(ENTRIES, entries().iter().collect(), pages::put_entry)),

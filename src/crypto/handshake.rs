@@ -444,6 +444,20 @@ mod tests {
         y
     };
 
+    /// RFC 8032 refuses these two encodings of the point (0, 1): with the sign of a zero, and with a
+    /// y that is not below p. The curve's library takes them, and so does the protocol.
+    #[test]
+    fn elements_are_taken_in_every_encoding() {
+        let (mut signed, mut p_plus_1) = ([0u8; 32], [0xff; 32]);
+        (signed[0], signed[31]) = (1, 0x80);
+        (p_plus_1[0], p_plus_1[31]) = (0xee, 0x7f);
+        for encoding in [signed, p_plus_1] {
+            let mut hello = *start(Role::Receiver, TOKEN).hello();
+            hello[43..].copy_from_slice(&encoding);
+            assert!(start(Role::Sender, TOKEN).await_proof(&hello).is_ok(), "{encoding:02x?}");
+        }
+    }
+
     /// The u-coordinates of the points of small order, canonical or not: with each of them
     /// X25519 gives zero, whatever the other key.
     #[test]
