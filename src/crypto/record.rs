@@ -203,7 +203,7 @@ pub enum Follows {
 
 impl<R: Read> RecordReader<R> {
     /// The direction that `key` opens, with records of at most `limit` bytes of plaintext
-    /// ([`MAX_PLAINTEXT`] outside tests).
+    /// ([`MAX_PLAINTEXT`](crate::bounds::MAX_PLAINTEXT) outside tests).
     pub fn new(reader: R, key: OpenKey, limit: usize) -> Self {
         let cipher = ChaCha20Poly1305::new((&key.0).into());
         Self { reader, cipher, counter: Counter(Some(0)), limit }
