@@ -64,9 +64,18 @@ impl Own {
         Ok(element - blind * w)
     }
 
+    /// What X25519 yields.
+    pub fn shared(&self, theirs: &Hello) -> [u8; 32] {
+        x25519(self.secret, theirs[10..42].try_into().unwrap())
+    }
+
     /// All keys for a guess at what SPAKE2 yields.
     pub fn keys_with(&self, theirs: &Hello, token: &str, k: &[u8]) -> Keys {
-        let shared = x25519(self.secret, theirs[10..42].try_into().unwrap());
+        self.keys_from(self.shared(theirs), theirs, token, k)
+    }
+
+    /// The same, for what X25519 has yielded.
+    pub fn keys_from(&self, shared: [u8; 32], theirs: &Hello, token: &str, k: &[u8]) -> Keys {
         let (first, second) = match self.side {
             Side::Sender => (&self.hello, theirs),
             Side::Receiver => (theirs, &self.hello),
