@@ -14,7 +14,7 @@ use crate::stage::{Case, LOCK, STAYS, Stage, TOKEN, all, connect, token_of};
 use crate::util::process::{Sender, receiving, run};
 use crate::util::tree::{Scratch, ensure_arrived, noise, write};
 
-const WRONG: &str = "aardvark-zoom";
+const WRONG: &str = "aardvark-abacus";
 
 /// What answers a wrong token, with so many forgiven.
 fn wrong(left: u8) -> Vec<u8> {

@@ -21,6 +21,7 @@ mod messages;
 mod names;
 mod pace;
 mod peak;
+mod pty;
 mod receiver;
 mod records;
 mod script;

@@ -44,7 +44,7 @@ use crate::stage::{Case, STAYS, Stage, TOKEN, connect, token_of};
 const WORDS: &str = include_str!("../../wordlist/words.txt");
 
 /// A token that is not the right one.
-const WRONG: &str = "aardvark-zoom";
+const WRONG: &str = "aardvark-abacus";
 
 /// All pairs of `count` words, the two of the token among them.
 fn candidates(token: &str, count: usize) -> Vec<String> {
