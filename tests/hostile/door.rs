@@ -379,7 +379,7 @@ fn impostors_with_a_bad_answer() -> Result<()> {
 /// Elements of small order from an impostor: a proof comes, and tests nothing (see `search`).
 #[test]
 fn impostors_with_elements_of_small_order() -> Result<()> {
-    let points: [[u8; 32]; 2] = [compress(&(Curve::const_m() - Curve::const_m())), [0; 32]];
+    let points: [[u8; 32]; 2] = [compress(&Curve::basepoint_mult(&Scalar::from(0u8))), [0; 32]];
     all(&points, |point| {
         let stage = Stage::bare()?;
         let case = Case::new(format!("door: small order, {}", point[0]), 4, "could not prove");
@@ -407,7 +407,7 @@ fn impostors_with_elements_of_small_order() -> Result<()> {
 #[test]
 fn proofs_that_nobody_answers() -> Result<()> {
     let stage = Stage::new()?;
-    let case = Case::new("door: proofs", 4, "this machine took 3 proofs and gave none");
+    let case = Case::new("door: proofs", 4, "this machine left 3 proofs unanswered");
     stage.receive_from(&case.left(&["x.part", LOCK]), |door| {
         let mut line = Line::start(door.next()?, Side::Sender, TOKEN)?;
         line.offer_and_plan(&[file("x")])?;

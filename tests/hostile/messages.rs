@@ -30,10 +30,19 @@ pub fn every_message() -> Vec<(&'static str, Vec<u8>)> {
         ("done", control(DONE)),
         ("complete", control(COMPLETE)),
         ("bye", control(BYE)),
+        // Only the first may not be marked, only the others must be: see `legal_at_any_time`.
+        ("wait", control(r#"{"type":"wait"}"#)),
+        ("refuse", control(r#"{"type":"refuse","reason":"declined"}"#)),
+        ("cancel", control(r#"{"type":"cancel","reason":"failed"}"#)),
         ("kind 0", vec![0]),
         ("kind 8", vec![8, 1]),
         ("kind 255", vec![255; 100]),
     ]
+}
+
+/// What either side may say whoever's turn it is.
+pub fn legal_at_any_time(message: &str, marked: bool) -> bool {
+    (message == "wait" && !marked) || (["refuse", "cancel"].contains(&message) && marked)
 }
 
 /// A point of the conversation.
@@ -114,7 +123,7 @@ fn out_of_turn() -> Result<()> {
     for turn in TURNS {
         for (name, message) in every_message() {
             for marked in [false, true] {
-                if !turn.allows(name, marked) {
+                if !turn.allows(name, marked) && !legal_at_any_time(name, marked) {
                     rows.push((turn, name, message.clone(), marked));
                 }
             }

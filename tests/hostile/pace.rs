@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use socket2::SockRef;
 
 use crate::memory::{a_million, a_million_vanished};
-use crate::script::{Line, PLAN, control, page, patient, read};
+use crate::script::{Line, PLAN, RESULTS, control, data, file, page, patient, read, whole};
 use crate::shake::{Hello, Own, Side};
 use crate::stage::{Case, LOCK, STAYS, Stage, TOKEN, all, connect, token_of};
 use crate::util::tree::{noise, write};
@@ -118,8 +118,8 @@ fn dally(stream: &mut TcpStream, dawdle: Dawdle, own: &Own, proof: &[u8]) -> Res
 /// Does not read what it asked for. Ctrl-C ends the sender all the same.
 #[test]
 fn a_receiver_that_does_not_read() -> Result<()> {
-    let rows = [("nothing at all", false), ("no content", true)];
-    all(&rows, |(name, plans)| {
+    let rows = [("nothing at all", 0), ("no content", 1), ("all, and says nothing of it", 2)];
+    all(&rows, |(name, turn)| {
         let stage = Stage::bare()?;
         write(&stage.join("tree/large"), noise(64 << 20, 1))?;
         let case = Case::new(format!("pace: a receiver that reads {name}"), 130, "");
@@ -127,9 +127,12 @@ fn a_receiver_that_does_not_read() -> Result<()> {
         stage.send_to(&case, |sender| {
             let token = token_of(sender)?;
             let mut line = Line::start(connect(sender)?, Side::Receiver, &token)?;
-            if *plans {
+            if *turn > 0 {
                 line.hear_offer()?;
                 line.say(&page(PLAN, 1, &[]))?;
+            }
+            if *turn > 1 {
+                line.hear_round()?;
             }
             // Time to fill whatever it would fill.
             thread::sleep(Duration::from_millis(500));
@@ -160,12 +163,22 @@ fn a_sender_that_does_not_read_or_speak() -> Result<()> {
         Ok(Some(line))
     })?;
 
-    let stage = Stage::new()?;
-    let case = Case::new("pace: a sender that says nothing after the handshake", 130, "");
-    stage.receive_from(&Case { interrupted: true, ..case }, |door| {
-        let line = Line::start(door.next()?, Side::Sender, TOKEN)?;
-        thread::sleep(Duration::from_millis(300));
-        Ok(Some(line))
-    })?;
-    Ok(())
+    all(&[false, true], |bye| {
+        let stage = Stage::new()?;
+        let what = if *bye { "at the end" } else { "after the handshake" };
+        let mut case = Case::new(format!("pace: a sender that says nothing {what}"), 130, "");
+        case.left = if *bye { vec!["x".into(), LOCK.into()] } else { vec![] };
+        stage.receive_from(&Case { interrupted: true, ..case }, |door| {
+            let mut line = Line::start(door.next()?, Side::Sender, TOKEN)?;
+            if *bye {
+                line.offer_and_plan(&[file("x")])?;
+                line.say(&data(&[whole(0)]))?;
+                line.say(&control(r#"{"type":"done"}"#))?;
+                line.hear_pages(RESULTS)?;
+            }
+            thread::sleep(Duration::from_millis(300));
+            Ok(Some(line))
+        })?;
+        Ok(())
+    })
 }

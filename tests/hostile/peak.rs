@@ -27,7 +27,8 @@ impl Watch {
         let watch = Self { process, peak: Arc::default() };
         let (peak, mut there) = (Arc::clone(&watch.peak), watch.look());
         thread::spawn(move || {
-            while there {
+            // When nobody waits for the figure any more, the number may be another process's.
+            while there && Arc::strong_count(&peak) > 1 {
                 thread::sleep(Duration::from_millis(1));
                 there = look(process, &peak);
             }
@@ -70,6 +71,10 @@ fn look(process: u32, peak: &AtomicU64) -> bool {
 /// The most memory that a running process has had so far, in bytes; nothing when it is gone.
 fn resident_peak(process: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    // Between its birth and its first own instruction it shows the memory of this process.
+    if !status.starts_with("Name:\ttransfer\n") {
+        return Some(0);
+    }
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kilobytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)

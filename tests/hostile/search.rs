@@ -124,7 +124,7 @@ fn torsion() -> Vec<Point> {
         u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()
     });
     let generator = Curve::bytes_to_element(&encoded).unwrap();
-    let zero = generator - generator;
+    let zero = Curve::basepoint_mult(&Scalar::from(0u8));
     let mut points = vec![zero];
     while let Some(next) = points.last().map(|last| last + generator)
         && next != zero
