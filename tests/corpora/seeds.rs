@@ -233,8 +233,8 @@ fn compressed() -> Seeds {
         let lengths = [elements - 1, block - 1].map(u32::to_be_bytes).concat();
         [&[1, 1, 1], &lengths[..], &packed(2, &floats(1000))[32..]].concat()
     };
-    // Codec, place, change.
-    let changed = |codec, raw: &[u8]| [&[2, codec, 0, 0, 0, 40, 0x10], raw].concat();
+    // Codec, repetitions, change, place.
+    let changed = |codec, times, raw: &[u8]| [&[2, codec, times, 0x10, 0, 0, 0, 40], raw].concat();
     vec![
         ("lz4", lz4),
         ("blosc", blosc),
@@ -243,8 +243,9 @@ fn compressed() -> Seeds {
         ("2-to-the-32", arriving(1, u32::MAX, u32::MAX, b"x")),
         ("chunk", chunk(1000, 1000)),
         ("chunk-of-many-blocks", chunk(1000, 10)),
-        ("round-text", changed(0, &text)),
-        ("round-floats", changed(2, &floats(500))),
+        ("round-text", changed(0, 1, &text)),
+        ("round-floats", changed(2, 1, &floats(500))),
+        ("round-blocks", changed(1, 80, &floats(500))),
     ]
 }
 
