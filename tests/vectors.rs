@@ -155,8 +155,7 @@ fn items() -> Vec<u8> {
 /// What each side says, in its order; the names are those of the records in the text.
 fn sender_says() -> Listing {
     let bytes = CONTENT.len() as u64;
-    let offer =
-        Offer { files: 1, folders: 1, bytes, ..Offer::default() };
+    let offer = Offer { files: 1, folders: 1, bytes, ..Offer::default() };
     vec![
         ("plaintext S0", control(&Control::Offer(offer))),
         ("plaintext S1", page(ENTRIES, entries().iter().collect(), pages::put_entry)),

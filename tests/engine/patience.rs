@@ -180,14 +180,8 @@ fn a_receiver_at_work_says_so() {
     thread::scope(|scope| {
         let receiving = scope.spawn(|| receive(receiver, dir.path()));
         let mut buffer = Buffer::default();
-        let offer = Control::Offer(Offer {
-            files: 0,
-            folders: folders.len() as u64,
-            links: 0,
-            bytes: 0,
-            unsent: 0,
-            unsent_names: vec![],
-        });
+        let offer =
+            Control::Offer(Offer { files: 0, folders: folders.len() as u64, ..Offer::default() });
         offer.encode(&mut buffer).unwrap();
         writer.write(&mut buffer).unwrap();
         let put = pages::put_entry;

@@ -29,11 +29,8 @@ fn file(path: &str, size: usize) -> Entry {
 fn offer(session: &mut Session, entries: &[Entry]) -> Result<(), Stop> {
     session.send_control(&Control::Offer(Offer {
         files: entries.len() as u64,
-        folders: 0,
-        links: 0,
         bytes: entries.iter().map(Entry::size).sum(),
-        unsent: 0,
-        unsent_names: vec![],
+        ..Offer::default()
     }))?;
     session.send_pages(message::ENTRIES, entries, pages::put_entry)
 }
