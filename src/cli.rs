@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::bounds::MAX_TEXT;
 use crate::compress::Compression;
+use crate::doctor::DoctorOptions;
 use crate::error::{Error, Result, reason, shown};
 use crate::files::exclude::Pattern;
 use crate::files::select::Filters;
@@ -57,6 +58,13 @@ pub enum Command {
         transfer receive -o ~/in laptop:ocean-tiger          into another, the sender by name\n  \
         transfer receive --on-conflict skip 100.64.1.123:ocean-tiger")]
     Receive(ReceiveArgs),
+    /// Look whether a transfer would work here, and what to do if not
+    #[command(after_help = "Examples:\n  \
+        transfer doctor              this machine\n  \
+        transfer doctor laptop       and the way to another\n  \
+        transfer doctor --pod        this machine, without Tailscale\n\n\
+        The exit code is 0 when nothing is in the way, else 1.")]
+    Doctor(DoctorArgs),
 }
 
 /// Options that both sides have.
@@ -282,6 +290,36 @@ impl ReceiveArgs {
             fresh: self.fresh,
             resume: false,
         })
+    }
+}
+
+/// `transfer doctor`, as typed.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Another machine: its name, its address, or the ticket that it shows
+    #[arg(value_name = "PEER")]
+    peer: Option<String>,
+    /// Leave Tailscale out
+    #[arg(long)]
+    pod: bool,
+    /// Look at this port, here and there
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_PORT,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// The folder that would be received into
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    output_dir: PathBuf,
+}
+
+impl DoctorArgs {
+    /// Everything decided that can be decided without looking.
+    pub fn resolve(&self) -> DoctorOptions {
+        DoctorOptions {
+            peer: self.peer.clone(),
+            pod: self.pod,
+            port: self.port,
+            output: self.output_dir.clone(),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! - [`cli`]: what was typed, resolved into options.
 //! - [`send`], [`receive`]: the two stories, each over an engine that runs on any stream;
-//!   [`ui`]: the only place that prints or asks.
+//!   [`doctor`]: what may be in their way; [`ui`]: the only place that prints or asks.
 //! - [`protocol`]: bytes and values; [`crypto`]: from a token to sealed records; [`ticket`],
 //!   [`event`].
 //! - [`files`]: names, manifests, the disk; [`net`]: sockets and Tailscale; [`compress`],
@@ -15,6 +15,7 @@ pub mod cli;
 pub mod compress;
 pub mod control;
 pub mod crypto;
+pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod files;

@@ -5,19 +5,27 @@ use std::process::ExitCode;
 use clap::Parser;
 use transfer::cli::{Cli, Command};
 use transfer::error::{Error, Exit, Result};
-use transfer::{receive, send};
+use transfer::ui::{self, Ui};
+use transfer::{doctor, receive, send};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let ui = match &cli.command {
         Command::Send(args) => args.common.ui(args.reads_input()),
         Command::Receive(args) => args.common.ui(false),
+        Command::Doctor(_) => Ui::new(false, 0, true),
     };
-    transfer::ui::watch_signals();
     let run = || -> Result<Exit> {
         match cli.command {
-            Command::Send(args) => send::run(&args.resolve()?, &ui),
-            Command::Receive(args) => receive::run(args.resolve()?, &ui),
+            Command::Send(args) => {
+                ui::watch_signals();
+                send::run(&args.resolve()?, &ui)
+            }
+            Command::Receive(args) => {
+                ui::watch_signals();
+                receive::run(args.resolve()?, &ui)
+            }
+            Command::Doctor(args) => doctor::run(&args.resolve(), &ui),
         }
     };
     let exit = run().unwrap_or_else(|error: Error| {

@@ -38,6 +38,41 @@ pub struct Ticket {
     pub token: Token,
 }
 
+impl Host {
+    /// Reads where a person points to: a name, an address, either with a port, or a whole ticket,
+    /// whose token is not looked at. Brackets around an IPv6 address are needed only before a port.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`](crate::error::Exit::Usage), saying what is wrong.
+    pub fn parse_place(text: &str) -> Result<(Self, Option<u16>)> {
+        let text = tidy(text)?;
+        if let Ok(ip) = text.parse::<Ipv6Addr>() {
+            return Ok((Self::Ip(ip.into()), None));
+        }
+        if !text.contains([':', '[']) {
+            return Ok((parse_host(text)?, None));
+        }
+        let (host, rest) = split_host(text)?;
+        let rest = rest.trim();
+        if rest.is_empty() {
+            return Ok((host, None));
+        }
+        // What ends behind the port is no ticket that was cut off, but all there is to say.
+        let is_port = rest.bytes().all(|b| b.is_ascii_digit());
+        let rest = if is_port { format!("{rest}:") } else { rest.to_owned() };
+        Ok((host, Some(split_port(&rest)?.0)))
+    }
+
+    /// Its address, where nobody needs to be asked for it; `localhost` is 127.0.0.1.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(ip) => Some(ip.to_canonical()),
+            Self::Name(name) if name == "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
+            Self::Name(_) => None,
+        }
+    }
+}
+
 impl Ticket {
     /// Reads a ticket as a person pastes or types it: with spaces or quotes around it, with
     /// `transfer receive` before it, with the token in any form that [`Token::parse`] forgives.
@@ -46,21 +81,7 @@ impl Ticket {
     /// [`Exit::Usage`](crate::error::Exit::Usage), saying which part is wrong, with every
     /// control character in it escaped.
     pub fn parse(text: &str) -> Result<Self> {
-        if text.len() > MAX_TICKET {
-            return Err(wrong(
-                format!("a ticket is never longer than {MAX_TICKET} bytes"),
-                EXAMPLE,
-            ));
-        }
-        let text = unwrap_paste(text);
-        if text.is_empty() {
-            return Err(wrong("the ticket is empty", EXAMPLE));
-        }
-        if let Some(c) = text.chars().find(|c| c.is_control() && !c.is_whitespace()) {
-            let message = format!("the ticket holds a control character, {c:?}");
-            return Err(wrong(message, "type it instead of pasting it"));
-        }
-        let (host, rest) = split_host(text)?;
+        let (host, rest) = split_host(tidy(text)?)?;
         let (port, token) = split_port(rest)?;
         if token.trim().is_empty() {
             return Err(wrong("the ticket has no token", EXAMPLE));
@@ -94,6 +115,22 @@ const EXAMPLE: &str = "it looks like 100.64.1.123:ocean-tiger; copy it from the 
 
 fn wrong(message: impl Into<String>, hint: impl Into<String>) -> Error {
     Error::usage(message).hint(hint)
+}
+
+/// What was typed, without what comes along when it is pasted.
+fn tidy(text: &str) -> Result<&str> {
+    if text.len() > MAX_TICKET {
+        return Err(wrong(format!("a ticket is never longer than {MAX_TICKET} bytes"), EXAMPLE));
+    }
+    let text = unwrap_paste(text);
+    if text.is_empty() {
+        return Err(wrong("the ticket is empty", EXAMPLE));
+    }
+    if let Some(c) = text.chars().find(|c| c.is_control() && !c.is_whitespace()) {
+        let message = format!("the ticket holds a control character, {c:?}");
+        return Err(wrong(message, "type it instead of pasting it"));
+    }
+    Ok(text)
 }
 
 /// Takes off what comes along when a whole line is pasted.
@@ -354,6 +391,32 @@ mod tests {
             let error = Ticket::parse(text).unwrap_err();
             assert_eq!((&*error.message, error.hint.as_deref()), (message, Some(hint)), "{text:?}");
             assert_eq!(error.exit, Exit::Usage);
+        }
+    }
+
+    #[test]
+    fn places() {
+        for (text, host, port) in [
+            ("laptop", "laptop", None),
+            (" Laptop. ", "laptop", None),
+            ("laptop.tail1234.ts.net", "laptop.tail1234.ts.net", None),
+            ("100.64.1.5", "100.64.1.5", None),
+            ("fd7a::1", "[fd7a::1]", None),
+            ("[fd7a::1]", "[fd7a::1]", None),
+            ("[fd7a::1]:4000", "[fd7a::1]", Some(4000)),
+            ("laptop:4000", "laptop", Some(4000)),
+            ("laptop:", "laptop", None),
+            ("transfer receive 100.64.1.5:ocean-tiger", "100.64.1.5", Some(15820)),
+            ("laptop:4000:ocean-tiger", "laptop", Some(4000)),
+            ("[fd7a::1]:ocean-tiger", "[fd7a::1]", Some(15820)),
+            ("laptop:not-in-the-list", "laptop", Some(15820)),
+        ] {
+            let (found, at) = Host::parse_place(text).unwrap();
+            assert_eq!((&*found.to_string(), at), (host, port), "{text:?}");
+        }
+        for text in ["", "my nas", "100.64.1", "laptop:0", "laptop:70000", "a:b:c:d", "[::1", "[]"]
+        {
+            assert_eq!(Host::parse_place(text).unwrap_err().exit, Exit::Usage, "{text:?}");
         }
     }
 

@@ -57,6 +57,7 @@ fn status(own: Host, peers: &[Host], device: bool) -> Result<String> {
         node["HostName"] = json!(host.name);
         node["DNSName"] = json!(format!("{}.tail5f0c1e.ts.net.", host.name));
         node["TailscaleIPs"] = json!(host.addresses);
+        node["KeyExpiry"] = Value::Null;
         node
     };
     let like = status["Self"].clone();
@@ -311,6 +312,68 @@ fn a_stranger_gets_not_a_byte_and_ends_nothing() -> Result<()> {
     tailnet.is_served(sender, &ticket)
 }
 
+/// The doctor looks the same way as `receive`, and disturbs nobody.
+#[test]
+fn a_doctor_sees_what_a_receiver_would_meet() -> Result<()> {
+    let Some(tailnet) = Tailnet::new([ALPHA, BETA])? else { return Ok(()) };
+    let doctor = |host: Host, peer: &[&str], code: i32, lines: &[&str]| -> Result<()> {
+        let mut command = tailnet.transfer(host);
+        command.arg("doctor").args(peer).current_dir(tailnet.scratch.path());
+        let ended = run(command)?.expect(code).context(host.name)?;
+        let mut rest = &*ended.stdout;
+        for line in lines {
+            let (_, after) =
+                rest.split_once(line).with_context(|| format!("{line}: {ended:#?}"))?;
+            rest = after;
+        }
+        Ok(())
+    };
+    // As after traffic, straight.
+    let at = tailnet.scratch.join(BETA.name);
+    let mut known: Value = serde_json::from_str(&status(BETA, &[ALPHA], true)?)?;
+    known["Peer"]["nodekey:alpha"]["Active"] = json!(true);
+    known["Peer"]["nodekey:alpha"]["CurAddr"] = json!("192.0.2.1:41641");
+    write(&at.join("status.json"), serde_json::to_string(&known)?)?;
+
+    let sender = tailnet.send()?;
+    let waits = "  ok       a `transfer send` waits there on port 15820\n";
+    let direct = "  ok       the way is direct, to 192.0.2.1:41641\nno problems\n";
+    let online =
+        "  ok       100.64.0.1 is alpha (alice@example.org), a device of the tailnet, online\n";
+    let own = "  ok       free at 100.64.0.2, where `transfer send` listens\n";
+    for name in ["alpha", "100.64.0.1", &sender.ticket] {
+        doctor(BETA, &[name], 0, &[own, online, waits, direct])?;
+    }
+    let id = sender.process.id();
+    let taken =
+        format!("  ok       in use by transfer (process {id}): a `transfer send` waits there\n");
+    doctor(ALPHA, &[], 0, &[&taken])?;
+    doctor(
+        ALPHA,
+        &["alpha"],
+        0,
+        &["100.64.0.1 is alpha (alice@example.org), this machine\n", waits],
+    )?;
+    let closed = "  warning  port 15820 there is open, but hangs up at once: ";
+    doctor(GAMMA, &["alpha"], 0, &[closed])?;
+
+    let ticket = sender.ticket.clone();
+    tailnet.is_served(sender, &ticket)?;
+    let gone = "  warning  it answers, but nothing listens on port 15820 there\n";
+    doctor(BETA, &["alpha"], 0, &[gone])?;
+    // Nobody answers at all.
+    ip(&[
+        "-n",
+        &tailnet.net.name("alpha"),
+        "address",
+        "delete",
+        "100.64.0.1/10",
+        "dev",
+        "tailscale0",
+    ])?;
+    doctor(BETA, &["alpha"], 1, &["  problem  ", "100.64.0.1:15820", "1 problem"])
+}
+
 /// A node without a network device: tailscaled delivers to 127.0.0.1, and says for whom.
 #[test]
 fn a_userspace_sender_serves_whom_whois_names() -> Result<()> {
@@ -400,6 +463,10 @@ fn proxy(
     let port = listener.local_addr()?.port();
     let serving = thread::spawn(move || {
         let mut client = BufReader::new(listener.accept()?.0);
+        // Somebody may only have looked whether it is there.
+        while client.fill_buf()?.is_empty() {
+            client = BufReader::new(listener.accept()?.0);
+        }
         let target = greet(&mut client)?;
         let server = TcpStream::connect((Ipv4Addr::LOCALHOST, target.port()))?;
         let (mut up, mut down) = (server.try_clone()?, client.get_ref().try_clone()?);
@@ -476,6 +543,30 @@ fn a_userspace_receiver_goes_through_a_proxy() -> Result<()> {
         .with_context(|| format!("{variable}={scheme}"))?;
         let target = serving.join().ok().context("the proxy has panicked")??;
         assert_eq!(target, SocketAddr::from(([100, 64, 0, 1], port)));
+    }
+    Ok(())
+}
+
+/// The doctor looks through the same proxy, and says so.
+#[test]
+fn a_userspace_doctor_goes_through_a_proxy() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let program = tailscale(&scratch.join("beta"), &status(BETA, &[ALPHA], false)?, "")?;
+    let sender = Sender::pod(&[&tree(&scratch)?], &[])?;
+    let place = format!("alpha:{}", sender.port()?);
+    let (at, serving) = proxy(socks5)?;
+    let mut command = transfer();
+    command.args(["doctor", &place, "--port", "1"]).current_dir(scratch.path());
+    command.env("TRANSFER_TAILSCALE", program);
+    command.env("ALL_PROXY", format!("socks5://127.0.0.1:{at}"));
+    let ended = run(command)?;
+    let target = serving.join().ok().context("the proxy has panicked")??;
+    assert_eq!(target, SocketAddr::from(([100, 64, 0, 1], sender.port()?)));
+    for line in [
+        format!("  ok       socks5://127.0.0.1:{at} answers: `transfer receive` goes through it"),
+        format!("  ok       a `transfer send` waits there on port {}\n", sender.port()?),
+    ] {
+        ensure!(ended.stdout.contains(&line), "{line}: {ended:#?}");
     }
     Ok(())
 }

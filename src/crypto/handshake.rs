@@ -75,6 +75,19 @@ const WELCOME: u8 = 0;
 const WRONG_TOKEN: u8 = 1;
 const BUSY: u8 = 2;
 
+/// Whether a hello comes from a program that speaks this version of the protocol.
+pub fn check_hello(hello: &Hello) -> Result<(), HandshakeError> {
+    let (magic, rest) = hello.split_at(8);
+    let (version, _) = rest.split_at(2);
+    if magic != MAGIC {
+        return Err(HandshakeError::NotTransfer);
+    }
+    if version != VERSION.to_be_bytes() {
+        return Err(HandshakeError::Version(u16::from_be_bytes([hello[8], hello[9]])));
+    }
+    Ok(())
+}
+
 /// Step 1: own keys made, nothing received.
 pub struct Start {
     role: Role,
@@ -114,15 +127,8 @@ impl Start {
 
     /// Takes the other side's hello.
     fn derive(self, theirs: &Hello) -> Result<(Derived, [u8; 32]), HandshakeError> {
-        let (magic, rest) = theirs.split_at(8);
-        let (version, rest) = rest.split_at(2);
-        let (key, spake) = rest.split_at(32);
-        if magic != MAGIC {
-            return Err(HandshakeError::NotTransfer);
-        }
-        if version != VERSION.to_be_bytes() {
-            return Err(HandshakeError::Version(u16::from_be_bytes([theirs[8], theirs[9]])));
-        }
+        check_hello(theirs)?;
+        let (key, spake) = theirs.split_at(10).1.split_at(32);
         let key: [u8; 32] = key.try_into().map_err(|_| HandshakeError::Invalid)?;
         let shared = self.secret.diffie_hellman(&PublicKey::from(key));
         if !shared.was_contributory() {

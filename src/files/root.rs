@@ -124,6 +124,11 @@ impl Root {
         &self.path
     }
 
+    /// The folder itself.
+    pub fn top(&self) -> Folder<'_> {
+        Folder(&self.dir)
+    }
+
     /// The folder that holds `path`, each step checked not to be a link.
     pub fn parent_of(&mut self, path: &RelPath) -> io::Result<Folder<'_>> {
         self.enter(path.parent())

@@ -8,7 +8,6 @@ mod proxy;
 mod tests;
 
 use std::{
-    env,
     io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
     sync::Arc,
@@ -40,9 +39,8 @@ impl Route {
         if !tailscale.is_userspace()? {
             return Ok(Self::Direct);
         }
-        let proxy = ["ALL_PROXY", "all_proxy"].iter().find_map(env::var_os);
-        match proxy.filter(|proxy| !proxy.is_empty()) {
-            Some(url) => Ok(Self::Proxy(Proxy::parse(&url.to_string_lossy())?)),
+        match Proxy::from_env() {
+            Some(proxy) => Ok(Self::Proxy(proxy?)),
             None => Ok(Self::Nc(tailscale.cli().clone())),
         }
     }

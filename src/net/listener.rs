@@ -60,6 +60,7 @@ fn cannot_bind(ip: IpAddr, port: u16, error: &io::Error) -> Error {
         io::ErrorKind::AddrInUse => {
             let owner = port_owner(port).map_or_else(String::new, |owner| format!(" by {owner}"));
             Error::new(Exit::Network, format!("port {port} is in use{owner}"))
+                .cause(error.kind())
                 .hint(format!("choose another with --port, such as --port {}", other_port(port)))
         }
         io::ErrorKind::AddrNotAvailable => {
@@ -84,7 +85,7 @@ fn other_port(port: u16) -> u16 {
 
 /// Which process listens on a TCP port, as far as this user may see.
 #[cfg(target_os = "linux")]
-fn port_owner(port: u16) -> Option<String> {
+pub fn port_owner(port: u16) -> Option<String> {
     use std::fs;
     const LISTENING: &str = "0A";
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
@@ -114,8 +115,9 @@ fn port_owner(port: u16) -> Option<String> {
     })
 }
 
+/// Which process listens on a TCP port: not known here.
 #[cfg(not(target_os = "linux"))]
-fn port_owner(_: u16) -> Option<String> {
+pub fn port_owner(_: u16) -> Option<String> {
     None
 }
 

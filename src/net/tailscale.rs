@@ -19,7 +19,7 @@ use std::{
 };
 
 use self::status::POD;
-pub use self::status::{Peer, Status, parse_whois};
+pub use self::status::{Link, Peer, Status, Way, parse_whois};
 use crate::bounds::{MAX_STATUS, STATUS_FRESH, STATUS_PAUSE, TAILSCALE_LIMIT};
 use crate::error::{Error, Result, reason, shown};
 
@@ -62,6 +62,11 @@ impl TailscaleDetector {
         }
     }
 
+    /// Gives the program only so long for an answer instead of 10 s.
+    pub fn with_limit(self, limit: Duration) -> Self {
+        Self { limit, ..self }
+    }
+
     /// The program that is asked.
     pub fn cli(&self) -> &Cli {
         &self.cli
@@ -73,19 +78,29 @@ impl TailscaleDetector {
         self.status_within(self.fresh)
     }
 
+    /// A status of this moment, whatever was answered before.
+    pub fn status_now(&self) -> Result<Arc<Status>> {
+        self.status_within(Duration::ZERO)
+    }
+
     /// This machine's addresses in the tailnet, IPv4 first and at least one.
     pub fn own_addresses(&self) -> Result<Vec<IpAddr>> {
-        let own = self.status()?.own().addresses.clone();
-        if own.is_empty() {
-            return Err(Error::network("tailscale runs, but gave this machine no address")
-                .hint(format!("look at `tailscale status`; {POD}")));
-        }
-        Ok(own)
+        Ok(self.status()?.own_addresses()?.to_vec())
     }
 
     /// True in a node without a network device, see [`Status::is_userspace`].
     pub fn is_userspace(&self) -> Result<bool> {
         Ok(self.status()?.is_userspace())
+    }
+
+    /// The address of the device called `name`, see [`Status::resolve`]. Fails with exit 5 when
+    /// there is none, with exit 2 when there are several.
+    pub fn address_of(&self, name: &str) -> Result<IpAddr> {
+        self.status()?.resolve(name)?.ok_or_else(|| {
+            let message = format!("no device of your tailnet is called \"{}\"", shown(name));
+            Error::network(message)
+                .hint("`tailscale status` lists their names; an address works too")
+        })
     }
 
     /// The device of the tailnet that has exactly this address; this machine counts. A status at
@@ -182,6 +197,11 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// Where the program is.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// A call with these arguments: standard input is null, both outputs are piped.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);

@@ -104,9 +104,8 @@ pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
     Ok(summary.exit())
 }
 
-/// A folder, or nothing yet.
-fn check_output(output: &Path) -> Result<()> {
-    // Of a folder that is not there yet the next one above it counts.
+/// A folder, or nothing yet. Of one that is not there the next one above it counts; returns that.
+pub(crate) fn check_output(output: &Path) -> Result<&Path> {
     let found = output.ancestors().find_map(|folder| {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         Some((folder, std::fs::metadata(folder).ok()?))
@@ -117,7 +116,8 @@ fn check_output(output: &Path) -> Result<()> {
             Err(Error::failure(format!("\"{}\" is not a folder", shown(&at)))
                 .hint("name a folder with -o; it is made if it does not exist"))
         }
-        _ => Ok(()),
+        Some((at, _)) => Ok(at),
+        None => Ok(output),
     }
 }
 

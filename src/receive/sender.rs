@@ -1,7 +1,7 @@
 //! Where the sender is, the way there, and the proof that it is the one who showed the ticket.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use rand::RngExt;
@@ -106,11 +106,7 @@ impl Sender {
 
 /// The address, the way there, and a name for it.
 fn locate(host: &Host, pod: bool) -> Result<(IpAddr, Route, String)> {
-    let address = match host {
-        Host::Ip(ip) => Some(ip.to_canonical()),
-        Host::Name(name) if name == "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        Host::Name(_) => None,
-    };
+    let address = host.address();
     if let Some(ip) = address.filter(IpAddr::is_loopback) {
         return Ok((ip, Route::Direct, "this machine".into()));
     }
@@ -121,10 +117,7 @@ fn locate(host: &Host, pod: bool) -> Result<(IpAddr, Route, String)> {
     let tailscale = TailscaleDetector::find()?;
     let ip = match address {
         Some(ip) => ip,
-        None => tailscale.status()?.resolve(&host.to_string())?.ok_or_else(|| {
-            Error::network(format!("no device of your tailnet is called \"{host}\""))
-                .hint("`tailscale status` lists their names; an address works too")
-        })?,
+        None => tailscale.address_of(&host.to_string())?,
     };
     let peer = tailscale.verify_peer_ip_cached(ip)?;
     Ok((ip, Route::from_env(&tailscale)?, peer.to_string()))

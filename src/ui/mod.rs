@@ -6,6 +6,7 @@
 #![expect(clippy::print_stderr, reason = "this is the place")]
 
 mod choice;
+mod findings;
 mod keys;
 mod progress;
 mod prompt;
@@ -15,6 +16,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
+pub use self::findings::{Finding, Mark};
 pub use self::progress::Progress;
 pub use self::prompt::Choice;
 pub use self::signals::watch as watch_signals;

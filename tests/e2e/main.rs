@@ -4,6 +4,7 @@
 
 mod choosing;
 mod conflicts;
+mod doctor;
 mod door;
 mod errors;
 #[cfg(unix)]

@@ -2,7 +2,7 @@
 //! which is how a userspace Tailscale node lets other programs into the tailnet.
 
 use std::{
-    fmt, io,
+    env, fmt, io,
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs},
     time::Instant,
@@ -93,11 +93,24 @@ impl Proxy {
         Ok(Self { kind, host: host.into(), port, login })
     }
 
-    pub(super) fn dial(&self, target: SocketAddr, deadline: Instant) -> Result<Stream> {
-        let stream = self.connect(deadline).map_err(|error| {
+    /// The proxy of `$ALL_PROXY` or `$all_proxy`, if one of them is set.
+    pub fn from_env() -> Option<Result<Self>> {
+        let mut urls = ["ALL_PROXY", "all_proxy"].into_iter().filter_map(env::var_os);
+        let url = urls.find(|url| !url.is_empty())?;
+        Some(Self::parse(&url.to_string_lossy()))
+    }
+
+    /// Connects to the proxy itself, not through it. Fails with exit 5. Looking up its name may
+    /// take longer than until the deadline.
+    pub fn reach(&self, deadline: Instant) -> Result<Stream> {
+        self.connect(deadline).map_err(|error| {
             Error::network(format!("cannot reach the proxy {self}: {}", reason(&error)))
                 .hint("is it running? ALL_PROXY names it; without ALL_PROXY `tailscale nc` is used")
-        })?;
+        })
+    }
+
+    pub(super) fn dial(&self, target: SocketAddr, deadline: Instant) -> Result<Stream> {
+        let stream = self.reach(deadline)?;
         let mut until = stream.until(deadline);
         let ready = match self.kind {
             Kind::Socks5 => self.socks5(&mut until, target),
@@ -106,6 +119,7 @@ impl Proxy {
         ready.map_err(|refusal| match refusal {
             Refusal::Broken(error) if error.kind() == io::ErrorKind::TimedOut => {
                 Error::network(format!("the proxy {self} did not reach {target} in time"))
+                    .cause(error.kind())
                     .hint(blocked(target))
             }
             Refusal::Broken(error)
@@ -124,6 +138,7 @@ impl Proxy {
             }
             Refusal::Unreachable(why) => {
                 Error::network(format!("the proxy {self} cannot reach {target}: {why}"))
+                    .cause(io::ErrorKind::HostUnreachable)
                     .hint(format!("is `transfer send` still running there? {}", blocked(target)))
             }
         })?;

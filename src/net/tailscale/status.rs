@@ -9,7 +9,7 @@ use std::{
     net::IpAddr,
 };
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use super::excerpt;
 use crate::error::{Error, Result, shown};
@@ -63,14 +63,41 @@ impl fmt::Display for Peer {
     }
 }
 
+/// How a device is reached at the moment, as far as this node knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Whether the tailnet thinks that the device is up. That lags, and is false where unknown.
+    pub online: bool,
+    /// The way packets take.
+    pub way: Way,
+}
+
+/// The way packets to a device take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// There was no traffic for 45 s, so there is none.
+    Unknown,
+    /// Straight to this address and port.
+    Direct(String),
+    /// Through another device of the tailnet, at this address.
+    PeerRelay(String),
+    /// Through one of Tailscale's relays (DERP), in this region.
+    Relay(String),
+}
+
 /// One answer of `tailscale status --json`, whatever state it tells of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     state: String,
     auth_url: String,
+    version: String,
+    health: Vec<String>,
+    key_expiry: Option<String>,
     userspace: bool,
     own: Peer,
     peers: Vec<Peer>,
+    /// Of each of the peers.
+    links: Vec<Link>,
     by_address: HashMap<IpAddr, usize>,
 }
 
@@ -80,8 +107,9 @@ impl Status {
     pub fn parse(json: &[u8]) -> Result<Self> {
         let raw: RawStatus = read(json, "tailscale status --json")?;
         let users = raw.users;
-        let peers: Vec<Peer> =
-            raw.peers.into_values().flatten().map(|node| node.into_peer(&users)).collect();
+        let nodes = raw.peers.into_values().flatten();
+        let (links, peers): (Vec<Link>, Vec<Peer>) =
+            nodes.map(|node| (node.link(), node.into_peer(&users))).unzip();
         let mut by_address = HashMap::new();
         for (index, peer) in peers.iter().enumerate() {
             for &address in &peer.addresses {
@@ -91,10 +119,14 @@ impl Status {
         Ok(Self {
             state: raw.state,
             auth_url: raw.auth_url,
+            version: raw.version,
+            health: raw.health,
+            key_expiry: raw.own.key_expiry.clone(),
             // The field came with version 1.36; before it, and mostly since, there is a device.
             userspace: raw.tun == Some(false),
             own: raw.own.into_peer(&users),
             peers,
+            links,
             by_address,
         })
     }
@@ -148,6 +180,35 @@ impl Status {
     /// This machine as the tailnet knows it.
     pub fn own(&self) -> &Peer {
         &self.own
+    }
+
+    /// This machine's addresses in the tailnet, IPv4 first. Fails (exit 5) when it has none.
+    pub fn own_addresses(&self) -> Result<&[IpAddr]> {
+        if self.own.addresses.is_empty() {
+            return Err(Error::network("tailscale runs, but gave this machine no address")
+                .hint(format!("look at `tailscale status`; {POD}")));
+        }
+        Ok(&self.own.addresses)
+    }
+
+    /// The service's version, such as `1.102.3`; empty where it does not tell. Not escaped.
+    pub fn version(&self) -> &str {
+        self.version.split('-').next().unwrap_or_default()
+    }
+
+    /// What the service itself finds wrong. Not escaped.
+    pub fn health(&self) -> &[String] {
+        &self.health
+    }
+
+    /// When this machine's key expires (RFC 3339); nothing where it never does. Not escaped.
+    pub fn key_expiry(&self) -> Option<&str> {
+        self.key_expiry.as_deref()
+    }
+
+    /// How the device with this address is reached; nothing for this machine.
+    pub fn link(&self, address: IpAddr) -> Option<&Link> {
+        self.links.get(*self.by_address.get(&address.to_canonical())?)
     }
 
     /// True for this machine, which `whois` reports like any other.
@@ -249,6 +310,14 @@ fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
+/// What only informs takes its default when it has an unexpected shape.
+fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
+    from: D,
+) -> std::result::Result<T, D::Error> {
+    let value = serde_json::Value::deserialize(from)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
+}
+
 type Users = BTreeMap<String, Option<RawUser>>;
 
 #[derive(Deserialize)]
@@ -257,6 +326,10 @@ struct RawStatus {
     state: String,
     #[serde(default, rename = "AuthURL", deserialize_with = "nullable")]
     auth_url: String,
+    #[serde(default, rename = "Version", deserialize_with = "lenient")]
+    version: String,
+    #[serde(default, rename = "Health", deserialize_with = "lenient")]
+    health: Vec<String>,
     #[serde(default, rename = "TUN")]
     tun: Option<bool>,
     #[serde(default, rename = "Self", deserialize_with = "nullable")]
@@ -283,9 +356,32 @@ struct RawNode {
     tags: Vec<String>,
     #[serde(default, rename = "Expired", deserialize_with = "nullable")]
     expired: bool,
+    #[serde(default, rename = "KeyExpiry", deserialize_with = "lenient")]
+    key_expiry: Option<String>,
+    #[serde(default, rename = "Online", deserialize_with = "lenient")]
+    online: bool,
+    #[serde(default, rename = "Active", deserialize_with = "lenient")]
+    active: bool,
+    #[serde(default, rename = "CurAddr", deserialize_with = "lenient")]
+    direct: String,
+    #[serde(default, rename = "PeerRelay", deserialize_with = "lenient")]
+    peer_relay: String,
+    #[serde(default, rename = "Relay", deserialize_with = "lenient")]
+    relay: String,
 }
 
 impl RawNode {
+    fn link(&self) -> Link {
+        let way = match self {
+            Self { active: false, .. } => Way::Unknown,
+            Self { direct, .. } if !direct.is_empty() => Way::Direct(direct.clone()),
+            Self { peer_relay, .. } if !peer_relay.is_empty() => Way::PeerRelay(peer_relay.clone()),
+            // An active device with neither: what is left is the relay.
+            Self { relay, .. } => Way::Relay(relay.clone()),
+        };
+        Link { online: self.online, way }
+    }
+
     fn into_peer(self, users: &Users) -> Peer {
         let user = users.get(&self.user.to_string()).and_then(Option::as_ref);
         let login = user.map(|user| user.login.clone());

@@ -1,0 +1,296 @@
+//! `transfer doctor`: looks at all that a transfer needs on this machine, and at the way to
+//! another, and says what is wrong and what to do about it. It changes nothing: a port is bound
+//! and let go, a folder is made and removed.
+//!
+//! Each check has an end, so that a Tailscale, a name server or a disk that hangs is told and not
+//! waited for.
+
+mod folder;
+mod peer;
+mod tailnet;
+
+use std::env;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::error::{Error, Exit, Result, shown};
+use crate::net::dial::Proxy;
+use crate::net::listener::{Listener, port_owner};
+use crate::net::tailscale::{Status, TailscaleDetector};
+use crate::ticket::Host;
+use crate::ui::{Finding, Mark, Ui};
+
+/// What to look at; resolved from the command line.
+#[derive(Debug, Clone)]
+pub struct DoctorOptions {
+    /// The other machine, as it was typed.
+    pub peer: Option<String>,
+    /// Leave Tailscale out.
+    pub pod: bool,
+    /// TCP port, here and there.
+    pub port: u16,
+    /// The folder to receive into.
+    pub output: PathBuf,
+}
+
+/// All checks together, short of the last moment of the last one.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// What is left to a check when others have used that up.
+const LEAST: Duration = Duration::from_millis(500);
+/// The CLI itself tries for up to 5 s to reach its service.
+const TAILSCALE_LIMIT: Duration = Duration::from_secs(8);
+/// It has answered once, and then does so in milliseconds.
+const AGAIN_LIMIT: Duration = Duration::from_secs(2);
+/// A proxy is near, mostly on this machine.
+const PROXY_LIMIT: Duration = Duration::from_millis(1500);
+/// A disk that takes longer is none to receive on.
+const FOLDER_LIMIT: Duration = Duration::from_secs(2);
+
+/// Runs `transfer doctor`.
+///
+/// # Errors
+/// Only when the command line makes no sense (exit 2): what is found is told, not returned.
+pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
+    let peer = options.peer.as_deref().map(Host::parse_place).transpose()?;
+    if let Some((host, _)) = peer.as_ref().filter(|_| options.pod)
+        && !host.address().is_some_and(|ip| ip.is_loopback())
+    {
+        return Err(Error::usage(format!("{host} is not this machine"))
+            .hint("leave --pod away to look at another machine"));
+    }
+    ui.visit();
+    let mut doctor = Doctor { ui, until: Instant::now() + PATIENCE, problems: 0, warnings: 0 };
+    let tailscale = if options.pod {
+        doctor.tell("Tailscale", &[Finding::skipped("--pod needs none")]);
+        None
+    } else {
+        Some(doctor.tailscale())
+    };
+    let node = match &tailscale {
+        None => Node::Pod,
+        Some(Ok((_, status))) => Node::Tailnet(status),
+        Some(Err(_)) => Node::Unknown,
+    };
+    doctor.port(&node, options.port);
+    doctor.proxy(&node);
+    doctor.folder(&options.output);
+    if let Some((host, port)) = peer {
+        doctor.peer(&host, port.unwrap_or(options.port), tailscale);
+    }
+    Ok(doctor.end())
+}
+
+/// What this machine is to Tailscale.
+enum Node<'a> {
+    /// Nothing: `--pod`.
+    Pod,
+    /// Tailscale does not run, so nobody knows.
+    Unknown,
+    /// A device.
+    Tailnet(&'a Status),
+}
+
+impl Node<'_> {
+    /// Where `transfer send` would listen.
+    fn listens_at(&self) -> IpAddr {
+        let own = match self {
+            Self::Tailnet(status) if !status.is_userspace() => status.own().addresses.first(),
+            _ => None,
+        };
+        own.copied().unwrap_or(Ipv4Addr::LOCALHOST.into())
+    }
+}
+
+type Tailscale = Result<(TailscaleDetector, Arc<Status>)>;
+
+/// The visit: tells as it finds, and counts.
+struct Doctor<'a> {
+    ui: &'a Ui,
+    until: Instant,
+    problems: u32,
+    warnings: u32,
+}
+
+impl Doctor<'_> {
+    fn tell(&mut self, topic: &str, findings: &[Finding]) {
+        for finding in findings {
+            match finding.mark {
+                Mark::Problem => self.problems += 1,
+                Mark::Warning => self.warnings += 1,
+                Mark::Fine | Mark::Skipped => {}
+            }
+        }
+        self.ui.findings(topic, findings);
+    }
+
+    fn end(&self) -> Exit {
+        self.ui.diagnosis(self.problems, self.warnings);
+        if self.problems > 0 { Exit::Failure } else { Exit::Done }
+    }
+
+    /// How long a check may take now.
+    fn limit(&self, own: Duration) -> Duration {
+        own.min(self.until.saturating_duration_since(Instant::now())).max(LEAST)
+    }
+
+    /// What `work` finds, unless it takes too long: some calls of the system have no timeout.
+    fn within<T: Send + 'static>(
+        &self,
+        own: Duration,
+        work: impl FnOnce(Duration) -> T + Send + 'static,
+    ) -> Option<T> {
+        let limit = self.limit(own);
+        let (sender, receiver) = mpsc::channel();
+        let began = thread::Builder::new().name("check".into()).spawn(move || {
+            let _ = sender.send(work(limit));
+        });
+        began.ok()?;
+        receiver.recv_timeout(limit + LEAST).ok()
+    }
+
+    fn tailscale(&mut self) -> Tailscale {
+        let asked = TailscaleDetector::find().and_then(|tailscale| {
+            let tailscale = tailscale.with_limit(self.limit(TAILSCALE_LIMIT));
+            let status = tailscale.status()?;
+            Ok((tailscale.with_limit(AGAIN_LIMIT), status))
+        });
+        let findings = match &asked {
+            Ok((tailscale, status)) => {
+                tailnet::node(status, tailscale.cli().program(), SystemTime::now())
+            }
+            Err(error) => vec![error.into()],
+        };
+        self.tell("Tailscale", &findings);
+        asked
+    }
+
+    fn port(&mut self, node: &Node<'_>, port: u16) {
+        let ip = node.listens_at();
+        let finding = match Listener::bind(ip, port) {
+            Ok(_) if matches!(node, Node::Unknown) => Finding::fine(format!("free at {ip}")),
+            Ok(_) => Finding::fine(format!("free at {ip}, where `transfer send` listens")),
+            Err(error) if error.cause == Some(io::ErrorKind::AddrInUse) => {
+                taken(&error, port, port_owner(port).as_deref())
+            }
+            Err(error) => (&error).into(),
+        };
+        self.tell(&format!("Port {port}"), &[finding]);
+    }
+
+    fn proxy(&mut self, node: &Node<'_>) {
+        let proxy = match (node, Proxy::from_env()) {
+            (Node::Pod, _) => Err(Finding::skipped("--pod needs none")),
+            (Node::Tailnet(status), proxy) if !status.is_userspace() => {
+                Err(Finding::fine(match proxy {
+                    Some(_) => "ALL_PROXY is set; nothing here needs it: there is a network device",
+                    None => "none is set, and none is needed: there is a network device",
+                }))
+            }
+            (Node::Unknown, None) => Err(Finding::fine("none is set")),
+            (Node::Tailnet(_), None) => Err(without_proxy()),
+            (_, Some(Err(error))) => Err((&error).into()),
+            (_, Some(Ok(proxy))) => Ok(proxy),
+        };
+        let finding = match proxy {
+            Err(finding) => finding,
+            Ok(proxy) => {
+                let name = proxy.to_string();
+                let reached = self.within(PROXY_LIMIT, move |limit| {
+                    proxy.reach(Instant::now() + limit).map(drop)
+                });
+                match reached {
+                    Some(Ok(())) => Finding::fine(format!(
+                        "{name} answers: `transfer receive` goes through it where there is no \
+                         network device"
+                    )),
+                    Some(Err(error)) => (&error).into(),
+                    None => Finding::problem(format!("the proxy {name} does not answer"))
+                        .advice("is the name in ALL_PROXY right? no name server knew it in time"),
+                }
+            }
+        };
+        self.tell("Proxy", &[finding]);
+    }
+
+    fn folder(&mut self, output: &Path) {
+        let path = output.to_owned();
+        let findings = self.within(FOLDER_LIMIT, move |_| folder::look(&path));
+        let findings =
+            findings.unwrap_or_else(|| {
+                vec![Finding::problem("its disk does not answer").advice(
+                    "is it on another machine that is not there? name another folder with -o",
+                )]
+            });
+        let name = output.to_string_lossy();
+        self.tell(&format!("Folder {}", shown(&name)), &findings);
+    }
+}
+
+/// Somebody has the port: an offer of this user's, or another program.
+fn taken(error: &Error, port: u16, owner: Option<&str>) -> Finding {
+    if let Some(owner) = owner.filter(|owner| owner.starts_with("transfer (")) {
+        return Finding::fine(format!("in use by {owner}: a `transfer send` waits there"));
+    }
+    let look = match env::consts::OS {
+        "windows" => format!("`netstat -ano | findstr :{port}`"),
+        "linux" => format!("`sudo ss -ltnp 'sport = :{port}'`"),
+        _ => format!("`sudo lsof -nP -iTCP:{port} -sTCP:LISTEN`"),
+    };
+    let hint = error.hint.as_deref().unwrap_or_default();
+    let advice = match owner {
+        Some(_) => hint.to_owned(),
+        None => format!("{look} shows who has it; or {hint}"),
+    };
+    Finding::problem(error.to_string()).advice(advice)
+}
+
+/// A node without a network device and without `ALL_PROXY`.
+fn without_proxy() -> Finding {
+    let others = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
+    let finding = Finding::fine("none is set: `transfer receive` goes through `tailscale nc`");
+    match others.into_iter().find(|name| env::var_os(name).is_some_and(|value| !value.is_empty())) {
+        Some(name) => finding
+            .advice(format!("{name} is set, but only ALL_PROXY is used: set that to the same")),
+        None => finding,
+    }
+}
+
+impl From<&Error> for Finding {
+    fn from(error: &Error) -> Self {
+        let finding = Self::problem(error.to_string());
+        match &error.hint {
+            Some(hint) => finding.advice(hint.clone()),
+            None => finding,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_that_hangs_is_left_alone() {
+        let ui = Ui::new(true, 0, true);
+        let doctor = Doctor { ui: &ui, until: Instant::now(), problems: 0, warnings: 0 };
+        assert_eq!(doctor.within(FOLDER_LIMIT, |limit| limit), Some(LEAST));
+        let (_hold, never) = mpsc::channel::<()>();
+        assert_eq!(doctor.within(LEAST, move |_| never.recv().is_ok()), None);
+    }
+
+    #[test]
+    fn whoever_has_the_port_is_named_or_can_be_found() {
+        let error = Error::network("port 9 is in use").hint("choose another");
+        let own = taken(&error, 9, Some("transfer (process 7)"));
+        assert_eq!(own.mark, Mark::Fine);
+        let other = taken(&error, 9, Some("transferx (process 7)"));
+        assert_eq!((other.mark, other.advice.as_deref()), (Mark::Problem, Some("choose another")));
+        let unknown = taken(&error, 9, None).advice.unwrap();
+        assert!(unknown.ends_with("shows who has it; or choose another"), "{unknown}");
+        assert!(unknown.contains(":9"), "{unknown}");
+    }
+}
