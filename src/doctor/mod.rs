@@ -38,7 +38,7 @@ pub struct DoctorOptions {
 }
 
 /// All checks together, short of the last moment of the last one.
-const PATIENCE: Duration = Duration::from_secs(12);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// What is left to a check when others have used that up.
 const LEAST: Duration = Duration::from_millis(500);
 /// The CLI itself tries for up to 5 s to reach its service.

@@ -147,6 +147,7 @@ fn explain(error: HandshakeError, name: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::net::TcpListener;
     use std::thread;
 
