@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use zeroize::Zeroizing;
 
 use crate::bounds::MAX_TEXT;
+use crate::completions::CompletionsOptions;
 use crate::compress::Compression;
 use crate::doctor::DoctorOptions;
 use crate::error::{Error, Result, reason, shown};
@@ -65,6 +67,14 @@ pub enum Command {
         transfer doctor --pod        this machine, without Tailscale\n\n\
         The exit code is 0 when nothing is in the way, else 1.")]
     Doctor(DoctorArgs),
+    /// Let the shell complete options: print what it needs, or set it up with the man page
+    #[command(after_help = "Examples:\n  \
+        transfer completions --install    for the shell this runs in, and `man transfer`\n  \
+        transfer completions fish         printed, to be saved elsewhere")]
+    Completions(CompletionsArgs),
+    /// Print the man page
+    #[command(hide = true)]
+    Man,
 }
 
 /// Options that both sides have.
@@ -253,7 +263,7 @@ pub struct ReceiveArgs {
 enum ConflictArg {
     /// Ask, or without a terminal rename
     Ask,
-    /// Keep both, the new one as "name (1).ext"
+    /// Keep both, the new one under another name
     Rename,
     /// Keep the old one
     Skip,
@@ -320,6 +330,23 @@ impl DoctorArgs {
             port: self.port,
             output: self.output_dir.clone(),
         }
+    }
+}
+
+/// `transfer completions`, as typed.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell; the one this runs in when it is not given
+    shell: Option<Shell>,
+    /// Write completions and man page where they belong, among your own files
+    #[arg(long)]
+    install: bool,
+}
+
+impl CompletionsArgs {
+    /// Everything decided that can be decided without looking.
+    pub fn resolve(&self) -> CompletionsOptions {
+        CompletionsOptions { shell: self.shell, install: self.install }
     }
 }
 

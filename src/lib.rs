@@ -4,7 +4,8 @@
 //!
 //! - [`cli`]: what was typed, resolved into options.
 //! - [`send`], [`receive`]: the two stories, each over an engine that runs on any stream;
-//!   [`doctor`]: what may be in their way; [`ui`]: the only place that prints or asks.
+//!   [`doctor`]: what may be in their way; [`completions`], [`manual`]: for shells and `man`;
+//!   [`ui`]: the only place that prints or asks.
 //! - [`protocol`]: bytes and values; [`crypto`]: from a token to sealed records; [`ticket`],
 //!   [`event`].
 //! - [`files`]: names, manifests, the disk; [`net`]: sockets and Tailscale; [`compress`],
@@ -12,6 +13,7 @@
 
 pub mod bounds;
 pub mod cli;
+pub mod completions;
 pub mod compress;
 pub mod control;
 pub mod crypto;
@@ -19,6 +21,7 @@ pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod files;
+pub mod manual;
 pub mod net;
 pub mod protocol;
 pub mod receive;

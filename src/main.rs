@@ -2,18 +2,18 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use transfer::cli::{Cli, Command};
 use transfer::error::{Error, Exit, Result};
 use transfer::ui::{self, Ui};
-use transfer::{doctor, receive, send};
+use transfer::{completions, doctor, manual, receive, send};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let ui = match &cli.command {
         Command::Send(args) => args.common.ui(args.reads_input()),
         Command::Receive(args) => args.common.ui(false),
-        Command::Doctor(_) => Ui::new(false, 0, true),
+        _ => Ui::new(false, 0, true),
     };
     let run = || -> Result<Exit> {
         match cli.command {
@@ -26,6 +26,8 @@ fn main() -> ExitCode {
                 receive::run(args.resolve()?, &ui)
             }
             Command::Doctor(args) => doctor::run(&args.resolve(), &ui),
+            Command::Completions(args) => completions::run(args.resolve(), Cli::command(), &ui),
+            Command::Man => ui.print(&manual::page(Cli::command())).map(|()| Exit::Done),
         }
     };
     let exit = run().unwrap_or_else(|error: Error| {

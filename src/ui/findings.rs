@@ -1,7 +1,6 @@
 //! What `transfer doctor` finds. This is what it was asked for, so it goes to stdout.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 
 use dialoguer::console::{Term, measure_text_width, style};
 
@@ -69,7 +68,7 @@ impl Ui {
     /// The first line: which program this is, for those who are shown the rest.
     pub fn visit(&self) {
         let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-        print(&format!("transfer {} on {os} {arch}\n", env!("CARGO_PKG_VERSION")));
+        self.say(&format!("transfer {} on {os} {arch}\n", env!("CARGO_PKG_VERSION")));
     }
 
     /// What was found about a topic; an empty one goes on with the topic before.
@@ -92,7 +91,12 @@ impl Ui {
                 text += &folded(advice, &format!("{INDENT}  "), width());
             }
         }
-        print(&text);
+        self.say(&text);
+    }
+
+    /// Nobody may be reading; the exit code says enough.
+    fn say(&self, text: &str) {
+        let _ = self.print(text);
     }
 
     /// The last line.
@@ -105,14 +109,8 @@ impl Ui {
             0 => String::new(),
             warnings => format!(", {}", counted(warnings.into(), "warning", "warnings")),
         };
-        print(&format!("{problems}{warnings}\n"));
+        self.say(&format!("{problems}{warnings}\n"));
     }
-}
-
-/// Nobody may be reading; the exit code says enough.
-fn print(text: &str) {
-    let mut stdout = io::stdout();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
 /// Columns of the terminal; nothing where there is none, as lines of a file are best left whole.

@@ -22,7 +22,7 @@ pub use self::prompt::Choice;
 pub use self::signals::watch as watch_signals;
 
 use crate::bounds::MAX_TEXT;
-use crate::error::{Error, bytes, shown};
+use crate::error::{Error, Result, bytes, reason, shown};
 use crate::event::Summary;
 use crate::files::manifest::{Kind, Manifest, Totals};
 use crate::files::path::RelPath;
@@ -109,6 +109,19 @@ impl Ui {
         eprintln!("error: {error}");
         if let Some(hint) = &error.hint {
             eprintln!("  {hint}");
+        }
+    }
+
+    /// What was asked for, to stdout.
+    pub fn print(&self, text: &str) -> Result<()> {
+        let mut stdout = io::stdout();
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        match written {
+            // Whoever reads has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.map_err(|error| {
+                Error::failure(format!("cannot write to stdout: {}", reason(&error)))
+            }),
         }
     }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
 
 mod choosing;
+mod completions;
 mod conflicts;
 mod doctor;
 mod door;
