@@ -200,7 +200,8 @@ fn await_answer(
             }
             Answer::Pages(Pages::End) => return Ok(Some(again)),
             Answer::Complete(files, failed) => {
-                if failed != summary.failed.len() as u64 {
+                let listed = summary.failed.len() as u64;
+                if failed != listed || files > manifest.totals().files {
                     return Err(Malformed("the results do not add up").into());
                 }
                 summary.files = files;
