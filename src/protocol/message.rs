@@ -46,6 +46,9 @@ pub enum Control {
     Cancel(Reason),
 }
 
+/// What a text or stream is called where a name is needed.
+pub const STREAM_NAME: &str = "stdin";
+
 /// What kind of thing is offered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

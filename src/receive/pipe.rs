@@ -19,10 +19,9 @@ use crate::files::path::RelPath;
 use crate::files::root::{self, Found, Replace, Root};
 use crate::protocol::codec::{Malformed, Reader};
 use crate::protocol::data::{self, Item};
-use crate::protocol::message::{self, Complete, Control, Message, OfferKind, Reason};
+use crate::protocol::message::{self, Complete, Control, Message, OfferKind, Reason, STREAM_NAME};
 use crate::protocol::pages::{self, Fault};
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop, receive_last};
-use crate::send::pipe::NAME;
 
 /// One content that is expected.
 struct Expected {
@@ -70,7 +69,8 @@ impl Offered {
 
 fn expected(offered: &Offered) -> Result<Expected> {
     if offered.offer.kind != OfferKind::Files {
-        let name = RelPath::parse(NAME).map_err(|_| Error::failure("a stream has no name"))?;
+        let name =
+            RelPath::parse(STREAM_NAME).map_err(|_| Error::failure("a stream has no name"))?;
         return Ok(Expected { index: 0, size: None, name });
     }
     match offered.manifest.entries() {
@@ -202,7 +202,7 @@ impl<'a> Landing<'a> {
     /// Begins an unfinished file.
     pub fn begin(root: &'a mut Root) -> io::Result<Self> {
         let invalid = |_| io::Error::from(ErrorKind::InvalidFilename);
-        let name = RelPath::parse(NAME).map_err(invalid)?;
+        let name = RelPath::parse(STREAM_NAME).map_err(invalid)?;
         let free = part_names(name.name()).filter_map(|name| RelPath::parse(&name).ok());
         let part = free.into_iter().find(|part| root.look(part) == Found::Nothing);
         let part = part.ok_or(ErrorKind::AlreadyExists)?;
@@ -223,7 +223,8 @@ impl Write for Landing<'_> {
 
     /// Gives the file its name.
     fn flush(&mut self) -> io::Result<()> {
-        let name = RelPath::parse(NAME).map_err(|_| io::Error::from(ErrorKind::InvalidFilename))?;
+        let name =
+            RelPath::parse(STREAM_NAME).map_err(|_| io::Error::from(ErrorKind::InvalidFilename))?;
         let place = match self.root.look(&name) {
             Found::Nothing => Some(name),
             _ => free_name(&name, |name| self.root.look(name) != Found::Nothing),

@@ -15,7 +15,7 @@ use crate::event::{Event, Sink, Summary};
 use crate::files::manifest::{Entry, Kind, Manifest, ManifestError};
 use crate::files::root::Root;
 use crate::protocol::codec::{Malformed, Reader};
-use crate::protocol::message::{self, Complete, Control, Message, Offer, Reason};
+use crate::protocol::message::{self, Complete, Control, Message, Offer, OfferKind, Reason};
 use crate::protocol::pages::{self, Pages};
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop, receive_last};
 
@@ -47,6 +47,9 @@ fn read_offer(
     })?;
     let counts = [offer.files, offer.folders, offer.links];
     let entries = counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
+    if offer.kind != OfferKind::Files && entries != Some(0) {
+        return Err(Malformed("a text or a stream has no entries").into());
+    }
     // An index has 32 bits.
     let entries = entries.filter(|entries| *entries <= u32::MAX.into());
     let entries = entries.ok_or(Malformed("more entries than can be counted"))?;

@@ -17,7 +17,7 @@ use crate::event::{Event, Sink, Summary};
 use crate::files::path::RelPath;
 use crate::protocol::codec::Malformed;
 use crate::protocol::data;
-use crate::protocol::message::{self, Control, DATA, Message, Offer, OfferKind};
+use crate::protocol::message::{self, Control, DATA, Message, Offer, OfferKind, STREAM_NAME};
 use crate::protocol::pages::{self, Fault, Pages};
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop};
 
@@ -107,7 +107,7 @@ fn converse(
     })?;
     sink(Event::Planned { files: 1, bytes: 0 });
 
-    let name = RelPath::parse(NAME).map_err(|_| Malformed("a stream has no name"))?;
+    let name = RelPath::parse(STREAM_NAME).map_err(|_| Malformed("a stream has no name"))?;
     let bytes = Content::new(session, compression, name.clone()).send_all(input, sink)?;
     session.send_control(&Control::Done)?;
 
@@ -125,7 +125,7 @@ fn converse(
     })?;
     session.receive(|message, follows| match (message, follows) {
         (Message::Control(Control::Complete(complete)), Follows::Nothing) => {
-            if complete.failed != failed {
+            if complete.failed != failed || complete.files > 1 - failed.min(1) {
                 return Err(Malformed("the results do not add up").into());
             }
             summary.files = complete.files;
@@ -138,9 +138,6 @@ fn converse(
     }
     Ok(summary)
 }
-
-/// What a stream is called where a name is needed.
-pub const NAME: &str = "stdin";
 
 /// The content, on its way into records.
 struct Content<'a> {

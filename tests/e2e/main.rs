@@ -10,6 +10,8 @@ mod door;
 mod errors;
 #[cfg(unix)]
 mod faults;
+#[cfg(unix)]
+mod pipes;
 mod proxy;
 #[cfg(unix)]
 mod resume;

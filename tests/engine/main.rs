@@ -4,6 +4,7 @@
 mod patience;
 mod pipe;
 mod script;
+mod stream;
 mod util;
 
 use std::fs;

@@ -1,0 +1,143 @@
+//! Texts and pipes: standard input on one side, standard output on the other.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, ensure};
+
+use crate::util::process::{Process, Sender, clean, receiving, run, transfer};
+use crate::util::tree::{Scratch, ensure_same, names, noise, tree, write};
+
+/// `transfer send OPTIONS < INPUT`.
+fn send_from(input: &Path, options: &[&str]) -> Result<Sender> {
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" send --pod --port 0 \"$@\" < \"$INPUT\""]);
+    command.arg(transfer().get_program()).args(options).env("INPUT", input);
+    Sender::start(clean(command))
+}
+
+#[test]
+fn a_text_arrives_on_standard_output() -> Result<()> {
+    let into = Scratch::new()?;
+    let long = "long ".repeat(200_000);
+    for text in ["hello", "", "two\nlines\n", "\u{1b}[2J\u{202e}é", "-", "--help", &long] {
+        let sender = if text.len() < 100_000 && text != "-" {
+            Sender::pod(&[], &["--text", text])?
+        } else {
+            write(&into.join("text"), text)?;
+            send_from(&into.join("text"), &["--text", "-"])?
+        };
+        let received = run(receiving(&sender.ticket, &into.join("out"), &[]))?.expect(0)?;
+        // Raw, as nothing here is a terminal.
+        ensure!(received.stdout == text, "{:.40?} became {:.40?}", text, received.stdout);
+        sender.end()?.expect(0)?;
+    }
+    ensure!(!into.join("out").exists(), "a text needs no folder");
+    Ok(())
+}
+
+#[test]
+fn what_comes_in_goes_through() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let input = scratch.join("input");
+    for (len, options) in
+        [(0, vec!["-"]), (3_000_000, vec!["-"]), (500_000, vec!["--compress", "-"])]
+    {
+        write(&input, noise(len, 1))?;
+        let sender = send_from(&input, &options)?;
+        let output = File::create(scratch.join("output"))?;
+        let mut receiver = receiving(&sender.ticket, Path::new("-"), &[]);
+        let status = receiver.stdin(Stdio::null()).stdout(output).status()?;
+        ensure!(status.success(), "{len}: {status}");
+        sender.end()?.expect(0)?;
+        ensure!(fs::read(&input)? == fs::read(scratch.join("output"))?, "{len}: it differs");
+    }
+    Ok(())
+}
+
+/// `tar c | send -`, `receive -o - | tar x`.
+#[cfg(unix)]
+#[test]
+fn a_tree_goes_through_two_pipes() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    for name in ["a", "d/b", "d/e/c"] {
+        write(&from.join("t").join(name), noise(100_000, name.len() as u64))?;
+    }
+    let mut command = Command::new("sh");
+    command.args(["-c", "tar cf - t | \"$0\" send --pod --port 0 -"]);
+    command.arg(transfer().get_program()).current_dir(from.path());
+    let sender = Sender::start(clean(command))?;
+    let mut command = Command::new("sh");
+    command.args(["-c", "\"$0\" receive -o - \"$1\" | tar xf -"]);
+    command.arg(transfer().get_program()).arg(&sender.ticket).current_dir(into.path());
+    run(clean(command))?.expect(0)?;
+    sender.end()?.expect(0)?;
+    ensure_same(&tree(&from.join("t"))?, &tree(&into.join("t"))?)
+}
+
+/// Into a folder a stream becomes a file, under a name that is free, once it is whole.
+#[test]
+fn a_stream_can_be_kept() -> Result<()> {
+    let (scratch, into) = (Scratch::new()?, Scratch::new()?);
+    let input = scratch.join("input");
+    write(&input, noise(2_000_000, 3))?;
+    for name in ["stdin", "stdin (1)"] {
+        let sender = send_from(&input, &["-"])?;
+        run(receiving(&sender.ticket, into.path(), &[]))?.expect(0)?.says(name)?;
+        sender.end()?.expect(0)?;
+        ensure!(fs::read(&input)? == fs::read(into.join(name))?, "{name} differs");
+    }
+    ensure!(names(into.path())?.len() == 2, "something is left");
+    Ok(())
+}
+
+/// Whoever reads the output goes away: both sides fail, and say so.
+#[cfg(unix)]
+#[test]
+fn a_broken_pipe_ends_both() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let input = scratch.join("input");
+    write(&input, noise(20_000_000, 3))?;
+    let sender = send_from(&input, &["-"])?;
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "{ \"$0\" receive -o - \"$1\"; echo \"ended with $?\" >&2; } | head -c 1000 > /dev/null",
+    ]);
+    command.arg(transfer().get_program()).arg(&sender.ticket);
+    let received = run(clean(command))?;
+    received.says("error: cannot write what comes in: broken pipe\n")?;
+    received.says("ended with 1\n")?;
+    let sent = sender.end()?.expect(1)?;
+    sent.says("error: the receiver had to stop\n")
+}
+
+/// What was read is gone, so a receiver that is killed ends the offer; one that never took
+/// anything does not.
+#[test]
+fn what_was_read_is_not_offered_again() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let input = scratch.join("input");
+    write(&input, noise(3_000_000, 3))?;
+    let sender = send_from(&input, &["-"])?;
+    let proxy = crate::proxy::Proxy::start(&sender, 1_000_000)?;
+    let receiver = Process::start(receiving(&proxy.ticket, Path::new("-"), &[]))?;
+    proxy.wait_stalled()?;
+    receiver.kill()?;
+    proxy.resume();
+    sender.end()?.expect(5)?.says("what was read of the input is gone: run both sides again\n")?;
+
+    let mut sender = send_from(&input, &["-"])?;
+    let refusing = receiving(&sender.ticket, &input, &[]);
+    run(refusing)?.expect(1)?.says("is not a folder")?;
+    let proxy = crate::proxy::Proxy::start(&sender, 200)?;
+    let receiver = Process::start(receiving(&proxy.ticket, Path::new("-"), &[]))?;
+    proxy.wait_stalled()?;
+    receiver.kill()?;
+    proxy.resume();
+    sender.process.wait_for(crate::util::process::Pipe::Err, "; waiting for it to come back")?;
+    run(receiving(&sender.ticket, &scratch.join("out"), &[]))?.expect(0)?;
+    sender.end()?.expect(0)?;
+    Ok(())
+}
