@@ -9,7 +9,8 @@ mod unix {
     use std::sync::{Mutex, PoisonError};
     use std::thread;
 
-    use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+    use rustix::process::getpgrp;
+    use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 
     use crate::control;
 
@@ -26,6 +27,10 @@ mod unix {
         /// Listens from now on; nothing where the terminal cannot be set up for it.
         pub fn listen() -> Option<Self> {
             let stdin = std::io::stdin();
+            // A job in the background that touched the terminal would be stopped by it.
+            if tcgetpgrp(&stdin).is_ok_and(|foreground| foreground != getpgrp()) {
+                return None;
+            }
             let before = tcgetattr(&stdin).ok()?;
             let mut single = before.clone();
             single.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
