@@ -16,6 +16,11 @@ pub enum Event<'a> {
         /// Bytes of those.
         bytes: u64,
     },
+    /// A file is done with on this side: it crossed whole, or it failed.
+    Finished {
+        /// The file.
+        name: &'a RelPath,
+    },
     /// Content moved.
     Moved {
         /// Bytes since the last event.

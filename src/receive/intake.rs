@@ -11,7 +11,7 @@ use super::resume::{Resume, Seen};
 use super::tree::Tree;
 use super::writer::FileWriter;
 use crate::error::{self, Error};
-use crate::event::{Event, Summary};
+use crate::event::{Event, Sink, Summary};
 use crate::files::manifest::{Entry, Kind, Manifest};
 use crate::files::path::RelPath;
 use crate::files::root::{self, Root};
@@ -87,8 +87,10 @@ pub struct Intake<'a> {
     lock: &'a mut TransferLockManager,
     head: Head,
     current: Option<Current>,
-    /// Bytes and files since the last [`Intake::moved`], and the entry last seen.
-    moved: (u64, u64, u32),
+    /// Bytes since the last [`Intake::tell`], and the entry last seen.
+    moved: (u64, u32),
+    /// Files that ended since then.
+    finished: Vec<u32>,
     summary: Summary,
 }
 
@@ -128,7 +130,8 @@ impl<'a> Intake<'a> {
             lock,
             head,
             current: None,
-            moved: (0, 0, 0),
+            moved: (0, 0),
+            finished: Vec::new(),
             summary,
         };
         intake.spare_foreign_parts();
@@ -208,12 +211,16 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// What moved since the last call.
-    pub fn moved(&mut self) -> Option<Event<'a>> {
-        let (bytes, files, index) = self.moved;
-        self.moved = (0, 0, index);
-        let manifest: &'a Manifest = self.tree.manifest;
-        Some(Event::Moved { bytes, files, name: &manifest.get(index)?.path })
+    /// Tells what happened since the last call.
+    pub fn tell(&mut self, sink: Sink<'_>) {
+        let files = self.finished.len() as u64;
+        for entry in self.finished.drain(..).filter_map(|index| self.tree.manifest.get(index)) {
+            sink(Event::Finished { name: &entry.path });
+        }
+        let bytes = std::mem::take(&mut self.moved.0);
+        if let Some(entry) = self.tree.manifest.get(self.moved.1) {
+            sink(Event::Moved { bytes, files, name: &entry.path });
+        }
     }
 
     /// Ends a round: the files whose hash differed, which are wanted once more.
@@ -303,7 +310,7 @@ impl<'a> Intake<'a> {
             _ => self.create(index, entry)?,
         };
         self.current = Some(Current { index, target, got: offset });
-        self.moved.2 = index;
+        self.moved.1 = index;
         Ok(())
     }
 
@@ -375,7 +382,7 @@ impl<'a> Intake<'a> {
         if size != got || size != entry.size() {
             return Err(Malformed("a file is not as long as was offered").into());
         }
-        self.moved.1 += 1;
+        self.finished.push(index);
         let arrived = match target {
             Target::Nowhere => return Ok(()),
             Target::Same(place, own) if own == hash => self.keep(index, entry, place),
@@ -450,7 +457,7 @@ impl<'a> Intake<'a> {
             _ => return Err(OUT_OF_TURN.into()),
         }
         self.set(index, State::Failed(fault));
-        self.moved.1 += 1;
+        self.finished.push(index);
         Ok(())
     }
 

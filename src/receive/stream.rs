@@ -182,9 +182,7 @@ fn take_content(
     let mut unpacked = Vec::new();
     for attempt in 1..=ATTEMPTS {
         while take_record(session, intake, &mut unpacked)? {
-            if let Some(event) = intake.moved() {
-                sink(event);
-            }
+            intake.tell(sink);
         }
         let again = intake.end_round()?;
         if again.is_empty() || attempt == ATTEMPTS {

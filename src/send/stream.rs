@@ -266,6 +266,7 @@ impl<'a> Content<'a> {
             data::put_failed(self.begun(), index, fault.into());
         }
         self.pending.1 += 1;
+        (self.sink)(Event::Finished { name: &entry.path });
         if entry.size() >= LARGE {
             self.flush()?;
         }

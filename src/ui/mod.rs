@@ -3,8 +3,6 @@
 //! stdout carries what a script would want, the ticket's command line; everything a person
 //! reads goes to stderr. What comes from the other side or from the disk is escaped.
 
-#![expect(clippy::print_stderr, reason = "this is the place")]
-
 mod choice;
 mod findings;
 mod keys;
@@ -88,27 +86,27 @@ impl Ui {
     /// Something good to know; `-q` hides it.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            line(text);
         }
     }
 
     /// Something only the curious want to know.
     pub fn detail(&self, text: &str) {
         if self.verbose > 0 {
-            eprintln!("{text}");
+            line(text);
         }
     }
 
     /// Something that is not as it should be, but goes on.
     pub fn warn(&self, text: &str) {
-        eprintln!("warning: {text}");
+        line(&format!("warning: {text}"));
     }
 
     /// The last thing that is said when it went wrong.
     pub fn error(&self, error: &Error) {
-        eprintln!("error: {error}");
+        line(&format!("error: {error}"));
         if let Some(hint) = &error.hint {
-            eprintln!("  {hint}");
+            line(&format!("  {hint}"));
         }
     }
 
@@ -223,13 +221,19 @@ impl Ui {
 
     fn list(&self, lines: impl Iterator<Item = String>, count: usize) {
         let limit = if self.verbose > 0 { usize::MAX } else { SHOWN };
-        for line in lines.take(limit) {
-            eprintln!("  {line}");
+        for item in lines.take(limit) {
+            line(&format!("  {item}"));
         }
         if let Some(more) = count.checked_sub(limit).filter(|more| *more > 0) {
-            eprintln!("  and {more} more (-v lists all)");
+            line(&format!("  and {more} more (-v lists all)"));
         }
     }
+}
+
+/// A line for a person, who may be gone: that stops no transfer, as a panicking `eprintln!` would.
+/// In one piece, so that lines of two processes on one terminal stay whole.
+fn line(text: &str) {
+    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
 /// `3 files, 2 folders, 12.3 MB: photos, notes.txt`.

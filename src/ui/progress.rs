@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::keys::Keys;
+use super::line;
 use crate::control;
 use crate::error::bytes;
 use crate::event::Event;
@@ -60,13 +61,15 @@ impl Progress {
                 self.bar.reset_eta();
                 self.bar.enable_steady_tick(Duration::from_millis(250));
             }
+            Event::Finished { name } => {
+                if self.names {
+                    self.bar.suspend(|| line(&name.to_string()));
+                }
+            }
             Event::Moved { bytes, files, name } => {
                 self.done += files;
                 *self.last_moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
                 self.bar.inc(*bytes);
-                if self.names && *files > 0 {
-                    self.bar.suspend(|| eprintln!("{name}"));
-                }
                 if self.named.is_none_or(|named| named.elapsed() >= NAME_PACE) {
                     self.named = Some(Instant::now());
                     self.bar.set_message(format!("{}/{} files  {name}", self.done, self.files));
@@ -76,10 +79,10 @@ impl Progress {
                 self.files += files;
                 self.bar.inc_length(*bytes);
                 self.bar.suspend(|| {
-                    eprintln!(
+                    line(&format!(
                         "warning: {files} files differ after attempt {}; sending them again",
                         attempt - 1
-                    );
+                    ));
                 });
             }
         }

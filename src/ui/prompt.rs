@@ -6,7 +6,7 @@ use dialoguer::console::Term;
 use dialoguer::{Confirm, Input, Select};
 use zeroize::Zeroizing;
 
-use super::{Ui, counted, folder_names};
+use super::{Ui, counted, folder_names, line};
 use crate::error::{Error, Exit, Result, reason};
 use crate::files::path::RelPath;
 
@@ -26,7 +26,7 @@ pub enum Choice {
 impl Ui {
     /// What a question is about; even `-q` needs to see that.
     fn question(&self, text: &str) {
-        eprintln!("{text}");
+        line(text);
     }
 
     /// Leave out what tools can make again?

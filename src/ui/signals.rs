@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{process, thread};
 
+use dialoguer::console::Term;
+
 use super::keys;
 use crate::bounds::GRACE;
 use crate::control;
@@ -29,10 +31,10 @@ pub fn watch() {
 
 fn end() -> ! {
     keys::restore();
-    // A question hides the cursor; a file or a pipe has none.
-    let terminal = dialoguer::console::Term::stderr();
-    if terminal.is_term() {
-        let _ = terminal.show_cursor();
+    // A question hides the cursor. A file or a pipe has none.
+    let stderr = Term::stderr();
+    if stderr.is_term() {
+        let _ = stderr.show_cursor();
     }
     process::exit(i32::from(Exit::Interrupted as u8))
 }

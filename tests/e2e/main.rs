@@ -15,6 +15,8 @@ mod pipes;
 mod proxy;
 #[cfg(unix)]
 mod resume;
+#[cfg(unix)]
+mod terminal;
 mod trees;
 #[path = "../util/mod.rs"]
 mod util;

@@ -84,12 +84,19 @@ impl Process {
     /// Starts a command with no input.
     pub fn start(mut command: Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::start_as_it_is(command)
+    }
+
+    /// Starts a command whose input and outputs are chosen already; reads those that are piped.
+    pub fn start_as_it_is(mut command: Command) -> Result<Self> {
         let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
         let (queue, lines) = mpsc::channel();
-        let stdout = child.stdout.take().context("no stdout")?;
-        let stderr = child.stderr.take().context("no stderr")?;
-        read_lines(Pipe::Out, stdout, queue.clone());
-        read_lines(Pipe::Err, stderr, queue);
+        if let Some(stdout) = child.stdout.take() {
+            read_lines(Pipe::Out, stdout, queue.clone());
+        }
+        if let Some(stderr) = child.stderr.take() {
+            read_lines(Pipe::Err, stderr, queue);
+        }
         Ok(Self { child, lines, stdout: String::new(), stderr: String::new() })
     }
 

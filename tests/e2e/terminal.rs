@@ -1,0 +1,214 @@
+//! What reaches a terminal, what must not reach anything else, and what happens when nobody is
+//! there to read.
+
+use std::fs::File;
+use std::io::{Read, pipe};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::util::process::{
+    LIMIT, Pipe, Process, Sender, clean, receiving, run, send_into, transfer,
+};
+use crate::util::tree::{Scratch, ensure_arrived, noise, write};
+
+/// A terminal that nobody looks at but the test.
+struct Terminal {
+    _keyboard: File,
+    /// The side that programs have.
+    line: File,
+    screen: Receiver<Vec<u8>>,
+}
+
+impl Terminal {
+    fn new() -> Result<Self> {
+        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        grantpt(&controller)?;
+        unlockpt(&controller)?;
+        let name = ptsname(&controller, Vec::new())?;
+        let path = Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()));
+        let line = File::options().read(true).write(true).open(path)?;
+        let keyboard = File::from(controller);
+        let mut output = keyboard.try_clone()?;
+        let (sender, screen) = channel();
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // Fails when no program has the line any more.
+            while let Ok(read) = output.read(&mut bytes)
+                && let Some(read) = bytes.get(..read)
+                && sender.send(read.to_vec()).is_ok()
+            {}
+        });
+        Ok(Self { _keyboard: keyboard, line, screen })
+    }
+
+    /// The line, for one of a program's streams.
+    fn line(&self) -> Result<Stdio> {
+        Ok(self.line.try_clone()?.into())
+    }
+
+    /// Starts a command that has this terminal, besides for its stdout.
+    fn start(&self, mut command: Command) -> Result<Process> {
+        command.stdin(self.line()?).stdout(Stdio::piped()).stderr(self.line()?);
+        command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
+        Process::start_as_it_is(command)
+    }
+
+    /// All that was written, once every program is gone.
+    fn read(self) -> Result<String> {
+        drop(self.line);
+        let mut all = Vec::new();
+        while let Ok(more) = self.screen.recv_timeout(LIMIT) {
+            all.extend(more);
+        }
+        Ok(String::from_utf8_lossy(&all).into_owned())
+    }
+}
+
+/// Whether a text changes colours or weight: `ESC [ … m`.
+fn coloured(text: &str) -> bool {
+    text.split("\u{1b}[").skip(1).any(|rest| {
+        rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').starts_with('m')
+    })
+}
+
+/// A job in the background of a terminal listens to no keys: the system would stop it for that.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_job_in_the_background_is_not_stopped() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let file = from.join("file");
+    write(&file, noise(1_000_000, 1))?;
+    let sender = Sender::pod(&[&file], &[])?;
+    let mut receive = transfer();
+    receive.args(["receive", "-o"]).arg(into.path()).arg(&sender.ticket);
+    // The terminal is the shell's own, and the shell has job control.
+    let mut shell = clean(Command::new("setsid"));
+    shell.args(["--ctty", "--wait", "sh", "-mc", "\"$@\" & wait $!", "sh"]);
+    shell.arg(receive.get_program()).args(receive.get_args());
+    let terminal = Terminal::new()?;
+    terminal.start(shell)?.end()?.expect(0)?;
+    sender.end()?.expect(0)?;
+    ensure_arrived(into.path(), &[&file])
+}
+
+/// On a terminal there is a bar; `NO_COLOR` forbids colours, also those of the command line's own
+/// messages.
+#[test]
+fn no_color_means_no_colour() -> Result<()> {
+    for no_color in [false, true] {
+        let (from, into) = (Scratch::new()?, Scratch::new()?);
+        let file = from.join("file");
+        write(&file, noise(3_000_000, 1))?;
+        let start = |terminal: &Terminal, mut command: Command| {
+            command.stdin(terminal.line()?).stdout(Stdio::piped()).stderr(terminal.line()?);
+            command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
+            if no_color {
+                command.env("NO_COLOR", "1");
+            }
+            Process::start_as_it_is(command)
+        };
+        let terminal = Terminal::new()?;
+        let sender = Sender::pod(&[&file], &[])?;
+        start(&terminal, receiving(&sender.ticket, into.path(), &[]))?.end()?.expect(0)?;
+        sender.end()?.expect(0)?;
+        let screen = terminal.read()?;
+        ensure!(screen.contains("received 1 file"), "{screen}");
+        ensure!(!coloured(&screen), "{screen:?}");
+
+        let terminal = Terminal::new()?;
+        let mut command = transfer();
+        command.args(["send", "--nonsense"]);
+        start(&terminal, command)?.end()?.expect(2)?;
+        let screen = terminal.read()?;
+        ensure!(screen.contains("--nonsense"), "{screen}");
+        assert_ne!(coloured(&screen), no_color, "{screen:?}");
+    }
+    Ok(())
+}
+
+/// Where stderr is a file or a pipe no escape sequence reaches it, though a terminal is near.
+#[test]
+fn no_escape_sequence_leaves_the_terminal() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    write(&root.join("node_modules/x"), noise(2_000_000, 1))?;
+    write(&root.join("clear\u{1b}[2Jscreen"), "x")?;
+    let terminal = Terminal::new()?;
+    let start = |args: &[&str], last: &Path| {
+        let mut command = transfer();
+        command.args(args).arg(last).env("TERM", "xterm-256color").env_remove("NO_COLOR");
+        command.stdin(terminal.line()?).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Process::start_as_it_is(command)
+    };
+    let mut sender = start(&["send", "--pod", "--port", "0", "-vv"], &root)?;
+    let line = sender.wait_for(Pipe::Out, "transfer receive ")?;
+    let ticket = line.trim_end().trim_start_matches("transfer receive ").to_owned();
+    let folder = into.path().to_str().context("a path")?;
+    let received = start(&["receive", "-o", folder, "-v"], Path::new(&ticket))?.end()?.expect(3)?;
+    let sent = sender.end()?.expect(3)?;
+    let usage = start(&["send", "--nonsense"], Path::new("x"))?.end()?.expect(2)?;
+    for ended in [sent, received, usage] {
+        ensure!(!ended.stderr.contains('\u{1b}'), "{ended:#?}");
+    }
+
+    // Ended by the second signal: the cursor is not brought back where there is none.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let ticket = format!("127.0.0.1:{}:ocean-tiger", silent.local_addr()?.port());
+    let mut receiver = start(&["receive", "-o", folder], Path::new(&ticket))?;
+    receiver.wait_for(Pipe::Err, "connecting to")?;
+    receiver.interrupt()?;
+    receiver.interrupt()?;
+    let ended = receiver.end()?.expect(130)?;
+    ensure!(!ended.stderr.contains('\u{1b}'), "{ended:#?}");
+    Ok(())
+}
+
+/// `2>&1 | head -1`: whoever read stderr is gone, and the transfer goes on.
+#[test]
+fn a_closed_stderr_stops_nothing() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    for number in 0..20 {
+        write(&root.join(format!("{number}")), "x")?;
+    }
+    let gone = |mut command: Command| -> Result<Process> {
+        let (_, writer) = pipe()?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(writer);
+        Process::start_as_it_is(command)
+    };
+    let mut command = transfer();
+    command.args(["send", "--pod", "--port", "0", "-vv"]).arg(&root);
+    let mut sender = gone(command)?;
+    let line = sender.wait_for(Pipe::Out, "transfer receive ")?;
+    let ticket = line.trim_end().trim_start_matches("transfer receive ").to_owned();
+    gone(receiving(&ticket, into.path(), &["-vv"]))?.end()?.expect(0)?;
+    sender.end()?.expect(0)?;
+    ensure_arrived(into.path(), &[&root])
+}
+
+/// `-vv` names every file, however many share a record.
+#[test]
+fn twice_verbose_names_every_file() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    for number in 0..20 {
+        write(&root.join(format!("{number:02}")), noise(number * 10_000, 1))?;
+    }
+    let sender = Sender::pod(&[&root], &["-vv"])?;
+    let received = run(receiving(&sender.ticket, into.path(), &["-vv"]))?.expect(0)?;
+    for ended in [sender.end()?.expect(0)?, received] {
+        let named: Vec<_> = ended.stderr.lines().filter(|line| line.starts_with("tree/")).collect();
+        let expected: Vec<_> = (0..20).map(|number| format!("tree/{number:02}")).collect();
+        assert_eq!(named, expected);
+    }
+    // Once verbose names none.
+    let (sent, _) = send_into(Scratch::new()?.path(), &[&root], &["-v"], 0)?;
+    ensure!(!sent.stderr.contains("tree/0"), "{sent:#?}");
+    Ok(())
+}
