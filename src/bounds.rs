@@ -21,6 +21,8 @@ pub const MAX_GUESSES: u8 = 3;
 pub const MAX_UNANSWERED: u8 = 3;
 /// Refused connections that are shown; more would let a stranger fill the screen.
 pub const SHOWN_REFUSALS: u32 = 5;
+/// Refused connections that are told at all in one wait; more would let a stranger fill a log.
+pub const MAX_REFUSALS: u32 = 1000;
 
 // The wire: memory that a record or a message can take.
 
@@ -52,6 +54,8 @@ pub const MAX_PATH: usize = 4096;
 pub const MAX_NAME: usize = 255;
 /// Names of unsendable things that are told to the receiver; the rest is only counted.
 pub const MAX_UNSENT_NAMES: usize = 30;
+/// Names that the event of an offer lists, for programs: an offer may have a million.
+pub const MAX_TOPS: usize = 1000;
 /// Bytes of a text that is shown; what is longer is sent as a stream.
 pub const MAX_TEXT: usize = 1 << 20;
 /// Times that a file may cross, the first included.

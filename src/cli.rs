@@ -89,12 +89,36 @@ pub struct Common {
     /// Say more; twice lists every file
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// Tell programs on stdout: one JSON object a line; ask nothing
+    #[arg(long)]
+    json: bool,
+    /// Append everything that -vv would say to this file, with the time
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
 }
 
 impl Common {
     /// The terminal as these options want it.
-    pub fn ui(&self, reads_input: bool) -> Ui {
-        Ui::new(self.quiet, self.verbose, self.yes || reads_input)
+    fn ui(&self, reads_input: bool) -> (Ui, Result<()>) {
+        let mut ui = Ui::new(self.quiet, self.verbose, self.yes || reads_input, self.json);
+        let log = self.log_file.as_deref().map_or(Ok(()), |file| ui.log_to(file));
+        (ui, log)
+    }
+}
+
+impl Command {
+    /// The terminal as the options want it, and whether the log could be opened.
+    pub fn ui(&self) -> (Ui, Result<()>) {
+        match self {
+            Self::Send(args) => args.common.ui(args.reads_input()),
+            Self::Receive(args) => args.common.ui(false),
+            _ => (Ui::new(false, 0, true, false), Ok(())),
+        }
+    }
+
+    /// Whether it moves something: its interruption is told to the other side.
+    pub fn is_transfer(&self) -> bool {
+        matches!(self, Self::Send(_) | Self::Receive(_))
     }
 }
 
@@ -146,7 +170,7 @@ pub struct SendArgs {
     compress: Option<CompressArg>,
     /// Options that both sides have.
     #[command(flatten)]
-    pub common: Common,
+    common: Common,
 }
 
 /// `--compress`, as typed.
@@ -255,7 +279,7 @@ pub struct ReceiveArgs {
     fresh: bool,
     /// Options that both sides have.
     #[command(flatten)]
-    pub common: Common,
+    common: Common,
 }
 
 /// `--on-conflict`, as typed.
@@ -284,6 +308,10 @@ impl ReceiveArgs {
             })?),
             None => self.ticket,
         };
+        if self.common.json && self.output_dir.as_os_str() == "-" {
+            return Err(Error::usage("events and data cannot both go to standard output")
+                .hint("leave --json away, or name a folder with -o"));
+        }
         Ok(ReceiveOptions {
             ticket: ticket.map(Zeroizing::new),
             pod: self.pod,

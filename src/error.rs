@@ -39,6 +39,8 @@ pub struct Error {
     pub hint: Option<String>,
     /// What the system said, where that decides what happens next.
     pub cause: Option<io::ErrorKind>,
+    /// It quotes what may be a part of a token: for the screen, not for a log.
+    pub secret: bool,
 }
 
 /// What nearly every function here returns.
@@ -47,7 +49,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error that ends the process with `exit`.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None, cause: None }
+        Self { exit, message: message.into(), hint: None, cause: None, secret: false }
     }
 
     /// The same, for [`Exit::Failure`].
@@ -73,6 +75,12 @@ impl Error {
     /// Adds what the system said.
     pub fn cause(mut self, cause: io::ErrorKind) -> Self {
         self.cause = Some(cause);
+        self
+    }
+
+    /// Keeps its words out of logs.
+    pub fn secret(mut self) -> Self {
+        self.secret = true;
         self
     }
 

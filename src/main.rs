@@ -5,26 +5,20 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use transfer::cli::{Cli, Command};
 use transfer::error::{Error, Exit, Result};
-use transfer::ui::{self, Ui};
 use transfer::{completions, doctor, manual, receive, send};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let ui = match &cli.command {
-        Command::Send(args) => args.common.ui(args.reads_input()),
-        Command::Receive(args) => args.common.ui(false),
-        _ => Ui::new(false, 0, true),
-    };
+    let (ui, log) = cli.command.ui();
+    if cli.command.is_transfer() {
+        transfer::ui::watch_signals(&ui);
+    }
+    ui.begin();
     let run = || -> Result<Exit> {
+        log?;
         match cli.command {
-            Command::Send(args) => {
-                ui::watch_signals();
-                send::run(&args.resolve()?, &ui)
-            }
-            Command::Receive(args) => {
-                ui::watch_signals();
-                receive::run(args.resolve()?, &ui)
-            }
+            Command::Send(args) => send::run(&args.resolve()?, &ui),
+            Command::Receive(args) => receive::run(args.resolve()?, &ui),
             Command::Doctor(args) => doctor::run(&args.resolve(), &ui),
             Command::Completions(args) => completions::run(args.resolve(), Cli::command(), &ui),
             Command::Man => ui.print(&manual::page(Cli::command())).map(|()| Exit::Done),
@@ -34,5 +28,5 @@ fn main() -> ExitCode {
         ui.error(&error);
         error.exit
     });
-    ExitCode::from(exit as u8)
+    ExitCode::from(ui.end(exit) as u8)
 }

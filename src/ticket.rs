@@ -79,8 +79,12 @@ impl Ticket {
     ///
     /// # Errors
     /// [`Exit::Usage`](crate::error::Exit::Usage), saying which part is wrong, with every
-    /// control character in it escaped.
+    /// control character in it escaped. It may quote a word of the token, and is marked so.
     pub fn parse(text: &str) -> Result<Self> {
+        Self::read(text).map_err(Error::secret)
+    }
+
+    fn read(text: &str) -> Result<Self> {
         let (host, rest) = split_host(tidy(text)?)?;
         let (port, token) = split_port(rest)?;
         if token.trim().is_empty() {

@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_check_that_hangs_is_left_alone() {
-        let ui = Ui::new(true, 0, true);
+        let ui = Ui::new(true, 0, true, false);
         let doctor = Doctor { ui: &ui, until: Instant::now(), problems: 0, warnings: 0 };
         assert_eq!(doctor.within(FOLDER_LIMIT, |limit| limit), Some(LEAST));
         let (_hold, never) = mpsc::channel::<()>();

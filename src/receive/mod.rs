@@ -34,7 +34,7 @@ use crate::net::dial::Stream;
 use crate::protocol::message::{OfferKind, Reason};
 use crate::protocol::session::{Limits, Session};
 use crate::ticket::Ticket;
-use crate::ui::Ui;
+use crate::ui::{State, Ui};
 
 /// Where to receive from, and where to; resolved from the command line.
 #[derive(Debug, Clone)]
@@ -187,14 +187,10 @@ impl Receiver<'_> {
             if self.last_progress.elapsed() > limit {
                 return Err(error);
             }
-            let line = format!("{error}; trying again");
-            if tries == 0 {
-                self.ui.warn(&line)
-            } else {
-                self.ui.detail(&line)
-            }
-            control::sleep(pause(tries))?;
+            let pause = pause(tries);
             tries += 1;
+            self.ui.dials_again(&error, tries, pause);
+            control::sleep(pause)?;
         }
     }
 
@@ -202,6 +198,7 @@ impl Receiver<'_> {
     fn connect(&mut self) -> Result<Summary, NoSession> {
         control::check()?;
         self.had_session = false;
+        self.ui.state(State::Connecting);
         let stream = self.sender.dial()?;
         let result = self.converse(&stream);
         stream.shutdown();
@@ -209,18 +206,20 @@ impl Receiver<'_> {
     }
 
     fn converse(&mut self, stream: &Stream) -> Result<Summary, NoSession> {
+        self.ui.state(State::Authenticating);
         let keys = self.sender.handshake(stream)?;
         let id = uuid::Uuid::from_bytes(keys.session_id);
-        self.ui.detail(&format!("session {id}"));
+        self.ui.sender_connected(self.sender.name(), self.sender.address(), id);
         let session =
             Session::start(stream.halves(STALL_LIMIT)?, keys, Role::Sender, Limits::default())?;
         let offered = await_offer(session, self.options.max_entries)?;
-        if self.met {
-            self.ui.note("connected again");
-        } else {
-            let names = &offered.offer().unsent_names;
-            self.ui.unsent(names.iter().map(|unsent| (&*unsent.name, &*unsent.why)));
-            self.ui.offered(offered.manifest());
+        let names = offered.offer().unsent_names.iter();
+        let names = names.map(|unsent| (&*unsent.name, &*unsent.why));
+        self.ui.unsent(offered.offer().unsent, names, self.met);
+        match offered.offer().kind {
+            OfferKind::Files => self.ui.offered(offered.manifest(), self.met),
+            OfferKind::Text => self.ui.note("receiving a text"),
+            OfferKind::Stream => self.ui.note("receiving what comes in there"),
         }
         (self.met, self.had_session) = (true, true);
         if offered.offer().kind == OfferKind::Text || self.options.to_stdout() {

@@ -22,7 +22,8 @@ pub fn run(walk: &Walk, options: &SendOptions, ui: &Ui) -> Result<Exit> {
         }
     };
     leave_unreadable(&mut source, options.follow_symlinks)?;
-    ui.unsent(source.unsent.iter().map(|unsent| (&*unsent.name, &*unsent.why)));
+    let unsent = source.unsent.iter().map(|unsent| (&*unsent.name, &*unsent.why));
+    ui.unsent(source.unsent.len() as u64, unsent, false);
     if source.manifest.entries().is_empty() {
         return Err(Error::failure("nothing can be sent"));
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use self::gate::{Admit, Gate, Guest, Visit};
 use self::offer::Offer;
-use crate::bounds::{MAX_GUESSES, MAX_TEXT, SHOWN_REFUSALS, STALL_LIMIT};
+use crate::bounds::{MAX_GUESSES, MAX_TEXT, STALL_LIMIT};
 use crate::compress::Compression;
 use crate::control;
 use crate::crypto::keys::Role;
@@ -89,12 +89,12 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
         .map_err(|error| Error::failure(format!("cannot start a thread: {}", reason(&error))))?;
     ui.ticket(&Ticket { host: Host::Ip(place.ticket), port, token: token.clone() });
     if let Some(elsewhere) = place.elsewhere {
-        let ui = *ui;
+        let ui = ui.clone();
         // Found out meanwhile: a Tailscale that hangs must not keep the ticket waiting.
         let told = thread::Builder::new().name("elsewhere".into()).spawn(move || {
             if let Ok(host) = elsewhere.recv() {
                 let ticket = Ticket { host: Host::Ip(host), port, token };
-                ui.note(&format!("from another machine of the tailnet: transfer receive {ticket}"));
+                ui.ticket_elsewhere(&ticket);
             }
         });
         drop(told);
@@ -111,9 +111,8 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
             }
             // The receiver may come back, or be typed again, once it has room.
             Err(error) if may_come_back(&error) && offer.is_whole() => {
-                let lost = if error.exit == Exit::Network { "lost " } else { "" };
                 gate.leave(seat);
-                ui.warn(&format!("{lost}{name}: {error}; waiting for it to come back"));
+                ui.waits_again(&name, &error, STALL_LIMIT);
                 waiting = Waiting::new(STALL_LIMIT);
             }
             Err(error) if may_come_back(&error) => {
@@ -226,23 +225,17 @@ impl Waiting {
                 None if !left.is_zero() => {}
                 Some(Visit::Guest(guest)) => return Ok(guest),
                 Some(Visit::WrongToken { name, left: 0 }) => {
+                    ui.wrong_token(&name, 0);
                     return Err(Error::refused(format!(
                         "the offer has ended after {} wrong tokens, the last from {name}",
                         MAX_GUESSES
                     ))
                     .hint("run the same command again for a new token"));
                 }
-                Some(Visit::WrongToken { name, left }) => {
-                    ui.warn(&format!("wrong token from {name}; {left} more end the offer"));
-                }
+                Some(Visit::WrongToken { name, left }) => ui.wrong_token(&name, left),
                 Some(Visit::Refused { address, why }) => {
                     self.refusals += 1;
-                    let line = format!("turned away {}: {why}", address.ip());
-                    match self.refusals {
-                        0..SHOWN_REFUSALS => ui.note(&line),
-                        SHOWN_REFUSALS => ui.note(&format!("{line} (more only with -v)")),
-                        _ => ui.detail(&line),
-                    }
+                    ui.turned_away(address.ip(), &why, self.refusals);
                 }
                 None => {
                     let limit = self.limit.as_secs();
@@ -257,9 +250,7 @@ impl Waiting {
 /// One receiver, from the handshake to the last word.
 fn serve(guest: Guest, offer: &mut Offer, ui: &Ui) -> Result<Summary> {
     let Guest { stream, keys, name, .. } = guest;
-    ui.note(&format!("{name} is connected"));
-    let id = uuid::Uuid::from_bytes(keys.session_id);
-    ui.detail(&format!("session {id}"));
+    ui.receiver_connected(&name, uuid::Uuid::from_bytes(keys.session_id));
     let session = stream
         .halves(STALL_LIMIT)
         .and_then(|halves| Session::start(halves, keys, Role::Receiver, Limits::default()));

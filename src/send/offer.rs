@@ -94,7 +94,8 @@ fn send_files(
     ui: &Ui,
     sink: Sink<'_>,
 ) -> Result<Summary> {
-    ui.unsent(source.unsent.iter().map(|unsent| (&*unsent.name, &*unsent.why)));
+    let unsent = source.unsent.iter().map(|unsent| (&*unsent.name, &*unsent.why));
+    ui.unsent(source.unsent.len() as u64, unsent, false);
     if source.manifest.entries().is_empty() {
         return Err(session.stop(Stop::Own(Reason::Failed, Error::failure("nothing can be sent"))));
     }

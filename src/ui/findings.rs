@@ -68,7 +68,7 @@ impl Ui {
     /// The first line: which program this is, for those who are shown the rest.
     pub fn visit(&self) {
         let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-        self.say(&format!("transfer {} on {os} {arch}\n", env!("CARGO_PKG_VERSION")));
+        self.put(&format!("transfer {} on {os} {arch}\n", env!("CARGO_PKG_VERSION")));
     }
 
     /// What was found about a topic; an empty one goes on with the topic before.
@@ -91,11 +91,11 @@ impl Ui {
                 text += &folded(advice, &format!("{INDENT}  "), width());
             }
         }
-        self.say(&text);
+        self.put(&text);
     }
 
     /// Nobody may be reading; the exit code says enough.
-    fn say(&self, text: &str) {
+    fn put(&self, text: &str) {
         let _ = self.print(text);
     }
 
@@ -109,7 +109,7 @@ impl Ui {
             0 => String::new(),
             warnings => format!(", {}", counted(warnings.into(), "warning", "warnings")),
         };
-        self.say(&format!("{problems}{warnings}\n"));
+        self.put(&format!("{problems}{warnings}\n"));
     }
 }
 

@@ -13,6 +13,7 @@ mod unix {
     use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 
     use crate::control;
+    use crate::ui::Ui;
 
     /// The terminal as it was before the keys were listened to.
     static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
@@ -25,7 +26,7 @@ mod unix {
 
     impl Keys {
         /// Listens from now on; nothing where the terminal cannot be set up for it.
-        pub fn listen() -> Option<Self> {
+        pub fn listen(ui: &Ui) -> Option<Self> {
             let stdin = std::io::stdin();
             // A job in the background that touched the terminal would be stopped by it.
             if tcgetpgrp(&stdin).is_ok_and(|foreground| foreground != getpgrp()) {
@@ -37,7 +38,8 @@ mod unix {
             tcsetattr(&stdin, OptionalActions::Now, &single).ok()?;
             *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
             if !READING.swap(true, Ordering::Relaxed) {
-                thread::Builder::new().name("keys".into()).spawn(read).ok()?;
+                let ui = ui.clone();
+                thread::Builder::new().name("keys".into()).spawn(move || read(&ui)).ok()?;
             }
             Some(Self(()))
         }
@@ -58,11 +60,17 @@ mod unix {
         }
     }
 
-    fn read() {
+    fn read(ui: &Ui) {
         let mut key = [0];
         while std::io::stdin().read_exact(&mut key).is_ok() {
             match key {
-                [b'p' | b'P'] => control::toggle_pause(),
+                [b'p' | b'P'] => {
+                    let before = control::is_paused();
+                    control::toggle_pause();
+                    if control::is_paused() != before {
+                        ui.paused(!before);
+                    }
+                }
                 [b'q' | b'Q'] => control::stop(),
                 _ => {}
             }
@@ -81,7 +89,7 @@ pub struct Keys(());
 #[cfg(not(unix))]
 impl Keys {
     /// Nothing.
-    pub fn listen() -> Option<Self> {
+    pub fn listen(_: &super::Ui) -> Option<Self> {
         None
     }
 }

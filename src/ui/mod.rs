@@ -1,81 +1,111 @@
 //! The only place that prints or asks.
 //!
-//! stdout carries what a script would want, the ticket's command line; everything a person
-//! reads goes to stderr. What comes from the other side or from the disk is escaped.
+//! stdout carries what a script would want: the ticket's command line, or with `--json` events.
+//! Everything a person reads goes to stderr, and with `--log-file` to a log too. What comes from
+//! the other side or from the disk is escaped, but not in JSON, which has its own way.
 
 mod choice;
 mod findings;
+mod json;
 mod keys;
+mod log;
+mod meter;
 mod progress;
 mod prompt;
 mod signals;
+mod text;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
+use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
 
 pub use self::findings::{Finding, Mark};
+pub use self::json::State;
 pub use self::progress::Progress;
 pub use self::prompt::Choice;
 pub use self::signals::watch as watch_signals;
+pub use self::text::Text;
 
-use crate::bounds::MAX_TEXT;
-use crate::error::{Error, Result, bytes, reason, shown};
+use self::json::Json;
+use self::log::Log;
+use crate::bounds::{MAX_REFUSALS, SHOWN_REFUSALS};
+use crate::control;
+use crate::error::{Error, Exit, Result, bytes, reason, shown};
 use crate::event::Summary;
 use crate::files::manifest::{Kind, Manifest, Totals};
 use crate::files::path::RelPath;
 use crate::protocol::pages::Fault;
 use crate::ticket::Ticket;
 
-/// How much is said, and whether somebody is there to answer.
-#[derive(Debug, Clone, Copy)]
+/// How much is said, where, and whether somebody is there to answer. A clone says it in the same
+/// places.
+#[derive(Debug, Clone)]
 pub struct Ui {
     quiet: bool,
     verbose: u8,
+    /// Somebody answers questions, presses keys, looks at a bar.
     asks: bool,
+    keys: bool,
     draws: bool,
-}
-
-/// A text on its way to standard output.
-pub struct Text(Vec<u8>);
-
-impl Write for Text {
-    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
-        if self.0.len() + content.len() > MAX_TEXT {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.0.extend_from_slice(content);
-        Ok(content.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let mut stdout = io::stdout();
-        if stdout.is_terminal() {
-            let text = String::from_utf8_lossy(&self.0);
-            for line in text.lines() {
-                let line: Vec<_> = line.split('\t').map(shown).collect();
-                writeln!(stdout, "{}", line.join("\t"))?;
-            }
-        } else {
-            stdout.write_all(&self.0)?;
-        }
-        stdout.flush()
-    }
+    json: Option<Arc<Json>>,
+    log: Option<Arc<Log>>,
 }
 
 /// Lines of a list that are shown before the rest is only counted.
 const SHOWN: usize = 10;
 
 impl Ui {
-    /// Asks only when a person sits at both ends of the terminal and has not said `--yes`.
-    pub fn new(quiet: bool, verbose: u8, yes: bool) -> Self {
+    /// Asks only when a person sits at both ends of the terminal, has not said `--yes`, and no
+    /// program listens instead.
+    pub fn new(quiet: bool, verbose: u8, yes: bool, json: bool) -> Self {
         let terminal = io::stderr().is_terminal();
+        let person = terminal && io::stdin().is_terminal() && !yes;
         Self {
             quiet,
             verbose,
-            asks: terminal && io::stdin().is_terminal() && !yes,
-            draws: terminal && !quiet,
+            asks: person && !json,
+            keys: person && !quiet,
+            draws: terminal && !quiet && !json,
+            json: json.then(|| Arc::new(Json::new(io::stdout()))),
+            log: None,
         }
+    }
+
+    /// Says everything to a file too.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] when the file cannot be opened.
+    pub fn log_to(&mut self, file: &Path) -> Result<()> {
+        self.log = Some(Arc::new(Log::open(file)?));
+        Ok(())
+    }
+
+    /// The first words, for those who need to know where a run begins.
+    pub fn begin(&self) {
+        self.log(concat!("transfer ", env!("CARGO_PKG_VERSION"), " begins"));
+        self.tell(|json| json.begin());
+    }
+
+    /// The last words, for the same. Returns the exit code that they name.
+    pub fn end(&self, exit: Exit) -> Exit {
+        let exit = self.json.as_ref().map_or(exit, |json| json.end(exit));
+        self.log(&format!("exit code {}", exit as u8));
+        exit
+    }
+
+    /// The last words of a process that is ended in the middle of something.
+    fn cut_short(&self) -> Exit {
+        let Err(error) = control::check() else { return Exit::Interrupted };
+        let exit = self.json.as_ref().map_or(error.exit, |json| json.cut_short(&error));
+        if let Some(log) = &self.log {
+            log.cut_short(&format!("cut short: exit code {}", exit as u8));
+        }
+        exit
     }
 
     /// Whether questions may be asked.
@@ -83,15 +113,42 @@ impl Ui {
         self.asks
     }
 
-    /// Something good to know; `-q` hides it.
-    pub fn note(&self, text: &str) {
+    fn log(&self, text: &str) {
+        if let Some(log) = &self.log {
+            log.line(text);
+        }
+    }
+
+    /// For programs alone.
+    fn tell(&self, event: impl FnOnce(&Json)) {
+        if let Some(json) = &self.json {
+            event(json);
+        }
+    }
+
+    /// A line for people and the log alone; programs learn the same in another way.
+    fn say(&self, text: &str) {
+        self.log(text);
         if !self.quiet {
             line(text);
         }
     }
 
+    fn say_warning(&self, text: &str) {
+        let text = format!("warning: {text}");
+        self.log(&text);
+        line(&text);
+    }
+
+    /// Something good to know; `-q` hides it.
+    pub fn note(&self, text: &str) {
+        self.say(text);
+        self.tell(|json| json.note(text));
+    }
+
     /// Something only the curious want to know.
     pub fn detail(&self, text: &str) {
+        self.log(text);
         if self.verbose > 0 {
             line(text);
         }
@@ -99,7 +156,13 @@ impl Ui {
 
     /// Something that is not as it should be, but goes on.
     pub fn warn(&self, text: &str) {
-        line(&format!("warning: {text}"));
+        self.say_warning(text);
+        self.tell(|json| json.warning(text));
+    }
+
+    /// Where the run stands now, for programs.
+    pub fn state(&self, state: State) {
+        self.tell(|json| json.state(state));
     }
 
     /// The last thing that is said when it went wrong.
@@ -108,6 +171,13 @@ impl Ui {
         if let Some(hint) = &error.hint {
             line(&format!("  {hint}"));
         }
+        if error.secret {
+            self.log("error: what was given as ticket is none (its words are not logged)");
+        } else {
+            self.log(&format!("error: {error}"));
+            error.hint.iter().for_each(|hint| self.log(&format!("  {hint}")));
+        }
+        self.tell(|json| json.error(error));
     }
 
     /// What was asked for, to stdout.
@@ -125,63 +195,174 @@ impl Ui {
 
     /// What to type on the other machine: the one line on stdout.
     pub fn ticket(&self, ticket: &Ticket) {
-        self.note("on the other machine, run:");
-        let mut stdout = io::stdout();
-        // Nobody may be reading; the offer stands all the same.
-        let _ = writeln!(stdout, "transfer receive {ticket}").and_then(|()| stdout.flush());
-        self.note("waiting for the receiver; Ctrl-C stops");
+        self.say("on the other machine, run:");
+        let command = format!("transfer receive {ticket}");
+        match &self.json {
+            Some(json) => {
+                json.ticket(ticket);
+                self.show(&command);
+            }
+            None => {
+                let mut stdout = io::stdout();
+                // Nobody may be reading; the offer stands all the same.
+                let _ = writeln!(stdout, "{command}").and_then(|()| stdout.flush());
+            }
+        }
+        self.say("waiting for the receiver; Ctrl-C stops");
+    }
+
+    /// Another ticket for the same offer.
+    pub fn ticket_elsewhere(&self, ticket: &Ticket) {
+        self.show(&format!("from another machine of the tailnet: transfer receive {ticket}"));
+        self.tell(|json| json.ticket(ticket));
+    }
+
+    /// A line with a secret: for the screen, and not for the log.
+    fn show(&self, text: &str) {
+        if !self.quiet {
+            line(text);
+        }
+    }
+
+    /// A receiver has proved that it knows the token.
+    pub fn receiver_connected(&self, name: &str, session: uuid::Uuid) {
+        self.say(&format!("{name} is connected"));
+        self.detail(&format!("session {session}"));
+        self.tell(|json| json.connected(name, None, session));
+    }
+
+    /// The sender has.
+    pub fn sender_connected(&self, name: &str, address: IpAddr, session: uuid::Uuid) {
+        self.detail(&format!("session {session}"));
+        self.tell(|json| json.connected(name, Some(address), session));
+    }
+
+    /// Somebody guessed; after `left` more the offer ends.
+    pub fn wrong_token(&self, name: &str, left: u8) {
+        if left > 0 {
+            self.say_warning(&format!("wrong token from {name}; {left} more end the offer"));
+        }
+        self.tell(|json| json.wrong_token(name, left));
+    }
+
+    /// The offer's `number`th connection that came to nothing.
+    pub fn turned_away(&self, address: IpAddr, why: &str, number: u32) {
+        if number > MAX_REFUSALS {
+            return;
+        }
+        let text = format!("turned away {address}: {why}");
+        match number {
+            0..SHOWN_REFUSALS => self.say(&text),
+            SHOWN_REFUSALS => self.say(&format!("{text} (more only with -v)")),
+            _ => self.detail(&text),
+        }
+        self.tell(|json| json.turned_away(address, why));
+    }
+
+    /// The receiver lost its sender and dials again after `pause`; for the `attempt`th time
+    /// without any progress.
+    pub fn dials_again(&self, why: &Error, attempt: u32, pause: Duration) {
+        let text = format!("{why}; trying again");
+        if attempt == 1 {
+            self.say_warning(&text)
+        } else {
+            self.detail(&text)
+        }
+        self.tell(|json| json.dials_again(why, attempt, pause));
+    }
+
+    /// The sender lost its receiver and waits `patience` for it.
+    pub fn waits_again(&self, name: &str, why: &Error, patience: Duration) {
+        let lost = if why.exit == Exit::Network { "lost " } else { "" };
+        self.say_warning(&format!("{lost}{name}: {why}; waiting for it to come back"));
+        self.tell(|json| json.waits_again(why, patience));
     }
 
     /// What this side is about to send.
     pub fn offering(&self, manifest: &Manifest) {
-        self.note(&format!("sending {}", summary_of(manifest)));
+        self.offer(&format!("sending {}", summary_of(manifest)), manifest);
     }
 
-    /// What the other side offers.
-    pub fn offered(&self, manifest: &Manifest) {
-        self.note(&format!("receiving {}", summary_of(manifest)));
+    /// What the other side offers, perhaps `again` after a reconnection.
+    pub fn offered(&self, manifest: &Manifest, again: bool) {
+        if again {
+            self.offer("connected again", manifest);
+        } else {
+            self.offer(&format!("receiving {}", summary_of(manifest)), manifest);
+        }
     }
 
-    /// What was found and cannot be sent.
-    pub fn unsent<'a>(&self, unsent: impl ExactSizeIterator<Item = (&'a str, &'a str)>) {
-        let count = unsent.len();
-        if count > 0 {
-            self.warn(&format!("cannot be sent: {}", counted(count as u64, "thing", "things")));
-            let lines = unsent.map(|(name, why)| format!("{}: {}", shown(name), shown(why)));
-            self.list(lines, count);
+    fn offer(&self, text: &str, manifest: &Manifest) {
+        self.say(text);
+        self.tell(|json| json.offer(manifest));
+    }
+
+    /// What was found and cannot be sent: how much, and as many names as are known here. People
+    /// need not read it `again` after a reconnection.
+    pub fn unsent<'a>(
+        &self,
+        count: u64,
+        names: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+        again: bool,
+    ) {
+        self.tell(|json| json.unsent(count, names.clone()));
+        if count > 0 && !again {
+            self.warn(&format!("cannot be sent: {}", counted(count, "thing", "things")));
+            self.list(names.map(|(name, why)| format!("{}: {}", shown(name), shown(why))), count);
         }
     }
 
     /// Where a text is written that the other side sent: shown when it is whole, escaped on a
     /// terminal, and raw in a pipe.
     pub fn text(&self) -> Text {
-        Text(Vec::new())
+        Text::new(self.json.clone())
     }
 
     /// A new progress bar, or one that stays silent.
     pub fn progress(&self, verb: &'static str) -> Progress {
-        Progress::new(verb, self.draws, self.verbose > 1, self.asks)
+        Progress::new(verb, self.clone())
+    }
+
+    /// A file is done with, which only `-vv` says.
+    fn finished(&self, name: &RelPath, bar: &ProgressBar) {
+        if self.verbose > 1 || self.log.is_some() {
+            let name = name.to_string();
+            self.log(&name);
+            if self.verbose > 1 {
+                bar.suspend(|| line(&name));
+            }
+        }
+    }
+
+    /// Somebody pressed `p`; the bar says so itself.
+    #[cfg(unix)]
+    fn paused(&self, paused: bool) {
+        let text = if paused { "paused; p goes on" } else { "going on" };
+        self.log(text);
+        if !self.draws {
+            self.show(text);
+        }
+        self.tell(|json| json.pause(paused));
     }
 
     /// How sending ended.
     pub fn sent(&self, summary: &Summary) {
-        self.note(&self.outcome("sent", summary, ""));
+        self.say(&self.outcome("sent", summary, ""));
         self.problems(summary);
+        self.tell(|json| json.summary(summary, false));
     }
 
     /// How receiving ended.
     pub fn received(&self, summary: &Summary, output: &Path) {
         let output = output.to_string_lossy();
-        self.note(&self.outcome("received", summary, &format!(" into {}", shown(&output))));
+        self.say(&self.outcome("received", summary, &format!(" into {}", shown(&output))));
         if !summary.renamed.is_empty() {
-            let count = summary.renamed.len();
-            self.note(&format!(
-                "{} under another name:",
-                counted(count as u64, "entry", "entries")
-            ));
+            let count = summary.renamed.len() as u64;
+            self.say(&format!("{} under another name:", counted(count, "entry", "entries")));
             self.list(summary.renamed.iter().map(|(from, to)| format!("{from} -> {to}")), count);
         }
         self.problems(summary);
+        self.tell(|json| json.summary(summary, true));
     }
 
     fn outcome(&self, verb: &str, summary: &Summary, place: &str) -> String {
@@ -203,30 +384,44 @@ impl Ui {
             summary.failed.iter().partition(|(_, fault)| kept(*fault));
         if !kept.is_empty() {
             let count = counted(kept.len() as u64, "entry was", "entries were");
-            self.note(&format!("{count} not wanted, as something has the name already"));
+            self.say(&format!("{count} not wanted, as something has the name already"));
         }
         if !failed.is_empty() {
-            let count = failed.len();
-            self.warn(&format!("{} did not arrive:", counted(count as u64, "entry", "entries")));
-            self.list(
-                failed.iter().map(|(path, fault)| format!("{path}: {}", fault.words())),
-                count,
-            );
+            let count = failed.len() as u64;
+            self.say_warning(&format!("{} did not arrive:", counted(count, "entry", "entries")));
+            let lines = failed.iter().map(|(path, fault)| format!("{path}: {}", fault.words()));
+            self.list(lines, count);
         }
         if summary.unsent > 0 {
             let count = counted(summary.unsent, "thing", "things");
-            self.warn(&format!("{count} could not be sent, as listed above"));
+            self.say_warning(&format!("{count} could not be sent, as listed above"));
         }
     }
 
-    fn list(&self, lines: impl Iterator<Item = String>, count: usize) {
+    /// The first lines of a list of `count`; with `-v`, and in the log, all that are known.
+    fn list(&self, lines: impl Iterator<Item = String>, count: u64) {
         let limit = if self.verbose > 0 { usize::MAX } else { SHOWN };
-        for item in lines.take(limit) {
-            line(&format!("  {item}"));
+        let mut known = 0;
+        for item in lines {
+            let item = format!("  {item}");
+            self.log(&item);
+            if known < limit {
+                line(&item);
+            }
+            known += 1;
         }
-        if let Some(more) = count.checked_sub(limit).filter(|more| *more > 0) {
-            line(&format!("  and {more} more (-v lists all)"));
+        let unknown = count.saturating_sub(known as u64);
+        if unknown > 0 {
+            self.log(&format!("  and {unknown} more"));
         }
+        let hidden = known.saturating_sub(limit) as u64;
+        let advice = match (hidden, unknown) {
+            (0, 0) => return,
+            (0, _) => "",
+            (_, 0) => " (-v lists all)",
+            (_, _) => " (-v lists some of them)",
+        };
+        line(&format!("  and {} more{advice}", hidden + unknown));
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
+use super::Ui;
 use super::keys::Keys;
-use super::line;
 use crate::control;
 use crate::error::bytes;
 use crate::event::Event;
@@ -14,14 +14,12 @@ use crate::event::Event;
 /// Shows the engine's events.
 #[derive(Debug)]
 pub struct Progress {
+    ui: Ui,
     bar: ProgressBar,
-    draw: bool,
-    names: bool,
     files: u64,
     done: u64,
     named: Option<Instant>,
     last_moved: Arc<Mutex<Instant>>,
-    keys_wanted: bool,
     /// While the bar is there, so is its keyboard.
     keys: Option<Keys>,
 }
@@ -33,38 +31,37 @@ const STALL: Duration = Duration::from_secs(15);
 const NAME_PACE: Duration = Duration::from_millis(100);
 
 impl Progress {
-    /// A bar that says `verb`; hidden unless `draw`. With `names` each file is listed as well.
-    /// With `keys` somebody sits there who may press one.
-    pub(super) fn new(verb: &'static str, draw: bool, names: bool, keys: bool) -> Self {
+    /// A bar that says `verb`; hidden where none is to be drawn.
+    pub(super) fn new(verb: &'static str, ui: Ui) -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
         let last_moved = Arc::new(Mutex::new(Instant::now()));
         bar.set_style(style(Arc::clone(&last_moved)));
         bar.set_prefix(verb);
-        let keys_wanted = draw && keys;
         let (files, done, named, keys) = (0, 0, None, None);
-        Self { bar, draw, names, keys_wanted, files, done, named, last_moved, keys }
+        Self { ui, bar, files, done, named, last_moved, keys }
     }
 
     /// Takes an event in.
     pub fn on(&mut self, event: &Event<'_>) {
+        if let Some(json) = &self.ui.json {
+            json.on(event);
+        }
         match event {
             Event::Planned { files, bytes } => {
                 // Not before: until the plan is made there may be questions.
                 self.files = *files;
                 self.bar.set_length(*bytes);
-                if self.draw {
+                if self.ui.draws {
                     self.bar.set_draw_target(ProgressDrawTarget::stderr());
                 }
-                if self.keys_wanted {
-                    self.keys = Keys::listen();
+                if self.ui.keys {
+                    self.keys = Keys::listen(&self.ui);
                 }
                 self.bar.reset_eta();
                 self.bar.enable_steady_tick(Duration::from_millis(250));
             }
             Event::Finished { name } => {
-                if self.names {
-                    self.bar.suspend(|| line(&name.to_string()));
-                }
+                self.ui.finished(name, &self.bar);
             }
             Event::Moved { bytes, files, name } => {
                 self.done += files;
@@ -79,8 +76,8 @@ impl Progress {
                 self.files += files;
                 self.bar.inc_length(*bytes);
                 self.bar.suspend(|| {
-                    line(&format!(
-                        "warning: {files} files differ after attempt {}; sending them again",
+                    self.ui.say_warning(&format!(
+                        "{files} files differ after attempt {}; sending them again",
                         attempt - 1
                     ));
                 });
@@ -93,6 +90,9 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
         self.keys = None;
+        if let Some(json) = &self.ui.json {
+            json.last_progress();
+        }
     }
 }
 

@@ -26,7 +26,19 @@ pub enum Choice {
 impl Ui {
     /// What a question is about; even `-q` needs to see that.
     fn question(&self, text: &str) {
+        self.log(text);
         line(text);
+    }
+
+    fn confirm(&self, question: &str, default: bool) -> Result<bool> {
+        let answer = Confirm::new()
+            .with_prompt(question)
+            .default(default)
+            .interact_on_opt(&Term::stderr())
+            .map_err(unanswered)?;
+        let answer = answer.ok_or_else(|| Error::new(Exit::Declined, "you said no"))?;
+        self.log(&format!("{question} {}", if answer { "yes" } else { "no" }));
+        Ok(answer)
     }
 
     /// Leave out what tools can make again?
@@ -37,17 +49,17 @@ impl Ui {
             counted(count, "developer folder", "developer folders"),
             folder_names(folders)
         ));
-        confirm("leave out regenerable developer folders?", true)
+        self.confirm("leave out regenerable developer folders?", true)
     }
 
     /// Compress on the way?
     pub fn ask_compression(&self) -> Result<bool> {
-        confirm("use compression?", false)
+        self.confirm("use compression?", false)
     }
 
     /// Go on with what an interrupted transfer left?
     pub fn ask_resume(&self) -> Result<bool> {
-        confirm("an interrupted transfer was found here; resume it?", true)
+        self.confirm("an interrupted transfer was found here; resume it?", true)
     }
 
     /// What to do about names that are taken.
@@ -72,7 +84,9 @@ impl Ui {
             .interact_on_opt(&Term::stderr())
             .map_err(unanswered)?;
         let choice = chosen.and_then(|chosen| choices.get(chosen));
-        Ok(choice.map_or(Choice::Cancel, |(_, choice)| *choice))
+        let (text, choice) = choice.copied().unwrap_or(("cancel", Choice::Cancel));
+        self.log(&format!("what about them? {text}"));
+        Ok(choice)
     }
 
     /// The ticket, when none was given.
@@ -87,15 +101,6 @@ impl Ui {
             .map(Zeroizing::new)
             .map_err(unanswered)
     }
-}
-
-fn confirm(question: &str, default: bool) -> Result<bool> {
-    let answer = Confirm::new()
-        .with_prompt(question)
-        .default(default)
-        .interact_on_opt(&Term::stderr())
-        .map_err(unanswered)?;
-    answer.ok_or_else(|| Error::new(Exit::Declined, "you said no"))
 }
 
 fn unanswered(error: dialoguer::Error) -> Error {

@@ -5,36 +5,37 @@ use std::{process, thread};
 
 use dialoguer::console::Term;
 
-use super::keys;
+use super::{Ui, keys};
 use crate::bounds::GRACE;
 use crate::control;
-use crate::error::Exit;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 
 /// The first signal asks, the second, or a transfer that hangs, ends the process at once.
 /// Whatever the moment, what is on the disk can be resumed.
-pub fn watch() {
+pub fn watch(ui: &Ui) {
+    let ui = ui.clone();
     // Without a handler a signal ends the process at once, which loses nothing either.
-    let _ = ctrlc::set_handler(|| {
+    let _ = ctrlc::set_handler(move || {
         if ASKED.swap(true, Ordering::Relaxed) {
-            end();
+            end(&ui);
         }
         control::stop();
         // In a thread of its own: this one has to be there for the second signal.
-        let _ = thread::Builder::new().name("grace".into()).spawn(|| {
+        let ui = ui.clone();
+        let _ = thread::Builder::new().name("grace".into()).spawn(move || {
             thread::sleep(GRACE);
-            end();
+            end(&ui);
         });
     });
 }
 
-fn end() -> ! {
+fn end(ui: &Ui) -> ! {
     keys::restore();
     // A question hides the cursor. A file or a pipe has none.
     let stderr = Term::stderr();
     if stderr.is_term() {
         let _ = stderr.show_cursor();
     }
-    process::exit(i32::from(Exit::Interrupted as u8))
+    process::exit(i32::from(ui.cut_short() as u8))
 }

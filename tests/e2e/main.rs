@@ -8,13 +8,17 @@ mod conflicts;
 mod doctor;
 mod door;
 mod errors;
+mod events;
 #[cfg(unix)]
 mod faults;
+mod json;
+mod log;
 #[cfg(unix)]
 mod pipes;
 mod proxy;
 #[cfg(unix)]
 mod resume;
+mod scripted;
 #[cfg(unix)]
 mod terminal;
 mod trees;

@@ -1,8 +1,8 @@
 //! What reaches a terminal, what must not reach anything else, and what happens when nobody is
 //! there to read.
 
-use std::fs::File;
-use std::io::{Read, pipe};
+use std::fs::{self, File};
+use std::io::{Read, Write, pipe};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +11,10 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use serde_json::Value;
 
+use crate::events::Events;
+use crate::proxy::Proxy;
 use crate::util::process::{
     LIMIT, Pipe, Process, Sender, clean, receiving, run, send_into, transfer,
 };
@@ -19,7 +22,7 @@ use crate::util::tree::{Scratch, ensure_arrived, noise, write};
 
 /// A terminal that nobody looks at but the test.
 struct Terminal {
-    _keyboard: File,
+    keyboard: File,
     /// The side that programs have.
     line: File,
     screen: Receiver<Vec<u8>>,
@@ -44,7 +47,7 @@ impl Terminal {
                 && sender.send(read.to_vec()).is_ok()
             {}
         });
-        Ok(Self { _keyboard: keyboard, line, screen })
+        Ok(Self { keyboard, line, screen })
     }
 
     /// The line, for one of a program's streams.
@@ -57,6 +60,10 @@ impl Terminal {
         command.stdin(self.line()?).stdout(Stdio::piped()).stderr(self.line()?);
         command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
         Process::start_as_it_is(command)
+    }
+
+    fn press(&mut self, key: u8) -> Result<()> {
+        Ok(self.keyboard.write_all(&[key])?)
     }
 
     /// All that was written, once every program is gone.
@@ -77,6 +84,69 @@ fn coloured(text: &str) -> bool {
     })
 }
 
+fn ticket_of(line: &str) -> Result<String> {
+    let line: Value = serde_json::from_str(line)?;
+    Ok(line["ticket"].as_str().context("no ticket")?.to_owned())
+}
+
+/// With `--json` a program is in charge: on a terminal too nothing is asked, and there is no bar.
+#[test]
+fn json_asks_nothing_on_a_terminal() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    write(&root.join("node_modules/left-pad/index.js"), "x")?;
+    write(&root.join("file"), "new")?;
+    write(&into.join("tree/file"), "older")?;
+    let (here, there) = (Terminal::new()?, Terminal::new()?);
+    let mut command = transfer();
+    command.args(["send", "--pod", "--port", "0", "--json"]).arg(&root);
+    let mut sender = here.start(command)?;
+    let ticket = ticket_of(&sender.wait_for(Pipe::Out, "\"event\":\"ticket\"")?)?;
+    let mut command = transfer();
+    command.args(["receive", "--json", "-o"]).arg(into.path()).arg(&ticket);
+    let received = Events::of(&there.start(command)?.end()?.expect(0)?)?;
+    Events::of(&sender.end()?.expect(0)?)?;
+    ensure!(received.end()["renamed"][0]["to"] == "tree/file (1)", "{received:#?}");
+    for terminal in [here, there] {
+        let screen = terminal.read()?;
+        ensure!(!screen.contains(['?', '\u{1b}', '{']), "{screen}");
+        ensure!(screen.contains("nothing is asked"), "{screen}");
+    }
+    fs::read(into.join("tree/node_modules/left-pad/index.js"))?;
+    Ok(())
+}
+
+/// `p` pauses, which programs are told; `q` stops.
+#[test]
+fn a_pause_is_told() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let file = from.join("file");
+    write(&file, noise(5_000_000, 1))?;
+    let sender = Sender::pod(&[&file], &[])?;
+    let proxy = Proxy::start(&sender, 3_000_000)?;
+    let mut terminal = Terminal::new()?;
+    let mut command = transfer();
+    command.args(["receive", "--json", "-o"]).arg(into.path()).arg(&proxy.ticket);
+    let mut receiver = terminal.start(command)?;
+    proxy.wait_stalled()?;
+    receiver.wait_for(Pipe::Out, "\"event\":\"plan\"")?;
+    for state in ["paused", "transferring", "paused", "transferring"] {
+        terminal.press(b'p')?;
+        receiver.wait_for(Pipe::Out, &format!("\"event\":\"state\",\"state\":\"{state}\""))?;
+    }
+    terminal.press(b'p')?;
+    receiver.wait_for(Pipe::Out, "\"state\":\"paused\"")?;
+    terminal.press(b'q')?;
+    let received = Events::of(&receiver.end()?.expect(130)?)?;
+    assert_eq!(received.states().last(), Some(&"error"));
+    let screen = terminal.read()?;
+    ensure!(screen.contains("paused; p goes on\r\ngoing on\r\n"), "{screen:?}");
+    drop(proxy);
+    run(receiving(&sender.ticket, into.path(), &[]))?.expect(0)?;
+    sender.end()?.expect(0)?;
+    ensure_arrived(into.path(), &[&file])
+}
+
 /// A job in the background of a terminal listens to no keys: the system would stop it for that.
 #[test]
 #[cfg(target_os = "linux")]
@@ -86,13 +156,13 @@ fn a_job_in_the_background_is_not_stopped() -> Result<()> {
     write(&file, noise(1_000_000, 1))?;
     let sender = Sender::pod(&[&file], &[])?;
     let mut receive = transfer();
-    receive.args(["receive", "-o"]).arg(into.path()).arg(&sender.ticket);
+    receive.args(["receive", "--json", "-o"]).arg(into.path()).arg(&sender.ticket);
     // The terminal is the shell's own, and the shell has job control.
     let mut shell = clean(Command::new("setsid"));
     shell.args(["--ctty", "--wait", "sh", "-mc", "\"$@\" & wait $!", "sh"]);
     shell.arg(receive.get_program()).args(receive.get_args());
     let terminal = Terminal::new()?;
-    terminal.start(shell)?.end()?.expect(0)?;
+    Events::of(&terminal.start(shell)?.end()?.expect(0)?)?;
     sender.end()?.expect(0)?;
     ensure_arrived(into.path(), &[&file])
 }

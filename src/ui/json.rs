@@ -1,0 +1,556 @@
+//! `--json`: one object a line on stdout, for programs. `docs/json.md` is the promise; what
+//! changes here changes there and in `docs/json.schema.json`.
+
+use std::fmt;
+use std::io::{self, BufWriter, Write};
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::ser::Formatter;
+use serde_json::{Map, Value, json};
+
+use super::line;
+use super::meter::{Meter, Reading};
+use crate::bounds::MAX_TOPS;
+use crate::control;
+use crate::error::{Error, Exit, reason, shown};
+use crate::event::{Event, Summary};
+use crate::files::manifest::{Manifest, Totals};
+use crate::files::path::RelPath;
+use crate::protocol::pages::Fault;
+use crate::ticket::{Host, Ticket};
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Nothing to do yet; on the sending side: waiting for a receiver.
+    Idle,
+    /// On the way to the sender.
+    Connecting,
+    /// Each side proves that it knows the token.
+    Authenticating,
+    /// Offer, plan and content.
+    Transferring,
+    /// Standing still because somebody here said so.
+    Paused,
+    /// Over, and everything is there.
+    Completed,
+    /// Over, and something is not.
+    Error,
+}
+
+/// How long the last words of a process that is ended may wait for whoever is writing.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// The events of one run.
+pub(super) struct Json(Mutex<Stream>);
+
+struct Stream {
+    /// Nothing once nobody reads.
+    out: Option<Box<dyn Write + Send>>,
+    state: State,
+    meter: Meter,
+    /// The file at hand.
+    path: Option<RelPath>,
+    offered: Totals,
+    unsent: Unsent,
+    /// What the story said at its end.
+    summary: Option<Outcome>,
+    error: Option<Value>,
+    /// How the run ended; nothing is said after that.
+    ended: Option<Exit>,
+}
+
+/// What the sender could not offer.
+#[derive(Debug, Default, Serialize)]
+struct Unsent {
+    count: u64,
+    names: Vec<Named>,
+}
+
+#[derive(Debug, Serialize)]
+struct Named {
+    name: String,
+    text: String,
+}
+
+/// What a session that came to its end has to tell, ready to be written.
+#[derive(Debug, Default, Serialize)]
+struct Outcome {
+    files: u64,
+    already: Option<u64>,
+    failed: Vec<Failed>,
+    kept: Vec<String>,
+    renamed: Vec<Renamed>,
+}
+
+#[derive(Debug, Serialize)]
+struct Failed {
+    path: String,
+    fault: &'static str,
+    text: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Renamed {
+    from: String,
+    to: String,
+}
+
+/// The last line.
+#[derive(Serialize)]
+struct End<'a> {
+    exit: u8,
+    result: &'static str,
+    bytes: u64,
+    elapsed: f64,
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+    unsent: &'a Unsent,
+    error: Option<Value>,
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Json").finish_non_exhaustive()
+    }
+}
+
+impl Json {
+    pub(super) fn new(out: impl Write + Send + 'static) -> Self {
+        Self(Mutex::new(Stream {
+            out: Some(Box::new(out)),
+            state: State::Idle,
+            meter: Meter::default(),
+            path: None,
+            offered: Totals::default(),
+            unsent: Unsent::default(),
+            summary: None,
+            error: None,
+            ended: None,
+        }))
+    }
+
+    /// The first line: idle.
+    pub(super) fn begin(&self) {
+        self.stream().emit("state", Map::new());
+    }
+
+    fn stream(&self) -> MutexGuard<'_, Stream> {
+        // Each line is whole before the lock is given back.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn state(&self, state: State) {
+        self.stream().enter(state);
+    }
+
+    /// Somebody pressed `p`.
+    #[cfg(unix)]
+    pub(super) fn pause(&self, paused: bool) {
+        let mut stream = self.stream();
+        match (stream.state, paused) {
+            (State::Transferring, true) => stream.enter(State::Paused),
+            (State::Paused, false) => stream.enter(State::Transferring),
+            _ => {}
+        }
+    }
+
+    pub(super) fn ticket(&self, ticket: &Ticket) {
+        let host = match &ticket.host {
+            Host::Ip(ip) => ip.to_string(),
+            Host::Name(name) => name.clone(),
+        };
+        let text = ticket.to_string();
+        let command = format!("transfer receive {text}");
+        let fields =
+            json!({ "ticket": text, "host": host, "port": ticket.port, "command": command });
+        self.stream().emit("ticket", fields);
+    }
+
+    pub(super) fn note(&self, text: &str) {
+        self.stream().emit("note", json!({ "text": text }));
+    }
+
+    pub(super) fn warning(&self, text: &str) {
+        self.stream().emit("warning", json!({ "text": text }));
+    }
+
+    /// Both sides know the token. Only the receiver knows the other's address.
+    pub(super) fn connected(&self, name: &str, address: Option<IpAddr>, session: uuid::Uuid) {
+        let mut stream = self.stream();
+        stream.enter(State::Transferring);
+        let fields = json!({
+            "result": "connected",
+            "name": name,
+            "address": address,
+            "session": session,
+        });
+        stream.emit("peer", fields);
+    }
+
+    pub(super) fn wrong_token(&self, name: &str, left: u8) {
+        let fields = json!({ "result": "wrong_token", "name": name, "guesses_left": left });
+        self.stream().emit("peer", fields);
+    }
+
+    pub(super) fn turned_away(&self, address: IpAddr, why: &str) {
+        let fields = json!({ "result": "turned_away", "address": address, "text": why });
+        self.stream().emit("peer", fields);
+    }
+
+    /// A text that the other side sent.
+    pub(super) fn text(&self, text: &str) {
+        self.stream().emit("text", json!({ "text": text }));
+    }
+
+    /// The list that one side offers the other.
+    pub(super) fn offer(&self, manifest: &Manifest) {
+        let mut stream = self.stream();
+        stream.offered = manifest.totals();
+        let Totals { files, folders, links, bytes } = stream.offered;
+        let mut tops = manifest.tops();
+        let names: Vec<&str> =
+            tops.by_ref().take(MAX_TOPS).map(|entry| entry.path.as_str()).collect();
+        let fields = json!({
+            "files": files,
+            "folders": folders,
+            "links": links,
+            "bytes": bytes,
+            "names": names,
+            "more_names": tops.count(),
+            "unsent": stream.unsent.count,
+        });
+        stream.emit("offer", fields);
+    }
+
+    /// What the sender could not offer: how much, and the names that are known here.
+    pub(super) fn unsent<'a>(&self, count: u64, names: impl Iterator<Item = (&'a str, &'a str)>) {
+        let named = |(name, text): (&str, &str)| {
+            // The name is exact, the words may be those of the other side.
+            Named { name: name.into(), text: shown(text).into_owned() }
+        };
+        self.stream().unsent = Unsent { count, names: names.map(named).collect() };
+    }
+
+    /// What the engine tells.
+    pub(super) fn on(&self, event: &Event<'_>) {
+        let mut stream = self.stream();
+        let now = Instant::now();
+        match event {
+            Event::Planned { files, bytes } => {
+                stream.meter.plan(*bytes, *files, now);
+                let fields = json!({
+                    "files": files,
+                    "bytes": bytes,
+                    "skipped_files": stream.offered.files.saturating_sub(*files),
+                    "skipped_bytes": stream.offered.bytes.saturating_sub(*bytes),
+                });
+                stream.emit("plan", fields);
+            }
+            Event::Finished { .. } => {}
+            Event::Moved { bytes, files, name } => {
+                if stream.meter.moved(*bytes, *files, now) {
+                    stream.path = Some((*name).clone());
+                    stream.progress(now);
+                }
+            }
+            Event::Again { files, bytes, attempt } => {
+                stream.meter.again(*bytes, *files);
+                let fields = json!({ "attempt": attempt, "files": files, "bytes": bytes });
+                stream.emit("attempt", fields);
+            }
+        }
+    }
+
+    /// A session is over: how far it came, whenever that was last said.
+    pub(super) fn last_progress(&self) {
+        self.stream().last_progress();
+    }
+
+    /// The connection is lost; this side dials again after `pause`.
+    pub(super) fn dials_again(&self, why: &Error, attempt: u32, pause: Duration) {
+        let mut stream = self.stream();
+        stream.enter(State::Connecting);
+        let fields = json!({ "text": why.message, "try": attempt, "pause": seconds(pause) });
+        stream.emit("reconnecting", fields);
+    }
+
+    /// The connection is lost; this side waits so long for the other.
+    pub(super) fn waits_again(&self, why: &Error, patience: Duration) {
+        let mut stream = self.stream();
+        stream.enter(State::Idle);
+        let fields = json!({ "text": why.message, "patience": seconds(patience) });
+        stream.emit("reconnecting", fields);
+    }
+
+    /// How a session that came to its end went. Only the receiver knows what it had already.
+    pub(super) fn summary(&self, summary: &Summary, receives: bool) {
+        let (kept, failed): (Vec<_>, Vec<_>) =
+            summary.failed.iter().partition(|(_, fault)| *fault == Fault::Kept);
+        let path = |path: &RelPath| path.as_str().to_owned();
+        let mut stream = self.stream();
+        stream.unsent.count = summary.unsent;
+        stream.summary = Some(Outcome {
+            files: summary.files,
+            already: receives.then_some(summary.already),
+            failed: failed
+                .into_iter()
+                .map(|(name, fault)| Failed {
+                    path: path(name),
+                    fault: fault_word(*fault),
+                    text: fault.words(),
+                })
+                .collect(),
+            kept: kept.into_iter().map(|(name, _)| path(name)).collect(),
+            renamed: summary
+                .renamed
+                .iter()
+                .map(|(from, to)| Renamed { from: path(from), to: path(to) })
+                .collect(),
+        });
+    }
+
+    /// Why the run ends.
+    pub(super) fn error(&self, error: &Error) {
+        self.stream().error = Some(error_fields(error));
+    }
+
+    /// The last line, unless it was said before. Returns the exit code that it names.
+    pub(super) fn end(&self, exit: Exit) -> Exit {
+        self.stream().end(exit)
+    }
+
+    /// The same, while other threads still run and one of them may be stuck in a write: then the
+    /// process ends without a last line, as nobody reads.
+    pub(super) fn cut_short(&self, error: &Error) -> Exit {
+        let deadline = Instant::now() + LAST_WORDS;
+        loop {
+            let mut stream = match self.0.try_lock() {
+                Ok(stream) => stream,
+                Err(TryLockError::Poisoned(stream)) => stream.into_inner(),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    thread::sleep(LAST_WORDS / 50);
+                    continue;
+                }
+                Err(TryLockError::WouldBlock) => return error.exit,
+            };
+            stream.error.get_or_insert_with(|| error_fields(error));
+            return stream.end(error.exit);
+        }
+    }
+}
+
+impl Stream {
+    fn enter(&mut self, state: State) {
+        let paused = state == State::Transferring && control::is_paused();
+        let state = if paused { State::Paused } else { state };
+        if self.state != state {
+            self.state = state;
+            self.emit("state", Map::new());
+        }
+    }
+
+    fn progress(&mut self, now: Instant) {
+        let Reading { bytes, files, total_bytes, total_files, rate, left, elapsed } =
+            self.meter.report(now);
+        let fields = json!({
+            "bytes": bytes,
+            "files": files,
+            "total_bytes": total_bytes,
+            "total_files": total_files,
+            "rate": rate,
+            "left": left.map(seconds),
+            "elapsed": seconds(elapsed),
+            "path": self.path.as_ref().map(RelPath::as_str),
+        });
+        self.emit("progress", fields);
+    }
+
+    fn last_progress(&mut self) {
+        if self.meter.has_news() {
+            self.path = None;
+            self.progress(Instant::now());
+        }
+    }
+
+    fn end(&mut self, exit: Exit) -> Exit {
+        if let Some(said) = self.ended {
+            return said;
+        }
+        self.last_progress();
+        self.enter(if exit == Exit::Done { State::Completed } else { State::Error });
+        let Reading { bytes, files, elapsed, .. } = self.meter.read(Instant::now());
+        let crossed = || Outcome { files, ..Outcome::default() };
+        let outcome = self.summary.take().unwrap_or_else(crossed);
+        let unsent = std::mem::take(&mut self.unsent);
+        let error = self.error.take().or_else(|| unfinished(exit));
+        let end = End {
+            exit: exit as u8,
+            result: exit_word(exit),
+            bytes,
+            elapsed: seconds(elapsed),
+            outcome: &outcome,
+            unsent: &unsent,
+            error,
+        };
+        self.emit("end", end);
+        self.ended = Some(exit);
+        exit
+    }
+
+    fn emit(&mut self, event: &'static str, fields: impl Serialize) {
+        #[derive(Serialize)]
+        struct Line<T> {
+            v: u8,
+            event: &'static str,
+            state: State,
+            #[serde(flatten)]
+            fields: T,
+        }
+        let Some(out) = self.out.as_mut().filter(|_| self.ended.is_none()) else { return };
+        let mut out = BufWriter::new(out);
+        let mut serializer = serde_json::Serializer::with_formatter(&mut out, Ascii);
+        let written = Line { v: 1, event, state: self.state, fields }.serialize(&mut serializer);
+        let written = written.map_err(io::Error::from);
+        let written = written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+        if let Err(error) = written {
+            // What the buffer still holds is not tried again.
+            drop(out.into_parts());
+            self.out = None;
+            line(&format!("warning: cannot write to stdout: {}; going on", reason(&error)));
+        }
+    }
+}
+
+/// Escapes all but ASCII: no reader takes a separator in a name for the end of a line, and no
+/// terminal obeys one.
+struct Ascii;
+
+impl Formatter for Ascii {
+    fn write_string_fragment<W: Write + ?Sized>(
+        &mut self,
+        out: &mut W,
+        text: &str,
+    ) -> io::Result<()> {
+        let escaped = |c: char| !c.is_ascii() || c == '\u{7f}';
+        for piece in text.split_inclusive(escaped) {
+            let plain = piece.trim_end_matches(escaped);
+            out.write_all(plain.as_bytes())?;
+            let units = piece.get(plain.len()..).unwrap_or_default().encode_utf16();
+            units.into_iter().try_for_each(|unit| write!(out, "\\u{unit:04x}"))?;
+        }
+        Ok(())
+    }
+}
+
+fn error_fields(error: &Error) -> Value {
+    json!({ "message": error.message, "hint": error.hint })
+}
+
+/// The error of a transfer that came to its end without everything.
+fn unfinished(exit: Exit) -> Option<Value> {
+    let message = match exit {
+        Exit::Done => return None,
+        Exit::Integrity => "the hashes of some files still differed after 3 attempts",
+        _ => "some things could not be sent or written",
+    };
+    Some(error_fields(&Error::new(exit, message).hint("the last event lists them")))
+}
+
+/// Milliseconds are enough.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+fn exit_word(exit: Exit) -> &'static str {
+    match exit {
+        Exit::Done => "done",
+        Exit::Failure => "failure",
+        Exit::Usage => "usage",
+        Exit::Partial => "partial",
+        Exit::Refused => "refused",
+        Exit::Network => "network",
+        Exit::Integrity => "integrity",
+        Exit::Declined => "declined",
+        Exit::Interrupted => "interrupted",
+    }
+}
+
+fn fault_word(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Vanished => "vanished",
+        Fault::Denied => "denied",
+        Fault::Changed => "changed",
+        Fault::Unreadable => "unreadable",
+        Fault::Unwritable => "unwritable",
+        Fault::Integrity => "integrity",
+        Fault::Kept => "kept",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// What was written, for the test and the stream.
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Paper {
+        fn events(&self) -> Vec<String> {
+            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+            let line = |line: &str| -> Value { serde_json::from_str(line).unwrap() };
+            text.lines().map(|text| line(text)["event"].as_str().unwrap().to_owned()).collect()
+        }
+    }
+
+    #[test]
+    fn the_first_end_stands_and_nothing_follows_it() {
+        let paper = Paper::default();
+        let json = Json::new(paper.clone());
+        json.begin();
+        assert_eq!(json.end(Exit::Done), Exit::Done);
+        let interrupted = Error::new(Exit::Interrupted, "interrupted");
+        assert_eq!(json.cut_short(&interrupted), Exit::Done);
+        assert_eq!(json.end(Exit::Failure), Exit::Done);
+        json.note("too late");
+        json.state(State::Idle);
+        json.last_progress();
+        assert_eq!(paper.events(), ["state", "state", "end"]);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn only_what_runs_is_paused() {
+        let json = Json::new(io::sink());
+        let cases = [
+            (State::Idle, true, State::Idle),
+            (State::Transferring, true, State::Paused),
+            (State::Transferring, false, State::Transferring),
+            (State::Connecting, true, State::Connecting),
+            (State::Connecting, false, State::Connecting),
+        ];
+        for (before, paused, after) in cases {
+            json.state(before);
+            json.pause(paused);
+            assert_eq!(json.stream().state, after, "{before:?} {paused}");
+        }
+    }
+}

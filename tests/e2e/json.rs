@@ -1,0 +1,577 @@
+//! `--json` in real transfers, both sides, each line checked against the schema.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{BufRead, BufReader, Write, pipe};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::events::{Events, SCHEMA, check_line, fields, known};
+use crate::proxy::Proxy;
+use crate::scripted;
+use crate::util::process::{Pipe, Process, Sender, run, transfer};
+use crate::util::tree::{Scratch, ensure_arrived, noise, write};
+
+/// `transfer send --pod --port 0 --json OPTIONS PATHS`.
+fn sending(paths: &[&Path], options: &[&str]) -> Command {
+    let mut command = transfer();
+    command.args(["send", "--pod", "--port", "0", "--json"]).args(options).args(paths);
+    command
+}
+
+/// Waits for the ticket of a sender that was started with `--json`.
+fn ticketed(mut process: Process) -> Result<Sender> {
+    let line: Value = serde_json::from_str(&process.wait_for(Pipe::Out, "\"event\":\"ticket\"")?)?;
+    let ticket = line["ticket"].as_str().context("no ticket")?.to_owned();
+    Ok(Sender { process, ticket })
+}
+
+fn sender(paths: &[&Path], options: &[&str]) -> Result<Sender> {
+    ticketed(Process::start(sending(paths, options))?)
+}
+
+/// `transfer receive --json -o INTO OPTIONS TICKET`.
+fn receiving(ticket: &str, into: &Path, options: &[&str]) -> Command {
+    let mut command = transfer();
+    command.args(["receive", "--json", "-o"]).arg(into).args(options).arg(ticket);
+    command
+}
+
+/// Sends paths into a folder, where both sides must end with exit code `code`. Returns what the
+/// sender and the receiver said.
+fn exchange(into: &Path, paths: &[&Path], options: &[&str], code: i32) -> Result<(Events, Events)> {
+    let sender = sender(paths, &[])?;
+    let received = run(receiving(&sender.ticket, into, options))?.expect(code)?;
+    let sent = sender.end()?.expect(code)?;
+    Ok((Events::of(&sent)?, Events::of(&received)?))
+}
+
+/// Files at and below a path, and their bytes.
+fn on_disk(path: &Path) -> Result<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path)?;
+    if metadata.is_file() {
+        return Ok((1, metadata.len()));
+    }
+    let mut all = (0, 0);
+    if metadata.is_dir() {
+        for entry in fs::read_dir(path)? {
+            let (files, bytes) = on_disk(&entry?.path())?;
+            all = (all.0 + files, all.1 + bytes);
+        }
+    }
+    Ok(all)
+}
+
+/// Fails unless `line` has these fields.
+fn has(line: &Value, expected: Value) -> Result<()> {
+    for (field, expected) in expected.as_object().context("no object")? {
+        ensure!(line[field] == *expected, "{field:?} is not {expected}: {line}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_whole_transfer_is_told_on_both_sides() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    // Escaped on a terminal, in JSON, in both or in none.
+    let names =
+        ["\u{202e}gpj.exe", "a line\u{2028}or two", "grüße 日本 😀", "it's \"quoted\"", "tree"];
+    let names: BTreeSet<&str> = names.into();
+    let paths: Vec<_> = names.iter().map(|name| from.join(name)).collect();
+    for path in &paths {
+        write(&path.join("a\\b"), noise(3_000, 1))?;
+        write(&path.join("empty"), "")?;
+        fs::create_dir(path.join("nothing"))?;
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("empty", path.join("link"))?;
+    }
+    let single = from.join("empty file");
+    write(&single, "")?;
+    let paths: Vec<&Path> = paths.iter().map(|path| &**path).chain([&*single]).collect();
+    let top: BTreeSet<&str> = names.into_iter().chain(["empty file"]).collect();
+
+    let (sent, received) = exchange(into.path(), &paths, &[], 0)?;
+    ensure_arrived(into.path(), &paths)?;
+    assert_eq!(sent.states(), ["idle", "transferring", "completed"]);
+    let states = ["idle", "connecting", "authenticating", "transferring", "completed"];
+    assert_eq!(received.states(), states);
+    let (files, bytes) = on_disk(into.path())?;
+    for events in [&sent, &received] {
+        let offer = events.one("offer")?;
+        let folders = 2 * (top.len() - 1);
+        let links = if cfg!(unix) { top.len() - 1 } else { 0 };
+        has(offer, json!({ "files": files, "bytes": bytes, "folders": folders, "links": links }))?;
+        has(offer, json!({ "more_names": 0, "unsent": 0 }))?;
+        let listed = offer["names"].as_array().context("no names")?;
+        assert_eq!(listed.iter().filter_map(Value::as_str).collect::<BTreeSet<_>>(), top);
+        let skipped = json!({ "skipped_files": 0, "skipped_bytes": 0 });
+        has(events.one("plan")?, json!({ "files": files, "bytes": bytes }))?;
+        has(events.one("plan")?, skipped)?;
+        let last = events.all("progress").pop().context("no progress")?.clone();
+        has(&last, json!({ "files": files, "bytes": bytes, "total_files": files }))?;
+        has(&last, json!({ "total_bytes": bytes, "left": 0.0, "path": null }))?;
+        has(events.end(), json!({ "exit": 0, "result": "done", "files": files, "bytes": bytes }))?;
+        has(events.end(), json!({ "failed": [], "kept": [], "renamed": [], "error": null }))?;
+        has(events.end(), json!({ "unsent": { "count": 0, "names": [] } }))?;
+    }
+    let ticket = sent.one("ticket")?;
+    let text = ticket["ticket"].as_str().context("no ticket")?;
+    has(ticket, json!({ "host": "127.0.0.1", "command": format!("transfer receive {text}") }))?;
+    ensure!(text.starts_with(&format!("127.0.0.1:{}:", ticket["port"])), "{ticket}");
+    let (there, here) = (sent.one("peer")?, received.one("peer")?);
+    has(there, json!({ "result": "connected", "address": null, "session": here["session"] }))?;
+    has(here, json!({ "result": "connected", "address": "127.0.0.1", "name": "this machine" }))?;
+    has(sent.end(), json!({ "already": null }))?;
+    has(received.end(), json!({ "already": 0 }))?;
+
+    // Once more: everything is there.
+    let (sent, received) = exchange(into.path(), &paths, &[], 0)?;
+    for events in [&sent, &received] {
+        let skipped = json!({ "skipped_files": files, "skipped_bytes": bytes });
+        has(events.one("plan")?, json!({ "files": 0, "bytes": 0 }))?;
+        has(events.one("plan")?, skipped)?;
+        has(events.end(), json!({ "files": files, "bytes": 0 }))?;
+    }
+    has(received.end(), json!({ "already": files }))
+}
+
+#[test]
+fn an_empty_file_alone_is_a_whole_transfer() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let file = from.join("empty");
+    write(&file, "")?;
+    let (sent, received) = exchange(into.path(), &[&file], &[], 0)?;
+    for events in [&sent, &received] {
+        has(events.one("plan")?, json!({ "files": 1, "bytes": 0 }))?;
+        has(events.one("progress")?, json!({ "files": 1, "bytes": 0, "total_bytes": 0 }))?;
+        has(events.end(), json!({ "files": 1, "bytes": 0 }))?;
+    }
+    ensure_arrived(into.path(), &[&file])
+}
+
+/// While bytes move there are lines that say so, and stderr has neither bar nor JSON.
+#[test]
+fn progress_is_told_while_it_happens() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let file = from.join("file");
+    write(&file, noise(16_000_000, 1))?;
+    let sender = sender(&[&file], &[])?;
+    let proxy = Proxy::start(&sender, 3_000_000)?;
+    let receiver = Process::start(receiving(&proxy.ticket, into.path(), &[]))?;
+    for next in [6_000_000, 9_000_000, 12_000_000, u64::MAX] {
+        proxy.wait_stalled()?;
+        // Long enough that the next byte is worth a line.
+        thread::sleep(Duration::from_millis(250));
+        proxy.resume_until(next);
+    }
+    let received = receiver.end()?.expect(0)?;
+    let sent = sender.end()?.expect(0)?;
+    let progress = Events::of(&received)?;
+    let lines = progress.all("progress");
+    ensure!(lines.len() >= 4, "{lines:#?}");
+    for line in lines.iter().take(lines.len() - 1) {
+        has(line, json!({ "path": "file", "total_bytes": 16_000_000 }))?;
+    }
+    has(Events::of(&sent)?.end(), json!({ "bytes": 16_000_000 }))?;
+    for ended in [sent, received] {
+        ensure!(!ended.stderr.contains(['{', '\u{1b}', '\r']), "{ended:#?}");
+    }
+    Ok(())
+}
+
+/// A file that vanishes while another crosses, things that cannot be sent, a peer that is told.
+#[test]
+#[cfg(unix)]
+fn what_did_not_arrive_is_listed_by_its_exact_path() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    let large = root.join("0 large");
+    write(&large, "")?;
+    fs::OpenOptions::new().write(true).open(&large)?.set_len(32 << 20)?;
+    let vanishing = "van\u{202e}ishes \"quoted\"";
+    write(&root.join(vanishing), "x")?;
+    write(&root.join("stays"), "x")?;
+    for number in 0..40 {
+        std::os::unix::fs::symlink("/etc/passwd", root.join(format!("link {number:02}")))?;
+    }
+    let sender = sender(&[&root], &[])?;
+    let proxy = Proxy::start(&sender, 1 << 20)?;
+    let receiver = Process::start(receiving(&proxy.ticket, into.path(), &[]))?;
+    proxy.wait_stalled()?;
+    fs::remove_file(root.join(vanishing))?;
+    proxy.resume();
+    let received = receiver.end()?.expect(3)?;
+    let sent = sender.end()?.expect(3)?;
+    for ended in [&sent, &received] {
+        ended.says("warning: cannot be sent: 40 things\n")?;
+    }
+    sent.says("  and 30 more (-v lists all)\n")?;
+    received.says("  and 30 more (-v lists some of them)\n")?;
+    for (ended, known) in [(sent, 40), (received, 30)] {
+        let events = Events::of(&ended)?;
+        ensure!(events.states().last() == Some(&"error"), "{ended:#?}");
+        let fault = "it vanished from the sender's disk";
+        let path = format!("tree/{vanishing}");
+        let failed = json!([{ "path": path, "fault": "vanished", "text": fault }]);
+        has(events.end(), json!({ "exit": 3, "result": "partial", "files": 2, "failed": failed }))?;
+        has(events.one("offer")?, json!({ "files": 3, "unsent": 40, "names": ["tree"] }))?;
+        let unsent = &events.end()["unsent"];
+        has(unsent, json!({ "count": 40 }))?;
+        let names = unsent["names"].as_array().context("no names")?;
+        ensure!(names.len() == known, "{} names", names.len());
+        let first = json!({ "name": "tree/link 00", "text": "it points out of the tree" });
+        assert_eq!(names.first(), Some(&first));
+    }
+    assert_eq!(on_disk(&into.join("tree"))?, (2, (32 << 20) + 1));
+    Ok(())
+}
+
+/// The same names in the folder already, with each way of dealing with them.
+#[test]
+fn names_that_are_taken_are_told() -> Result<()> {
+    let from = Scratch::new()?;
+    let paths = [from.join("a.txt"), from.join("b.txt")];
+    for path in &paths {
+        write(path, "new")?;
+    }
+    let paths = [&*paths[0], &*paths[1]];
+    // Without a word everything is kept, as nothing is asked.
+    for (options, code, kept, renamed) in [
+        (&[][..], 0, json!([]), json!([{ "from": "a.txt", "to": "a (1).txt" }])),
+        (&["--on-conflict", "skip"], 0, json!(["a.txt"]), json!([])),
+        (&["--on-conflict", "overwrite"], 0, json!([]), json!([])),
+        (&["--on-conflict", "fail"], 7, json!([]), json!([])),
+    ] {
+        let into = Scratch::new()?;
+        write(&into.join("a.txt"), "older")?;
+        let (sent, received) = exchange(into.path(), &paths, options, code)?;
+        has(received.end(), json!({ "kept": kept, "renamed": renamed, "failed": [] }))?;
+        // The sender does not know how things are called over there.
+        has(sent.end(), json!({ "kept": kept, "renamed": [] }))?;
+        if code == 7 {
+            let message = "names are taken already: 1, such as \"a.txt\"";
+            let hint = "nothing was changed; --on-conflict rename keeps both";
+            let error = json!({ "message": message, "hint": hint });
+            has(received.end(), json!({ "result": "declined", "error": error, "bytes": 0 }))?;
+            has(sent.end(), json!({ "result": "declined", "bytes": 0 }))?;
+            ensure!(received.all("plan").is_empty(), "{received:#?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn wrong_tokens_are_told() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    write(&from.join("file"), "content")?;
+    let sender = sender(&[&from.join("file")], &["--words", "4"])?;
+    // Two words are never four.
+    let wrong = format!("127.0.0.1:{}:ocean-tiger", sender.port()?);
+    for _ in 0..3 {
+        let received = Events::of(&run(receiving(&wrong, into.path(), &[]))?.expect(4)?)?;
+        assert_eq!(received.states(), ["idle", "connecting", "authenticating", "error"]);
+        has(received.end(), json!({ "result": "refused", "bytes": 0, "elapsed": 0.0 }))?;
+        has(&received.end()["error"], json!({ "message": "this machine: wrong token" }))?;
+    }
+    let sent = Events::of(&sender.end()?.expect(4)?)?;
+    let left: Vec<_> = sent.all("peer").iter().map(|line| line["guesses_left"].as_u64()).collect();
+    assert_eq!(left, [Some(2), Some(1), Some(0)]);
+    for line in sent.all("peer") {
+        has(line, json!({ "result": "wrong_token", "name": "a program on this machine" }))?;
+    }
+    assert_eq!(sent.states(), ["idle", "error"]);
+    Ok(())
+}
+
+/// Somebody who speaks another language is turned away and told of; so is the end of the wait.
+#[test]
+fn strangers_and_the_end_of_patience_are_told() -> Result<()> {
+    let from = Scratch::new()?;
+    write(&from.join("file"), "content")?;
+    let mut sender = sender(&[&from.join("file")], &["--timeout", "5s"])?;
+    TcpStream::connect(("127.0.0.1", sender.port()?))?.write_all(&[b'x'; 100])?;
+    sender.process.wait_for(Pipe::Out, "\"event\":\"peer\"")?;
+    let sent = Events::of(&sender.end()?.expect(5)?)?;
+    has(sent.one("peer")?, json!({ "result": "turned_away", "address": "127.0.0.1" }))?;
+    has(&sent.end()["error"], json!({ "message": "no receiver came within 5 s" }))?;
+    has(sent.end(), json!({ "result": "network" }))
+}
+
+/// Signals in the middle of a transfer and while nothing happens.
+#[test]
+#[cfg(unix)]
+fn the_last_line_is_the_end_after_a_signal_too() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let file = from.join("file");
+    write(&file, noise(8_000_000, 1))?;
+    let mut sender = sender(&[&file], &[])?;
+    let proxy = Proxy::start(&sender, 3_000_000)?;
+    let receiver = Process::start(receiving(&proxy.ticket, into.path(), &[]))?;
+    proxy.wait_stalled()?;
+    receiver.interrupt()?;
+    proxy.resume();
+    let received = Events::of(&receiver.end()?.expect(130)?)?;
+    has(received.end(), json!({ "result": "interrupted", "failed": [], "already": null }))?;
+    let error = json!({
+        "message": "interrupted",
+        "hint": "the same command goes on where it stopped",
+    });
+    has(received.end(), json!({ "error": error }))?;
+    let crossed = received.end()["bytes"].as_u64().context("no bytes")?;
+    assert_eq!(on_disk(&into.join("file.part"))?, (1, crossed));
+
+    // The sender waits for the receiver to come back, and is stopped in turn.
+    sender.process.wait_for(Pipe::Out, "\"event\":\"reconnecting\"")?;
+    sender.process.interrupt()?;
+    let sent = Events::of(&sender.end()?.expect(130)?)?;
+    assert_eq!(sent.states(), ["idle", "transferring", "idle", "error"]);
+    has(sent.one("reconnecting")?, json!({ "patience": 300.0 }))?;
+
+    // What is here does not cross again.
+    let (sent, received) = exchange(into.path(), &[&file], &[], 0)?;
+    for events in [sent, received] {
+        let left = 8_000_000 - crossed;
+        has(events.one("plan")?, json!({ "files": 1, "bytes": left, "skipped_bytes": crossed }))?;
+        has(events.end(), json!({ "files": 1, "bytes": left }))?;
+    }
+    ensure_arrived(into.path(), &[&file])
+}
+
+/// Nobody answers, and the receiver sits in the handshake: the second signal, or the end of the
+/// grace, ends it there.
+#[test]
+#[cfg(unix)]
+fn the_last_line_is_the_end_when_a_process_is_cut_short() -> Result<()> {
+    let into = Scratch::new()?;
+    let silent = TcpListener::bind("127.0.0.1:0")?;
+    let ticket = format!("127.0.0.1:{}:ocean-tiger", silent.local_addr()?.port());
+    let mut receiver = Process::start(receiving(&ticket, into.path(), &[]))?;
+    receiver.wait_for(Pipe::Out, "\"state\":\"authenticating\"")?;
+    receiver.interrupt()?;
+    receiver.interrupt()?;
+    let received = receiver.end()?.expect(130)?;
+    let events = Events::of(&received)?;
+    assert_eq!(events.states(), ["idle", "connecting", "authenticating", "error"]);
+    has(events.end(), json!({ "result": "interrupted", "bytes": 0 }))?;
+    ensure!(!received.stderr.contains('\u{1b}'), "{received:#?}");
+    Ok(())
+}
+
+/// The connection is cut twice: both sides say so, and the count goes on where it was.
+#[test]
+fn a_lost_connection_is_told_and_counted_on() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    for number in 0..5 {
+        write(&root.join(format!("{number}")), noise(2_000_000, number))?;
+    }
+    let sender = sender(&[&root], &[])?;
+    let proxy = Proxy::start(&sender, 3_500_000)?;
+    let receiver = Process::start(receiving(&proxy.ticket, into.path(), &[]))?;
+    for next in [7_000_000, u64::MAX] {
+        proxy.wait_stalled()?;
+        proxy.cut();
+        proxy.resume_until(next);
+    }
+    let received = Events::of(&receiver.end()?.expect(0)?)?;
+    let sent = Events::of(&sender.end()?.expect(0)?)?;
+    for (events, states) in [
+        (&received, &["transferring", "connecting", "authenticating", "transferring"][..]),
+        (&sent, &["transferring", "idle", "transferring"]),
+    ] {
+        let told = events.states();
+        ensure!(told.windows(states.len()).any(|window| window == states), "{told:?}");
+        ensure!(events.all("reconnecting").len() >= 2, "{events:#?}");
+        assert_eq!(events.all("plan").len(), 3);
+        for plan in events.all("plan") {
+            let (bytes, skipped) = (plan["bytes"].as_u64(), plan["skipped_bytes"].as_u64());
+            assert_eq!(bytes.zip(skipped).map(|(b, s)| b + s), Some(10_000_000), "{plan}");
+        }
+        let bytes = events.end()["bytes"].as_u64();
+        ensure!(bytes.is_some_and(|bytes| bytes >= 10_000_000), "{events:#?}");
+        has(events.end(), json!({ "files": 5 }))?;
+    }
+    assert_eq!(received.end()["bytes"].as_u64(), Some(10_000_000), "nothing arrived twice");
+    ensure_arrived(into.path(), &[&root])
+}
+
+/// A hash that differs once, and one that always does.
+#[test]
+fn another_attempt_is_told() -> Result<()> {
+    for (bad, code, attempts) in [(1, 0, 2), (u8::MAX, 6, 3)] {
+        let into = Scratch::new()?;
+        let (ticket, running) = scripted::corrupting(bad)?;
+        let received = Events::of(&run(receiving(&ticket, into.path(), &[]))?.expect(code)?)?;
+        assert_eq!(running.join().ok().context("panicked")??, attempts);
+        let told: Vec<_> = received.all("attempt").into_iter().cloned().collect();
+        assert_eq!(told.len() + 1, usize::from(attempts));
+        for (line, attempt) in told.iter().zip(2..) {
+            has(line, json!({ "attempt": attempt, "files": 1, "bytes": 27 }))?;
+        }
+        has(received.end(), json!({ "bytes": 27 * u64::from(attempts) }))?;
+        if code == 6 {
+            let text = "its hash still differed after 3 attempts";
+            let failed = json!([{ "path": "torn", "fault": "integrity", "text": text }]);
+            has(received.end(), json!({ "result": "integrity", "files": 0, "failed": failed }))?;
+            ensure!(received.end()["error"].is_object(), "{received:#?}");
+        }
+    }
+    Ok(())
+}
+
+/// Mistakes that are found once the command line is understood.
+#[test]
+fn mistakes_end_with_the_last_line_too() -> Result<()> {
+    let here = Scratch::new()?;
+    write(&here.join("file"), "content")?;
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["receive"], 2, "there is no ticket to receive with"),
+        (&["receive", ""], 2, "the ticket is empty"),
+        (&["receive", "1.2.3.4:ocaen-tiger"], 2, "\"ocaen\" is not a word of the token list"),
+        (
+            &["receive", "--ticket-file", "nowhere"],
+            2,
+            "cannot read \"nowhere\": no such file or directory",
+        ),
+        (&["receive", "--pod", "1.2.3.4:ocean-tiger"], 2, "1.2.3.4 is not this machine"),
+        (
+            &["receive", "--log-file", "no/where", "127.0.0.1:ocean-tiger"],
+            2,
+            "cannot open the log \"no/where\": no such file or directory",
+        ),
+        (&["receive", "-o", "file", "127.0.0.1:ocean-tiger"], 1, "\"file\" is not a folder"),
+        (&["send", "--pod", "nope"], 1, "cannot send \"nope\": no such file or directory"),
+        (&["send", "--pod", "file", "./file"], 2, "two of the paths are both called \"file\""),
+    ];
+    for (args, code, message) in cases {
+        let mut command = transfer();
+        command.args(*args).arg("--json").current_dir(here.path());
+        let events = Events::of(&run(command)?.expect(*code)?)?;
+        assert_eq!(events.states(), ["idle", "error"], "{args:?}");
+        has(&events.end()["error"], json!({ "message": message }))?;
+        has(events.end(), json!({ "files": 0, "bytes": 0, "elapsed": 0.0 }))?;
+    }
+    Ok(())
+}
+
+/// Whoever read stdout is gone: the transfer goes on, and the exit code tells how it went.
+#[test]
+fn a_reader_that_leaves_stops_nothing() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    write(&root.join("file"), noise(5_000_000, 1))?;
+    let gone = || -> Result<Stdio> { Ok(pipe()?.1.into()) };
+    let quiet = |mut command: Command, stdout: Stdio| {
+        command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
+        Process::start_as_it_is(command)
+    };
+    let warning = "warning: cannot write to stdout: broken pipe; going on\n";
+
+    // The receiver's reader is not even there at the beginning.
+    let sender = sender(&[&root], &[])?;
+    let received = quiet(receiving(&sender.ticket, into.path(), &[]), gone()?)?.end()?.expect(0)?;
+    assert_eq!(received.stderr.matches(warning).count(), 1, "{received:#?}");
+    Events::of(&sender.end()?.expect(0)?)?;
+    ensure_arrived(into.path(), &[&root])?;
+
+    // The sender's leaves once it has the ticket.
+    let into = Scratch::new()?;
+    let (reader, writer) = pipe()?;
+    let sender = quiet(sending(&[&root], &[]), writer.into())?;
+    let ticket = read_ticket(&mut BufReader::new(reader))?;
+    Events::of(&run(receiving(&ticket, into.path(), &[]))?.expect(0)?)?;
+    let sent = sender.end()?.expect(0)?;
+    assert_eq!(sent.stderr.matches(warning).count(), 1, "{sent:#?}");
+    ensure_arrived(into.path(), &[&root])
+}
+
+/// A reader that stays and does not read cannot keep a process that was told twice to end.
+#[test]
+#[cfg(unix)]
+fn a_reader_that_sleeps_does_not_keep_a_process() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    // The offer alone is longer than any pipe is deep.
+    for number in 0..600 {
+        write(&from.join(format!("{number:0>200}")), "x")?;
+    }
+    let paths: Vec<_> =
+        fs::read_dir(from.path())?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    let paths: Vec<&Path> = paths.iter().map(|path| &**path).collect();
+    let (reader, writer) = pipe()?;
+    let mut command = sending(&paths, &[]);
+    command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped());
+    let sender = Process::start_as_it_is(command)?;
+    let mut lines = BufReader::new(reader);
+    let ticket = read_ticket(&mut lines)?;
+    let mut receiver = Process::start(receiving(&ticket, into.path(), &[]))?;
+    receiver.wait_for(Pipe::Out, "\"state\":\"transferring\"")?;
+    sender.interrupt()?;
+    sender.interrupt()?;
+    sender.end()?.expect(130)?;
+    drop(lines);
+    Ok(())
+}
+
+/// The ticket, and not a line more.
+fn read_ticket(lines: &mut impl BufRead) -> Result<String> {
+    let mut line = String::new();
+    while !line.contains("\"event\":\"ticket\"") {
+        line.clear();
+        ensure!(lines.read_line(&mut line)? > 0, "no ticket");
+    }
+    let line: Value = serde_json::from_str(&line)?;
+    Ok(line["ticket"].as_str().context("no ticket")?.to_owned())
+}
+
+/// `docs/json.md` and the schema list the same events and fields, and the examples are right.
+#[test]
+fn the_page_and_the_schema_agree() -> Result<()> {
+    ensure!(jsonschema::meta::is_valid(&SCHEMA), "the schema is none");
+    let page = include_str!("../../docs/json.md");
+    let mut documented: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut event = None;
+    let mut examples = 0;
+    for line in page.lines() {
+        if let Some(heading) = line.strip_prefix('#') {
+            let heading = heading.trim_start_matches('#').trim();
+            event = heading.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'));
+            if let Some(event) = event {
+                documented.entry(event).or_default();
+            }
+        } else if let Some(row) = line.strip_prefix("| `")
+            && let (Some(event), Some((field, _))) = (event, row.split_once('`'))
+        {
+            documented.entry(event).or_default().insert(field);
+        } else if line.starts_with("{\"v\":") {
+            check_line(&serde_json::from_str(line)?).with_context(|| line.to_owned())?;
+            examples += 1;
+        }
+    }
+    ensure!(examples > 10, "only {examples} examples");
+    assert_eq!(documented.keys().copied().collect::<BTreeSet<_>>(), known());
+    for (event, documented) in documented {
+        assert_eq!(documented, fields(event)?, "{event}");
+    }
+    // Every word that a field can be is on the page.
+    let mut left = vec![&*SCHEMA];
+    while let Some(value) = left.pop() {
+        match value {
+            Value::Object(object) => {
+                let words = object.get("enum").and_then(Value::as_array);
+                for word in words.into_iter().flatten().filter_map(Value::as_str) {
+                    ensure!(page.contains(&format!("`{word}`")), "{word:?} is not on the page");
+                }
+                left.extend(object.values());
+            }
+            Value::Array(array) => left.extend(array),
+            _ => {}
+        }
+    }
+    Ok(())
+}
