@@ -22,6 +22,8 @@ enum Trap {
     ToFile,
     /// A link to a folder outside.
     ToFolder,
+    /// A link to another folder in the output folder.
+    ToInside,
     /// A link to a name outside that nothing has.
     ToNothing,
     /// A link to the absolute path of a file.
@@ -34,9 +36,10 @@ enum Trap {
     Folder,
 }
 
-const TRAPS: [Trap; 7] = [
+const TRAPS: [Trap; 8] = [
     Trap::ToFile,
     Trap::ToFolder,
+    Trap::ToInside,
     Trap::ToNothing,
     Trap::Absolute,
     Trap::ToItself,
@@ -52,6 +55,10 @@ impl Trap {
         match self {
             Self::ToFile => symlink("../bait", at)?,
             Self::ToFolder => symlink("../elsewhere", at)?,
+            Self::ToInside => {
+                write(&stage.out().join("inside/kept"), "mine")?;
+                symlink(if path.contains('/') { "../inside" } else { "inside" }, at)?;
+            }
             Self::ToNothing => symlink("../not there", at)?,
             Self::Absolute => symlink(stage.join("bait"), at)?,
             Self::ToItself => symlink(at.file_name().unwrap_or_default(), &at)?,
@@ -250,9 +257,12 @@ fn a_lock_with_names_that_lead_out() -> Result<()> {
 /// already goes on where the folder is now; what is opened anew is refused.
 #[test]
 fn a_folder_that_becomes_a_link() -> Result<()> {
-    for absolute in [false, true] {
+    for (name, target) in
+        [("outside", "../elsewhere"), ("absolute", "HERE/elsewhere"), ("inside", "inside")]
+    {
         let stage = Stage::new()?;
-        let target = if absolute { stage.join("elsewhere") } else { "../elsewhere".into() };
+        write(&stage.out().join("inside/kept"), "mine")?;
+        let target = target.replace("HERE", &stage.path().to_string_lossy());
         let entries = [
             folder("d"),
             folder("d/e"),
@@ -263,7 +273,7 @@ fn a_folder_that_becomes_a_link() -> Result<()> {
             file("y/z"),
         ];
         let case =
-            Case::new(format!("disk: a folder becomes a link, {absolute}"), 3, "d/h: the receiver");
+            Case::new(format!("disk: a folder becomes a link, {name}"), 3, "d/h: the receiver");
         // What went on in the folder that is elsewhere now has been verified as well.
         let left = ["d", "was d", "was d/e", "was d/e/f", "y", "y/z"];
         stage.receive(&case.left(&left), |line| {
