@@ -70,8 +70,12 @@ pub enum What {
 
 /// Runs `transfer send`.
 pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
-    if let (true, What::Paths(paths)) = (options.dry_run, &options.what) {
-        return dry_run::run(&Walk::new(&expand(paths)?, &options.filters)?, options, ui);
+    let walk = match &options.what {
+        What::Paths(paths) => Some(Walk::new(&expand(paths)?, &options.filters)?),
+        What::Text(_) | What::Input => None,
+    };
+    if let (true, Some(walk)) = (options.dry_run, &walk) {
+        return dry_run::run(walk, options, ui);
     }
     if let What::Text(text) = &options.what
         && text.len() > MAX_TEXT
@@ -84,7 +88,7 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
     ui.detail(&format!("the token holds {:.1} bits of chance", token::entropy_bits(options.words)));
     let listener = Listener::bind(place.listen, options.port)?;
     let port = listener.address().port();
-    let mut offer = Offer::decide(options, ui)?;
+    let mut offer = Offer::decide(walk, options, ui)?;
     let gate = Gate::open(listener, token.clone(), 1, place.admit)
         .map_err(|error| Error::failure(format!("cannot start a thread: {}", reason(&error))))?;
     ui.ticket(&Ticket { host: Host::Ip(place.ticket), port, token: token.clone() });

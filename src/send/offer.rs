@@ -11,7 +11,6 @@ use super::{SendOptions, What};
 use crate::compress::Compression;
 use crate::error::{Error, Result, bytes, reason};
 use crate::event::{Sink, Summary};
-use crate::files::expand::expand;
 use crate::files::walk::{Developer, Source, Walk, WalkOptions};
 use crate::protocol::message::{OfferKind, Reason};
 use crate::protocol::session::{Session, Stop};
@@ -35,16 +34,13 @@ pub enum Offer {
 
 impl Offer {
     /// Asks what there is to ask, and begins to look for the files.
-    pub fn decide(options: &SendOptions, ui: &Ui) -> Result<Self> {
+    pub fn decide(walk: Option<Walk>, options: &SendOptions, ui: &Ui) -> Result<Self> {
         // What is one content is compressed only when that was asked for.
         let compression = options.compression.unwrap_or(Compression::Off);
-        Ok(match &options.what {
-            What::Paths(paths) => {
-                let walk = Walk::new(&expand(paths)?, &options.filters)?;
-                Self::Files(Box::new(Files::decide(walk, options, ui)?))
-            }
-            What::Text(text) => Self::Text(text.clone(), compression),
-            What::Input => Self::Input(Some(Input::start(stdin())?), compression),
+        Ok(match (walk, &options.what) {
+            (Some(walk), _) => Self::Files(Box::new(Files::decide(walk, options, ui)?)),
+            (None, What::Text(text)) => Self::Text(text.clone(), compression),
+            (None, _) => Self::Input(Some(Input::start(stdin())?), compression),
         })
     }
 

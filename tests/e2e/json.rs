@@ -430,6 +430,7 @@ fn another_attempt_is_told() -> Result<()> {
 fn mistakes_end_with_the_last_line_too() -> Result<()> {
     let here = Scratch::new()?;
     write(&here.join("file"), "content")?;
+    write(&here.join("d/file"), "content")?;
     let cases: &[(&[&str], i32, &str)] = &[
         (&["receive"], 2, "there is no ticket to receive with"),
         (&["receive", ""], 2, "the ticket is empty"),
@@ -447,7 +448,16 @@ fn mistakes_end_with_the_last_line_too() -> Result<()> {
         ),
         (&["receive", "-o", "file", "127.0.0.1:ocean-tiger"], 1, "\"file\" is not a folder"),
         (&["send", "--pod", "nope"], 1, "cannot send \"nope\": no such file or directory"),
-        (&["send", "--pod", "file", "./file"], 2, "two of the paths are both called \"file\""),
+        (
+            &["send", "--pod", "file", "d/file"],
+            2,
+            "\"file\" and \"d/file\" would both arrive as \"file\"",
+        ),
+        (
+            &["receive", "-o", "-", "127.0.0.1:ocean-tiger"],
+            2,
+            "events and data cannot both go to standard output",
+        ),
     ];
     for (args, code, message) in cases {
         let mut command = transfer();
