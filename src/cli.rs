@@ -15,6 +15,7 @@ use crate::doctor::DoctorOptions;
 use crate::error::{Error, Result, reason, shown};
 use crate::files::exclude::Pattern;
 use crate::files::select::Filters;
+use crate::net::pace::Rate;
 use crate::receive::plan::OnConflict;
 use crate::receive::{Conflict, ReceiveOptions};
 use crate::send::{SendOptions, What};
@@ -143,6 +144,13 @@ pub struct SendArgs {
     #[arg(long, value_name = "N", default_value_t = DEFAULT_WORDS,
           value_parser = clap::value_parser!(u8).range(i64::from(MIN_WORDS)..=i64::from(MAX_WORDS)))]
     words: u8,
+    /// Serve so many receivers, all with the same ticket; it is dead afterwards
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=64))]
+    receivers: u32,
+    /// Send no faster than this, all receivers together: 500k, 10M, 1.5MiB a second
+    #[arg(long, value_name = "RATE", value_parser = Rate::parse)]
+    limit: Option<Rate>,
     /// Wait so long for the receiver: 90s, 5m, 2h
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     timeout: Duration,
@@ -196,6 +204,8 @@ impl SendArgs {
             pod: self.pod,
             port: self.port,
             words: self.words,
+            receivers: self.receivers,
+            limit: self.limit,
             timeout: self.timeout,
             exclude_developer: (self.exclude_dev || self.include_dev).then_some(self.exclude_dev),
             follow_symlinks: self.follow_symlinks,

@@ -64,6 +64,16 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Counts what another session sent.
+    pub fn add(&mut self, other: Self) {
+        self.files += other.files;
+        self.bytes += other.bytes;
+        self.already += other.already;
+        self.failed.extend(other.failed);
+        self.unsent = self.unsent.max(other.unsent);
+        self.elapsed = self.elapsed.max(other.elapsed);
+    }
+
     /// The exit code both sides end with.
     pub fn exit(&self) -> Exit {
         let faults = || self.failed.iter().map(|(_, fault)| *fault);

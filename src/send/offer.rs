@@ -56,28 +56,60 @@ impl Offer {
         !matches!(self, Self::Input(None, _))
     }
 
-    /// Sends it to an authenticated receiver.
-    pub fn send(&mut self, mut session: Session, ui: &Ui, sink: Sink<'_>) -> Result<Summary> {
+    /// What a receiver gets that comes now. An input is given away: see [`Offer::give_back`].
+    pub fn job(&mut self, ui: &Ui) -> Job {
         match self {
-            Self::Files(files) => {
-                let (options, source) = (files.stream, session.meanwhile(|| files.source(ui)));
-                send_files(session, &source, options, ui, sink)
-            }
+            Self::Files(files) => Job::Files(files.source(ui), files.stream),
+            Self::Text(text, compression) => Job::Text(text.clone(), *compression),
+            Self::Input(input, compression) => Job::Input(input.take(), *compression),
+        }
+    }
+
+    /// Nothing is lost with a receiver that left before it took anything.
+    pub fn give_back(&mut self, input: Input) {
+        if let Self::Input(slot, _) = self
+            && !input.is_taken()
+        {
+            *slot = Some(input);
+        }
+    }
+}
+
+/// What one session sends.
+pub enum Job {
+    /// A list.
+    Files(Arc<Source>, StreamOptions),
+    /// A text.
+    Text(String, Compression),
+    /// What comes in, unless another session has it.
+    Input(Option<Input>, Compression),
+}
+
+impl Job {
+    /// Sends it to an authenticated receiver. The input comes back.
+    pub fn send(
+        self,
+        session: Session,
+        ui: &Ui,
+        sink: Sink<'_>,
+    ) -> (Result<Summary>, Option<Input>) {
+        match self {
+            Self::Files(source, options) => (send_files(session, &source, options, ui, sink), None),
             Self::Text(text, compression) => {
                 ui.note(&format!("sending a text of {}", bytes(text.len() as u64)));
-                let mut input = Input::start(Cursor::new(text.clone().into_bytes()))?;
-                send_stream(session, OfferKind::Text, &mut input, *compression, sink)
+                let sent = Input::start(Cursor::new(text.into_bytes())).and_then(|mut input| {
+                    send_stream(session, OfferKind::Text, &mut input, compression, sink)
+                });
+                (sent, None)
             }
-            Self::Input(slot, compression) => {
-                let Some(mut input) = slot.take() else {
-                    let error = Error::failure("the input has been read already");
-                    return Err(session.stop(Stop::Own(Reason::Failed, error)));
-                };
+            Self::Input(Some(mut input), compression) => {
                 ui.note("sending what comes in");
-                let sent = send_stream(session, OfferKind::Stream, &mut input, *compression, sink);
-                // Nothing is lost with a receiver that left before it took anything.
-                *slot = Some(input).filter(|input| !input.is_taken());
-                sent
+                let sent = send_stream(session, OfferKind::Stream, &mut input, compression, sink);
+                (sent, Some(input))
+            }
+            Self::Input(None, _) => {
+                let error = Error::failure("the input has been read already");
+                (Err(session.stop(Stop::Own(Reason::Failed, error))), None)
             }
         }
     }

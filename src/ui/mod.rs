@@ -352,6 +352,24 @@ impl Ui {
         self.tell(|json| json.summary(summary, false));
     }
 
+    /// How sending to one of several receivers ended.
+    pub fn sent_to(&self, name: &str, summary: &Summary) {
+        self.note(&format!("{name}: {}", self.outcome("sent", summary, "")));
+        self.problems(summary);
+    }
+
+    /// How sending to several receivers ended.
+    pub fn sent_to_all(&self, total: &Summary) {
+        self.say("all receivers have been served");
+        self.tell(|json| json.summary(total, false));
+    }
+
+    /// The terminal for one of several sessions at a time: no bar, no keys, and no events of
+    /// its own, which could not be told from those of the others.
+    pub fn beside_others(&self) -> Self {
+        Self { draws: false, keys: false, json: None, ..self.clone() }
+    }
+
     /// How receiving ended.
     pub fn received(&self, summary: &Summary, output: &Path) {
         let output = output.to_string_lossy();

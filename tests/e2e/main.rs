@@ -14,6 +14,8 @@ mod faults;
 mod json;
 mod log;
 #[cfg(unix)]
+mod many;
+#[cfg(unix)]
 mod pipes;
 mod proxy;
 #[cfg(unix)]

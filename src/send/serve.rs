@@ -1,0 +1,248 @@
+//! Receivers, one after the other or several at a time, until all of them have been served.
+
+use std::io::ErrorKind;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Scope};
+use std::time::{Duration, Instant};
+
+use super::SendOptions;
+use super::gate::{Gate, Guest, Seat, Visit};
+use super::offer::Offer;
+use crate::bounds::{MAX_GUESSES, STALL_LIMIT};
+use crate::control;
+use crate::crypto::keys::Role;
+use crate::error::{Error, Exit, Result};
+use crate::event::{Event, Summary};
+use crate::net::pace::{Pace, Paced};
+use crate::protocol::session::{Limits, Session};
+use crate::ui::Ui;
+
+/// Serves the receivers that come to the gate. Returns the worst exit code of their sessions.
+pub fn serve(gate: &Gate, offer: Offer, options: &SendOptions, ui: &Ui) -> Result<Exit> {
+    let offer = Mutex::new(offer);
+    thread::scope(|scope| {
+        let (tell, ends) = mpsc::channel();
+        let many = options.receivers > 1;
+        let waiting = Waiting::new(options.timeout);
+        let total = Summary::default();
+        let (left, pace) = (options.receivers, options.limit.map(Pace::new));
+        let serving = Serving { gate, offer: &offer, ui, many, left, pace, waiting };
+        serving.run(scope, (&tell, &ends), total)
+    })
+}
+
+/// How a session ended, whose seat it had, and who that was.
+type End = (Seat, String, Result<Summary>);
+
+struct Serving<'a> {
+    gate: &'a Gate,
+    offer: &'a Mutex<Offer>,
+    ui: &'a Ui,
+    many: bool,
+    /// Receivers that have not been served yet.
+    left: u32,
+    pace: Option<Arc<Pace>>,
+    waiting: Waiting,
+}
+
+impl<'a> Serving<'a> {
+    fn run<'scope>(
+        mut self,
+        scope: &'scope Scope<'scope, 'a>,
+        (tell, ends): (&Sender<End>, &Receiver<End>),
+        mut total: Summary,
+    ) -> Result<Exit> {
+        let (mut running, mut worst) = (0, Exit::Done);
+        // Why nobody else can come, while others are still served.
+        let mut closed = None;
+        while self.left > 0 {
+            // Where all that are to come are here, nobody else is waited for.
+            let end = if running == self.left { ends.recv().ok() } else { ends.try_recv().ok() };
+            if let Some((seat, name, result)) = end {
+                running -= 1;
+                if let Some(summary) = self.ended(seat, &name, result)? {
+                    worst = worse(worst, summary.exit());
+                    total.add(summary);
+                    self.left -= 1;
+                }
+                continue;
+            }
+            let others = running > 0;
+            let guest = match self.waiting.next_guest(self.gate, self.offer, self.ui, others) {
+                Ok(Some(guest)) => guest,
+                Ok(None) => continue,
+                Err(error) if others => {
+                    (self.left, closed) = (running, Some(error));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            running += 1;
+            let (tell, offer, pace) = (tell.clone(), self.offer, self.pace.clone());
+            let ui = if self.many { self.ui.beside_others() } else { self.ui.clone() };
+            self.ui.receiver_connected(&guest.name, uuid::Uuid::from_bytes(guest.keys.session_id));
+            let (seat, name) = (guest.seat, guest.name.clone());
+            let started =
+                thread::Builder::new().name("serve".into()).spawn_scoped(scope, move || {
+                    let result = converse(*guest, offer, pace, &ui);
+                    // The story may have ended meanwhile, by Ctrl-C or a third wrong token.
+                    let _ = tell.send((seat, name, result));
+                });
+            if started.is_err() {
+                return Err(Error::failure("cannot start a thread"));
+            }
+        }
+        if self.many {
+            self.ui.sent_to_all(&total);
+        }
+        closed.map_or(Ok(worst), Err)
+    }
+
+    /// What a receiver is told to have got, unless it may come back.
+    fn ended(
+        &mut self,
+        seat: Seat,
+        name: &str,
+        result: Result<Summary>,
+    ) -> Result<Option<Summary>> {
+        match result {
+            Ok(summary) if self.many => {
+                self.ui.sent_to(name, &summary);
+                self.waiting = Waiting::new(self.waiting.limit);
+                Ok(Some(summary))
+            }
+            Ok(summary) => {
+                self.ui.sent(&summary);
+                Ok(Some(summary))
+            }
+            // The receiver may come back, or be typed again, once it has room.
+            Err(error) if may_come_back(&error) && lock(self.offer).is_whole() => {
+                self.gate.leave(seat);
+                self.ui.waits_again(name, &error, STALL_LIMIT);
+                self.waiting = Waiting::new(STALL_LIMIT);
+                Ok(None)
+            }
+            Err(error) if may_come_back(&error) => {
+                Err(error.hint("what was read of the input is gone: run both sides again"))
+            }
+            // Of several receivers the others go on, and somebody else may have this one's place.
+            Err(error) if self.many && error.exit != Exit::Interrupted => {
+                self.gate.leave(seat);
+                self.ui.warn(&format!("{name}: {error}; somebody else may come instead"));
+                self.waiting = Waiting::new(STALL_LIMIT);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The offer is whole at every point where a panic could happen.
+fn lock(offer: &Mutex<Offer>) -> MutexGuard<'_, Offer> {
+    offer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The one that says more of what went wrong.
+fn worse(one: Exit, other: Exit) -> Exit {
+    match (one, other) {
+        (Exit::Done, other) | (Exit::Partial, other @ Exit::Integrity) => other,
+        (one, _) => one,
+    }
+}
+
+/// Whether the same ticket can still be of use after this end of a session.
+fn may_come_back(error: &Error) -> bool {
+    use ErrorKind::{PermissionDenied, QuotaExceeded, StorageFull};
+    let fixable = matches!(error.cause, Some(StorageFull | PermissionDenied | QuotaExceeded));
+    error.exit == Exit::Network || fixable
+}
+
+/// The wait for a receiver, with an end.
+struct Waiting {
+    limit: Duration,
+    deadline: Instant,
+    refusals: u32,
+}
+
+impl Waiting {
+    fn new(limit: Duration) -> Self {
+        Self { limit, deadline: Instant::now() + limit, refusals: 0 }
+    }
+
+    /// The next receiver, if one comes in a moment. While others are served it may take as long
+    /// as it likes.
+    fn next_guest(
+        &mut self,
+        gate: &Gate,
+        offer: &Mutex<Offer>,
+        ui: &Ui,
+        others: bool,
+    ) -> Result<Option<Box<Guest>>> {
+        loop {
+            control::check()?;
+            if let Ok(mut offer) = offer.try_lock() {
+                offer.look(ui);
+            }
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            match gate.next(left.min(control::SLICE)) {
+                None if others || !left.is_zero() => return Ok(None),
+                Some(Visit::Guest(guest)) => return Ok(Some(guest)),
+                Some(Visit::WrongToken { name, left: 0 }) => {
+                    ui.wrong_token(&name, 0);
+                    return Err(Error::refused(format!(
+                        "the offer has ended after {} wrong tokens, the last from {name}",
+                        MAX_GUESSES
+                    ))
+                    .hint("run the same command again for a new token"));
+                }
+                Some(Visit::WrongToken { name, left }) => ui.wrong_token(&name, left),
+                Some(Visit::Refused { address, why }) => {
+                    self.refusals += 1;
+                    ui.turned_away(address.ip(), &why, self.refusals);
+                }
+                None => {
+                    let limit = self.limit.as_secs();
+                    return Err(Error::network(format!("no receiver came within {limit} s"))
+                        .hint("run the same command again; --timeout 30m waits longer"));
+                }
+            }
+        }
+    }
+}
+
+/// One receiver, from the handshake to the last word.
+fn converse(
+    guest: Guest,
+    offer: &Mutex<Offer>,
+    pace: Option<Arc<Pace>>,
+    ui: &Ui,
+) -> Result<Summary> {
+    let Guest { stream, keys, .. } = guest;
+    let mut limits = Limits::default();
+    if let Some(pace) = &pace {
+        limits.content = limits.content.min(pace.rate().content());
+    }
+    let session = stream.halves(STALL_LIMIT).and_then(|(reader, writer)| {
+        let halves = (reader, Paced::new(writer, pace));
+        Session::start(halves, keys, Role::Receiver, limits)
+    });
+    let result = session.and_then(|mut session| {
+        let job = session.meanwhile(|| lock(offer).job(ui));
+        let mut progress = ui.progress("Sending");
+        let mut begun = Instant::now();
+        let (sent, input) = job.send(session, ui, &mut |event| {
+            if let Event::Planned { .. } = event {
+                // The receiver may have thought about the plan for a while.
+                begun = Instant::now();
+            }
+            progress.on(&event);
+        });
+        if let Some(input) = input {
+            lock(offer).give_back(input);
+        }
+        Ok(Summary { elapsed: begun.elapsed(), ..sent? })
+    });
+    stream.shutdown();
+    result
+}
