@@ -7,7 +7,7 @@ use std::thread;
 
 use sha2::{Digest, Sha256};
 
-use super::stream::pack;
+use super::stream::{conclude, pack};
 use crate::bounds::MAX_FRAMING;
 use crate::compress::{Codec, Compression};
 use crate::control;
@@ -78,13 +78,8 @@ pub fn send_stream(
     compression: Compression,
     sink: Sink<'_>,
 ) -> Result<Summary> {
-    match converse(&mut session, kind, input, compression, sink) {
-        Ok(summary) => match session.send_last(&Control::Bye) {
-            Ok(_) => Ok(summary),
-            Err(Stop::Gone(error) | Stop::Own(_, error)) => Err(error),
-        },
-        Err(stop) => Err(session.stop(stop)),
-    }
+    let outcome = converse(&mut session, kind, input, compression, sink);
+    conclude(session, outcome)
 }
 
 fn converse(

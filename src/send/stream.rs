@@ -38,7 +38,13 @@ pub fn send_over(
     options: StreamOptions,
     sink: Sink<'_>,
 ) -> Result<Summary> {
-    match converse(&mut session, source, options, sink) {
+    let outcome = converse(&mut session, source, options, sink);
+    conclude(session, outcome)
+}
+
+/// Says the last word: that it knows the results, or why it stops.
+pub(super) fn conclude(session: Session, outcome: Result<Summary, Stop>) -> Result<Summary> {
+    match outcome {
         Ok(summary) => match session.send_last(&Control::Bye) {
             Ok(_) => Ok(summary),
             Err(Stop::Gone(error) | Stop::Own(_, error)) => Err(error),

@@ -21,6 +21,7 @@ mod messages;
 mod names;
 mod pace;
 mod peak;
+mod pour;
 mod pty;
 mod receiver;
 mod records;
