@@ -337,6 +337,7 @@ impl ReceiveArgs {
             checksum: self.checksum,
             fresh: self.fresh,
             resume: false,
+            taken: None,
         })
     }
 }

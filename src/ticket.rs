@@ -9,6 +9,8 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use zeroize::Zeroizing;
+
 use crate::bounds::{MAX_HOST, MAX_LABEL, MAX_TICKET};
 use crate::{
     error::{Error, Result},
@@ -82,6 +84,15 @@ impl Ticket {
     /// control character in it escaped. It may quote a word of the token, and is marked so.
     pub fn parse(text: &str) -> Result<Self> {
         Self::read(text).map_err(Error::secret)
+    }
+
+    /// What was typed of a ticket, the word at its end completed as [`Token::complete`] does;
+    /// nothing before there is a host.
+    pub fn complete(typed: &str) -> Option<Zeroizing<String>> {
+        let (_, rest) = split_host(typed).ok()?;
+        let token = rest.rsplit(':').next()?;
+        let place = typed.strip_suffix(token)?;
+        Some(Zeroizing::new(format!("{place}{}", &*Token::complete(token)?)))
     }
 
     fn read(text: &str) -> Result<Self> {
@@ -280,6 +291,25 @@ mod tests {
 
     use super::*;
     use crate::error::Exit;
+
+    #[test]
+    fn only_the_token_is_completed() {
+        for (typed, expected) in [
+            ("oce", None),
+            ("oce:", None),
+            (":oce", None),
+            ("oce:oce", Some("oce:ocean")),
+            ("oce:4000:oce", Some("oce:4000:ocean")),
+            ("100.64.1.123:ocean-tige", Some("100.64.1.123:ocean-tiger")),
+            ("[fd7a::oce", None),
+            ("[fd7a::1]oce", None),
+            ("[fd7a::1]:oce", Some("[fd7a::1]:ocean")),
+            ("transfer receive 127.0.0.1:oce", None),
+        ] {
+            let completed = Ticket::complete(typed);
+            assert_eq!(completed.as_ref().map(|text| text.as_str()), expected, "{typed}");
+        }
+    }
 
     #[test]
     fn forgiving_forms() {

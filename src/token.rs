@@ -76,6 +76,19 @@ impl Token {
         Ok(Self::join(words))
     }
 
+    /// What was typed of a token, its last word completed as far as the list allows only one way
+    /// to go on; nothing when that is nowhere.
+    pub fn complete(typed: &str) -> Option<Zeroizing<String>> {
+        let is_letter = |c: &char| c.is_ascii_alphabetic();
+        let begun = typed.chars().rev().take_while(is_letter).count();
+        let (before, begun) = typed.split_at_checked(typed.len() - begun)?;
+        let begun = Zeroizing::new(begun.to_ascii_lowercase());
+        let first = WORDS.partition_point(|word| *word < &**begun);
+        let words = WORDS.iter().skip(first).take_while(|word| word.starts_with(&**begun));
+        let common = words.copied().reduce(common_start)?;
+        (common.len() > begun.len()).then(|| Zeroizing::new(format!("{before}{common}")))
+    }
+
     fn join(words: impl IntoIterator<Item = &'static str>) -> Self {
         // Room for every token at once: growing would leave copies behind that nothing wipes.
         let mut text = Zeroizing::new(String::with_capacity(MAX_TOKEN));
@@ -137,6 +150,12 @@ fn lookup(word: &str) -> Result<&'static str> {
         None => CHECK_SCREEN.into(),
     };
     Err(Error::usage(format!("{word:?} is not a word of the token list")).hint(hint))
+}
+
+/// What both words begin with. All words are ASCII.
+fn common_start<'a>(a: &'a str, b: &str) -> &'a str {
+    let len = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    a.get(..len).unwrap_or_default()
 }
 
 /// The word of the list that `word` was most likely meant to be. Of equally near ones it is the
@@ -213,6 +232,35 @@ mod tests {
             assert!(word.bytes().all(|b| b.is_ascii_lowercase()), "{word}");
             for other in one_edit_away(word) {
                 assert!(other == *word || !set.contains(&*other), "{word} and {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn words_are_completed_as_far_as_they_are_clear() {
+        for (typed, expected) in [
+            ("", None),
+            ("oc", None),
+            ("oce", Some("ocean")),
+            ("Oce", Some("ocean")),
+            ("ocean", None),
+            ("ocean-", None),
+            ("ocean-tige", Some("ocean-tiger")),
+            ("Ocean tige", Some("Ocean tiger")),
+            ("aardvark-oce", Some("aardvark-ocean")),
+            ("xyzzy", None),
+            ("é", None),
+            ("éoce", Some("éocean")),
+            ("15820", None),
+        ] {
+            let completed = Token::complete(typed);
+            assert_eq!(completed.as_ref().map(|text| text.as_str()), expected, "{typed}");
+        }
+        for word in WORDS.iter() {
+            for end in 1..word.len() {
+                // Whatever is completed stays a beginning of the word.
+                let completed = Token::complete(&word[..end]);
+                assert!(completed.is_none_or(|completed| word.starts_with(&**completed)), "{word}");
             }
         }
     }

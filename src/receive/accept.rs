@@ -1,7 +1,10 @@
 //! From the offer to the plan: what is here already, what is in the way, whether there is room.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::path::Path;
+
+use sha2::{Digest, Sha256};
 
 use super::intake::Start;
 use super::lock::{Head, TransferLockManager};
@@ -11,10 +14,11 @@ use super::stream::Offered;
 use super::{Conflict, ReceiveOptions};
 use crate::error::{Error, Exit, Result, bytes, reason, shown};
 use crate::event::{Sink, Summary};
-use crate::files::manifest::Entry;
+use crate::files::manifest::{Entry, Manifest};
 use crate::files::root::{Found, Root};
 use crate::protocol::message::Reason;
-use crate::ui::{Choice, Ui};
+use crate::protocol::pages::HASH_LEN;
+use crate::ui::{Choice, Target, Ui};
 
 /// The output folder, and the right to write into it.
 pub struct Output {
@@ -48,23 +52,59 @@ pub fn accept(
 ) -> Result<Summary> {
     let Output { root, lock } = output;
     let remembered = offered.meanwhile(|manifest| lock.load(root, manifest));
-    if !remembered.is_empty() && !options.fresh && !options.resume && ui.asks() {
-        match offered.meanwhile(|_| ui.ask_resume()) {
-            Ok(resume) => options.fresh = !resume,
-            Err(error) => return Err(offered.refuse(Reason::Declined, error)),
-        }
-    }
     let mut survey = offered.meanwhile(|manifest| Survey::new(manifest, &remembered, root));
     if options.fresh || options.checksum {
         survey.doubt_files(offered.manifest(), &remembered);
     }
+    // A yes holds for what it was said to: a sender that comes back with something else is asked
+    // about again.
+    let id = ui.asks().then(|| fingerprint(offered.manifest()));
+    let mut asks = options.taken != id;
+    if asks {
+        if options.taken.is_some() {
+            ui.offered_to_take(offered.manifest());
+        }
+        ui.target(&target_of(&offered, &survey, root));
+    }
+    let interrupted = !remembered.is_empty() && !options.fresh;
+    if interrupted && !options.resume && ui.asks() {
+        match offered.meanwhile(|_| ui.ask_resume()) {
+            // Whoever goes on with it has taken it before.
+            Ok(true) => asks = false,
+            Ok(false) => {
+                options.fresh = true;
+                survey.doubt_files(offered.manifest(), &remembered);
+            }
+            Err(error) => return Err(offered.refuse(Reason::Declined, error)),
+        }
+    }
     let policy = match decide(&mut offered, &survey, options, ui) {
-        Ok(policy) => policy,
+        Ok((policy, Asked(asked))) => {
+            // One of its answers was to take nothing.
+            asks &= !asked;
+            policy
+        }
         Err((reason, error)) => return Err(offered.refuse(reason, error)),
     };
     let plan = offered.meanwhile(|manifest| {
         Plan::new(manifest, &survey, policy, |path| root.look(path) != Found::Nothing)
     });
+    if asks {
+        // What surely has no room is not asked about.
+        let nothing_here = remembered.is_empty() && !options.checksum;
+        let room = match nothing_here {
+            true => check_space(&offered, &plan, &BTreeMap::new(), root),
+            false => Ok(()),
+        };
+        let anew = interrupted && options.fresh;
+        let answer = room.and_then(|()| {
+            offered.meanwhile(|_| ui.ask_take(anew)).map_err(|error| (Reason::Declined, error))
+        });
+        if let Err((reason, error)) = answer {
+            return Err(offered.refuse(reason, error));
+        }
+    }
+    options.taken = id;
     let trust = match (options.fresh, options.checksum) {
         (true, _) => resume::Trust::Nothing,
         (false, true) => resume::Trust::Content,
@@ -108,7 +148,40 @@ fn progress_of(offered: &Offered, plan: &Plan, resume: &BTreeMap<u32, Resume>) -
     (completed, partial, fresh)
 }
 
+/// Asks about a stream, of which nothing is known but where it would go.
+pub fn ask_stream(offered: &mut Offered, root: &Root, ui: &Ui) -> Result<()> {
+    ui.target(&target_of(offered, &Survey::default(), root));
+    offered.meanwhile(|_| ui.ask_take(false))
+}
+
+fn target_of<'a>(offered: &'a Offered, survey: &Survey, root: &'a Root) -> Target<'a> {
+    let manifest = offered.manifest();
+    let at_home = env::home_dir().and_then(|home| home.canonicalize().ok());
+    let at_home = at_home.is_some_and(|home| root.path().canonicalize().is_ok_and(|it| it == home));
+    let tops = manifest.tops().map(|top| &top.path);
+    Target {
+        folder: root.path(),
+        free: root.free_space().ok(),
+        here: survey.files_here(manifest),
+        taken: survey.conflicts(manifest).count() as u64,
+        hidden: tops.filter(|path| at_home && path.name().starts_with('.')).collect(),
+    }
+}
+
+/// Tells one list from another: names, kinds, sizes, where links lead.
+fn fingerprint(manifest: &Manifest) -> [u8; HASH_LEN] {
+    let mut hash = Sha256::new();
+    for entry in manifest.entries() {
+        // No path has a null byte in it.
+        hash.update(format!("{}\0{:?}\0", entry.path.as_str(), entry.kind));
+    }
+    hash.finalize().into()
+}
+
 type Refusal = (Reason, Error);
+
+/// Whether a person was asked.
+struct Asked(bool);
 
 /// What happens to existing files: as told, as asked, or both are kept.
 fn decide(
@@ -116,15 +189,15 @@ fn decide(
     survey: &Survey,
     options: &ReceiveOptions,
     ui: &Ui,
-) -> Result<OnConflict, Refusal> {
+) -> Result<(OnConflict, Asked), Refusal> {
     let asked = match options.on_conflict {
-        Some(Conflict::Go(policy)) => return Ok(policy),
+        Some(Conflict::Go(policy)) => return Ok((policy, Asked(false))),
         Some(Conflict::Fail) => false,
         None => true,
     };
     let conflicts: Vec<&Entry> = survey.conflicts(offered.manifest()).take(5).collect();
     if conflicts.is_empty() {
-        return Ok(OnConflict::Rename);
+        return Ok((OnConflict::Rename, Asked(false)));
     }
     let count = survey.conflicts(offered.manifest()).count() as u64;
     let names: Vec<String> = conflicts.iter().map(|entry| entry.path.to_string()).collect();
@@ -139,15 +212,18 @@ fn decide(
         ui.note(&format!(
             "nothing is asked: names that are taken: {count}; the new files get others"
         ));
-        return Ok(OnConflict::Rename);
+        return Ok((OnConflict::Rename, Asked(false)));
     }
-    match offered.meanwhile(|_| ui.ask_conflict(count, &names)) {
-        Ok(Choice::Rename) => Ok(OnConflict::Rename),
-        Ok(Choice::Overwrite) => Ok(OnConflict::Overwrite),
-        Ok(Choice::Skip) => Ok(OnConflict::Skip),
-        Ok(Choice::Cancel) => Err((Reason::Declined, Error::new(Exit::Declined, "you said no"))),
-        Err(error) => Err((Reason::Declined, error)),
-    }
+    let policy = match offered.meanwhile(|_| ui.ask_conflict(count, &names)) {
+        Ok(Choice::Rename) => OnConflict::Rename,
+        Ok(Choice::Overwrite) => OnConflict::Overwrite,
+        Ok(Choice::Skip) => OnConflict::Skip,
+        Ok(Choice::Cancel) => {
+            return Err((Reason::Declined, Error::new(Exit::Declined, "you said no")));
+        }
+        Err(error) => return Err((Reason::Declined, error)),
+    };
+    Ok((policy, Asked(true)))
 }
 
 /// Refuses, before the first byte, what has no room.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use self::accept::{Output, accept};
+use self::accept::{Output, accept, ask_stream};
 use self::pipe::Landing;
 use self::plan::OnConflict;
 use self::sender::{NoSession, Sender};
@@ -32,6 +32,7 @@ use crate::event::{Event, Summary};
 use crate::files::root::Root;
 use crate::net::dial::Stream;
 use crate::protocol::message::{OfferKind, Reason};
+use crate::protocol::pages::HASH_LEN;
 use crate::protocol::session::{Limits, Session};
 use crate::ticket::Ticket;
 use crate::ui::{State, Ui};
@@ -55,6 +56,8 @@ pub struct ReceiveOptions {
     pub fresh: bool,
     /// Go on with what an interrupted run left, without asking.
     pub resume: bool,
+    /// The offer that the user has said yes to; nothing when it is to be asked.
+    pub taken: Option<[u8; HASH_LEN]>,
 }
 
 impl ReceiveOptions {
@@ -77,7 +80,7 @@ pub enum Conflict {
 pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
     let ticket = match options.ticket.take() {
         Some(ticket) => Ticket::parse(&ticket)?,
-        None => Ticket::parse(&ui.ask_ticket()?)?,
+        None => ui.ask_ticket()?,
     };
     if !options.to_stdout() {
         check_output(&options.output)?;
@@ -217,6 +220,7 @@ impl Receiver<'_> {
         let names = names.map(|unsent| (&*unsent.name, &*unsent.why));
         self.ui.unsent(offered.offer().unsent, names, self.met);
         match offered.offer().kind {
+            OfferKind::Files if self.is_asked() => self.ui.offered_to_take(offered.manifest()),
             OfferKind::Files => self.ui.offered(offered.manifest(), self.met),
             OfferKind::Text => self.ui.note("receiving a text"),
             OfferKind::Stream => self.ui.note("receiving what comes in there"),
@@ -251,6 +255,12 @@ impl Receiver<'_> {
         Ok(Summary { elapsed: begun.elapsed(), ..summary })
     }
 
+    /// Whether a person decides about what comes: not about what goes to a pipe, and not again
+    /// after a reconnection.
+    fn is_asked(&self) -> bool {
+        self.ui.asks() && !self.options.to_stdout() && self.options.taken.is_none()
+    }
+
     /// To standard output.
     fn pour(&mut self, offered: Offered) -> Result<Summary> {
         if offered.offer().kind == OfferKind::Text {
@@ -264,7 +274,12 @@ impl Receiver<'_> {
 }
 
 /// A stream, into a folder.
-fn land(offered: Offered, root: &mut Root, poured: &mut bool, ui: &Ui) -> Result<Summary> {
+fn land(mut offered: Offered, root: &mut Root, poured: &mut bool, ui: &Ui) -> Result<Summary> {
+    if ui.asks()
+        && let Err(error) = ask_stream(&mut offered, root, ui)
+    {
+        return Err(offered.refuse(Reason::Declined, error));
+    }
     let mut landing = match Landing::begin(root) {
         Ok(landing) => landing,
         Err(error) => {

@@ -139,6 +139,12 @@ impl Survey {
         self.places.of(index, entry)
     }
 
+    /// How many files are there already.
+    pub fn files_here(&self, manifest: &Manifest) -> u64 {
+        let entries = manifest.entries().iter().zip(&self.meets);
+        entries.filter(|(entry, meets)| entry.is_file() && **meets == Meets::Itself).count() as u64
+    }
+
     /// The entries that would need a decision.
     pub fn conflicts<'a>(&'a self, manifest: &'a Manifest) -> impl Iterator<Item = &'a Entry> {
         manifest.entries().iter().zip(&self.meets).filter_map(|(entry, meets)| {

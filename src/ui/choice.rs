@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 
-use super::{Ui, counted, folder_names, summary_of};
+use super::{Ui, counted, names_of, summary_of};
 use crate::error::{Error, Result, reason, shown};
 use crate::files::manifest::{Entry, Kind, Manifest};
 use crate::files::select::LeftOut;
@@ -27,7 +27,7 @@ impl Ui {
         if !source.developer.is_empty() {
             let count = source.developer.len() as u64;
             let count = counted(count, "developer folder", "developer folders");
-            parts.push(format!("{count} ({})", folder_names(&source.developer)));
+            parts.push(format!("{count} ({})", names_of(&source.developer)));
         }
         if !parts.is_empty() {
             self.note(&format!("left out: {}", parts.join(", ")));

@@ -15,7 +15,7 @@ mod prompt;
 mod signals;
 mod text;
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::net::IpAddr;
 use std::path::Path;
@@ -27,7 +27,7 @@ use indicatif::ProgressBar;
 pub use self::findings::{Finding, Mark};
 pub use self::json::State;
 pub use self::progress::Progress;
-pub use self::prompt::Choice;
+pub use self::prompt::{Choice, Target};
 pub use self::signals::watch as watch_signals;
 pub use self::text::Text;
 
@@ -490,10 +490,10 @@ fn rate(bytes: u64, seconds: f64) -> u64 {
     (bytes as f64 / seconds.max(0.001)) as u64
 }
 
-/// The names of developer folders for a question: a few, then a count.
-fn folder_names(folders: &[RelPath]) -> String {
-    let names: Vec<String> = folders.iter().take(3).map(RelPath::to_string).collect();
-    match folders.len().checked_sub(names.len()).filter(|more| *more > 0) {
+/// Names for a question: a few, then a count.
+fn names_of(paths: &[impl Display]) -> String {
+    let names: Vec<String> = paths.iter().take(3).map(|path| path.to_string()).collect();
+    match paths.len().checked_sub(names.len()).filter(|more| *more > 0) {
         Some(more) => format!("{} and {more} more", names.join(", ")),
         None => names.join(", "),
     }

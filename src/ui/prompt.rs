@@ -1,14 +1,19 @@
 //! Questions. Each has a flag, and none is asked unless somebody can answer.
 
+use std::env;
+use std::fmt::Write;
 use std::io;
+use std::path::Path;
 
 use dialoguer::console::Term;
-use dialoguer::{Confirm, Input, Select};
+use dialoguer::{Completion, Confirm, Input, Select};
 use zeroize::Zeroizing;
 
-use super::{Ui, counted, folder_names, line};
-use crate::error::{Error, Exit, Result, reason};
+use super::{Ui, counted, line, names_of, summary_of};
+use crate::error::{Error, Exit, Result, bytes, reason, shown};
+use crate::files::manifest::Manifest;
 use crate::files::path::RelPath;
+use crate::ticket::Ticket;
 
 /// What a person decides about existing files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +26,21 @@ pub enum Choice {
     Skip,
     /// Stop, with nothing changed.
     Cancel,
+}
+
+/// Where an offer would go, and what it meets there.
+#[derive(Debug)]
+pub struct Target<'a> {
+    /// The folder.
+    pub folder: &'a Path,
+    /// Bytes that are free there, where the system tells.
+    pub free: Option<u64>,
+    /// Files that are there already.
+    pub here: u64,
+    /// Names that something else has.
+    pub taken: u64,
+    /// Names that would be hidden files of the home folder.
+    pub hidden: Vec<&'a RelPath>,
 }
 
 impl Ui {
@@ -47,7 +67,7 @@ impl Ui {
         self.question(&format!(
             "{} can be made again: {}",
             counted(count, "developer folder", "developer folders"),
-            folder_names(folders)
+            names_of(folders)
         ));
         self.confirm("leave out regenerable developer folders?", true)
     }
@@ -60,6 +80,45 @@ impl Ui {
     /// Go on with what an interrupted transfer left?
     pub fn ask_resume(&self) -> Result<bool> {
         self.confirm("an interrupted transfer was found here; resume it?", true)
+    }
+
+    /// What the other side offers, before a question about it: even `-q` needs to see that.
+    pub fn offered_to_take(&self, manifest: &Manifest) {
+        self.question(&format!("offered: {}", summary_of(manifest)));
+    }
+
+    /// What a person needs to know before saying yes.
+    pub fn target(&self, target: &Target) {
+        let mut text = format!("into {}", place_name(target.folder));
+        if let Some(free) = target.free {
+            let _ = write!(text, " ({} free)", bytes(free));
+        }
+        if target.here > 0 {
+            let here = counted(target.here, "file is", "files are");
+            let _ = write!(text, "; {here} here already");
+        }
+        if target.taken > 0 {
+            let _ = write!(text, "; {} taken", counted(target.taken, "name is", "names are"));
+        }
+        self.question(&text);
+        if !target.hidden.is_empty() {
+            let names = names_of(&target.hidden);
+            self.say_warning(&format!(
+                "hidden files in your home folder can run programs: {names}"
+            ));
+        }
+    }
+
+    /// Take what is offered? `anew` when what an interrupted transfer left is not gone on with.
+    ///
+    /// # Errors
+    /// [`Exit::Declined`] when it is not wanted.
+    pub fn ask_take(&self, anew: bool) -> Result<()> {
+        let question = if anew { "take it all anew?" } else { "take it?" };
+        match self.confirm(question, true)? {
+            true => Ok(()),
+            false => Err(Error::new(Exit::Declined, "you said no")),
+        }
     }
 
     /// What to do about names that are taken.
@@ -89,18 +148,56 @@ impl Ui {
         Ok(choice)
     }
 
-    /// The ticket, when none was given.
-    pub fn ask_ticket(&self) -> Result<Zeroizing<String>> {
+    /// The ticket, when none was given. A slip is told at once, and asked about again.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] when nobody can be asked, or the last of three is no ticket either.
+    pub fn ask_ticket(&self) -> Result<Ticket> {
         if !self.asks {
             return Err(Error::usage("there is no ticket to receive with")
                 .hint("type it behind `transfer receive`, as the sender's screen shows it"));
         }
-        Input::new()
-            .with_prompt("ticket (as on the sender's screen)")
-            .interact_text_on(&Term::stderr())
-            .map(Zeroizing::new)
-            .map_err(unanswered)
+        let mut tries = 1;
+        loop {
+            let typed = Input::new()
+                .with_prompt("ticket (as on the sender's screen)")
+                .completion_with(&Words)
+                .interact_text_on(&Term::stderr())
+                .map(Zeroizing::<String>::new)
+                .map_err(unanswered)?;
+            match Ticket::parse(&typed) {
+                Err(error) if tries < TICKET_TRIES => {
+                    // It may quote a part of the token: not for the log.
+                    line(&error.message);
+                    error.hint.iter().for_each(|hint| line(&format!("  {hint}")));
+                    tries += 1;
+                }
+                ticket => return ticket,
+            }
+        }
     }
+}
+
+/// So many times the ticket is asked for.
+const TICKET_TRIES: u32 = 3;
+
+/// Completes the words of a ticket.
+struct Words;
+
+impl Completion for Words {
+    fn get(&self, typed: &str) -> Option<String> {
+        Ticket::complete(typed).map(|completed| completed.to_string())
+    }
+}
+
+/// The whole path, the home folder as `~`.
+fn place_name(folder: &Path) -> String {
+    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.into());
+    let home = env::home_dir().filter(|home| home.is_absolute());
+    let inside = home.and_then(|home| whole.strip_prefix(home).ok());
+    let whole = inside.map_or(whole.clone(), |inside| Path::new("~").join(inside));
+    let name = whole.to_string_lossy();
+    shown(name.strip_suffix('/').filter(|name| !name.is_empty()).unwrap_or(&name)).into_owned()
 }
 
 fn unanswered(error: dialoguer::Error) -> Error {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
 
+#[cfg(unix)]
+mod asking;
 mod choosing;
 mod completions;
 mod conflicts;

@@ -8,9 +8,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::Value;
 
 use crate::events::Events;
@@ -21,15 +23,16 @@ use crate::util::process::{
 use crate::util::tree::{Scratch, ensure_arrived, noise, write};
 
 /// A terminal that nobody looks at but the test.
-struct Terminal {
+pub struct Terminal {
     keyboard: File,
     /// The side that programs have.
     line: File,
     screen: Receiver<Vec<u8>>,
+    seen: Vec<u8>,
 }
 
 impl Terminal {
-    fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
         grantpt(&controller)?;
         unlockpt(&controller)?;
@@ -47,7 +50,7 @@ impl Terminal {
                 && sender.send(read.to_vec()).is_ok()
             {}
         });
-        Ok(Self { keyboard, line, screen })
+        Ok(Self { keyboard, line, screen, seen: Vec::new() })
     }
 
     /// The line, for one of a program's streams.
@@ -56,20 +59,49 @@ impl Terminal {
     }
 
     /// Starts a command that has this terminal, besides for its stdout.
-    fn start(&self, mut command: Command) -> Result<Process> {
+    pub fn start(&self, mut command: Command) -> Result<Process> {
         command.stdin(self.line()?).stdout(Stdio::piped()).stderr(self.line()?);
         command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
         Process::start_as_it_is(command)
     }
 
     fn press(&mut self, key: u8) -> Result<()> {
-        Ok(self.keyboard.write_all(&[key])?)
+        self.enter(&[key])
+    }
+
+    /// Presses keys.
+    pub fn enter(&mut self, keys: &[u8]) -> Result<()> {
+        Ok(self.keyboard.write_all(keys)?)
+    }
+
+    /// Presses keys once a question reads them. Before that, Ctrl-C would be a signal, which this
+    /// terminal has nobody to send to.
+    pub fn answer(&mut self, keys: &[u8]) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        while tcgetattr(&self.line)?.local_modes.contains(LocalModes::ICANON) {
+            ensure!(Instant::now() < deadline, "nobody reads keys");
+            thread::sleep(Duration::from_millis(2));
+        }
+        self.enter(keys)
+    }
+
+    /// Waits until this is shown, behind everything that was waited for before.
+    pub fn wait_for(&mut self, text: &str) -> Result<String> {
+        loop {
+            let seen = String::from_utf8_lossy(&self.seen).into_owned();
+            if let Some((before, after)) = seen.split_once(text) {
+                self.seen = after.into();
+                return Ok(format!("{before}{text}"));
+            }
+            let more = self.screen.recv_timeout(LIMIT).context(format!("{text:?}: {seen:?}"))?;
+            self.seen.extend(more);
+        }
     }
 
     /// All that was written, once every program is gone.
-    fn read(self) -> Result<String> {
+    pub fn read(self) -> Result<String> {
         drop(self.line);
-        let mut all = Vec::new();
+        let mut all = self.seen;
         while let Ok(more) = self.screen.recv_timeout(LIMIT) {
             all.extend(more);
         }

@@ -7,9 +7,10 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::{Result, ensure};
 
+use crate::names::wait_for;
 use crate::pty::AtTerminal;
 use crate::script::{
-    ENTRIES, Entry, Line, PLAN, control, data, failed, file, folder, link, page, whole,
+    ENTRIES, Entry, Line, PLAN, control, data, failed, file, folder, link, page, sized, whole,
 };
 use crate::shake::Side;
 use crate::stage::{Case, Stage, TOKEN, all, ensure_clean};
@@ -193,6 +194,48 @@ fn at_a_terminal() -> Result<()> {
     ensure!(shown.contains("\\u{1b}]0;owned\\u{7}: \\u{1b}c\\u{202e}"), "{shown:?}");
     ensure_clean(&without_own_sequences(&shown)?)?;
     ensure!(fs::read_dir(scratch.join("out"))?.count() == names.len() + 1, "not all is there");
+    Ok(())
+}
+
+/// A yes holds for the list that was shown: a sender that comes back with the same is not asked
+/// about again, one that comes back with another is.
+#[test]
+fn a_yes_holds_for_what_was_shown() -> Result<()> {
+    for (name, size) in [("harmless", 27), (".bashrc", 27), ("harmless", 28)] {
+        let same = (name, size) == ("harmless", 27);
+        let scratch = Scratch::new()?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let mut command = transfer();
+        command.args(["receive", "-o"]).arg(scratch.join("out"));
+        command.arg(format!("{}:{TOKEN}", listener.local_addr()?));
+        let mut receiver = AtTerminal::start(command)?;
+        let offer = |name: &str, size: u64| -> Result<Line> {
+            let mut line = Line::start(listener.accept()?.0, Side::Sender, TOKEN)?;
+            line.offer(&[sized(name, size)])?;
+            Ok(line)
+        };
+        let mut line = offer("harmless", 27)?;
+        receiver.wait_for("take it? [Y/n]")?;
+        receiver.press("y")?;
+        line.hear_pages(PLAN)?;
+        drop(line);
+        let mut line = offer(name, size)?;
+        if same {
+            line.hear_pages(PLAN)?;
+            line.say(&data(&[whole(0)]))?;
+            line.finish()?;
+            line.drain();
+            let shown = receiver.end(0)?;
+            assert_eq!(shown.matches("[Y/n]").count(), 1, "{shown:?}");
+        } else {
+            receiver.wait_for(&format!("{size} B: {name}\r\n"))?;
+            wait_for(|| receiver.shown().matches("[Y/n]").count() > 1)?;
+            receiver.press("n")?;
+            line.drain();
+            receiver.end(7)?;
+            ensure!(!scratch.join("out").join(name).exists(), "{name} was taken");
+        }
+    }
     Ok(())
 }
 

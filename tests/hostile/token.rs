@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use crate::pty::AtTerminal;
-use crate::script::{Line, data, file, whole};
+use crate::script::{Line, PLAN, data, file, whole};
 use crate::shake::Side;
 use crate::stage::{TOKEN, token_of};
 use crate::util::process::{Process, Sender, receiving, run, transfer};
@@ -34,8 +34,9 @@ fn holds_token(text: &str) -> bool {
 /// Serves a receiver one file; `look` is called while it waits for its content.
 fn serve(listener: &TcpListener, look: impl FnOnce() -> Result<()>) -> Result<()> {
     let mut line = Line::start(listener.accept()?.0, Side::Sender, TOKEN)?;
-    line.offer_and_plan(&[file("x")])?;
+    line.offer(&[file("x")])?;
     look()?;
+    line.hear_pages(PLAN)?;
     line.say(&data(&[whole(0)]))?;
     line.finish()?;
     line.drain();
@@ -107,8 +108,9 @@ fn nobody_sees_a_token_that_was_typed() -> Result<()> {
     serve(&listener, || {
         let public = public(id)?;
         ensure!(!holds_token(&public), "{public:?}");
+        receiver.wait_for("take it? [Y/n]")?;
         typed = receiver.shown();
-        Ok(())
+        receiver.press("y")
     })?;
     let shown = receiver.end(0)?;
     let later = shown.strip_prefix(&typed).unwrap_or(&shown);
