@@ -51,8 +51,11 @@ const TOKEN: &str = "ocean-tiger";
 const INSTALLS: &str = "builds or installs something";
 
 /// Commands that are not run, each with its page and the reason.
-const EXCEPTIONS: &[(&str, &str, &str)] =
-    &[("README.md", "cargo install --path . --locked", INSTALLS)];
+const EXCEPTIONS: &[(&str, &str, &str)] = &[
+    ("README.md", "scripts/demo", INSTALLS),
+    ("README.md", "scripts/test", "runs this test"),
+    ("README.md", "cargo install --path . --locked", INSTALLS),
+];
 
 /// Options of other programs that the documentation names, and whose they are.
 const FOREIGN: &[(&str, &str)] = &[
@@ -124,6 +127,59 @@ fn every_option_is_told_of_and_exists() -> Result<()> {
     for (option, _) in FOREIGN {
         ensure!(told.contains(*option), "no page has the foreign option {option}");
     }
+    Ok(())
+}
+
+/// Each quoted heading of the page is an error of the sources, but for names and numbers in it.
+#[test]
+fn the_errors_that_are_explained_exist() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    let mut left = vec![root.join("src")];
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            for entry in fs::read_dir(path)? {
+                left.push(entry?.path());
+            }
+        } else {
+            sources.push_str(&fs::read_to_string(path)?);
+        }
+    }
+    // A line of the page holds no break, nor escapes.
+    let sources = sources.replace("\\\n", " ").replace('\\', "");
+    let sources = sources.split_whitespace().collect::<Vec<_>>().join(" ");
+    let page = fs::read_to_string(root.join("docs/troubleshooting.md"))?;
+    let headings = page.lines().filter_map(|line| line.strip_prefix("### "));
+    let headings = headings.filter(|heading| !heading.contains("``"));
+    let mut found = 0;
+    for quoted in headings.flat_map(|heading| heading.split('`').skip(1).step_by(2)) {
+        // Its own words: what is between examples.
+        let example = |word: &str| {
+            word.contains(|c: char| c.is_ascii_digit() || matches!(c, '"' | '…' | ':' | '/'))
+                || [
+                    "sender",
+                    "receiver",
+                    "laptop",
+                    "desktop",
+                    "another-machine",
+                    "GB",
+                    "B",
+                    "status",
+                    "--json",
+                ]
+                .contains(&word)
+        };
+        let runs: Vec<String> = quoted
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .split(|word| example(word))
+            .map(|run| run.join(" "))
+            .collect();
+        let run = runs.iter().max_by_key(|run| run.len()).context("a heading")?;
+        ensure!(run.len() >= 6 && sources.contains(run.as_str()), "no source says {run:?}");
+        found += 1;
+    }
+    ensure!(found > 40, "only {found} headings were understood");
     Ok(())
 }
 
