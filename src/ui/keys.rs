@@ -9,11 +9,19 @@ mod unix {
     use std::sync::{Mutex, PoisonError};
     use std::thread;
 
-    use rustix::process::getpgrp;
-    use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::io::Errno;
+    use rustix::process::{Signal, getpgrp, kill_current_process_group};
+    use rustix::termios::{
+        LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
+    };
 
-    use crate::control;
+    use crate::control::{self, SLICE};
     use crate::ui::Ui;
+
+    const CTRL_Z: u8 = 0x1a;
+    /// How long a key is waited for before somebody looks whose terminal it is: 0.1 s.
+    const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
     /// The terminal as it was before the keys were listened to.
     static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
@@ -27,15 +35,11 @@ mod unix {
     impl Keys {
         /// Listens from now on; nothing where the terminal cannot be set up for it.
         pub fn listen(ui: &Ui) -> Option<Self> {
-            let stdin = std::io::stdin();
-            // A job in the background that touched the terminal would be stopped by it.
-            if tcgetpgrp(&stdin).is_ok_and(|foreground| foreground != getpgrp()) {
+            if !is_in_front() {
                 return None;
             }
-            let before = tcgetattr(&stdin).ok()?;
-            let mut single = before.clone();
-            single.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
-            tcsetattr(&stdin, OptionalActions::Now, &single).ok()?;
+            let before = tcgetattr(std::io::stdin()).ok()?;
+            take(&before)?;
             *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
             if !READING.swap(true, Ordering::Relaxed) {
                 let ui = ui.clone();
@@ -54,16 +58,68 @@ mod unix {
     /// Gives the terminal back as it was.
     pub fn restore() {
         let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(before) = before {
+        if let Some(before) = before.filter(|_| is_in_front()) {
             // A terminal that is gone needs no restoring.
             let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
         }
     }
 
+    /// A job in the background that touched the terminal would be stopped by it.
+    fn is_in_front() -> bool {
+        tcgetpgrp(std::io::stdin()).map_or(true, |foreground| foreground == getpgrp())
+    }
+
+    /// Single keys. Ctrl-Z is one of them, as the terminal is to be given back before this stops.
+    fn take(before: &Termios) -> Option<()> {
+        let mut single = before.clone();
+        single.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
+        single.special_codes[SpecialCodeIndex::VSUSP] = 0;
+        tcsetattr(std::io::stdin(), OptionalActions::Now, &single).ok()
+    }
+
+    /// Waits for a key, however often the job is stopped and goes on meanwhile. Nothing when the
+    /// terminal is gone.
+    fn key() -> Option<[u8; 1]> {
+        let stdin = std::io::stdin();
+        loop {
+            // A question has the keyboard for itself.
+            let wanted = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+            if !wanted || !is_in_front() {
+                thread::sleep(SLICE);
+                continue;
+            }
+            if let Some(before) = &*BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
+                && tcgetattr(&stdin).ok()?.local_modes.contains(LocalModes::ICANON)
+            {
+                // The shell had it in between.
+                take(before)?;
+            }
+            let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
+            match poll(&mut ready, Some(&PAUSE)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) if is_in_front() => {
+                    let mut key = [0];
+                    return (&stdin).read_exact(&mut key).ok().map(|()| key);
+                }
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Stops the whole job, as Ctrl-Z does, with the terminal as the shell had it.
+    fn suspend() {
+        let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(before) = before {
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
+            let _ = kill_current_process_group(Signal::TSTP);
+        }
+    }
+
     fn read(ui: &Ui) {
-        let mut key = [0];
-        while std::io::stdin().read_exact(&mut key).is_ok() {
+        while let Some(key) = key() {
             match key {
+                [CTRL_Z] => suspend(),
                 [b'p' | b'P'] => {
                     let before = control::is_paused();
                     control::toggle_pause();
