@@ -39,6 +39,8 @@ pub const MAX_LZ4_STREAM: usize = 64 * 1024;
 pub const MAX_CONTROL: usize = 64 * 1024;
 /// Records that may wait between an engine and a stream, each way.
 pub const MAX_QUEUED: usize = 4;
+/// Records that may be prepared, sealed, opened or written to disk at the same time.
+pub const MAX_LANES: usize = 8;
 
 // The offer.
 

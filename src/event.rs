@@ -51,6 +51,8 @@ pub struct Summary {
     pub files: u64,
     /// Bytes of content that crossed, repeated ones included.
     pub bytes: u64,
+    /// Bytes of those that compression has spared the line.
+    pub saved: u64,
     /// Of the files, those that were there before.
     pub already: u64,
     /// Entries that did not arrive, and why.
@@ -68,6 +70,7 @@ impl Summary {
     pub fn add(&mut self, other: Self) {
         self.files += other.files;
         self.bytes += other.bytes;
+        self.saved += other.saved;
         self.already += other.already;
         self.failed.extend(other.failed);
         self.unsent = self.unsent.max(other.unsent);

@@ -430,7 +430,7 @@ fn the_engines_agree() {
     let (receiver, answered) = session(there, receiver, Role::Sender);
     let sending = thread::spawn(move || {
         let walk = WalkOptions { follow_symlinks: false, developer: Developer::Include };
-        let source = Walk::new(&paths, &Filters::default()).unwrap().run(walk);
+        let source = std::sync::Arc::new(Walk::new(&paths, &Filters::default()).unwrap().run(walk));
         let options = StreamOptions { follow_symlinks: false, compression: Compression::Auto };
         send_over(sender, &source, options, &mut |_| {}).unwrap();
     });
@@ -451,6 +451,7 @@ fn the_engines_agree() {
         older: BTreeMap::new(),
         lock: &mut lock,
         head,
+        threads: 1,
     };
     offered.accept(&mut root, start, &mut |_| {}).unwrap();
     sending.join().unwrap();

@@ -95,6 +95,17 @@ impl Buffer {
         self.len = (self.len + len).min(self.bytes.len().saturating_sub(HEADER_LEN));
     }
 
+    /// Lets `fill` append as much as it finds to say; what it appends before it fails is left out.
+    pub fn append<T, E>(
+        &mut self,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.bytes.resize(HEADER_LEN + self.len, 0);
+        let filled = fill(&mut self.bytes)?;
+        self.len = self.bytes.len().saturating_sub(HEADER_LEN);
+        Ok(filled)
+    }
+
     /// Overwrites plaintext already written; what does not fit is left out.
     pub fn patch(&mut self, at: usize, bytes: &[u8]) {
         if let Some(place) = self.bytes.get_mut(HEADER_LEN + at..HEADER_LEN + self.len) {
@@ -121,70 +132,98 @@ impl Counter {
     }
 }
 
-/// Seals records into a stream.
-pub struct RecordWriter<W> {
-    writer: W,
+/// Numbers the records of one direction. Each number is good for one record.
+pub struct Sealer {
     cipher: ChaCha20Poly1305,
     counter: Counter,
+}
+
+impl Sealer {
+    fn new(key: SealKey) -> Self {
+        Self { cipher: ChaCha20Poly1305::new((&key.0).into()), counter: Counter(Some(0)) }
+    }
+
+    /// The number of the next record; none follows the last. Whoever cannot seal and write that
+    /// record writes no other: the opener expects them all, in order.
+    pub fn number(&mut self, follows: Follows) -> Result<Seal, RecordError> {
+        let nonce = self.counter.next()?;
+        if follows == Follows::Nothing {
+            self.counter.end();
+        }
+        Ok(Seal { cipher: self.cipher.clone(), nonce, follows })
+    }
+}
+
+/// A number that has not been used yet.
+pub struct Seal {
+    cipher: ChaCha20Poly1305,
+    nonce: Nonce,
+    follows: Follows,
+}
+
+impl Seal {
+    /// Seals in place and returns the whole record.
+    pub fn seal(self, buffer: &mut Buffer) -> Result<&[u8], RecordError> {
+        let plaintext = buffer.len();
+        let length = u32::try_from(plaintext + TAG_LEN).ok().filter(|length| length & LAST == 0);
+        let length = length.filter(|_| plaintext > 0).ok_or(RecordError::Length)?;
+        let mark = if self.follows == Follows::Nothing { LAST } else { 0 };
+        let header = (length | mark).to_be_bytes();
+        buffer.room(TAG_LEN);
+        let (head, body) = buffer.bytes.split_at_mut(HEADER_LEN);
+        let (body, rest) = body.split_at_mut(plaintext);
+        head.copy_from_slice(&header);
+        let tag = self
+            .cipher
+            .encrypt_inout_detached(&self.nonce, &header, body.into())
+            .map_err(|_| RecordError::Length)?;
+        rest[..TAG_LEN].copy_from_slice(&tag);
+        Ok(&buffer.bytes[..HEADER_LEN + plaintext + TAG_LEN])
+    }
+}
+
+/// Seals records into a stream, one after the other.
+pub struct RecordWriter<W> {
+    writer: W,
+    sealer: Sealer,
 }
 
 impl<W: Write> RecordWriter<W> {
     /// The direction that `key` seals.
     pub fn new(writer: W, key: SealKey) -> Self {
-        let cipher = ChaCha20Poly1305::new((&key.0).into());
-        Self { writer, cipher, counter: Counter(Some(0)) }
+        Self { writer, sealer: Sealer::new(key) }
+    }
+
+    /// Its two halves, for those who seal several records at a time.
+    pub fn split(self) -> (Sealer, W) {
+        (self.sealer, self.writer)
     }
 
     /// Seals the plaintext in its buffer and writes the record; the buffer is left empty.
     pub fn write(&mut self, buffer: &mut Buffer) -> Result<(), RecordError> {
-        self.write_marked(buffer, 0)
+        self.write_marked(buffer, Follows::More)
     }
 
     /// The same, for the last record of this direction; any further write fails.
     pub fn write_last(&mut self, buffer: &mut Buffer) -> Result<(), RecordError> {
-        self.write_marked(buffer, LAST)?;
-        self.counter.end();
-        Ok(())
+        self.write_marked(buffer, Follows::Nothing)
     }
 
-    fn write_marked(&mut self, buffer: &mut Buffer, mark: u32) -> Result<(), RecordError> {
-        let nonce = self.counter.next()?;
-        let written = seal(&self.cipher, nonce, buffer, mark).and_then(|record| {
+    fn write_marked(&mut self, buffer: &mut Buffer, follows: Follows) -> Result<(), RecordError> {
+        let written = self.sealer.number(follows)?.seal(buffer).and_then(|record| {
             self.writer.write_all(record)?;
             Ok(self.writer.flush()?)
         });
         if written.is_err() {
-            // The other side cannot know which nonce comes next.
-            self.counter.end();
+            // The other side cannot know which number comes next.
+            self.sealer.counter.end();
         }
         buffer.clear();
         written
     }
 }
 
-/// Seals in place and returns the whole record.
-fn seal<'a>(
-    cipher: &ChaCha20Poly1305,
-    nonce: Nonce,
-    buffer: &'a mut Buffer,
-    mark: u32,
-) -> Result<&'a [u8], RecordError> {
-    let plaintext = buffer.len();
-    let length = u32::try_from(plaintext + TAG_LEN).ok().filter(|length| length & LAST == 0);
-    let header = length.filter(|_| plaintext > 0).ok_or(RecordError::Length)? | mark;
-    let header = header.to_be_bytes();
-    buffer.room(TAG_LEN);
-    let (head, body) = buffer.bytes.split_at_mut(HEADER_LEN);
-    let (body, rest) = body.split_at_mut(plaintext);
-    head.copy_from_slice(&header);
-    let tag = cipher
-        .encrypt_inout_detached(&nonce, &header, body.into())
-        .map_err(|_| RecordError::Length)?;
-    rest[..TAG_LEN].copy_from_slice(&tag);
-    Ok(&buffer.bytes[..HEADER_LEN + plaintext + TAG_LEN])
-}
-
-/// Opens the records of a stream.
+/// Reads the records of a stream.
 pub struct RecordReader<R> {
     reader: R,
     cipher: ChaCha20Poly1305,
@@ -211,14 +250,24 @@ impl<R: Read> RecordReader<R> {
 
     /// Reads one record and opens it in `buffer`. After an error nothing more can be read.
     pub fn read(&mut self, buffer: &mut Buffer) -> Result<Follows, RecordError> {
-        let opened = self.open_next(buffer);
-        if !matches!(opened, Ok(Follows::More)) {
+        let opened = self.fetch(buffer).and_then(|sealed| sealed.open(buffer));
+        if opened.is_err() {
             self.counter.end();
         }
         opened
     }
 
-    fn open_next(&mut self, buffer: &mut Buffer) -> Result<Follows, RecordError> {
+    /// Reads one record into `buffer`, where it is still sealed. After an error, or a record that
+    /// says it is the last, nothing more can be read.
+    pub fn fetch(&mut self, buffer: &mut Buffer) -> Result<Sealed, RecordError> {
+        let sealed = self.fetch_next(buffer);
+        if !matches!(&sealed, Ok(sealed) if sealed.claims() == Follows::More) {
+            self.counter.end();
+        }
+        sealed
+    }
+
+    fn fetch_next(&mut self, buffer: &mut Buffer) -> Result<Sealed, RecordError> {
         let nonce = self.counter.next()?;
         let mut header = [0u8; HEADER_LEN];
         read_exact(&mut self.reader, &mut header)?;
@@ -229,17 +278,36 @@ impl<R: Read> RecordReader<R> {
             return Err(RecordError::Length);
         }
         buffer.clear();
-        let record = buffer.room(length);
-        read_exact(&mut self.reader, record)?;
+        read_exact(&mut self.reader, buffer.room(length))?;
+        Ok(Sealed { cipher: self.cipher.clone(), nonce, header, length })
+    }
+}
 
-        let plaintext = length - TAG_LEN;
-        let (body, tag) = record.split_at_mut(plaintext);
+/// A record that has been read and is not opened yet. What it says is not to be believed.
+#[must_use]
+pub struct Sealed {
+    cipher: ChaCha20Poly1305,
+    nonce: Nonce,
+    header: [u8; HEADER_LEN],
+    length: usize,
+}
+
+impl Sealed {
+    /// Whether it says that more records follow.
+    pub fn claims(&self) -> Follows {
+        if u32::from_be_bytes(self.header) & LAST == 0 { Follows::More } else { Follows::Nothing }
+    }
+
+    /// Opens it in the buffer into which it was read.
+    pub fn open(self, buffer: &mut Buffer) -> Result<Follows, RecordError> {
+        let plaintext = self.length - TAG_LEN;
+        let (body, tag) = buffer.room(self.length).split_at_mut(plaintext);
         let tag = Tag::try_from(&*tag).map_err(|_| RecordError::Length)?;
         self.cipher
-            .decrypt_inout_detached(&nonce, &header, body.into(), &tag)
+            .decrypt_inout_detached(&self.nonce, &self.header, body.into(), &tag)
             .map_err(|_| RecordError::Forged)?;
         buffer.advance(plaintext);
-        Ok(if word & LAST == 0 { Follows::More } else { Follows::Nothing })
+        Ok(self.claims())
     }
 }
 
@@ -434,7 +502,7 @@ mod tests {
     fn the_counter_never_wraps() {
         let mut stream = Vec::new();
         let mut writer = writer(&mut stream);
-        writer.counter = Counter(Some(u64::MAX));
+        writer.sealer.counter = Counter(Some(u64::MAX));
         writer.write(&mut buffer(b"the very last")).unwrap();
         assert!(matches!(writer.write(&mut buffer(b"more")), Err(RecordError::Ended)));
 

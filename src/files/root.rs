@@ -57,8 +57,8 @@ pub struct Root {
     grain: Option<i64>,
 }
 
-/// Folders that are open at the same time, far fewer than any system allows.
-const MAX_OPEN: usize = 64;
+/// Folders that are open at the same time, by each thread: far fewer than any system allows.
+const MAX_OPEN: usize = 24;
 
 /// What times of last change are rounded down to, in nanoseconds: not at all, NTFS, some network
 /// file systems, exFAT, HFS+, FAT.
@@ -70,6 +70,12 @@ impl Root {
         Dir::create_ambient_dir_all(path, ambient_authority())?;
         let dir = Dir::open_ambient_dir(path, ambient_authority())?;
         Ok(Self { dir, path: path.into(), entered: Vec::new(), grain: None })
+    }
+
+    /// The same folder for another thread.
+    pub fn again(&self) -> io::Result<Self> {
+        let (dir, path) = (self.dir.try_clone()?, self.path.clone());
+        Ok(Self { dir, path, entered: Vec::new(), grain: None })
     }
 
     /// Bytes that an ordinary user can still write to its file system.

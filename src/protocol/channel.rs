@@ -1,10 +1,11 @@
-//! Records on their way: one thread seals and writes, one reads and opens.
+//! Records on their way: lanes that prepare, seal and write them, and lanes that read and open.
 //!
 //! The engine fills and drains buffers meanwhile, so that hashing overlaps with encryption and
 //! the network. The queues are short; buffers go round and are reused. The threads end when
 //! their stream does: whoever owns the stream closes it when the session is over.
 
 use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{
     self, Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, TrySendError,
 };
@@ -12,10 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::message::{Control, Message};
+use super::lanes::{self, Turn};
+use super::message::{Control, DATA, Message};
 use crate::bounds::{MAX_PLAINTEXT, MAX_QUEUED};
+use crate::compress;
 use crate::control;
-use crate::crypto::record::{Buffer, Follows, RecordError, RecordReader, RecordWriter};
+use crate::crypto::record::{Buffer, Follows, RecordError, RecordReader, RecordWriter, Sealer};
 use crate::error::Error;
 
 /// Why a record could not be sent or received.
@@ -24,6 +27,9 @@ pub enum ChannelError {
     /// The stream or a record on it.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// A record that cannot be decompressed.
+    #[error("{}", .0.message)]
+    Packed(Error),
     /// Nothing came in time.
     #[error("the other side has sent nothing for too long")]
     TimedOut,
@@ -34,7 +40,10 @@ pub enum ChannelError {
 
 impl From<ChannelError> for Error {
     fn from(error: ChannelError) -> Self {
-        Error::network(error.to_string())
+        match error {
+            ChannelError::Packed(error) => error,
+            error => Error::network(error.to_string()),
+        }
     }
 }
 
@@ -89,25 +98,46 @@ impl<W: Write> Write for Patient<W> {
     }
 }
 
+/// What a lane does with a record before it seals it; the second buffer is its working memory.
+pub type Work = Box<dyn FnOnce(&mut Buffer, &mut Buffer) + Send>;
+
+/// A record on its way out.
+struct Outgoing {
+    buffer: Buffer,
+    work: Option<Work>,
+    follows: Follows,
+}
+
 /// The way out.
 pub struct Outbox {
-    queue: Option<SyncSender<(Buffer, Follows)>>,
+    queue: Option<SyncSender<Outgoing>>,
     used: Receiver<Buffer>,
-    /// How the thread ended, once it has.
+    /// How it ended, once the last record is written or one could not be.
     ended: Receiver<Result<(), RecordError>>,
 }
 
 impl Outbox {
-    /// Starts the thread that writes.
-    pub fn start<W: Write + Send + 'static>(writer: RecordWriter<W>) -> Result<Self, ChannelError> {
+    /// Starts the threads that seal and write.
+    pub fn start<W: Write + Send + 'static>(
+        writer: RecordWriter<W>,
+        lanes: usize,
+    ) -> Result<Self, ChannelError> {
         let (queue, filled) = mpsc::sync_channel(MAX_QUEUED);
         let (empty, used) = mpsc::channel();
         let (tell, ended) = mpsc::channel();
-        thread::Builder::new()
-            .name("seal".into())
-            // Nobody may be left to be told.
-            .spawn(move || drop(tell.send(write_all(writer, &filled, &empty))))
-            .map_err(|_| ChannelError::Closed)?;
+        let (sealer, writer) = writer.split();
+        let draws = lanes::round(lanes, (filled, sealer));
+        let writes = lanes::round(lanes, writer);
+        let lanes = draws.into_iter().zip(writes).map(|(draws, writes)| {
+            let (empty, tell) = (empty.clone(), tell.clone());
+            move || {
+                if let Some(ended) = write_all(&draws, &writes, &empty) {
+                    // Nobody may be left to be told.
+                    let _ = tell.send(ended);
+                }
+            }
+        });
+        lanes::start("seal", lanes).map_err(|_| ChannelError::Closed)?;
         Ok(Self { queue: Some(queue), used, ended })
     }
 
@@ -117,25 +147,25 @@ impl Outbox {
         used.unwrap_or_else(|| Buffer::with_capacity(MAX_PLAINTEXT))
     }
 
-    /// Queues a record.
-    pub fn send(&mut self, buffer: Buffer) -> Result<(), ChannelError> {
-        self.queue(buffer, Follows::More)
+    /// Queues a record. What is left to be done with it is done in a lane.
+    pub fn send(&mut self, buffer: Buffer, work: Option<Work>) -> Result<(), ChannelError> {
+        self.queue(Outgoing { buffer, work, follows: Follows::More })
     }
 
     /// Queues the last record and waits until all have been written.
     pub fn send_last(mut self, buffer: Buffer) -> Result<(), ChannelError> {
-        self.queue(buffer, Follows::Nothing)?;
+        self.queue(Outgoing { buffer, work: None, follows: Follows::Nothing })?;
         self.queue = None;
         self.outcome()
     }
 
-    /// The same, but only until `deadline`: then the thread is left to end with its stream.
+    /// The same, but only until `deadline`: then the threads are left to end with its stream.
     pub fn send_last_until(
         mut self,
         buffer: Buffer,
         deadline: Instant,
     ) -> Result<(), ChannelError> {
-        let mut last = (buffer, Follows::Nothing);
+        let mut last = Outgoing { buffer, work: None, follows: Follows::Nothing };
         let queue = self.queue.take().ok_or(ChannelError::Closed)?;
         while let Err(unsent) = queue.try_send(last) {
             last = match unsent {
@@ -154,9 +184,8 @@ impl Outbox {
         }
     }
 
-    fn queue(&mut self, buffer: Buffer, follows: Follows) -> Result<(), ChannelError> {
-        let queued = self.queue.as_ref().map(|queue| queue.send((buffer, follows)));
-        match queued {
+    fn queue(&mut self, outgoing: Outgoing) -> Result<(), ChannelError> {
+        match self.queue.as_ref().map(|queue| queue.send(outgoing)) {
             Some(Ok(())) => Ok(()),
             _ => {
                 self.queue = None;
@@ -165,7 +194,7 @@ impl Outbox {
         }
     }
 
-    /// How the thread ended.
+    /// How it ended.
     fn outcome(&self) -> Result<(), ChannelError> {
         match self.ended.recv() {
             Ok(ended) => Ok(ended?),
@@ -174,23 +203,41 @@ impl Outbox {
     }
 }
 
+/// One lane's part of the way out: it draws a record and its number, does what is to be done, and
+/// writes in its turn. Tells how the direction ended, if it ended here.
 fn write_all<W: Write>(
-    mut writer: RecordWriter<W>,
-    filled: &Receiver<(Buffer, Follows)>,
+    draws: &Turn<(Receiver<Outgoing>, Sealer)>,
+    writes: &Turn<W>,
     empty: &Sender<Buffer>,
-) -> Result<(), RecordError> {
-    for (mut buffer, follows) in filled {
-        match follows {
-            Follows::More => writer.write(&mut buffer)?,
-            Follows::Nothing => writer.write_last(&mut buffer)?,
+) -> Option<Result<(), RecordError>> {
+    let mut memory = Buffer::default();
+    loop {
+        let (filled, mut sealer) = draws.take()?;
+        let Outgoing { mut buffer, work, follows } = filled.recv().ok()?;
+        let seal = sealer.number(follows);
+        draws.pass((filled, sealer));
+        if let Some(work) = work {
+            work(&mut buffer, &mut memory);
         }
+        let record = match seal.and_then(|seal| seal.seal(&mut buffer)) {
+            Ok(record) => record,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut writer = writes.take()?;
+        if let Err(error) = writer.write_all(record).and_then(|()| writer.flush()) {
+            return Some(Err(error.into()));
+        }
+        writes.pass(writer);
+        if follows == Follows::Nothing {
+            return Some(Ok(()));
+        }
+        buffer.clear();
         // The engine may be gone already; then nobody needs the buffer.
         let _ = empty.send(buffer);
     }
-    Ok(())
 }
 
-type Arrived = Result<(Buffer, Follows), RecordError>;
+type Arrived = Result<(Buffer, Follows), ChannelError>;
 
 /// The way in.
 pub struct Inbox {
@@ -198,24 +245,32 @@ pub struct Inbox {
     used: SyncSender<Buffer>,
     heard: Heard,
     patience: Duration,
+    saved: Arc<AtomicU64>,
 }
 
 impl Inbox {
-    /// Starts the thread that reads, and notes in `heard` what comes. [`Inbox::recv`] gives up
-    /// when nothing does for `patience`.
+    /// Starts the threads that read, and note in `heard` what comes. [`Inbox::recv`] gives up
+    /// when nothing does for `patience`. Compressed records come out as plain ones if `unpack`.
     pub fn start<R: Read + Send + 'static>(
         reader: RecordReader<R>,
+        lanes: usize,
+        unpack: bool,
         heard: Heard,
         patience: Duration,
     ) -> Result<Self, ChannelError> {
         let (sender, opened) = mpsc::sync_channel(MAX_QUEUED);
-        let (used, empty) = mpsc::sync_channel(MAX_QUEUED + 2);
-        let noted = heard.clone();
-        thread::Builder::new()
-            .name("open".into())
-            .spawn(move || read_all(reader, &noted, &sender, &empty))
-            .map_err(|_| ChannelError::Closed)?;
-        Ok(Self { opened, used, heard, patience })
+        let (used, empty) = mpsc::sync_channel(MAX_QUEUED + 2 * lanes);
+        let saved = Arc::<AtomicU64>::default();
+        let reads = lanes::round(lanes, (reader, empty));
+        let delivers = lanes::round(lanes, sender);
+        let lanes = reads.into_iter().zip(delivers).map(|(reads, delivers)| {
+            let (heard, saved) = (heard.clone(), unpack.then(|| Arc::clone(&saved)));
+            move || {
+                let _ = read_all(&reads, &delivers, &heard, saved.as_deref());
+            }
+        });
+        lanes::start("open", lanes).map_err(|_| ChannelError::Closed)?;
+        Ok(Self { opened, used, heard, patience, saved })
     }
 
     /// The next record that is no `wait`.
@@ -238,7 +293,7 @@ impl Inbox {
     /// The next record that is no `wait`, if it comes within `limit`.
     pub fn recv_within(&self, limit: Duration) -> Result<(Buffer, Follows), ChannelError> {
         match self.opened.recv_timeout(limit) {
-            Ok(arrived) => Ok(arrived?),
+            Ok(arrived) => arrived,
             Err(RecvTimeoutError::Timeout) => Err(ChannelError::TimedOut),
             Err(RecvTimeoutError::Disconnected) => Err(ChannelError::Closed),
         }
@@ -247,10 +302,15 @@ impl Inbox {
     /// The next record, if there is one already.
     pub fn try_recv(&self) -> Result<Option<(Buffer, Follows)>, ChannelError> {
         match self.opened.try_recv() {
-            Ok(arrived) => Ok(Some(arrived?)),
+            Ok(arrived) => arrived.map(Some),
             Err(TryRecvError::Empty) => Ok(None),
             Err(TryRecvError::Disconnected) => Err(ChannelError::Closed),
         }
+    }
+
+    /// Bytes that compression has spared the line.
+    pub fn saved(&self) -> u64 {
+        self.saved.load(Relaxed)
     }
 
     /// Gives a buffer back to be used again.
@@ -259,38 +319,61 @@ impl Inbox {
     }
 }
 
+/// One lane's part of the way in: it reads a record in its turn, opens it, and delivers it in its
+/// turn. Ends with the direction.
 fn read_all<R: Read>(
-    mut reader: RecordReader<R>,
+    reads: &Turn<(RecordReader<R>, Receiver<Buffer>)>,
+    delivers: &Turn<SyncSender<Arrived>>,
     heard: &Heard,
-    opened: &SyncSender<Arrived>,
-    empty: &Receiver<Buffer>,
-) {
+    unpacked: Option<&AtomicU64>,
+) -> Option<()> {
+    // What a compressed record came in, or a `wait`, is used for the next.
+    let mut spare = Buffer::default();
     loop {
+        let (mut reader, empty) = reads.take()?;
         // A new one grows with what arrives: idle directions cost nothing.
-        let mut buffer = empty.try_recv().unwrap_or_default();
-        let arrived = read_one(&mut reader, &mut buffer, heard).map(|follows| (buffer, follows));
-        let more = matches!(arrived, Ok((_, Follows::More)));
-        if opened.send(arrived).is_err() || !more {
-            return;
+        let mut buffer = empty.try_recv().unwrap_or_else(|_| std::mem::take(&mut spare));
+        let fetched = reader.fetch(&mut buffer).map_err(ChannelError::from);
+        if matches!(&fetched, Ok(sealed) if sealed.claims() == Follows::More) {
+            reads.pass((reader, empty));
         }
+        let opened = fetched.and_then(|sealed| Ok(sealed.open(&mut buffer)?)).and_then(|follows| {
+            heard.note();
+            if let Some(saved) = unpacked {
+                saved.fetch_add(unpack(&mut buffer, &mut spare)?, Relaxed);
+            }
+            Ok(follows)
+        });
+        let deliver = delivers.take()?;
+        // A `wait` has been noted, and in the queue of an engine that is blocked itself they would
+        // pile up until nothing more is read. A marked one is a violation, and for the engine to
+        // see.
+        if matches!(opened, Ok(Follows::More)) && is_wait(&buffer) {
+            spare = buffer;
+        } else {
+            let more = matches!(opened, Ok(Follows::More));
+            deliver.send(opened.map(|follows| (buffer, follows))).ok().filter(|()| more)?;
+        }
+        delivers.pass(deliver);
     }
 }
 
-/// The next record that is no `wait`. Those are noted and dropped here: in the queue of an engine
-/// that is blocked itself they would pile up until nothing more is read.
-fn read_one<R: Read>(
-    reader: &mut RecordReader<R>,
-    buffer: &mut Buffer,
-    heard: &Heard,
-) -> Result<Follows, RecordError> {
-    loop {
-        let follows = reader.read(buffer)?;
-        heard.note();
-        let message = Message::decode(buffer.plaintext());
-        let is_wait = matches!(message, Ok(Message::Control(Control::Wait)));
-        // A marked one is a violation, and for the engine to see.
-        if !is_wait || follows == Follows::Nothing {
-            return Ok(follows);
-        }
-    }
+fn is_wait(buffer: &Buffer) -> bool {
+    matches!(Message::decode(buffer.plaintext()), Ok(Message::Control(Control::Wait)))
+}
+
+/// Puts what a compressed record holds in its place, and returns how much longer that is. All
+/// other records are left as they are, and for the engine to judge.
+fn unpack(buffer: &mut Buffer, spare: &mut Buffer) -> Result<u64, ChannelError> {
+    let Ok(Message::Packed { codec, len, packed }) = Message::decode(buffer.plaintext()) else {
+        return Ok(0);
+    };
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    spare.clear();
+    spare.extend(&[DATA]);
+    spare
+        .append(|items| compress::decompress(codec, len, MAX_PLAINTEXT, packed, items))
+        .map_err(ChannelError::Packed)?;
+    std::mem::swap(buffer, spare);
+    Ok((buffer.len() as u64).saturating_sub(spare.len() as u64))
 }

@@ -73,6 +73,11 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.bytes(len.into())?).map_err(|_| Malformed("a text is not UTF-8"))
     }
 
+    /// Bytes that have not been taken.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether every byte has been taken.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

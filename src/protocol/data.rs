@@ -16,7 +16,8 @@ const FAILED: u8 = 4;
 pub const FRAMING: usize = START_LEN + BYTES_LEN + END_LEN;
 const START_LEN: usize = 1 + 4 + 8;
 const BYTES_LEN: usize = 1 + 4;
-const END_LEN: usize = 1 + 8 + HASH_LEN;
+/// Bytes of an [`Item::End`].
+pub const END_LEN: usize = 1 + 8 + HASH_LEN;
 
 /// A piece of a record of data.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::channel::{ChannelError, Heard, Inbox, Outbox, Patient};
+use super::channel::{ChannelError, Heard, Inbox, Outbox, Patient, Work};
 use super::codec::Malformed;
+use super::lanes;
 use super::message::{Control, Message, Reason};
 use super::pages;
 use crate::bounds::{FAREWELL, MAX_CONTENT, MAX_PLAINTEXT, STALL_LIMIT};
@@ -27,11 +28,18 @@ pub struct Limits {
     pub heartbeat: Duration,
     /// Bytes of content it puts into a record, at most [`MAX_CONTENT`].
     pub content: usize,
+    /// Records that are prepared and sealed, or opened, at the same time.
+    pub lanes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { patience: STALL_LIMIT, heartbeat: HEARTBEAT, content: MAX_CONTENT }
+        Self {
+            patience: STALL_LIMIT,
+            heartbeat: HEARTBEAT,
+            content: MAX_CONTENT,
+            lanes: lanes::default_count(),
+        }
     }
 }
 
@@ -56,7 +64,10 @@ pub enum Stop {
 
 impl From<ChannelError> for Stop {
     fn from(error: ChannelError) -> Self {
-        Self::Gone(error.into())
+        match error {
+            ChannelError::Packed(error) => Self::Own(Reason::Protocol, error),
+            error => Self::Gone(error.into()),
+        }
     }
 }
 
@@ -85,11 +96,15 @@ impl Session {
         W: Write + Send + 'static,
     {
         let reader = RecordReader::new(reader, keys.open, MAX_PLAINTEXT);
-        let Limits { patience, heartbeat, content } = limits;
+        let Limits { patience, heartbeat, content, lanes } = limits;
+        // Only in one direction there is much to do. What a receiver says is never compressed, and
+        // what says that it is remains for the engine to refuse.
+        let is_receiving = peer == Role::Sender;
+        let (lanes_in, lanes_out) = if is_receiving { (lanes, 1) } else { (1, lanes) };
         let heard = Heard::now();
-        let inbox = Inbox::start(reader, heard.clone(), patience)?;
+        let inbox = Inbox::start(reader, lanes_in, is_receiving, heard.clone(), patience)?;
         let writer = Patient::new(writer, heard, patience);
-        let outbox = Outbox::start(RecordWriter::new(writer, keys.seal))?;
+        let outbox = Outbox::start(RecordWriter::new(writer, keys.seal), lanes_out)?;
         Ok(Self { inbox, outbox, peer, heartbeat, content, spoken: Instant::now() })
     }
 
@@ -116,9 +131,15 @@ impl Session {
 
     /// Sends a record and leaves an empty buffer in its place.
     pub fn send(&mut self, buffer: &mut Buffer) -> Result<(), Stop> {
+        self.send_worked(buffer, None)
+    }
+
+    /// The same for a record that is not finished: a lane does the `work` beside the others'.
+    pub fn send_worked(&mut self, buffer: &mut Buffer, work: Option<Work>) -> Result<(), Stop> {
         let mut next = self.outbox.buffer();
         next.clear();
-        self.outbox.send(std::mem::replace(buffer, next)).map_err(|error| self.lost(error))
+        let record = std::mem::replace(buffer, next);
+        self.outbox.send(record, work).map_err(|error| self.lost(error))
     }
 
     /// Sends a control message.
@@ -126,7 +147,7 @@ impl Session {
         let mut buffer = self.outbox.buffer();
         control.encode(&mut buffer)?;
         self.spoken = Instant::now();
-        self.outbox.send(buffer).map_err(|error| self.lost(error))
+        self.outbox.send(buffer, None).map_err(|error| self.lost(error))
     }
 
     /// Sends the last message of this direction and waits until it is written. What the other
@@ -138,13 +159,21 @@ impl Session {
         Ok(self.inbox)
     }
 
-    /// The next message that means something; takes its buffer back when `handle` is done.
+    /// The next message; takes its buffer back when `handle` is done.
     ///
     /// A cancelling peer ends the session here, whatever was expected.
     pub fn receive<T>(
         &mut self,
         handle: impl FnOnce(Message<'_>, Follows) -> Result<T, Stop>,
     ) -> Result<T, Stop> {
+        let (buffer, follows) = self.receive_record()?;
+        let result = handle(Message::decode(buffer.plaintext())?, follows);
+        self.recycle(buffer);
+        result
+    }
+
+    /// The next record, for those who keep it for a while. A cancelling peer ends the session.
+    pub fn receive_record(&mut self) -> Result<(Buffer, Follows), Stop> {
         let mut since = Instant::now();
         let (buffer, follows) = loop {
             if self.obey()? {
@@ -155,10 +184,18 @@ impl Session {
                 arrived => break arrived?,
             }
         };
-        let message = sift(&buffer, follows, self.peer)?;
-        let result = handle(message, follows);
+        sift(&buffer, follows, self.peer)?;
+        Ok((buffer, follows))
+    }
+
+    /// Takes a buffer back, to be used again.
+    pub fn recycle(&self, buffer: Buffer) {
         self.inbox.recycle(buffer);
-        result
+    }
+
+    /// Bytes that compression has spared the line, of all that came in.
+    pub fn saved(&self) -> u64 {
+        self.inbox.saved()
     }
 
     /// Stands still while the transfer is paused, and fails once it is to stop. Tells whether it

@@ -16,6 +16,7 @@ use crate::error::{Error, Exit, Result, bytes, reason, shown};
 use crate::event::{Sink, Summary};
 use crate::files::manifest::{Entry, Manifest};
 use crate::files::root::{Found, Root};
+use crate::protocol::lanes;
 use crate::protocol::message::Reason;
 use crate::protocol::pages::HASH_LEN;
 use crate::ui::{Choice, Target, Ui};
@@ -129,7 +130,8 @@ pub fn accept(
     let made = plan.made(offered.manifest(), &remembered);
     let merge = policy != OnConflict::Overwrite;
     let older = remembered.files;
-    offered.accept(root, Start { plan, resume, made, merge, older, lock, head }, sink)
+    let threads = lanes::default_count();
+    offered.accept(root, Start { plan, resume, made, merge, older, lock, head, threads }, sink)
 }
 
 /// How many files are whole, begun, and not begun.

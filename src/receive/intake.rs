@@ -1,23 +1,27 @@
 //! Data items in, files out: the part of the receiving engine that touches the disk.
 
+mod kept;
+mod small;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use sha2::Sha256;
 
-use super::lock::{Head, Known, Snapshot, TransferLockManager};
+use super::crew::{Crew, Job};
+use super::lock::{Head, Known, TransferLockManager};
 use super::plan::{Action, Plan};
 use super::resume::{Resume, Seen};
 use super::tree::Tree;
 use super::writer::FileWriter;
-use crate::error::{self, Error};
+use crate::crypto::record::Buffer;
 use crate::event::{Event, Sink, Summary};
 use crate::files::manifest::{Entry, Kind, Manifest};
 use crate::files::path::RelPath;
 use crate::files::root::{self, Root};
-use crate::protocol::codec::{Malformed, Reader};
+use crate::protocol::codec::Malformed;
 use crate::protocol::data::{self, Item};
-use crate::protocol::message::Reason;
+use crate::protocol::message::Message;
 use crate::protocol::pages::{Fault, HASH_LEN, Step};
 use crate::protocol::session::{OUT_OF_TURN, Stop};
 
@@ -28,6 +32,8 @@ enum State {
     Idle,
     /// Asked for, and not come yet.
     Wanted,
+    /// Came, and the crew is putting it at its place.
+    AtCrew,
     /// Came, and its hash differed.
     Again,
     /// At its place.
@@ -71,6 +77,8 @@ pub struct Start<'a> {
     pub lock: &'a mut TransferLockManager,
     /// What the lock file says of the session.
     pub head: Head,
+    /// Threads that write small files.
+    pub threads: usize,
 }
 
 /// A transfer being written to disk.
@@ -87,6 +95,8 @@ pub struct Intake<'a> {
     lock: &'a mut TransferLockManager,
     head: Head,
     current: Option<Current>,
+    /// Writes small files; where no thread could be started, the engine does.
+    crew: Option<Crew>,
     /// Bytes since the last [`Intake::tell`], and the entry last seen.
     moved: (u64, u32),
     /// Files that ended since then.
@@ -99,7 +109,7 @@ type Take<T = ()> = Result<T, Stop>;
 impl<'a> Intake<'a> {
     /// Takes over a plan, makes its folders, and writes the first lock.
     pub fn new(manifest: &'a Manifest, root: &'a mut Root, start: Start<'a>) -> Take<Self> {
-        let Start { plan, resume, made, merge, older, lock, head } = start;
+        let Start { plan, resume, made, merge, older, lock, head, threads } = start;
         let mut summary = Summary::default();
         let mut states = Vec::with_capacity(manifest.entries().len());
         for ((_, action), entry) in plan.actions().zip(manifest.entries()) {
@@ -130,6 +140,7 @@ impl<'a> Intake<'a> {
             lock,
             head,
             current: None,
+            crew: None,
             moved: (0, 0),
             finished: Vec::new(),
             summary,
@@ -146,6 +157,7 @@ impl<'a> Intake<'a> {
         for index in folders.found {
             intake.made.remove(&index);
         }
+        intake.crew = Crew::start(intake.tree.root, threads).ok();
         Ok(intake)
     }
 
@@ -194,21 +206,50 @@ impl<'a> Intake<'a> {
         })
     }
 
-    /// Takes the items of one record, and saves the lock when it is time.
-    pub fn take(&mut self, mut items: Reader<'_>) -> Take {
+    /// Takes the items of one record, and saves the lock when it is time. Returns a record to be
+    /// used again, if one is done with.
+    pub fn take(&mut self, record: Buffer) -> Take<Option<Buffer>> {
+        let mut files = Vec::new();
+        let mut items = match Message::decode(record.plaintext())? {
+            Message::Data(items) => items,
+            _ => return Err(OUT_OF_TURN.into()),
+        };
         while let Some(item) = data::next(&mut items)? {
             match item {
-                Item::Start { index, offset } => self.start(index, offset)?,
+                Item::Start { index, offset } => {
+                    let small =
+                        if offset == 0 { self.small(index, &mut items, &record)? } else { None };
+                    match small {
+                        Some(small) => {
+                            self.set(index, State::AtCrew);
+                            files.push((small, false));
+                        }
+                        None => self.start(index, offset)?,
+                    }
+                }
                 Item::Bytes(content) => self.write(content)?,
                 Item::End { size, hash } => self.end(size, hash)?,
                 Item::Failed { index, fault } => self.fail(index, fault)?,
             }
         }
+        let mut used = None;
+        let unsent = match (files.is_empty(), &mut self.crew) {
+            (false, Some(crew)) => crew.give(Job { record, files }),
+            (false, None) => Some(Job { record, files }),
+            (true, _) => {
+                used = Some(record);
+                None
+            }
+        };
+        let done = self.crew.as_mut().and_then(Crew::finished);
+        for job in [unsent, done].into_iter().flatten() {
+            used = Some(self.settle(job)?);
+        }
         if self.lock.is_due() {
             let saved = self.save();
             self.saved(saved)?;
         }
-        Ok(())
+        Ok(used)
     }
 
     /// Tells what happened since the last call.
@@ -225,6 +266,7 @@ impl<'a> Intake<'a> {
 
     /// Ends a round: the files whose hash differed, which are wanted once more.
     pub fn end_round(&mut self) -> Take<Vec<u32>> {
+        self.await_crew()?;
         if self.current.is_some() || self.states.contains(&State::Wanted) {
             return Err(Malformed("a file that was asked for did not come").into());
         }
@@ -268,18 +310,6 @@ impl<'a> Intake<'a> {
         (std::mem::take(&mut self.summary), faults)
     }
 
-    /// Both sides know that it is over: nothing is left to go on with.
-    pub fn forget_state(&mut self) {
-        // A lock that cannot be removed is a hint that nobody needs.
-        let _ = self.lock.remove(self.tree.root);
-    }
-
-    /// Keeps what there is for the next run.
-    pub fn keep_state(&mut self) {
-        // Without a newer lock the older one serves, and the unfinished file says how far it is.
-        let _ = self.save();
-    }
-
     fn set(&mut self, index: u32, state: State) {
         if let Some(slot) = usize::try_from(index).ok().and_then(|at| self.states.get_mut(at)) {
             *slot = state;
@@ -316,19 +346,29 @@ impl<'a> Intake<'a> {
 
     fn create(&mut self, index: u32, entry: &Entry) -> Take<Target> {
         let place = self.tree.place(index, entry);
-        let free = self.tree.free_part(&place);
-        let Some((part, is_usual)) = self.survive(index, free)? else {
-            return Ok(Target::Nowhere);
-        };
-        if !is_usual && self.parts.get(&index) != Some(&part) {
-            // The usual name was taken meanwhile: the lock has to tell before ours exists.
-            self.parts.insert(index, part.clone());
-            let saved = self.save();
-            self.saved(saved)?;
+        let mut tries = 0..1000;
+        loop {
+            let free = self.tree.free_part(&place);
+            let Some((part, is_usual)) = self.survive(index, free)? else {
+                return Ok(Target::Nowhere);
+            };
+            if !is_usual && self.parts.get(&index) != Some(&part) {
+                // The usual name was taken meanwhile: the lock has to tell before ours exists.
+                self.parts.insert(index, part.clone());
+                let saved = self.save();
+                self.saved(saved)?;
+            }
+            let folder = self.tree.root.parent_of(&place);
+            match folder.and_then(|folder| FileWriter::create(folder, &part)) {
+                // The crew was faster.
+                Err(error)
+                    if error.kind() == io::ErrorKind::AlreadyExists && tries.next().is_some() => {}
+                created => {
+                    let created = self.survive(index, created)?;
+                    return Ok(created.map_or(Target::Nowhere, Target::Writer));
+                }
+            }
         }
-        let folder = self.tree.root.parent_of(&place);
-        let created = folder.and_then(|folder| FileWriter::create(folder, &part));
-        Ok(self.survive(index, created)?.map_or(Target::Nowhere, Target::Writer))
     }
 
     fn reopen(
@@ -354,15 +394,15 @@ impl<'a> Intake<'a> {
     }
 
     fn write(&mut self, content: &[u8]) -> Take {
-        let Current { index, target, got } = self.current.as_mut().ok_or(OUT_OF_TURN)?;
+        let Current { index, got, .. } = self.current.as_mut().ok_or(OUT_OF_TURN)?;
         let index = *index;
         let entry = self.tree.manifest.get(index).ok_or(OUT_OF_TURN)?;
         *got = got.saturating_add(content.len() as u64);
         if *got > entry.size() {
             return Err(Malformed("a file is longer than was offered").into());
         }
-        self.moved.0 += content.len() as u64;
-        self.summary.bytes += content.len() as u64;
+        self.count(index, content);
+        let Current { target, .. } = self.current.as_mut().ok_or(OUT_OF_TURN)?;
         let Target::Writer(writer) = target else { return Ok(()) };
         if let Err(error) = writer.write(content) {
             // A full disk keeps what there is; what cannot be written at all is given up.
@@ -390,18 +430,26 @@ impl<'a> Intake<'a> {
             Target::Writer(writer) => self.name(index, entry, writer, hash),
         };
         match self.survive(index, arrived)? {
-            Some(true) => {
-                self.set(index, State::Arrived);
-                self.summary.files += 1;
-                let slot = usize::try_from(index).ok().and_then(|at| self.hashes.get_mut(at));
-                if let Some(slot) = slot {
-                    *slot = Some(hash);
-                }
-            }
+            Some(true) => self.arrived(index, hash),
             Some(false) => self.set(index, State::Again),
             None => {}
         }
         Ok(())
+    }
+
+    /// Content came.
+    fn count(&mut self, index: u32, content: &[u8]) {
+        self.moved = (self.moved.0 + content.len() as u64, index);
+        self.summary.bytes += content.len() as u64;
+    }
+
+    /// The file is at its place.
+    fn arrived(&mut self, index: u32, hash: [u8; HASH_LEN]) {
+        self.set(index, State::Arrived);
+        self.summary.files += 1;
+        if let Some(slot) = usize::try_from(index).ok().and_then(|at| self.hashes.get_mut(at)) {
+            *slot = Some(hash);
+        }
     }
 
     /// Names the file if its content is the sender's.
@@ -418,7 +466,7 @@ impl<'a> Intake<'a> {
         };
         let put = self.tree.put(index, entry, &verified);
         if let Err(error) = put {
-            if !is_full(&error)
+            if !kept::is_full(&error)
                 && let Ok(folder) = self.tree.root.parent_of(&self.tree.plan.place(index, entry))
             {
                 verified.discard(folder);
@@ -470,67 +518,8 @@ impl<'a> Intake<'a> {
             let _ = folder.remove(&name);
         }
     }
-
-    /// A file that cannot be written is given up; a disk that is full ends the session.
-    fn survive<T>(&mut self, index: u32, result: io::Result<T>) -> Take<Option<T>> {
-        match result {
-            Ok(value) => Ok(Some(value)),
-            Err(error) if is_full(&error) => Err(self.disk_is_full()),
-            Err(_) => {
-                self.set(index, State::Failed(Fault::Unwritable));
-                Ok(None)
-            }
-        }
-    }
-
-    fn disk_is_full(&self) -> Stop {
-        let root = &self.tree.root;
-        let free = root.free_space().unwrap_or(0);
-        let path = root.path().to_string_lossy();
-        let error = Error::failure(format!("the disk of \"{}\" is full", error::shown(&path)))
-            .hint("make room there and run the same command again: it goes on where it stopped");
-        Stop::Own(Reason::NoSpace { needed: 0, free }, error)
-    }
-
-    /// Without a lock nothing could be resumed, but everything can be received.
-    fn saved(&self, saved: io::Result<()>) -> Take {
-        match saved {
-            Err(error) if is_full(&error) => Err(self.disk_is_full()),
-            _ => Ok(()),
-        }
-    }
-
-    fn save(&mut self) -> io::Result<()> {
-        // The lock never promises more than the disk holds: the content first.
-        let current = match &self.current {
-            Some(Current { index, target: Target::Writer(writer), .. }) => {
-                let (bytes, hash) = writer.sync()?;
-                Some((*index, bytes, hash))
-            }
-            _ => None,
-        };
-        let states = &self.states;
-        let snapshot = Snapshot {
-            head: &self.head,
-            manifest: self.tree.manifest,
-            done: &self.hashes,
-            wanted: &|index| {
-                matches!(state(states, index), Some(State::Wanted | State::Again | State::Arrived))
-            },
-            current,
-            parts: &self.parts,
-            places: self.tree.plan.places(),
-            made: &self.made,
-            older: &self.older,
-        };
-        self.lock.save(self.tree.root, &snapshot)
-    }
 }
 
 fn state(states: &[State], index: u32) -> Option<State> {
     states.get(usize::try_from(index).ok()?).copied()
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -2,6 +2,7 @@
 //! offer, ask, receive.
 
 mod accept;
+pub mod crew;
 pub mod intake;
 pub mod lock;
 pub mod pipe;

@@ -9,8 +9,6 @@ use sha2::{Digest, Sha256};
 use super::plan::free_name;
 use super::stream::{Offered, unconfirmed};
 use super::writer::part_names;
-use crate::bounds::MAX_PLAINTEXT;
-use crate::compress;
 use crate::crypto::keys::Role;
 use crate::crypto::record::Follows;
 use crate::error::{Error, Result, reason};
@@ -49,6 +47,7 @@ impl Offered {
             Err(stop) => return Err(self.session.stop(stop)),
         };
         summary.unsent = self.offer.unsent;
+        summary.saved = self.session.saved();
         let faults: Vec<_> =
             summary.failed.iter().map(|(_, fault)| (expected.index, *fault)).collect();
         let complete = Complete { files: summary.files, failed: faults.len() as u64 };
@@ -105,18 +104,10 @@ fn take_content(
 ) -> Result<Summary, Stop> {
     session.send_pages(message::PLAN, [], pages::put_step)?;
     sink(Event::Planned { files: 1, bytes: expected.size.unwrap_or_default() });
-    let (mut content, mut unpacked) = (Content::default(), Vec::new());
+    let mut content = Content::default();
     while session.receive(|message, follows| match (message, follows) {
         (Message::Data(items), Follows::More) => {
             Ok(content.take(items, expected).map(|()| true)?)
-        }
-        (Message::Packed { codec, len, packed }, Follows::More) => {
-            let len = usize::try_from(len).map_err(|_| Malformed("a record is too long"))?;
-            unpacked.clear();
-            compress::decompress(codec, len, MAX_PLAINTEXT, packed, &mut unpacked)
-                .map_err(|error| Stop::Own(Reason::Protocol, error))?;
-            content.take(Reader::new(&unpacked), expected)?;
-            Ok(true)
         }
         (Message::Control(Control::Done), Follows::More) => Ok(false),
         _ => Err(OUT_OF_TURN.into()),

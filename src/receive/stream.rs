@@ -6,15 +6,14 @@
 use std::io::ErrorKind;
 
 use super::intake::{Intake, Start};
-use crate::bounds::{ATTEMPTS, MAX_ENTRIES, MAX_NAMES, MAX_NAMES_EACH, MAX_PLAINTEXT};
-use crate::compress;
+use crate::bounds::{ATTEMPTS, MAX_ENTRIES, MAX_NAMES, MAX_NAMES_EACH};
 use crate::crypto::keys::Role;
 use crate::crypto::record::Follows;
 use crate::error::{Error, Result, bytes};
 use crate::event::{Event, Sink, Summary};
 use crate::files::manifest::{Entry, Kind, Manifest, ManifestError};
 use crate::files::root::Root;
-use crate::protocol::codec::{Malformed, Reader};
+use crate::protocol::codec::Malformed;
 use crate::protocol::message::{self, Complete, Control, Message, Offer, OfferKind, Reason};
 use crate::protocol::pages::{self, Pages};
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop, receive_last};
@@ -144,6 +143,7 @@ impl Offered {
         }
         let (mut summary, faults) = self.session.meanwhile(|| intake.finish());
         summary.unsent = self.offer.unsent;
+        summary.saved = self.session.saved();
         let complete = Complete { files: summary.files, failed: faults.len() as u64 };
         let told = self.session.send_pages(message::RESULTS, faults, pages::put_result);
         if let Err(stop) = told {
@@ -179,12 +179,12 @@ fn take_content(
     session.send_pages(message::PLAN, intake.steps(), pages::put_step)?;
     sink(Event::Planned { files, bytes });
 
-    let mut unpacked = Vec::new();
     for attempt in 1..=ATTEMPTS {
-        while take_record(session, intake, &mut unpacked)? {
+        while take_record(session, intake)? {
             intake.tell(sink);
         }
         let again = intake.end_round()?;
+        intake.tell(sink);
         if again.is_empty() || attempt == ATTEMPTS {
             break;
         }
@@ -196,25 +196,16 @@ fn take_content(
 }
 
 /// One record; false when it ended the round.
-fn take_record(
-    session: &mut Session,
-    intake: &mut Intake<'_>,
-    unpacked: &mut Vec<u8>,
-) -> Result<bool, Stop> {
-    session.receive(|message, follows| {
-        match message {
-            _ if follows == Follows::Nothing => return Err(OUT_OF_TURN.into()),
-            Message::Data(items) => intake.take(items)?,
-            Message::Packed { codec, len, packed } => {
-                let len = usize::try_from(len).map_err(|_| Malformed("a record is too long"))?;
-                unpacked.clear();
-                compress::decompress(codec, len, MAX_PLAINTEXT, packed, unpacked)
-                    .map_err(|error| Stop::Own(Reason::Protocol, error))?;
-                intake.take(Reader::new(unpacked))?;
-            }
-            Message::Control(Control::Done) => return Ok(false),
-            _ => return Err(OUT_OF_TURN.into()),
-        }
-        Ok(true)
-    })
+fn take_record(session: &mut Session, intake: &mut Intake<'_>) -> Result<bool, Stop> {
+    let (record, follows) = session.receive_record()?;
+    if follows == Follows::Nothing {
+        return Err(OUT_OF_TURN.into());
+    }
+    if let Message::Control(Control::Done) = Message::decode(record.plaintext())? {
+        return Ok(false);
+    }
+    if let Some(used) = intake.take(record)? {
+        session.recycle(used);
+    }
+    Ok(true)
 }

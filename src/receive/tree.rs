@@ -178,7 +178,8 @@ impl Tree<'_> {
         failed
     }
 
-    fn replace(&self, index: u32) -> Replace {
+    /// Whether the entry may replace what is at its place.
+    pub fn replace(&self, index: u32) -> Replace {
         match self.plan.action(index) {
             Some(Action::Replace) => Replace::Allowed,
             _ => Replace::Never,

@@ -117,7 +117,7 @@ impl Job {
 
 fn send_files(
     session: Session,
-    source: &Source,
+    source: &Arc<Source>,
     options: StreamOptions,
     ui: &Ui,
     sink: Sink<'_>,

@@ -2,6 +2,8 @@
 //! read once and never repeated.
 
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 
@@ -15,6 +17,7 @@ use crate::crypto::record::{Buffer, Follows};
 use crate::error::{Error, Result, reason};
 use crate::event::{Event, Sink, Summary};
 use crate::files::path::RelPath;
+use crate::protocol::channel::Work;
 use crate::protocol::codec::Malformed;
 use crate::protocol::data;
 use crate::protocol::message::{self, Control, DATA, Message, Offer, OfferKind, STREAM_NAME};
@@ -103,7 +106,9 @@ fn converse(
     sink(Event::Planned { files: 1, bytes: 0 });
 
     let name = RelPath::parse(STREAM_NAME).map_err(|_| Malformed("a stream has no name"))?;
-    let bytes = Content::new(session, compression, name.clone()).send_all(input, sink)?;
+    let saved = Arc::<AtomicU64>::default();
+    let content = Content::new(session, compression, name.clone(), Arc::clone(&saved));
+    let bytes = content.send_all(input, sink)?;
     session.send_control(&Control::Done)?;
 
     let mut summary = Summary { bytes, ..Summary::default() };
@@ -124,6 +129,8 @@ fn converse(
                 return Err(Malformed("the results do not add up").into());
             }
             summary.files = complete.files;
+            // All lanes are done.
+            summary.saved = saved.load(Relaxed);
             Ok(())
         }
         _ => Err(OUT_OF_TURN.into()),
@@ -142,7 +149,8 @@ struct Content<'a> {
     /// What the first block compresses best with.
     codec: Option<Option<Codec>>,
     buffer: Buffer,
-    packed: Vec<u8>,
+    /// Bytes that compression has spared the line.
+    saved: Arc<AtomicU64>,
     hash: Sha256,
     /// Bytes in the buffer, and bytes before.
     pending: u64,
@@ -150,7 +158,12 @@ struct Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    fn new(session: &'a mut Session, compression: Compression, name: RelPath) -> Self {
+    fn new(
+        session: &'a mut Session,
+        compression: Compression,
+        name: RelPath,
+        saved: Arc<AtomicU64>,
+    ) -> Self {
         let mut buffer = session.buffer();
         buffer.clear();
         buffer.extend(&[DATA]);
@@ -161,7 +174,7 @@ impl<'a> Content<'a> {
             name,
             codec: None,
             buffer,
-            packed: Vec::new(),
+            saved,
             hash: Sha256::new(),
             pending: 0,
             sent: 0,
@@ -232,10 +245,13 @@ impl<'a> Content<'a> {
         let compression = self.compression;
         let plaintext = self.buffer.plaintext();
         let codec = *self.codec.get_or_insert_with(|| compression.codec(plaintext));
-        if let Some(codec) = codec {
-            pack(&mut self.buffer, codec, &mut self.packed);
-        }
-        self.session.send(&mut self.buffer)?;
+        let saved = Arc::clone(&self.saved);
+        let work = codec.map(|codec| -> Work {
+            Box::new(move |buffer, spare| {
+                saved.fetch_add(pack(buffer, spare, codec), Relaxed);
+            })
+        });
+        self.session.send_worked(&mut self.buffer, work)?;
         let bytes = std::mem::take(&mut self.pending);
         self.sent += bytes;
         sink(Event::Moved { bytes, files: 0, name: &self.name });

@@ -27,7 +27,13 @@ pub fn serve(gate: &Gate, offer: Offer, options: &SendOptions, ui: &Ui) -> Resul
         let waiting = Waiting::new(options.timeout);
         let total = Summary::default();
         let (left, pace) = (options.receivers, options.limit.map(Pace::new));
-        let serving = Serving { gate, offer: &offer, ui, many, left, pace, waiting };
+        let mut limits = Limits::default();
+        // Several receivers are work enough for all processors.
+        limits.lanes = (limits.lanes / options.receivers as usize).max(1);
+        if let Some(pace) = &pace {
+            limits.content = limits.content.min(pace.rate().content());
+        }
+        let serving = Serving { gate, offer: &offer, ui, many, left, limits, pace, waiting };
         serving.run(scope, (&tell, &ends), total)
     })
 }
@@ -42,6 +48,7 @@ struct Serving<'a> {
     many: bool,
     /// Receivers that have not been served yet.
     left: u32,
+    limits: Limits,
     pace: Option<Arc<Pace>>,
     waiting: Waiting,
 }
@@ -80,12 +87,13 @@ impl<'a> Serving<'a> {
             };
             running += 1;
             let (tell, offer, pace) = (tell.clone(), self.offer, self.pace.clone());
+            let limits = self.limits;
             let ui = if self.many { self.ui.beside_others() } else { self.ui.clone() };
             self.ui.receiver_connected(&guest.name, uuid::Uuid::from_bytes(guest.keys.session_id));
             let (seat, name) = (guest.seat, guest.name.clone());
             let started =
                 thread::Builder::new().name("serve".into()).spawn_scoped(scope, move || {
-                    let result = converse(*guest, offer, pace, &ui);
+                    let result = converse(*guest, offer, limits, pace, &ui);
                     // The story may have ended meanwhile, by Ctrl-C or a third wrong token.
                     let _ = tell.send((seat, name, result));
                 });
@@ -215,14 +223,11 @@ impl Waiting {
 fn converse(
     guest: Guest,
     offer: &Mutex<Offer>,
+    limits: Limits,
     pace: Option<Arc<Pace>>,
     ui: &Ui,
 ) -> Result<Summary> {
     let Guest { stream, keys, .. } = guest;
-    let mut limits = Limits::default();
-    if let Some(pace) = &pace {
-        limits.content = limits.content.min(pace.rate().content());
-    }
     let session = stream.halves(STALL_LIMIT).and_then(|(reader, writer)| {
         let halves = (reader, Paced::new(writer, pace));
         Session::start(halves, keys, Role::Receiver, limits)

@@ -44,6 +44,32 @@ fn trees_arrive_whole_whatever_the_size_of_a_record() {
     }
 }
 
+/// Threads that write side by side want the same names for their unfinished files, and find some
+/// of them taken by other files of the tree.
+#[test]
+fn small_files_do_not_get_into_each_others_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let sent = dir.path().join("tree");
+    for folder in ["a", "b/c"] {
+        fs::create_dir_all(sent.join(folder)).unwrap();
+        for number in 0..400usize {
+            // As `.part`, all but the last bytes of the name are the same.
+            let name = format!("{}{number:04}", "x".repeat(251));
+            fs::write(sent.join(folder).join(name), vec![7; number % 90]).unwrap();
+            let name = format!("{}{}", number % 100, ".part".repeat(number / 100));
+            fs::write(sent.join(folder).join(name), number.to_le_bytes()).unwrap();
+        }
+    }
+    let source = walk(&sent);
+    for content in [300, 5000, 1 << 20] {
+        let into = dir.path().join(content.to_string());
+        let (sender, receiver, _) = transfer(&source, &into, content, STREAM, NO_FAULTS);
+        assert_eq!((sender.unwrap().files, receiver.unwrap().files), (1600, 1600), "{content}");
+        assert_eq!(tree(&sent), tree(&into.join("tree")), "records of {content} bytes");
+        assert_eq!(fs::read_dir(&into).unwrap().count(), 1, "something is left over");
+    }
+}
+
 #[test]
 fn what_is_there_is_not_sent_again() {
     let dir = tempfile::tempdir().unwrap();

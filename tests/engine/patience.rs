@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(1600);
 const BEAT: Duration = Duration::from_millis(20);
 
-const IMPATIENT: Limits = Limits { patience: PATIENCE, heartbeat: BEAT, content: 700 };
+const IMPATIENT: Limits = Limits { patience: PATIENCE, heartbeat: BEAT, content: 700, lanes: 1 };
 
 type Ends = ((PipeReader, PipeWriter), (PipeReader, PipeWriter), Closer);
 

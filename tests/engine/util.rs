@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use transfer::compress::Compression;
@@ -25,6 +26,9 @@ use uuid::Uuid;
 
 use super::pipe::{Closer, Faults, pipe};
 
+/// On every machine more threads than one.
+pub const LANES: usize = 3;
+
 /// The keys of both sides, as the handshake makes them.
 pub fn keys() -> (SessionKeys, SessionKeys) {
     let token = Token::parse("ocean-tiger").unwrap();
@@ -40,7 +44,8 @@ pub fn keys() -> (SessionKeys, SessionKeys) {
 
 /// A sender's and a receiver's session over one pipe, with records of `content` bytes.
 pub fn sessions(content: usize, there: Faults, back: Faults) -> (Session, Session, Closer) {
-    let limits = Limits { patience: Duration::from_secs(5), content, ..Limits::default() };
+    let limits =
+        Limits { patience: Duration::from_secs(5), content, lanes: LANES, ..Limits::default() };
     let (sender_keys, receiver_keys) = keys();
     let (first, second, closer) = pipe(there, back);
     let sender = Session::start(first, sender_keys, Role::Receiver, limits).unwrap();
@@ -51,13 +56,13 @@ pub fn sessions(content: usize, there: Faults, back: Faults) -> (Session, Sessio
 pub const STREAM: StreamOptions =
     StreamOptions { follow_symlinks: false, compression: Compression::Off };
 
-pub fn walk(path: &Path) -> Source {
+pub fn walk(path: &Path) -> Arc<Source> {
     walk_all(&[path.into()])
 }
 
-pub fn walk_all(paths: &[PathBuf]) -> Source {
+pub fn walk_all(paths: &[PathBuf]) -> Arc<Source> {
     let options = WalkOptions { follow_symlinks: false, developer: Developer::Include };
-    Walk::new(paths, &Filters::default()).unwrap().run(options)
+    Arc::new(Walk::new(paths, &Filters::default()).unwrap().run(options))
 }
 
 /// The receiving side as its story runs it, without a person.
@@ -78,14 +83,15 @@ fn receive_with(session: Session, into: &Path, sink: Sink<'_>) -> Result<Summary
     let head = Head { session: Uuid::nil(), sender: "pipe".into(), files: 0, bytes: 0 };
     let made = plan.made(manifest, &remembered);
     let older = remembered.files;
-    let start = Start { plan, resume, made, merge: true, older, lock: &mut lock, head };
+    let lock = &mut lock;
+    let start = Start { plan, resume, made, merge: true, older, lock, head, threads: LANES };
     offered.meanwhile(|_| {});
     offered.accept(&mut root, start, sink)
 }
 
 /// Sends `source` into the folder `into`; whatever happens, both sides end.
 pub fn transfer(
-    source: &Source,
+    source: &Arc<Source>,
     into: &Path,
     content: usize,
     options: StreamOptions,
@@ -96,7 +102,7 @@ pub fn transfer(
 
 /// The same; `sink` hears what the receiver's engine tells.
 pub fn transfer_with(
-    source: &Source,
+    source: &Arc<Source>,
     into: &Path,
     content: usize,
     options: StreamOptions,

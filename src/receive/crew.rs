@@ -1,0 +1,130 @@
+//! Threads that put small files at their places, several at a time.
+//!
+//! Creating a file takes the file system longer than hashing a few kilobytes, and most of it can be
+//! done beside the next one. The crew does what is usual: a new `.part` file of the usual name,
+//! which gets its mode, its time and its name when its hash is right. Whatever else there may be (a
+//! name that is taken, a full disk, a hash that differs) it undoes and leaves to the engine.
+
+use std::io;
+use std::ops::Range;
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::writer::FileWriter;
+use crate::crypto::record::Buffer;
+use crate::files::manifest::Entry;
+use crate::files::path::RelPath;
+use crate::files::root::{Replace, Root};
+use crate::protocol::lanes;
+use crate::protocol::pages::HASH_LEN;
+
+/// Jobs that may wait for a thread.
+const WAITING: usize = 2;
+
+/// A file whose content is in one record.
+pub struct Small {
+    /// Which entry.
+    pub index: u32,
+    /// The entry.
+    pub entry: Entry,
+    /// Where it goes.
+    pub place: RelPath,
+    /// The name of its unfinished file, in the same folder.
+    pub part: String,
+    /// Whether it may replace what is there.
+    pub replace: Replace,
+    /// Where in the record's plaintext its content is.
+    pub content: Range<usize>,
+    /// The SHA-256 that the sender has made.
+    pub hash: [u8; HASH_LEN],
+}
+
+/// A record, and the files in it.
+pub struct Job {
+    /// The record.
+    pub record: Buffer,
+    /// The files, each with whether it is at its place.
+    pub files: Vec<(Small, bool)>,
+}
+
+/// The threads.
+pub struct Crew {
+    queue: SyncSender<Job>,
+    done: Receiver<Job>,
+    /// Jobs that have not come back.
+    out: usize,
+}
+
+impl Crew {
+    /// Starts `threads` threads that write beneath `root`.
+    pub fn start(root: &Root, threads: usize) -> io::Result<Self> {
+        let (queue, jobs) = mpsc::sync_channel(WAITING);
+        let (finish, done) = mpsc::channel();
+        let jobs = Arc::new(Mutex::new(jobs));
+        let roots = (0..threads).map(|_| root.again()).collect::<io::Result<Vec<_>>>()?;
+        let works = roots.into_iter().map(|root| {
+            let (jobs, finish) = (Arc::clone(&jobs), finish.clone());
+            move || work(root, &jobs, &finish)
+        });
+        lanes::start("write", works)?;
+        Ok(Self { queue, done, out: 0 })
+    }
+
+    /// Gives a job away; waits while too many do already. Where no thread is left it comes back as
+    /// it is.
+    pub fn give(&mut self, job: Job) -> Option<Job> {
+        match self.queue.send(job) {
+            Ok(()) => {
+                self.out += 1;
+                None
+            }
+            Err(unsent) => Some(unsent.0),
+        }
+    }
+
+    /// A job that is done, if there is one.
+    pub fn finished(&mut self) -> Option<Job> {
+        let job = self.done.try_recv().ok()?;
+        self.out -= 1;
+        Some(job)
+    }
+
+    /// The next job that is done; nothing when all are.
+    pub fn wait(&mut self) -> Option<Job> {
+        if self.out == 0 {
+            return None;
+        }
+        self.out -= 1;
+        self.done.recv().ok()
+    }
+}
+
+fn work(mut root: Root, jobs: &Mutex<Receiver<Job>>, finish: &Sender<Job>) {
+    loop {
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(mut job) = job else { return };
+        for (small, is_placed) in &mut job.files {
+            let content = job.record.plaintext().get(small.content.clone());
+            *is_placed = content.is_some_and(|content| put(&mut root, small, content).is_ok());
+        }
+        if finish.send(job).is_err() {
+            return;
+        }
+    }
+}
+
+fn put(root: &mut Root, small: &Small, content: &[u8]) -> io::Result<()> {
+    let folder = root.parent_of(&small.place)?;
+    let mut writer = FileWriter::create(folder, &small.part)?;
+    if let Err(error) = writer.write(content) {
+        writer.discard(folder);
+        return Err(error);
+    }
+    let verified = writer.verify(folder, small.entry.size(), &small.hash);
+    let verified = verified.ok_or(io::ErrorKind::InvalidData)?;
+    let placed = verified.place(folder, small.place.name(), &small.entry, small.replace);
+    if placed.is_err() {
+        verified.discard(folder);
+    }
+    placed
+}
