@@ -72,6 +72,12 @@ impl Error {
         Self::new(Exit::Network, message)
     }
 
+    /// A thread that the system would not start.
+    pub fn no_thread(error: &io::Error) -> Self {
+        Self::failure(format!("cannot start a thread: {}", reason(error)))
+            .hint("end other programs, or raise the limit on processes, and try again")
+    }
+
     /// Adds what the system said.
     pub fn cause(mut self, cause: io::ErrorKind) -> Self {
         self.cause = Some(cause);
@@ -87,6 +93,12 @@ impl Error {
     /// Adds what the user can do about it.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same, unless something better is known.
+    pub fn or_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint.get_or_insert_with(|| hint.into());
         self
     }
 }

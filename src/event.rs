@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::Exit;
 use crate::files::path::RelPath;
+use crate::protocol::message::OfferKind;
 use crate::protocol::pages::Fault;
 
 /// Something that happened.
@@ -47,6 +48,8 @@ pub type Sink<'a> = &'a mut dyn FnMut(Event<'_>);
 /// How a finished session went. Not every end of a session is a success: see [`Summary::exit`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Summary {
+    /// What kind of thing was offered: a text or a stream counts as one file.
+    pub kind: OfferKind,
     /// Files that are at their place on the receiver's disk, verified.
     pub files: u64,
     /// Bytes of content that crossed, repeated ones included.
@@ -68,6 +71,7 @@ pub struct Summary {
 impl Summary {
     /// Counts what another session sent.
     pub fn add(&mut self, other: Self) {
+        self.kind = other.kind;
         self.files += other.files;
         self.bytes += other.bytes;
         self.saved += other.saved;

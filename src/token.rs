@@ -72,7 +72,7 @@ impl Token {
         for word in typed.filter(|word| !word.is_empty()) {
             words.push(lookup(word)?);
         }
-        check_count(words.len()).map_err(|error| error.hint(CHECK_SCREEN))?;
+        check_count(words.len())?;
         Ok(Self::join(words))
     }
 
@@ -122,8 +122,10 @@ impl fmt::Debug for Token {
 
 /// A generator seeded by the system, or the error that there is none; it never panics.
 pub fn system_rng() -> Result<StdRng> {
-    StdRng::try_from_rng(&mut SysRng)
-        .map_err(|error| Error::failure(format!("the system gives no random numbers: {error}")))
+    StdRng::try_from_rng(&mut SysRng).map_err(|error| {
+        Error::failure(format!("the system gives no random numbers: {error}"))
+            .hint("try again; a sandbox may forbid the call getrandom")
+    })
 }
 
 /// How many bits of chance a token of `words` words holds.
@@ -137,7 +139,8 @@ fn check_count(words: usize) -> Result<()> {
     if (usize::from(MIN_WORDS)..=usize::from(MAX_WORDS)).contains(&words) {
         return Ok(());
     }
-    Err(Error::usage(format!("a token has {MIN_WORDS} to {MAX_WORDS} words, not {words}")))
+    Err(Error::usage(format!("a token has {MIN_WORDS} to {MAX_WORDS} words, not {words}"))
+        .hint(CHECK_SCREEN))
 }
 
 /// The list's own copy of a lower-case word.

@@ -182,11 +182,13 @@ impl Reason {
     pub fn told_by(&self, role: Role) -> Error {
         let who = role.name();
         match self {
-            Self::Declined => Error::new(Exit::Declined, format!("the {who} said no")),
+            Self::Declined => Error::new(Exit::Declined, format!("the {who} said no"))
+                .hint("its own terminal may say why; run this command again to offer it again"),
             Self::Conflict { count } => Error::new(
                 Exit::Declined,
                 format!("the {who} was told to stop when names are taken, and {count} are"),
-            ),
+            )
+            .hint("run both sides again, the receiver with --on-conflict rename to keep both"),
             Self::NoSpace { needed: 0, free } => {
                 Error::failure(format!("the {who}'s disk is full: {} are free", bytes(*free)))
                     .hint("make room there and run the same command again")

@@ -19,7 +19,7 @@ use crate::files::root::{Found, Root};
 use crate::protocol::lanes;
 use crate::protocol::message::Reason;
 use crate::protocol::pages::HASH_LEN;
-use crate::ui::{Choice, Target, Ui};
+use crate::ui::{Choice, Target, Ui, said_no};
 
 /// The output folder, and the right to write into it.
 pub struct Output {
@@ -221,7 +221,7 @@ fn decide(
         Ok(Choice::Overwrite) => OnConflict::Overwrite,
         Ok(Choice::Skip) => OnConflict::Skip,
         Ok(Choice::Cancel) => {
-            return Err((Reason::Declined, Error::new(Exit::Declined, "you said no")));
+            return Err((Reason::Declined, said_no()));
         }
         Err(error) => return Err((Reason::Declined, error)),
     };

@@ -104,7 +104,8 @@ pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
         last_progress,
     };
     let summary = receiver.persist()?;
-    ui.received(&summary, &receiver.options.output);
+    let options = &receiver.options;
+    ui.received(&summary, (!options.to_stdout()).then_some(&options.output));
     Ok(summary.exit())
 }
 
@@ -153,7 +154,8 @@ impl Receiver<'_> {
             if let (true, Err(NoSession::Busy(error) | NoSession::Failed(error))) =
                 (self.poured, &attempt)
             {
-                return Err(error.clone());
+                let hint = "what came so far is no whole file; run both sides again";
+                return Err(error.clone().or_hint(hint));
             }
             let (error, limit) = match attempt {
                 Ok(summary) => return Ok(summary),
@@ -185,11 +187,8 @@ impl Receiver<'_> {
                 // However long it stood still, paused or at a question: the time counts anew.
                 self.last_progress = Instant::now();
             }
-            if tries >= MAX_TRIES {
-                return Err(error);
-            }
-            if self.last_progress.elapsed() > limit {
-                return Err(error);
+            if tries >= MAX_TRIES || self.last_progress.elapsed() > limit {
+                return Err(error.or_hint("run the same command again: it goes on from here"));
             }
             let pause = pause(tries);
             tries += 1;
@@ -224,20 +223,19 @@ impl Receiver<'_> {
             OfferKind::Files if self.is_asked() => self.ui.offered_to_take(offered.manifest()),
             OfferKind::Files => self.ui.offered(offered.manifest(), self.met),
             OfferKind::Text => self.ui.note("receiving a text"),
+            OfferKind::Stream if self.is_asked() => self.ui.offered_stream(),
             OfferKind::Stream => self.ui.note("receiving what comes in there"),
         }
         (self.met, self.had_session) = (true, true);
         if offered.offer().kind == OfferKind::Text || self.options.to_stdout() {
             return Ok(self.pour(offered)?);
         }
-        if self.output.is_none() {
-            match Output::open(&self.options.output) {
-                Ok(output) => self.output = Some(output),
+        let output = match &mut self.output {
+            Some(output) => output,
+            none => match Output::open(&self.options.output) {
+                Ok(output) => none.insert(output),
                 Err(error) => return Err(offered.refuse(Reason::Unwritable, error).into()),
-            }
-        }
-        let Some(output) = &mut self.output else {
-            return Err(Error::failure("the output folder is gone").into());
+            },
         };
         if offered.offer().kind == OfferKind::Stream {
             return Ok(land(offered, &mut output.root, &mut self.poured, self.ui)?);
@@ -281,10 +279,12 @@ fn land(mut offered: Offered, root: &mut Root, poured: &mut bool, ui: &Ui) -> Re
     {
         return Err(offered.refuse(Reason::Declined, error));
     }
+    let path = shown(&root.path().to_string_lossy()).into_owned();
     let mut landing = match Landing::begin(root) {
         Ok(landing) => landing,
         Err(error) => {
-            let error = Error::failure(format!("cannot make a file: {}", reason(&error)));
+            let message = format!("cannot make a file in \"{path}\": {}", reason(&error));
+            let error = Error::failure(message).hint("name another folder with -o");
             return Err(offered.refuse(Reason::Unwritable, error));
         }
     };

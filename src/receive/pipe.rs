@@ -23,6 +23,7 @@ use crate::protocol::session::{OUT_OF_TURN, Session, Stop, receive_last};
 
 /// One content that is expected.
 struct Expected {
+    kind: OfferKind,
     /// Its index in the list; 0 where there is none.
     index: u32,
     /// Its bytes, where they are known.
@@ -67,14 +68,15 @@ impl Offered {
 }
 
 fn expected(offered: &Offered) -> Result<Expected> {
-    if offered.offer.kind != OfferKind::Files {
+    let kind = offered.offer.kind;
+    if kind != OfferKind::Files {
         let name =
             RelPath::parse(STREAM_NAME).map_err(|_| Error::failure("a stream has no name"))?;
-        return Ok(Expected { index: 0, size: None, name });
+        return Ok(Expected { kind, index: 0, size: None, name });
     }
     match offered.manifest.entries() {
         [only] if only.is_file() => {
-            Ok(Expected { index: 0, size: Some(only.size()), name: only.path.clone() })
+            Ok(Expected { kind, index: 0, size: Some(only.size()), name: only.path.clone() })
         }
         entries => Err(Error::usage(format!(
             "standard output takes one file, and {} entries are offered",
@@ -120,7 +122,7 @@ fn take_content(
         sink(Event::Moved { bytes, files, name: &expected.name });
     }
     let fault = content.ended.ok_or(Malformed("a file that was asked for did not come"))?;
-    let mut summary = Summary { bytes: content.got, ..Summary::default() };
+    let mut summary = Summary { kind: expected.kind, bytes: content.got, ..Summary::default() };
     match fault {
         None => {
             session.meanwhile(|| out.flush()).map_err(unwritten)?;
@@ -176,7 +178,7 @@ fn unwritten(error: io::Error) -> Stop {
     let hint = match error.kind() {
         ErrorKind::BrokenPipe => "whatever read it has ended; nothing more can be received",
         ErrorKind::FileTooLarge => "the sender means it to be shown, but it is no text",
-        _ => "what was written so far is no whole file",
+        _ => "what was written so far is no whole file; run both sides again",
     };
     Stop::Own(Reason::Failed, Error::failure(message).hint(hint))
 }

@@ -1,7 +1,7 @@
 //! `--dry-run`: what would go, without a port, a ticket or a receiver.
 
 use super::SendOptions;
-use super::offer::decide_developer;
+use super::offer::{decide_developer, nothing_to_send};
 use crate::control;
 use crate::error::{Error, Exit, Result};
 use crate::files::manifest::Manifest;
@@ -25,7 +25,7 @@ pub fn run(walk: &Walk, options: &SendOptions, ui: &Ui) -> Result<Exit> {
     let unsent = source.unsent.iter().map(|unsent| (&*unsent.name, &*unsent.why));
     ui.unsent(source.unsent.len() as u64, unsent, false);
     if source.manifest.entries().is_empty() {
-        return Err(Error::failure("nothing can be sent"));
+        return Err(nothing_to_send());
     }
     ui.entries(&source.manifest)?;
     ui.left_out(&source);

@@ -18,7 +18,7 @@ use self::offer::Offer;
 use self::place::Place;
 use crate::bounds::MAX_TEXT;
 use crate::compress::Compression;
-use crate::error::{Error, Exit, Result, reason};
+use crate::error::{Error, Exit, Result};
 use crate::files::expand::expand;
 use crate::files::select::Filters;
 use crate::files::walk::Walk;
@@ -95,7 +95,7 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
     let port = listener.address().port();
     let offer = Offer::decide(walk, options, ui)?;
     let gate = Gate::open(listener, token.clone(), seats, place.admit)
-        .map_err(|error| Error::failure(format!("cannot start a thread: {}", reason(&error))))?;
+        .map_err(|error| Error::no_thread(&error))?;
     ui.ticket(&Ticket { host: Host::Ip(place.ticket), port, token: token.clone() });
     if let Some(elsewhere) = place.elsewhere {
         let ui = ui.clone();

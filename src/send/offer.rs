@@ -9,7 +9,7 @@ use super::pipe::{Input, send_stream};
 use super::stream::{StreamOptions, send_over};
 use super::{SendOptions, What};
 use crate::compress::Compression;
-use crate::error::{Error, Result, bytes, reason};
+use crate::error::{Error, Result, bytes};
 use crate::event::{Sink, Summary};
 use crate::files::walk::{Developer, Source, Walk, WalkOptions};
 use crate::protocol::message::{OfferKind, Reason};
@@ -108,7 +108,8 @@ impl Job {
                 (sent, Some(input))
             }
             Self::Input(None, _) => {
-                let error = Error::failure("the input has been read already");
+                let error =
+                    Error::failure("the input has been read already").hint("run both sides again");
                 (Err(session.stop(Stop::Own(Reason::Failed, error))), None)
             }
         }
@@ -125,11 +126,17 @@ fn send_files(
     let unsent = source.unsent.iter().map(|unsent| (&*unsent.name, &*unsent.why));
     ui.unsent(source.unsent.len() as u64, unsent, false);
     if source.manifest.entries().is_empty() {
-        return Err(session.stop(Stop::Own(Reason::Failed, Error::failure("nothing can be sent"))));
+        return Err(session.stop(Stop::Own(Reason::Failed, nothing_to_send())));
     }
     ui.left_out(source);
     ui.offering(&source.manifest);
     send_over(session, source, options, sink)
+}
+
+/// Of what was named nothing is left, and each was told of.
+pub(super) fn nothing_to_send() -> Error {
+    Error::failure("nothing can be sent")
+        .hint("the list above says why; mend one of them, or name something else")
 }
 
 /// Files: walked in the background, and again when it has grown old.
@@ -170,7 +177,7 @@ impl Files {
         thread::Builder::new()
             .name("walk".into())
             .spawn(move || (Arc::new(walk.run(options)), Instant::now()))
-            .map_err(|error| Error::failure(format!("cannot start a thread: {}", reason(&error))))
+            .map_err(|error| Error::no_thread(&error))
     }
 
     /// Takes the list from the background as soon as it is there, so that what may be a mistake

@@ -61,9 +61,7 @@ impl Input {
                     }
                 }
             })
-            .map_err(|error| {
-                Error::failure(format!("cannot start a thread: {}", reason(&error)))
-            })?;
+            .map_err(|error| Error::no_thread(&error))?;
         Ok(Self { pieces, taken: false })
     }
 
@@ -111,7 +109,7 @@ fn converse(
     let bytes = content.send_all(input, sink)?;
     session.send_control(&Control::Done)?;
 
-    let mut summary = Summary { bytes, ..Summary::default() };
+    let mut summary = Summary { kind, bytes, ..Summary::default() };
     let mut failed = 0u64;
     session.receive(|message, follows| match (message, follows) {
         (Message::Results(page), Follows::More) => Ok(pages::results(page, |index, fault| {
@@ -189,8 +187,10 @@ impl<'a> Content<'a> {
                     self.put(&piece, sink)?;
                 }
                 Ok(Err(error)) => {
-                    let error = format!("cannot read the input: {}", reason(&error));
-                    return Err(Stop::Own(message::Reason::Failed, Error::failure(error)));
+                    let error =
+                        Error::failure(format!("cannot read the input: {}", reason(&error)))
+                            .hint("look at what feeds it, then run both sides again");
+                    return Err(Stop::Own(message::Reason::Failed, error));
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     // Nothing comes: what there is need not wait for more.

@@ -97,8 +97,8 @@ impl<'a> Serving<'a> {
                     // The story may have ended meanwhile, by Ctrl-C or a third wrong token.
                     let _ = tell.send((seat, name, result));
                 });
-            if started.is_err() {
-                return Err(Error::failure("cannot start a thread"));
+            if let Err(error) = started {
+                return Err(Error::no_thread(&error));
             }
         }
         if self.many {

@@ -27,7 +27,7 @@ use indicatif::ProgressBar;
 pub use self::findings::{Finding, Mark};
 pub use self::json::State;
 pub use self::progress::Progress;
-pub use self::prompt::{Choice, Target};
+pub use self::prompt::{Choice, Target, said_no};
 pub use self::signals::watch as watch_signals;
 pub use self::text::Text;
 
@@ -39,6 +39,7 @@ use crate::error::{Error, Exit, Result, bytes, reason, shown};
 use crate::event::Summary;
 use crate::files::manifest::{Kind, Manifest, Totals};
 use crate::files::path::RelPath;
+use crate::protocol::message::OfferKind;
 use crate::protocol::pages::Fault;
 use crate::ticket::Ticket;
 
@@ -189,6 +190,7 @@ impl Ui {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written.map_err(|error| {
                 Error::failure(format!("cannot write to stdout: {}", reason(&error)))
+                    .hint("check where stdout goes")
             }),
         }
     }
@@ -308,7 +310,8 @@ impl Ui {
         self.tell(|json| json.unsent(count, names.clone()));
         if count > 0 && !again {
             self.warn(&format!("cannot be sent: {}", counted(count, "thing", "things")));
-            self.list(names.map(|(name, why)| format!("{}: {}", shown(name), shown(why))), count);
+            let lines = names.map(|(name, why)| format!("{}: {}", shown(name), shown(why)));
+            self.list(lines, count, true);
         }
     }
 
@@ -347,14 +350,14 @@ impl Ui {
 
     /// How sending ended.
     pub fn sent(&self, summary: &Summary) {
-        self.say(&self.outcome("sent", summary, ""));
+        self.say(&outcome("sent", summary, ""));
         self.problems(summary);
         self.tell(|json| json.summary(summary, false));
     }
 
     /// How sending to one of several receivers ended.
     pub fn sent_to(&self, name: &str, summary: &Summary) {
-        self.note(&format!("{name}: {}", self.outcome("sent", summary, "")));
+        self.note(&format!("{name}: {}", outcome("sent", summary, "")));
         self.problems(summary);
     }
 
@@ -370,30 +373,21 @@ impl Ui {
         Self { draws: false, keys: false, json: None, ..self.clone() }
     }
 
-    /// How receiving ended.
-    pub fn received(&self, summary: &Summary, output: &Path) {
-        let output = output.to_string_lossy();
-        self.say(&self.outcome("received", summary, &format!(" into {}", shown(&output))));
+    /// How receiving ended, into a folder or, where there is none, to standard output.
+    pub fn received(&self, summary: &Summary, folder: Option<&Path>) {
+        let place = match folder {
+            Some(folder) => format!(" into {}", shown(&folder.to_string_lossy())),
+            None => " to standard output".into(),
+        };
+        self.say(&outcome("received", summary, &place));
         if !summary.renamed.is_empty() {
             let count = summary.renamed.len() as u64;
             self.say(&format!("{} under another name:", counted(count, "entry", "entries")));
-            self.list(summary.renamed.iter().map(|(from, to)| format!("{from} -> {to}")), count);
+            let lines = summary.renamed.iter().map(|(from, to)| format!("{from} -> {to}"));
+            self.list(lines, count, !self.quiet);
         }
         self.problems(summary);
         self.tell(|json| json.summary(summary, true));
-    }
-
-    fn outcome(&self, verb: &str, summary: &Summary, place: &str) -> String {
-        let mut line = format!("{verb} {}{place}", counted(summary.files, "file", "files"));
-        if summary.already > 0 {
-            let _ = write!(line, " (of them here already: {})", summary.already);
-        }
-        let elapsed = summary.elapsed.as_secs_f64();
-        let _ = write!(line, ": {} in {elapsed:.1} s", bytes(summary.bytes));
-        if summary.bytes > 0 {
-            let _ = write!(line, ", {}/s", bytes(rate(summary.bytes, elapsed)));
-        }
-        line
     }
 
     fn problems(&self, summary: &Summary) {
@@ -408,7 +402,7 @@ impl Ui {
             let count = failed.len() as u64;
             self.say_warning(&format!("{} did not arrive:", counted(count, "entry", "entries")));
             let lines = failed.iter().map(|(path, fault)| format!("{path}: {}", fault.words()));
-            self.list(lines, count);
+            self.list(lines, count, true);
         }
         if summary.unsent > 0 {
             let count = counted(summary.unsent, "thing", "things");
@@ -417,7 +411,12 @@ impl Ui {
     }
 
     /// The first lines of a list of `count`; with `-v`, and in the log, all that are known.
-    fn list(&self, lines: impl Iterator<Item = String>, count: u64) {
+    fn list(&self, lines: impl Iterator<Item = String>, count: u64, visible: bool) {
+        let line = |text: &str| {
+            if visible {
+                line(text)
+            }
+        };
         let limit = if self.verbose > 0 { usize::MAX } else { SHOWN };
         let mut known = 0;
         for item in lines {
@@ -447,6 +446,28 @@ impl Ui {
 /// In one piece, so that lines of two processes on one terminal stay whole.
 fn line(text: &str) {
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// `sent 3 files: 12.3 MB in 0.1 s, 123.0 MB/s`.
+fn outcome(verb: &str, summary: &Summary, place: &str) -> String {
+    // A text is shown, and is there at once.
+    if summary.kind == OfferKind::Text && summary.files == 1 {
+        return format!("{verb} a text of {}", bytes(summary.bytes));
+    }
+    let what = match summary.kind {
+        OfferKind::Stream if summary.files == 1 => "a stream".into(),
+        _ => counted(summary.files, "file", "files"),
+    };
+    let mut line = format!("{verb} {what}{place}");
+    if summary.already > 0 {
+        let _ = write!(line, " (of them here already: {})", summary.already);
+    }
+    let elapsed = summary.elapsed.as_secs_f64();
+    let _ = write!(line, ": {} in {elapsed:.1} s", bytes(summary.bytes));
+    if summary.bytes > 0 {
+        let _ = write!(line, ", {}/s", bytes(rate(summary.bytes, elapsed)));
+    }
+    line
 }
 
 /// `3 files, 2 folders, 12.3 MB: photos, notes.txt`.
@@ -509,6 +530,26 @@ mod tests {
         let cases = [(0, "0 files"), (1, "1 file"), (999, "999 files"), (19_327, "19,327 files")];
         for (count, expected) in cases {
             assert_eq!(counted(count, "file", "files"), expected);
+        }
+    }
+
+    #[test]
+    fn ends_read_well() {
+        use OfferKind::{Files, Stream, Text};
+        #[rustfmt::skip]
+        let cases = [
+            ((Files, 2, 0, 3_000_000), " into in", "received 2 files into in: 3.0 MB in 2.0 s, 1.5 MB/s"),
+            ((Files, 2, 2, 0), " into .", "received 2 files into . (of them here already: 2): 0 B in 2.0 s"),
+            ((Files, 1, 0, 2), " to standard output", "received 1 file to standard output: 2 B in 2.0 s, 1 B/s"),
+            ((Stream, 1, 0, 2), " into .", "received a stream into .: 2 B in 2.0 s, 1 B/s"),
+            ((Stream, 0, 0, 2), " into .", "received 0 files into .: 2 B in 2.0 s, 1 B/s"),
+            ((Text, 1, 0, 12), " into .", "received a text of 12 B"),
+            ((Text, 0, 0, 2), "", "received 0 files: 2 B in 2.0 s, 1 B/s"),
+        ];
+        for ((kind, files, already, bytes), place, expected) in cases {
+            let elapsed = Duration::from_secs(2);
+            let summary = Summary { kind, files, already, bytes, elapsed, ..Summary::default() };
+            assert_eq!(outcome("received", &summary, place), expected);
         }
     }
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::Ui;
 use super::keys::Keys;
+use super::{Ui, counted};
 use crate::control;
 use crate::error::bytes;
 use crate::event::Event;
@@ -77,7 +77,8 @@ impl Progress {
                 self.bar.inc_length(*bytes);
                 self.bar.suspend(|| {
                     self.ui.say_warning(&format!(
-                        "{files} files differ after attempt {}; sending them again",
+                        "{} after attempt {}; sending again",
+                        counted(*files, "file differs", "files differ"),
                         attempt - 1
                     ));
                 });

@@ -56,7 +56,7 @@ impl Ui {
             .default(default)
             .interact_on_opt(&Term::stderr())
             .map_err(unanswered)?;
-        let answer = answer.ok_or_else(|| Error::new(Exit::Declined, "you said no"))?;
+        let answer = answer.ok_or_else(said_no)?;
         self.log(&format!("{question} {}", if answer { "yes" } else { "no" }));
         Ok(answer)
     }
@@ -85,6 +85,11 @@ impl Ui {
     /// What the other side offers, before a question about it: even `-q` needs to see that.
     pub fn offered_to_take(&self, manifest: &Manifest) {
         self.question(&format!("offered: {}", summary_of(manifest)));
+    }
+
+    /// The same for a stream, of which nothing more is known.
+    pub fn offered_stream(&self) {
+        self.question("offered: a stream of unknown length");
     }
 
     /// What a person needs to know before saying yes.
@@ -117,7 +122,7 @@ impl Ui {
         let question = if anew { "take it all anew?" } else { "take it?" };
         match self.confirm(question, true)? {
             true => Ok(()),
-            false => Err(Error::new(Exit::Declined, "you said no")),
+            false => Err(said_no()),
         }
     }
 
@@ -198,6 +203,12 @@ fn place_name(folder: &Path) -> String {
     let whole = inside.map_or(whole.clone(), |inside| Path::new("~").join(inside));
     let name = whole.to_string_lossy();
     shown(name.strip_suffix('/').filter(|name| !name.is_empty()).unwrap_or(&name)).into_owned()
+}
+
+/// Whoever said no has ended both sides.
+pub fn said_no() -> Error {
+    Error::new(Exit::Declined, "you said no")
+        .hint("nothing was changed; run both sides again to answer otherwise")
 }
 
 fn unanswered(error: dialoguer::Error) -> Error {

@@ -50,8 +50,11 @@ fn what_comes_is_shown_and_may_be_refused() -> Result<()> {
             continue;
         }
         ensure!(fs::read_dir(into.path())?.next().is_none(), "something was taken");
-        ended.says("error: the receiver said no\n")?;
-        let said = if receiver == 7 { "error: you said no\r\n" } else { "error: interrupted\r\n" };
+        ended.says("error: the receiver said no\n  its own terminal may say why")?;
+        let said = match receiver {
+            7 => "error: you said no\r\n  nothing was changed",
+            _ => "error: interrupted\r\n",
+        };
         ensure!(screen.contains(said), "{screen:?}");
     }
     Ok(())
@@ -186,8 +189,9 @@ fn a_stream_is_asked_about() -> Result<()> {
         command.arg(transfer().get_program());
         let sender = Sender::start(clean(command))?;
         let mut terminal = Terminal::new()?;
-        let process = terminal.start(receive(&sender.ticket, into.path(), &[]))?;
-        terminal.wait_for("take it? [Y/n]")?;
+        let process = terminal.start(receive(&sender.ticket, into.path(), &["-q"]))?;
+        let shown = terminal.wait_for("take it? [Y/n]")?;
+        ensure!(shown.starts_with("offered: a stream of unknown length\r\ninto "), "{shown:?}");
         terminal.answer(key)?;
         process.end()?.expect(code)?;
         sender.end()?.expect(code)?;

@@ -148,7 +148,10 @@ fn fail_changes_nothing_and_tells_both_sides() -> Result<()> {
         "error: names are taken already: 5, such as \"t/differs.txt\"\n  \
          nothing was changed; --on-conflict rename keeps both\n",
     )?;
-    sent.says("error: the receiver was told to stop when names are taken, and 5 are\n")?;
+    sent.says(
+        "error: the receiver was told to stop when names are taken, and 5 are\n  \
+         run both sides again, the receiver with --on-conflict rename to keep both\n",
+    )?;
     ensure_same(&before, &tree(into.path())?)?;
     // Without a conflict it is no obstacle.
     send_with(&into.join("empty"), &from.join("t"), &["--on-conflict", "fail"], 0)?;

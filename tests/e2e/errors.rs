@@ -146,6 +146,26 @@ fn mistakes_are_told_in_plain_words() -> Result<()> {
     ensure_same(&before, &tree(here.path())?)
 }
 
+/// What was named is there, and is nothing that can travel.
+#[test]
+#[cfg(unix)]
+fn nothing_to_send_says_what_to_do() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let socket = from.join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket)?;
+    let said = "  socket: it is neither a file, a folder nor a link\n\
+                error: nothing can be sent\n  \
+                the list above says why; mend one of them, or name something else\n";
+    let mut dry = transfer();
+    dry.args(["send", "--dry-run"]).arg(&socket);
+    run(dry)?.expect(1)?.says(said)?;
+    let sender = Sender::pod(&[&socket], &[])?;
+    run(receiving(&sender.ticket, into.path(), &[]))?
+        .expect(1)?
+        .says("error: the sender had to stop\n  its own terminal says why\n")?;
+    sender.end()?.expect(1)?.says(said)
+}
+
 /// Mistakes that the parser of the command line finds: its words, our exit code.
 #[test]
 fn usage_errors_end_with_two() -> Result<()> {
@@ -203,7 +223,15 @@ fn stdout_is_for_scripts_and_quiet_is_quiet() -> Result<()> {
     let (from, into) = (Scratch::new()?, Scratch::new()?);
     write(&from.join("file"), "content")?;
     let file = from.join("file");
-    for options in [&["-q", "--words", "3"][..], &["--words", "3"]] {
+    // The third time another file has the name.
+    for (options, here) in [
+        (&["-q", "--words", "3"][..], None),
+        (&["--words", "3"], None),
+        (&["-q", "--words", "3"], Some("mine")),
+    ] {
+        if let Some(here) = here {
+            write(&into.join("file"), here)?;
+        }
         let sender = Sender::pod(&[&file], options)?;
         let ticket = sender.ticket.clone();
         let token = ticket.rsplit(':').next().unwrap_or_default();

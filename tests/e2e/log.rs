@@ -200,8 +200,8 @@ fn what_goes_wrong_is_logged() -> Result<()> {
     nobody.says("error: nothing listens at 127.0.0.1:")?;
     let lines = lines(&log)?;
     for text in [
-        "warning: 1 files differ after attempt 1; sending them again",
-        "warning: 1 files differ after attempt 2; sending them again",
+        "warning: 1 file differs after attempt 1; sending again",
+        "warning: 1 file differs after attempt 2; sending again",
         "warning: 1 entry did not arrive:",
         "  torn: its hash still differed after 3 attempts",
         "exit code 6",

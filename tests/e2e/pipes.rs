@@ -31,7 +31,9 @@ fn a_text_arrives_on_standard_output() -> Result<()> {
         let received = run(receiving(&sender.ticket, &into.join("out"), &[]))?.expect(0)?;
         // Raw, as nothing here is a terminal.
         ensure!(received.stdout == text, "{:.40?} became {:.40?}", text, received.stdout);
-        sender.end()?.expect(0)?;
+        let size = transfer::error::bytes(text.len() as u64);
+        received.says(&format!("\nreceived a text of {size}\n"))?;
+        sender.end()?.expect(0)?.says(&format!("\nsent a text of {size}\n"))?;
     }
     ensure!(!into.join("out").exists(), "a text needs no folder");
     Ok(())
@@ -48,9 +50,11 @@ fn what_comes_in_goes_through() -> Result<()> {
         let sender = send_from(&input, &options)?;
         let output = File::create(scratch.join("output"))?;
         let mut receiver = receiving(&sender.ticket, Path::new("-"), &[]);
-        let status = receiver.stdin(Stdio::null()).stdout(output).status()?;
-        ensure!(status.success(), "{len}: {status}");
-        sender.end()?.expect(0)?;
+        receiver.stdin(Stdio::null()).stdout(output).stderr(Stdio::piped());
+        let received = Process::start_as_it_is(receiver)?.end()?.expect(0)?;
+        let size = transfer::error::bytes(len as u64);
+        received.says(&format!("received a stream to standard output: {size} in "))?;
+        sender.end()?.expect(0)?.says(&format!("sent a stream: {size} in "))?;
         ensure!(fs::read(&input)? == fs::read(scratch.join("output"))?, "{len}: it differs");
     }
     Ok(())
@@ -88,7 +92,9 @@ fn a_stream_can_be_kept() -> Result<()> {
     write(&input, noise(2_000_000, 3))?;
     for name in ["stdin", "stdin (1)"] {
         let sender = send_from(&input, &["-"])?;
-        run(receiving(&sender.ticket, into.path(), &[]))?.expect(0)?.says(name)?;
+        let received = run(receiving(&sender.ticket, into.path(), &[]))?.expect(0)?;
+        received.says(&format!("what came in is now called {name}\n"))?;
+        received.says("received a stream into ")?;
         sender.end()?.expect(0)?;
         ensure!(fs::read(&input)? == fs::read(into.join(name))?, "{name} differs");
     }

@@ -55,7 +55,8 @@ impl Nc {
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn().map_err(|error| cli.cannot_run(&error))?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-            return Err(Error::network("`tailscale nc` has no output"));
+            return Err(Error::network("`tailscale nc` has no output")
+                .hint("name a proxy of the tailnet in ALL_PROXY instead"));
         };
         let (sender, pieces) = sync_channel(PIECES);
         let start = Arc::new(OnceLock::new());

@@ -144,6 +144,7 @@ impl Proxy {
         })?;
         stream.set_timeout(None).map_err(|error| {
             Error::network(format!("the connection to {target} failed: {}", reason(&error)))
+                .hint("run the same command again")
         })?;
         Ok(stream)
     }
