@@ -264,11 +264,11 @@ impl Receiver<'_> {
     fn pour(&mut self, offered: Offered) -> Result<Summary> {
         if offered.offer().kind == OfferKind::Text {
             let mut text = self.ui.text();
-            return pour(offered, &mut text, self.ui);
+            return pour(offered, &mut text, &self.ui.beside_data());
         }
         // What is written is written: another connection could not go on.
         self.poured = true;
-        pour(offered, &mut std::io::stdout(), self.ui)
+        pour(offered, &mut std::io::stdout(), &self.ui.beside_data())
     }
 }
 

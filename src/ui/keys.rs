@@ -5,6 +5,7 @@
 #[cfg(unix)]
 mod unix {
     use std::io::Read;
+    use std::os::fd::AsFd;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Mutex, PoisonError};
     use std::thread;
@@ -17,7 +18,7 @@ mod unix {
     };
 
     use crate::control::{self, SLICE};
-    use crate::ui::Ui;
+    use crate::ui::{Ui, screen};
 
     const CTRL_Z: u8 = 0x1a;
     /// How long a key is waited for before somebody looks whose terminal it is: 0.1 s.
@@ -35,7 +36,7 @@ mod unix {
     impl Keys {
         /// Listens from now on; nothing where the terminal cannot be set up for it.
         pub fn listen(ui: &Ui) -> Option<Self> {
-            if !is_in_front() {
+            if !is_in_front(std::io::stdin()) {
                 return None;
             }
             let before = tcgetattr(std::io::stdin()).ok()?;
@@ -58,15 +59,15 @@ mod unix {
     /// Gives the terminal back as it was.
     pub fn restore() {
         let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(before) = before.filter(|_| is_in_front()) {
+        if let Some(before) = before.filter(|_| is_in_front(std::io::stdin())) {
             // A terminal that is gone needs no restoring.
             let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
         }
     }
 
     /// A job in the background that touched the terminal would be stopped by it.
-    fn is_in_front() -> bool {
-        tcgetpgrp(std::io::stdin()).map_or(true, |foreground| foreground == getpgrp())
+    pub fn is_in_front(terminal: impl AsFd) -> bool {
+        tcgetpgrp(terminal).map_or(true, |foreground| foreground == getpgrp())
     }
 
     /// Single keys. Ctrl-Z is one of them, as the terminal is to be given back before this stops.
@@ -84,7 +85,7 @@ mod unix {
         loop {
             // A question has the keyboard for itself.
             let wanted = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-            if !wanted || !is_in_front() {
+            if !wanted || !is_in_front(&stdin) {
                 thread::sleep(SLICE);
                 continue;
             }
@@ -97,7 +98,7 @@ mod unix {
             let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
             match poll(&mut ready, Some(&PAUSE)) {
                 Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) if is_in_front() => {
+                Ok(_) if is_in_front(&stdin) => {
                     let mut key = [0];
                     return (&stdin).read_exact(&mut key).ok().map(|()| key);
                 }
@@ -111,8 +112,12 @@ mod unix {
     fn suspend() {
         let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(before) = before {
+            screen::leave();
             let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
             let _ = kill_current_process_group(Signal::TSTP);
+            // It may meet another thread, a moment from now: until then this one must not take
+            // the terminal back.
+            thread::sleep(SLICE);
         }
     }
 
@@ -135,7 +140,7 @@ mod unix {
 }
 
 #[cfg(unix)]
-pub use unix::{Keys, restore};
+pub use unix::{Keys, is_in_front, restore};
 
 /// Other systems have no keys yet.
 #[cfg(not(unix))]
@@ -148,6 +153,12 @@ impl Keys {
     pub fn listen(_: &super::Ui) -> Option<Self> {
         None
     }
+}
+
+/// There are no jobs.
+#[cfg(not(unix))]
+pub fn is_in_front<T>(_: T) -> bool {
+    true
 }
 
 /// Nothing was changed.

@@ -12,6 +12,7 @@ mod log;
 mod meter;
 mod progress;
 mod prompt;
+mod screen;
 mod signals;
 mod text;
 
@@ -22,8 +23,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::ProgressBar;
-
 pub use self::findings::{Finding, Mark};
 pub use self::json::State;
 pub use self::progress::Progress;
@@ -33,6 +32,7 @@ pub use self::text::Text;
 
 use self::json::Json;
 use self::log::Log;
+use self::screen::line;
 use crate::bounds::{MAX_REFUSALS, SHOWN_REFUSALS};
 use crate::control;
 use crate::error::{Error, Exit, Result, bytes, reason, shown};
@@ -71,7 +71,7 @@ impl Ui {
             verbose,
             asks: person && !json,
             keys: person && !quiet,
-            draws: terminal && !quiet && !json,
+            draws: terminal && !quiet && !json && screen::obeys(),
             json: json.then(|| Arc::new(Json::new(io::stdout()))),
             log: None,
         }
@@ -327,12 +327,12 @@ impl Ui {
     }
 
     /// A file is done with, which only `-vv` says.
-    fn finished(&self, name: &RelPath, bar: &ProgressBar) {
+    fn finished(&self, name: &RelPath) {
         if self.verbose > 1 || self.log.is_some() {
             let name = name.to_string();
             self.log(&name);
             if self.verbose > 1 {
-                bar.suspend(|| line(&name));
+                line(&name);
             }
         }
     }
@@ -371,6 +371,11 @@ impl Ui {
     /// its own, which could not be told from those of the others.
     pub fn beside_others(&self) -> Self {
         Self { draws: false, keys: false, json: None, ..self.clone() }
+    }
+
+    /// The same without a bar where that would get into what goes to standard output.
+    pub fn beside_data(&self) -> Self {
+        Self { draws: self.draws && !io::stdout().is_terminal(), ..self.clone() }
     }
 
     /// How receiving ended, into a folder or, where there is none, to standard output.
@@ -440,12 +445,6 @@ impl Ui {
         };
         line(&format!("  and {} more{advice}", hidden + unknown));
     }
-}
-
-/// A line for a person, who may be gone: that stops no transfer, as a panicking `eprintln!` would.
-/// In one piece, so that lines of two processes on one terminal stay whole.
-fn line(text: &str) {
-    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
 /// `sent 3 files: 12.3 MB in 0.1 s, 123.0 MB/s`.

@@ -9,7 +9,7 @@ use dialoguer::console::Term;
 use dialoguer::{Completion, Confirm, Input, Select};
 use zeroize::Zeroizing;
 
-use super::{Ui, counted, line, names_of, summary_of};
+use super::{Ui, counted, line, names_of, screen, summary_of};
 use crate::error::{Error, Exit, Result, bytes, reason, shown};
 use crate::files::manifest::Manifest;
 use crate::files::path::RelPath;
@@ -51,8 +51,13 @@ impl Ui {
     }
 
     fn confirm(&self, question: &str, default: bool) -> Result<bool> {
+        // What does not fit into one row would be left behind by its answer.
+        let fits = screen::width(question) + " [Y/n] yes".len() < screen::columns();
+        if !fits {
+            line(question);
+        }
         let answer = Confirm::new()
-            .with_prompt(question)
+            .with_prompt(if fits { question } else { "" })
             .default(default)
             .interact_on_opt(&Term::stderr())
             .map_err(unanswered)?;

@@ -28,3 +28,5 @@ mod terminal;
 mod trees;
 #[path = "../util/mod.rs"]
 mod util;
+#[cfg(unix)]
+mod window;

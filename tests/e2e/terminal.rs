@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::Value;
 
 use crate::events::Events;
@@ -63,6 +63,13 @@ impl Terminal {
         command.stdin(self.line()?).stdout(Stdio::piped()).stderr(self.line()?);
         command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
         Process::start_as_it_is(command)
+    }
+
+    /// Changes the size of the window. Whoever draws in it has to see for himself: a signal
+    /// goes to the job that has the terminal as its own.
+    pub fn resize(&self, columns: u16) -> Result<()> {
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        Ok(tcsetwinsize(&self.keyboard, size)?)
     }
 
     fn press(&mut self, key: u8) -> Result<()> {
