@@ -1,9 +1,11 @@
 //! The sending side's story: find the own address, listen, show the ticket, let the receiver in,
 //! send.
 
+pub mod content;
 mod dry_run;
 pub mod gate;
 mod offer;
+pub mod pack;
 pub mod pipe;
 mod place;
 mod serve;

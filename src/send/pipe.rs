@@ -9,15 +9,15 @@ use std::thread;
 
 use sha2::{Digest, Sha256};
 
-use super::stream::{conclude, pack};
+use super::pack::Packer;
+use super::stream::conclude;
 use crate::bounds::MAX_FRAMING;
-use crate::compress::{Codec, Compression};
+use crate::compress::Compression;
 use crate::control;
 use crate::crypto::record::{Buffer, Follows};
 use crate::error::{Error, Result, reason};
 use crate::event::{Event, Sink, Summary};
 use crate::files::path::RelPath;
-use crate::protocol::channel::Work;
 use crate::protocol::codec::Malformed;
 use crate::protocol::data;
 use crate::protocol::message::{self, Control, DATA, Message, Offer, OfferKind, STREAM_NAME};
@@ -105,8 +105,8 @@ fn converse(
 
     let name = RelPath::parse(STREAM_NAME).map_err(|_| Malformed("a stream has no name"))?;
     let saved = Arc::<AtomicU64>::default();
-    let content = Content::new(session, compression, name.clone(), Arc::clone(&saved));
-    let bytes = content.send_all(input, sink)?;
+    let packer = Packer::new(compression, &saved);
+    let bytes = Content::new(session, packer, name.clone()).send_all(input, sink)?;
     session.send_control(&Control::Done)?;
 
     let mut summary = Summary { kind, bytes, ..Summary::default() };
@@ -142,13 +142,9 @@ fn converse(
 /// The content, on its way into records.
 struct Content<'a> {
     session: &'a mut Session,
-    compression: Compression,
+    packer: Arc<Packer>,
     name: RelPath,
-    /// What the first block compresses best with.
-    codec: Option<Option<Codec>>,
     buffer: Buffer,
-    /// Bytes that compression has spared the line.
-    saved: Arc<AtomicU64>,
     hash: Sha256,
     /// Bytes in the buffer, and bytes before.
     pending: u64,
@@ -156,27 +152,12 @@ struct Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    fn new(
-        session: &'a mut Session,
-        compression: Compression,
-        name: RelPath,
-        saved: Arc<AtomicU64>,
-    ) -> Self {
+    fn new(session: &'a mut Session, packer: Arc<Packer>, name: RelPath) -> Self {
         let mut buffer = session.buffer();
         buffer.clear();
         buffer.extend(&[DATA]);
         data::put_start(&mut buffer, 0, 0);
-        Self {
-            session,
-            compression,
-            name,
-            codec: None,
-            buffer,
-            saved,
-            hash: Sha256::new(),
-            pending: 0,
-            sent: 0,
-        }
+        Self { session, packer, name, buffer, hash: Sha256::new(), pending: 0, sent: 0 }
     }
 
     fn send_all(mut self, input: &mut Input, sink: Sink<'_>) -> Result<u64, Stop> {
@@ -242,16 +223,7 @@ impl<'a> Content<'a> {
             return Ok(());
         }
         self.session.check()?;
-        let compression = self.compression;
-        let plaintext = self.buffer.plaintext();
-        let codec = *self.codec.get_or_insert_with(|| compression.codec(plaintext));
-        let saved = Arc::clone(&self.saved);
-        let work = codec.map(|codec| -> Work {
-            Box::new(move |buffer, spare| {
-                saved.fetch_add(pack(buffer, spare, codec), Relaxed);
-            })
-        });
-        self.session.send_worked(&mut self.buffer, work)?;
+        self.session.send_worked(&mut self.buffer, self.packer.work())?;
         let bytes = std::mem::take(&mut self.pending);
         self.sent += bytes;
         sink(Event::Moved { bytes, files: 0, name: &self.name });

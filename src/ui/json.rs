@@ -83,6 +83,7 @@ struct Named {
 struct Outcome {
     files: u64,
     already: Option<u64>,
+    saved: Option<u64>,
     failed: Vec<Failed>,
     kept: Vec<String>,
     renamed: Vec<Renamed>,
@@ -298,6 +299,7 @@ impl Json {
         stream.summary = Some(Outcome {
             files: summary.files,
             already: receives.then_some(summary.already),
+            saved: Some(summary.saved),
             failed: failed
                 .into_iter()
                 .map(|(name, fault)| Failed {

@@ -466,6 +466,10 @@ fn outcome(verb: &str, summary: &Summary, place: &str) -> String {
     if summary.bytes > 0 {
         let _ = write!(line, ", {}/s", bytes(rate(summary.bytes, elapsed)));
     }
+    if summary.saved > 0 {
+        let percent = 100.0 * summary.saved as f64 / summary.bytes.max(1) as f64;
+        let _ = write!(line, "; compression saved {} ({percent:.0} %)", bytes(summary.saved));
+    }
     line
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::events::{Events, SCHEMA, check_line, fields, known};
 use crate::proxy::Proxy;
 use crate::scripted;
-use crate::util::process::{Pipe, Process, Sender, run, transfer};
+use crate::util::process::{Pipe, Process, Sender, run, send_into, transfer};
 use crate::util::tree::{Scratch, ensure_arrived, noise, write};
 
 /// `transfer send --pod --port 0 --json OPTIONS PATHS`.
@@ -420,6 +420,32 @@ fn another_attempt_is_told() -> Result<()> {
             let failed = json!([{ "path": "torn", "fault": "integrity", "text": text }]);
             has(received.end(), json!({ "result": "integrity", "files": 0, "failed": failed }))?;
             ensure!(received.end()["error"].is_object(), "{received:#?}");
+        }
+    }
+    Ok(())
+}
+
+/// Both sides say the same of what compression has saved, and people are told as well.
+#[test]
+fn what_compression_saves_is_told() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let (large, small) = (from.join("large"), from.join("small"));
+    write(&large, "all work and no play ".repeat(200_000))?;
+    write(&small, "all work and no play ".repeat(100))?;
+    for (options, saves) in [(vec![], false), (vec!["--compress"], true)] {
+        let paths = [large.as_path(), &small];
+        let sender = sender(&paths, &options)?;
+        let received = run(receiving(&sender.ticket, &into.join(options.concat()), &[]))?;
+        let received = Events::of(&received.expect(0)?)?;
+        let sent = Events::of(&sender.end()?.expect(0)?)?;
+        let saved = sent.end()["saved"].as_u64().context("nothing is said")?;
+        has(received.end(), json!({ "saved": saved }))?;
+        ensure!(if saves { saved > 4_000_000 } else { saved == 0 }, "{options:?}: {saved}");
+        let into = into.join(format!("again{}", options.concat()));
+        let (sent, received) = send_into(&into, &paths, &options, 0)?;
+        for side in [sent, received] {
+            let told = side.stderr.contains("; compression saved 4.");
+            ensure!(told == saves, "{options:?}: {side:#?}");
         }
     }
     Ok(())

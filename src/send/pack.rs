@@ -1,0 +1,126 @@
+//! Whether and how the records of one content are compressed. Done in the lanes, several at a time.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::compress::{self, Codec, Compression};
+use crate::crypto::record::Buffer;
+use crate::protocol::channel::Work;
+use crate::protocol::message::PACKED;
+
+/// Records that go as they are once a probe has found nothing to gain.
+const REST: u8 = 3;
+
+/// What was found out about a content so far. A file can be anything in its beginning, and a tar of
+/// many kinds of files all along; so what no longer helps is thought over.
+pub struct Packer {
+    compression: Compression,
+    /// What helped last, and how many records are left alone until the next probe.
+    found: Mutex<(Option<Codec>, u8)>,
+    /// Bytes that it has spared the line, together with others.
+    saved: Arc<AtomicU64>,
+}
+
+impl Packer {
+    /// Nothing is known of the content yet.
+    pub fn new(compression: Compression, saved: &Arc<AtomicU64>) -> Arc<Self> {
+        Arc::new(Self { compression, found: Mutex::default(), saved: Arc::clone(saved) })
+    }
+
+    /// What a lane does with a record of the content; nothing where nothing is compressed.
+    pub fn work(self: &Arc<Self>) -> Option<Work> {
+        let packer = Arc::clone(self);
+        let is_off = self.compression == Compression::Off;
+        (!is_off).then(|| -> Work { Box::new(move |buffer, spare| packer.pack(buffer, spare)) })
+    }
+
+    /// Compresses a record, if that makes it smaller; `spare` is working memory.
+    pub fn pack(&self, buffer: &mut Buffer, spare: &mut Buffer) {
+        let found = || self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, rest) = *found();
+        if rest > 0 {
+            found().1 = rest - 1;
+            return;
+        }
+        let codec = last.or_else(|| self.compression.codec(buffer.plaintext()));
+        let saved = codec.map_or(0, |codec| pack(buffer, spare, codec));
+        self.saved.fetch_add(saved, Relaxed);
+        // To try LZ4 costs less than a probe, and whoever asked for a codec gets it tried.
+        let is_hopeless = codec.is_none() && self.compression == Compression::Auto;
+        *found() = (codec.filter(|_| saved > 0), if is_hopeless { REST } else { 0 });
+    }
+}
+
+/// Puts the compressed items in the place of the plain ones, if they are smaller. Returns the bytes
+/// that it saves.
+pub fn pack(buffer: &mut Buffer, spare: &mut Buffer, codec: Codec) -> u64 {
+    let items = buffer.plaintext().get(1..).unwrap_or_default();
+    let Ok(len) = u32::try_from(items.len()) else { return 0 };
+    spare.clear();
+    spare.extend(&[PACKED, codec.wire_id()]);
+    spare.extend(&len.to_be_bytes());
+    let packed = spare.append(|packed| {
+        let shrinks = compress::compress(codec, items, packed);
+        shrinks.then_some(()).ok_or(())
+    });
+    if packed.is_err() {
+        return 0;
+    }
+    std::mem::swap(buffer, spare);
+    (spare.len() as u64).saturating_sub(buffer.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::message::{DATA, Message};
+
+    /// A record of one kind of content, and what is done with it.
+    fn packed(packer: &Packer, kind: char) -> &'static str {
+        let mut buffer = Buffer::default();
+        buffer.extend(&[DATA]);
+        let mut state = 1u32;
+        for place in 0..50_000u32 {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            buffer.extend(&match kind {
+                't' => [b'a' + (state % 3) as u8; 4],
+                'n' => (1000.0 + place as f32 + (state % 64) as f32 / 100.0).to_le_bytes(),
+                _ => state.to_le_bytes(),
+            });
+        }
+        packer.pack(&mut buffer, &mut Buffer::default());
+        match Message::decode(buffer.plaintext()).unwrap() {
+            Message::Packed { codec: 1, .. } => "lz4",
+            Message::Packed { codec: 2, .. } => "blosc",
+            Message::Data(_) => "plain",
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_no_longer_helps_is_thought_over() {
+        // `t`ext, `n`umbers, `r`andom.
+        let cases: [(Compression, &str, &[&str]); 5] = [
+            (Compression::Auto, "tttt", &["lz4"; 4]),
+            (Compression::Auto, "nntn", &["blosc", "blosc", "blosc", "blosc"]),
+            // The record that shows it goes plain, as do those that are left alone.
+            (
+                Compression::Auto,
+                "trrnnnnn",
+                &["lz4", "plain", "plain", "plain", "plain", "plain", "blosc", "blosc"],
+            ),
+            (Compression::Lz4, "trtnt", &["lz4", "plain", "lz4", "plain", "lz4"]),
+            (Compression::Blosc, "rn", &["plain", "blosc"]),
+        ];
+        for (compression, kinds, expected) in cases {
+            let saved = Arc::default();
+            let packer = Packer::new(compression, &saved);
+            let done: Vec<_> = kinds.chars().map(|kind| packed(&packer, kind)).collect();
+            assert_eq!(done, expected, "{compression:?} {kinds}");
+            assert!(saved.load(Relaxed) > 0);
+        }
+        assert!(Packer::new(Compression::Off, &Arc::default()).work().is_none());
+    }
+}
