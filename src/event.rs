@@ -1,6 +1,6 @@
 //! What the engines tell while they work, and what is left to say at the end. They never print.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::Exit;
 use crate::files::path::RelPath;
@@ -66,6 +66,34 @@ pub struct Summary {
     pub unsent: u64,
     /// From the first byte of the session to its last.
     pub elapsed: Duration,
+    /// What the time went into.
+    pub phases: Vec<(&'static str, Duration)>,
+}
+
+/// Tells how long each part of a session takes.
+#[derive(Debug)]
+pub struct Stopwatch {
+    since: Instant,
+    phases: Vec<(&'static str, Duration)>,
+}
+
+impl Stopwatch {
+    /// The first phase begins.
+    pub fn start() -> Self {
+        Self { since: Instant::now(), phases: Vec::new() }
+    }
+
+    /// A phase ends, and the next begins.
+    pub fn lap(&mut self, phase: &'static str) {
+        let now = Instant::now();
+        self.phases.push((phase, now - self.since));
+        self.since = now;
+    }
+
+    /// All of them.
+    pub fn phases(self) -> Vec<(&'static str, Duration)> {
+        self.phases
+    }
 }
 
 impl Summary {

@@ -10,7 +10,7 @@ use crate::bounds::{ATTEMPTS, MAX_ENTRIES, MAX_NAMES, MAX_NAMES_EACH};
 use crate::crypto::keys::Role;
 use crate::crypto::record::Follows;
 use crate::error::{Error, Result, bytes};
-use crate::event::{Event, Sink, Summary};
+use crate::event::{Event, Sink, Stopwatch, Summary};
 use crate::files::manifest::{Entry, Kind, Manifest, ManifestError};
 use crate::files::root::Root;
 use crate::protocol::codec::Malformed;
@@ -23,14 +23,19 @@ pub struct Offered {
     pub(super) session: Session,
     pub(super) manifest: Manifest,
     pub(super) offer: Offer,
+    pub(super) watch: Stopwatch,
 }
 
 /// Waits for the sender's list. Of more than [`MAX_ENTRIES`] entries it is taken only if the
 /// user has allowed as many.
 pub fn await_offer(mut session: Session, allowed: Option<u32>) -> Result<Offered> {
+    let mut watch = Stopwatch::start();
     let mut manifest = Manifest::default();
     match read_offer(&mut session, &mut manifest, allowed) {
-        Ok(offer) => Ok(Offered { session, manifest, offer }),
+        Ok(offer) => {
+            watch.lap("list");
+            Ok(Offered { session, manifest, offer, watch })
+        }
         Err(stop) => Err(session.stop(stop)),
     }
 }
@@ -130,6 +135,7 @@ impl Offered {
 
     /// Carries the plan out.
     pub fn accept(mut self, root: &mut Root, start: Start<'_>, sink: Sink<'_>) -> Result<Summary> {
+        self.watch.lap("plan");
         // Folders and the first lock may take a while, as may links and modes at the end.
         let manifest = &self.manifest;
         let intake = self.session.meanwhile(|| Intake::new(manifest, root, start));
@@ -137,10 +143,12 @@ impl Offered {
             Ok(intake) => intake,
             Err(stop) => return Err(self.session.stop(stop)),
         };
+        self.watch.lap("folders");
         if let Err(stop) = take_content(&mut self.session, &mut intake, sink) {
             intake.keep_state();
             return Err(self.session.stop(stop));
         }
+        self.watch.lap("content");
         let (mut summary, faults) = self.session.meanwhile(|| intake.finish());
         summary.unsent = self.offer.unsent;
         summary.saved = self.session.saved();
@@ -154,6 +162,8 @@ impl Offered {
         match ended {
             Ok(()) => {
                 intake.forget_state();
+                self.watch.lap("end");
+                summary.phases = self.watch.phases();
                 Ok(summary)
             }
             Err(Stop::Gone(error) | Stop::Own(_, error)) => Err(unconfirmed(error)),

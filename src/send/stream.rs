@@ -7,7 +7,7 @@ use crate::bounds::{ATTEMPTS, MAX_UNSENT_NAMES};
 use crate::compress::Compression;
 use crate::crypto::record::Follows;
 use crate::error::Result;
-use crate::event::{Event, Sink, Summary};
+use crate::event::{Event, Sink, Stopwatch, Summary};
 use crate::files::manifest::{Entry, Manifest};
 use crate::files::reader::SourceFault;
 use crate::files::walk::Source;
@@ -53,12 +53,15 @@ fn converse(
     options: StreamOptions,
     sink: Sink<'_>,
 ) -> Result<Summary, Stop> {
+    let mut watch = Stopwatch::start();
     send_offer(session, source)?;
+    watch.lap("list");
     let manifest = &source.manifest;
     let bytes_of = |indices: &mut dyn Iterator<Item = u32>| {
         indices.filter_map(|index| manifest.get(index)).map(Entry::size).sum()
     };
     let mut plan = await_plan(session, manifest)?;
+    watch.lap("plan");
     let here: u64 = plan.iter().filter_map(|(_, have)| have.map(|(offset, _)| offset)).sum();
     let bytes: u64 = bytes_of(&mut plan.iter().map(|(index, _)| *index));
     let bytes = bytes - here;
@@ -74,9 +77,12 @@ fn converse(
         }
         content.flush()?;
         session.send_control(&Control::Done)?;
+        watch.lap("content");
         match await_answer(session, manifest, &mut summary)? {
             None => {
                 (summary.bytes, summary.saved) = tally.totals();
+                watch.lap("results");
+                summary.phases = watch.phases();
                 return Ok(summary);
             }
             Some(again) if attempt < ATTEMPTS => {

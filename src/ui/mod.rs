@@ -351,6 +351,7 @@ impl Ui {
     /// How sending ended.
     pub fn sent(&self, summary: &Summary) {
         self.say(&outcome("sent", summary, ""));
+        self.phases(summary);
         self.problems(summary);
         self.tell(|json| json.summary(summary, false));
     }
@@ -358,6 +359,7 @@ impl Ui {
     /// How sending to one of several receivers ended.
     pub fn sent_to(&self, name: &str, summary: &Summary) {
         self.note(&format!("{name}: {}", outcome("sent", summary, "")));
+        self.phases(summary);
         self.problems(summary);
     }
 
@@ -385,6 +387,7 @@ impl Ui {
             None => " to standard output".into(),
         };
         self.say(&outcome("received", summary, &place));
+        self.phases(summary);
         if !summary.renamed.is_empty() {
             let count = summary.renamed.len() as u64;
             self.say(&format!("{} under another name:", counted(count, "entry", "entries")));
@@ -393,6 +396,16 @@ impl Ui {
         }
         self.problems(summary);
         self.tell(|json| json.summary(summary, true));
+    }
+
+    /// Where the time went, for the curious.
+    fn phases(&self, summary: &Summary) {
+        let laps = summary.phases.iter();
+        let laps: Vec<_> =
+            laps.map(|(phase, took)| format!("{phase} {:.2} s", took.as_secs_f64())).collect();
+        if !laps.is_empty() {
+            self.detail(&format!("time: {}", laps.join(", ")));
+        }
     }
 
     fn problems(&self, summary: &Summary) {

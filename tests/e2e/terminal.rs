@@ -319,8 +319,10 @@ fn twice_verbose_names_every_file() -> Result<()> {
         let expected: Vec<_> = (0..20).map(|number| format!("tree/{number:02}")).collect();
         assert_eq!(named, expected);
     }
-    // Once verbose names none.
-    let (sent, _) = send_into(Scratch::new()?.path(), &[&root], &["-v"], 0)?;
+    // Once verbose names none, but tells where the time went.
+    let (sent, received) = send_into(Scratch::new()?.path(), &[&root], &["-v"], 0)?;
     ensure!(!sent.stderr.contains("tree/0"), "{sent:#?}");
+    ensure!(sent.stderr.contains("\ntime: list "), "{sent:#?}");
+    ensure!(!received.stderr.contains("time: "), "{received:#?}");
     Ok(())
 }
