@@ -188,54 +188,63 @@ struct Parts {
     name: String,
 }
 
-/// Columns of the bar itself, without its ends.
-const LENGTH: u8 = 20;
+/// Columns of the bar itself, without its ends: at least, at most.
+const LENGTHS: (usize, usize) = (6, 20);
 
 /// A name that is cut shorter tells nobody anything.
 const SHORTEST: usize = 12;
 
-/// One line, never wider than the window. Where there is no room for all, what matters least is
-/// left away first. The cursor stands in the empty first column, the last stays empty too: some
-/// terminals begin a new row once it is filled.
+/// Between two pieces.
+const GAP: &str = "  ";
+
+/// One line, never wider than the window. The cursor stands in the empty first column, the last
+/// stays empty too: some terminals begin a new row once it is filled.
 fn layout(parts: Parts, columns: usize) -> String {
     let Parts { verb, percent, moved, rate, state, files, name } = parts;
-    let mut room = columns.saturating_sub(2);
     let head = match percent {
-        Some(percent) if room < verb.len() + " 100%".len() => format!("{percent}%"),
+        Some(percent) if columns < verb.len() + " 100%".len() + 2 => format!("{percent}%"),
         Some(percent) => format!("{verb} {percent:>3}%"),
         None => verb.into(),
     };
-    let bar = percent.map(|percent| drawn(percent, LENGTH)).unwrap_or_default();
-    // In the order of their places, each with its rank.
-    let mut pieces =
-        [(1, head), (5, bar), (4, moved), (3, rate), (2, state), (6, files), (7, String::new())];
-    let mut ranks: Vec<usize> = (0..pieces.len()).collect();
-    ranks.sort_by_key(|at| pieces.get(*at).map(|(rank, _)| *rank));
-    let mut full = false;
-    for at in ranks {
-        let Some((rank, piece)) = pieces.get_mut(at) else { continue };
-        let gap = if *rank == 1 { 0 } else { 2 };
-        if *rank == 7 && room >= gap + SHORTEST {
-            *piece = screen::end_of(&name, room - gap);
+    // What matters most takes its place first.
+    let room = &mut { columns };
+    let head = fit(room, head);
+    let state = fit(room, state);
+    let rate = fit(room, rate);
+    let moved = fit(room, moved);
+    let length = room.saturating_sub(GAP.len() + "[]".len()).clamp(LENGTHS.0, LENGTHS.1);
+    let bar = fit(room, percent.map(|percent| drawn(percent, length)).unwrap_or_default());
+    let files = fit(room, files);
+    let name = match room.saturating_sub(GAP.len()) {
+        left if left < SHORTEST => String::new(),
+        left => screen::end_of(&name, left),
+    };
+    let pieces = [head, bar, moved, rate, state, files, name];
+    let pieces: Vec<_> = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
+    format!(" {}", pieces.join(GAP))
+}
+
+/// The piece, if there is room for it and a gap. Behind one that has none there is none for any.
+fn fit(room: &mut usize, piece: String) -> String {
+    let wide = screen::width(&piece) + GAP.len();
+    match room.checked_sub(wide) {
+        _ if piece.is_empty() => piece,
+        Some(left) => {
+            *room = left;
+            piece
         }
-        let wide = screen::width(piece) + gap;
-        full |= wide > room;
-        match full {
-            true => piece.clear(),
-            false if piece.is_empty() => {}
-            false => room -= wide,
+        None => {
+            *room = 0;
+            String::new()
         }
     }
-    let pieces: Vec<_> = pieces.into_iter().map(|(_, piece)| piece).collect();
-    let pieces: Vec<_> = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
-    format!(" {}", pieces.join("  "))
 }
 
 /// `[=====>      ]`.
-fn drawn(percent: u8, length: u8) -> String {
-    let filled = usize::from(percent) * usize::from(length) / 100;
-    let tip = if filled < length.into() { ">" } else { "" };
-    let left = usize::from(length) - filled - tip.len();
+fn drawn(percent: u8, length: usize) -> String {
+    let filled = usize::from(percent) * length / 100;
+    let tip = if filled < length { ">" } else { "" };
+    let left = length - filled - tip.len();
     format!("[{}{tip}{}]", "=".repeat(filled), " ".repeat(left))
 }
 
@@ -279,6 +288,7 @@ mod tests {
             (99, " Sending  42%  [========>           ]  12.3 MB/29.0 MB  5.0 MB/s  3s left  3/7 files  .../海辺.jpg"),
             (98, " Sending  42%  [========>           ]  12.3 MB/29.0 MB  5.0 MB/s  3s left  3/7 files"),
             (80, " Sending  42%  [========>           ]  12.3 MB/29.0 MB  5.0 MB/s  3s left"),
+            (70, " Sending  42%  [======>         ]  12.3 MB/29.0 MB  5.0 MB/s  3s left"),
             (60, " Sending  42%  12.3 MB/29.0 MB  5.0 MB/s  3s left"),
             (40, " Sending  42%  5.0 MB/s  3s left"),
             (30, " Sending  42%  3s left"),
