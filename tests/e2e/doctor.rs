@@ -1,5 +1,5 @@
 //! `transfer doctor`: what it finds on this machine, and that it finds something at all when
-//! what it asks hangs. The way between two hosts is in `tests/tailnet.rs`.
+//! what it asks hangs. The way between two hosts is in `tests/tailnet`.
 
 use std::net::TcpListener;
 #[cfg(unix)]
