@@ -1,6 +1,8 @@
 //! `--json`: one object a line on stdout, for programs. `docs/json.md` is the promise; what
 //! changes here changes there and in `docs/json.schema.json`.
 
+mod end;
+
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
@@ -12,15 +14,15 @@ use serde::Serialize;
 use serde_json::ser::Formatter;
 use serde_json::{Map, Value, json};
 
+use self::end::{End, Outcome, Unsent, error_fields};
 use super::line;
 use super::meter::{Meter, Reading};
 use crate::bounds::MAX_TOPS;
 use crate::control;
-use crate::error::{Error, Exit, reason, shown};
+use crate::error::{Error, Exit, reason};
 use crate::event::{Event, Summary};
 use crate::files::manifest::{Manifest, Totals};
 use crate::files::path::RelPath;
-use crate::protocol::pages::Fault;
 use crate::ticket::{Host, Ticket};
 
 /// Where a run stands.
@@ -63,56 +65,6 @@ struct Stream {
     error: Option<Value>,
     /// How the run ended; nothing is said after that.
     ended: Option<Exit>,
-}
-
-/// What the sender could not offer.
-#[derive(Debug, Default, Serialize)]
-struct Unsent {
-    count: u64,
-    names: Vec<Named>,
-}
-
-#[derive(Debug, Serialize)]
-struct Named {
-    name: String,
-    text: String,
-}
-
-/// What a session that came to its end has to tell, ready to be written.
-#[derive(Debug, Default, Serialize)]
-struct Outcome {
-    files: u64,
-    already: Option<u64>,
-    saved: Option<u64>,
-    failed: Vec<Failed>,
-    kept: Vec<String>,
-    renamed: Vec<Renamed>,
-}
-
-#[derive(Debug, Serialize)]
-struct Failed {
-    path: String,
-    fault: &'static str,
-    text: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-struct Renamed {
-    from: String,
-    to: String,
-}
-
-/// The last line.
-#[derive(Serialize)]
-struct End<'a> {
-    exit: u8,
-    result: &'static str,
-    bytes: u64,
-    elapsed: f64,
-    #[serde(flatten)]
-    outcome: &'a Outcome,
-    unsent: &'a Unsent,
-    error: Option<Value>,
 }
 
 impl fmt::Debug for Json {
@@ -231,11 +183,7 @@ impl Json {
 
     /// What the sender could not offer: how much, and the names that are known here.
     pub(super) fn unsent<'a>(&self, count: u64, names: impl Iterator<Item = (&'a str, &'a str)>) {
-        let named = |(name, text): (&str, &str)| {
-            // The name is exact, the words may be those of the other side.
-            Named { name: name.into(), text: shown(text).into_owned() }
-        };
-        self.stream().unsent = Unsent { count, names: names.map(named).collect() };
+        self.stream().unsent = Unsent::new(count, names);
     }
 
     /// What the engine tells.
@@ -291,30 +239,9 @@ impl Json {
 
     /// How a session that came to its end went. Only the receiver knows what it had already.
     pub(super) fn summary(&self, summary: &Summary, receives: bool) {
-        let (kept, failed): (Vec<_>, Vec<_>) =
-            summary.failed.iter().partition(|(_, fault)| *fault == Fault::Kept);
-        let path = |path: &RelPath| path.as_str().to_owned();
         let mut stream = self.stream();
         stream.unsent.count = summary.unsent;
-        stream.summary = Some(Outcome {
-            files: summary.files,
-            already: receives.then_some(summary.already),
-            saved: Some(summary.saved),
-            failed: failed
-                .into_iter()
-                .map(|(name, fault)| Failed {
-                    path: path(name),
-                    fault: fault_word(*fault),
-                    text: fault.words(),
-                })
-                .collect(),
-            kept: kept.into_iter().map(|(name, _)| path(name)).collect(),
-            renamed: summary
-                .renamed
-                .iter()
-                .map(|(from, to)| Renamed { from: path(from), to: path(to) })
-                .collect(),
-        });
+        stream.summary = Some(Outcome::of(summary, receives));
     }
 
     /// Why the run ends.
@@ -387,19 +314,10 @@ impl Stream {
         self.last_progress();
         self.enter(if exit == Exit::Done { State::Completed } else { State::Error });
         let Reading { bytes, files, elapsed, .. } = self.meter.read(Instant::now());
-        let crossed = || Outcome { files, ..Outcome::default() };
-        let outcome = self.summary.take().unwrap_or_else(crossed);
+        let outcome = self.summary.take().unwrap_or_else(|| Outcome::cut_short(files));
         let unsent = std::mem::take(&mut self.unsent);
-        let error = self.error.take().or_else(|| unfinished(exit));
-        let end = End {
-            exit: exit as u8,
-            result: exit_word(exit),
-            bytes,
-            elapsed: seconds(elapsed),
-            outcome: &outcome,
-            unsent: &unsent,
-            error,
-        };
+        let error = self.error.take();
+        let end = End::new(exit, (bytes, seconds(elapsed)), &outcome, &unsent, error);
         self.emit("end", end);
         self.ended = Some(exit);
         exit
@@ -450,49 +368,9 @@ impl Formatter for Ascii {
     }
 }
 
-fn error_fields(error: &Error) -> Value {
-    json!({ "message": error.message, "hint": error.hint })
-}
-
-/// The error of a transfer that came to its end without everything.
-fn unfinished(exit: Exit) -> Option<Value> {
-    let message = match exit {
-        Exit::Done => return None,
-        Exit::Integrity => "the hashes of some files still differed after 3 attempts",
-        _ => "some things could not be sent or written",
-    };
-    Some(error_fields(&Error::new(exit, message).hint("the last event lists them")))
-}
-
 /// Milliseconds are enough.
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
-}
-
-fn exit_word(exit: Exit) -> &'static str {
-    match exit {
-        Exit::Done => "done",
-        Exit::Failure => "failure",
-        Exit::Usage => "usage",
-        Exit::Partial => "partial",
-        Exit::Refused => "refused",
-        Exit::Network => "network",
-        Exit::Integrity => "integrity",
-        Exit::Declined => "declined",
-        Exit::Interrupted => "interrupted",
-    }
-}
-
-fn fault_word(fault: Fault) -> &'static str {
-    match fault {
-        Fault::Vanished => "vanished",
-        Fault::Denied => "denied",
-        Fault::Changed => "changed",
-        Fault::Unreadable => "unreadable",
-        Fault::Unwritable => "unwritable",
-        Fault::Integrity => "integrity",
-        Fault::Kept => "kept",
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,157 @@
+//! The last line: how a run ended, and what came of everything.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::error::{Error, Exit, shown};
+use crate::event::Summary;
+use crate::files::path::RelPath;
+use crate::protocol::pages::Fault;
+
+/// What the sender could not offer.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Unsent {
+    pub count: u64,
+    names: Vec<Named>,
+}
+
+#[derive(Debug, Serialize)]
+struct Named {
+    name: String,
+    text: String,
+}
+
+/// What a session that came to its end has to tell, ready to be written.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Outcome {
+    files: u64,
+    already: Option<u64>,
+    saved: Option<u64>,
+    failed: Vec<Failed>,
+    kept: Vec<String>,
+    renamed: Vec<Renamed>,
+}
+
+#[derive(Debug, Serialize)]
+struct Failed {
+    path: String,
+    fault: &'static str,
+    text: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Renamed {
+    from: String,
+    to: String,
+}
+
+/// The last line.
+#[derive(Serialize)]
+pub(super) struct End<'a> {
+    exit: u8,
+    result: &'static str,
+    bytes: u64,
+    elapsed: f64,
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+    unsent: &'a Unsent,
+    error: Option<Value>,
+}
+
+impl Unsent {
+    /// How much, and the names that are known here.
+    pub(super) fn new<'a>(count: u64, names: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let named = |(name, text): (&str, &str)| {
+            // The name is exact, the words may be those of the other side.
+            Named { name: name.into(), text: shown(text).into_owned() }
+        };
+        Self { count, names: names.map(named).collect() }
+    }
+}
+
+impl Outcome {
+    /// Of a session that did not come to its end: so many files have crossed.
+    pub(super) fn cut_short(files: u64) -> Self {
+        Self { files, ..Self::default() }
+    }
+
+    /// Only the receiver knows what it had already.
+    pub(super) fn of(summary: &Summary, receives: bool) -> Self {
+        let (kept, failed): (Vec<_>, Vec<_>) =
+            summary.failed.iter().partition(|(_, fault)| *fault == Fault::Kept);
+        let path = |path: &RelPath| path.as_str().to_owned();
+        Self {
+            files: summary.files,
+            already: receives.then_some(summary.already),
+            saved: Some(summary.saved),
+            failed: failed
+                .into_iter()
+                .map(|(name, fault)| Failed {
+                    path: path(name),
+                    fault: fault_word(*fault),
+                    text: fault.words(),
+                })
+                .collect(),
+            kept: kept.into_iter().map(|(name, _)| path(name)).collect(),
+            renamed: summary
+                .renamed
+                .iter()
+                .map(|(from, to)| Renamed { from: path(from), to: path(to) })
+                .collect(),
+        }
+    }
+}
+
+impl<'a> End<'a> {
+    /// Ends with `exit`, because of `error` where there is one.
+    pub(super) fn new(
+        exit: Exit,
+        (bytes, elapsed): (u64, f64),
+        outcome: &'a Outcome,
+        unsent: &'a Unsent,
+        error: Option<Value>,
+    ) -> Self {
+        let error = error.or_else(|| unfinished(exit));
+        Self { exit: exit as u8, result: exit_word(exit), bytes, elapsed, outcome, unsent, error }
+    }
+}
+
+pub(super) fn error_fields(error: &Error) -> Value {
+    json!({ "message": error.message, "hint": error.hint })
+}
+
+/// The error of a transfer that came to its end without everything.
+fn unfinished(exit: Exit) -> Option<Value> {
+    let message = match exit {
+        Exit::Done => return None,
+        Exit::Integrity => "the hashes of some files still differed after 3 attempts",
+        _ => "some things could not be sent or written",
+    };
+    Some(error_fields(&Error::new(exit, message).hint("the last event lists them")))
+}
+
+fn exit_word(exit: Exit) -> &'static str {
+    match exit {
+        Exit::Done => "done",
+        Exit::Failure => "failure",
+        Exit::Usage => "usage",
+        Exit::Partial => "partial",
+        Exit::Refused => "refused",
+        Exit::Network => "network",
+        Exit::Integrity => "integrity",
+        Exit::Declined => "declined",
+        Exit::Interrupted => "interrupted",
+    }
+}
+
+fn fault_word(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Vanished => "vanished",
+        Fault::Denied => "denied",
+        Fault::Changed => "changed",
+        Fault::Unreadable => "unreadable",
+        Fault::Unwritable => "unwritable",
+        Fault::Integrity => "integrity",
+        Fault::Kept => "kept",
+    }
+}
