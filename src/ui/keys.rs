@@ -18,7 +18,8 @@ mod unix {
     };
 
     use crate::control::{self, SLICE};
-    use crate::ui::{Ui, screen};
+    use crate::ui::Ui;
+    use crate::ui::screen::SCREEN;
 
     const CTRL_Z: u8 = 0x1a;
     /// How long a key is waited for before somebody looks whose terminal it is: 0.1 s.
@@ -112,12 +113,13 @@ mod unix {
     fn suspend() {
         let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(before) = before {
-            screen::leave();
-            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
-            let _ = kill_current_process_group(Signal::TSTP);
-            // It may meet another thread, a moment from now: until then this one must not take
-            // the terminal back.
-            thread::sleep(SLICE);
+            SCREEN.suspend(|| {
+                let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
+                let _ = kill_current_process_group(Signal::TSTP);
+                // It may meet another thread, a moment from now: until then this one must not
+                // take the terminal back.
+                thread::sleep(SLICE);
+            });
         }
     }
 

@@ -1,13 +1,15 @@
 //! One bar for the whole transfer: what share, bytes, rate, time left, files, the name at hand.
 
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::keys::{Keys, is_in_front};
-use super::meter::{Meter, Reading};
-use super::{Ui, counted, screen};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+
+use super::keys::Keys;
+use super::screen::{self, SCREEN};
+use super::{Ui, counted};
 use crate::control;
 use crate::error::bytes;
 use crate::event::Event;
@@ -17,28 +19,20 @@ use crate::files::path::RelPath;
 #[derive(Debug)]
 pub struct Progress {
     ui: Ui,
-    shared: Arc<Mutex<State>>,
-    bar: Option<Bar>,
+    /// Knows the bytes.
+    bar: ProgressBar,
+    files: Arc<Mutex<Files>>,
     /// While the bar is there, so is its keyboard.
     keys: Option<Keys>,
 }
 
-/// What the engine has told.
+/// What else the bar says.
 #[derive(Debug)]
-struct State {
-    verb: &'static str,
-    meter: Meter,
-    /// Whether the bytes to come are known: those of a stream are not.
-    known: bool,
+struct Files {
+    done: u64,
+    total: u64,
     name: Option<RelPath>,
     last_moved: Instant,
-}
-
-/// A thread that draws until it is dropped.
-#[derive(Debug)]
-struct Bar {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// Between two drawings: soon enough for whoever changes the size of the window.
@@ -50,14 +44,10 @@ const STALL: Duration = Duration::from_secs(15);
 impl Progress {
     /// A bar that says `verb`; hidden where none is to be drawn.
     pub(super) fn new(verb: &'static str, ui: Ui) -> Self {
-        let state = State {
-            verb,
-            meter: Meter::default(),
-            known: false,
-            name: None,
-            last_moved: Instant::now(),
-        };
-        Self { ui, shared: Arc::new(Mutex::new(state)), bar: None, keys: None }
+        let files = Files { done: 0, total: 0, name: None, last_moved: Instant::now() };
+        let files = Arc::new(Mutex::new(files));
+        let bar = ProgressBar::hidden().with_style(style(verb, Arc::clone(&files)));
+        Self { ui, bar, files, keys: None }
     }
 
     /// Takes an event in.
@@ -65,16 +55,20 @@ impl Progress {
         if let Some(json) = &self.ui.json {
             json.on(event);
         }
-        let now = Instant::now();
         match event {
             Event::Planned { files, bytes } => {
-                let mut state = lock(&self.shared);
-                state.meter.plan(*bytes, *files, now);
-                (state.known, state.last_moved) = (*bytes > 0, now);
-                drop(state);
+                {
+                    let mut state = lock(&self.files);
+                    (state.total, state.last_moved) = (*files, Instant::now());
+                }
+                // The bytes of a stream are not known.
+                if *bytes > 0 {
+                    self.bar.set_length(*bytes);
+                }
+                self.bar.reset_eta();
                 // Not before: until the plan is made there may be questions.
                 if self.ui.draws {
-                    self.bar = Bar::start(Arc::clone(&self.shared));
+                    SCREEN.add(self.bar.clone()).enable_steady_tick(PACE);
                 }
                 if self.ui.keys {
                     self.keys = Keys::listen(&self.ui);
@@ -82,13 +76,15 @@ impl Progress {
             }
             Event::Finished { name } => self.ui.finished(name),
             Event::Moved { bytes, files, name } => {
-                let mut state = lock(&self.shared);
-                state.meter.moved(*bytes, *files, now);
-                state.last_moved = now;
+                self.bar.inc(*bytes);
+                let mut state = lock(&self.files);
+                state.done += files;
+                state.last_moved = Instant::now();
                 state.name = Some((*name).clone());
             }
             Event::Again { files, bytes, attempt } => {
-                lock(&self.shared).meter.again(*bytes, *files);
+                self.bar.inc_length(*bytes);
+                lock(&self.files).total += files;
                 self.ui.say_warning(&format!(
                     "{} after attempt {}; sending again",
                     counted(*files, "file differs", "files differ"),
@@ -101,7 +97,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.bar = None;
+        self.bar.finish_and_clear();
         self.keys = None;
         if let Some(json) = &self.ui.json {
             json.last_progress();
@@ -109,149 +105,114 @@ impl Drop for Progress {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(files: &Mutex<Files>) -> MutexGuard<'_, Files> {
+    files.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Bar {
-    /// Nothing where the system has no thread left: the transfer needs no bar.
-    fn start(shared: Arc<Mutex<State>>) -> Option<Self> {
-        let (stop, stopped) = channel();
-        let draw = move || {
-            loop {
-                // Where this runs in the background, the bottom line is the shell's.
-                if is_in_front(std::io::stderr()) {
-                    let columns = screen::columns();
-                    screen::draw(lock(&shared).text(columns, Instant::now()), columns);
-                }
-                if stopped.recv_timeout(PACE) != Err(RecvTimeoutError::Timeout) {
-                    return screen::clear();
-                }
-            }
-        };
-        let thread = thread::Builder::new().name("bar".into()).spawn(draw).ok()?;
-        Some(Self { stop: Some(stop), thread: Some(thread) })
-    }
+/// One key, as there is not the same in a window of every width.
+fn style(verb: &'static str, files: Arc<Mutex<Files>>) -> ProgressStyle {
+    let style = ProgressStyle::with_template("{line}");
+    // The template is a constant; a wrong one would only look plain.
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.with_key("line", move |state: &ProgressState, out: &mut dyn fmt::Write| {
+        let parts = parts(verb, state, &lock(&files));
+        let _ = out.write_str(&layout(parts, screen::columns()));
+    })
 }
 
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.stop = None;
-        // It has said all that there was to say, however it ended.
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
-}
-
-impl State {
-    fn text(&mut self, columns: usize, now: Instant) -> String {
-        let Reading { bytes: done, files, total_bytes, total_files, rate, left, .. } =
-            self.meter.report(now);
-        let idle = now.duration_since(self.last_moved);
-        let is_list = self.known || total_files > 1;
-        let percent = self.known.then(|| percent(done, total_bytes));
-        let state = match left {
-            _ if control::is_paused() => "paused (p goes on)".into(),
-            _ if idle >= STALL => format!("stalled for {} s", idle.as_secs()),
-            Some(left) if self.known => format!("{} left", clock(left.as_secs())),
-            _ => String::new(),
-        };
-        let name = self.name.as_ref().filter(|_| is_list).map(RelPath::to_string);
-        layout(
-            Parts {
-                verb: self.verb,
-                percent,
-                moved: match self.known {
-                    true => format!("{}/{}", bytes(done), bytes(total_bytes)),
-                    false => bytes(done),
-                },
-                rate: format!("{}/s", bytes(rate)),
-                state,
-                files: match total_files {
-                    0 | 1 => String::new(),
-                    _ => format!("{files}/{total_files} files"),
-                },
-                name: name.unwrap_or_default(),
-            },
-            columns,
-        )
-    }
-}
-
-/// What the bar says, each where there is something to say.
+/// What the line says.
 struct Parts {
-    verb: &'static str,
-    percent: Option<u8>,
-    moved: String,
-    rate: String,
-    state: String,
-    files: String,
+    /// What matters most first, each with its place; the bar has the one that is left out.
+    texts: [(u8, String); 6],
+    /// Percent, where that is known.
+    share: Option<usize>,
+    /// The name at hand.
     name: String,
 }
 
-/// Columns of the bar itself, without its ends: at least, at most.
+/// The place of the bar, and its columns without its ends: at least, at most.
+const BAR: u8 = 2;
 const LENGTHS: (usize, usize) = (6, 20);
+
+fn parts(verb: &str, state: &ProgressState, files: &Files) -> Parts {
+    let (done, rate) = (state.pos(), state.per_sec());
+    // The bytes to come of a stream are not known.
+    let total = state.len().map(|total| total.max(done));
+    let share = total.map(|total| percent(done, total));
+    let idle = files.last_moved.elapsed();
+    let doing = match total {
+        _ if control::is_paused() => "paused (p goes on)".into(),
+        _ if idle >= STALL => format!("stalled for {} s", idle.as_secs()),
+        Some(_) if rate >= 1.0 => format!("{} left", clock(state.eta().as_secs())),
+        _ => String::new(),
+    };
+    let moved = match total {
+        Some(total) => format!("{}/{}", bytes(done), bytes(total)),
+        None => bytes(done),
+    };
+    let counted = match files.total.max(files.done) {
+        0 | 1 => String::new(),
+        total => format!("{}/{total} files", files.done),
+    };
+    let name = files.name.as_ref().filter(|_| total.is_some() || files.total > 1);
+    let texts = [
+        (1, share.map(|share| format!("{share:>2}%")).unwrap_or_default()),
+        (0, verb.into()),
+        (5, doing),
+        (4, format!("{}/s", bytes(rate as u64))),
+        (3, moved),
+        (6, counted),
+    ];
+    Parts { texts, share, name: name.map(RelPath::to_string).unwrap_or_default() }
+}
+
+/// Between two parts. The first takes as much for the ends of the row: the cursor stands in the
+/// empty first column, and some terminals begin a new row once the last is filled.
+const GAP: &str = "  ";
 
 /// A name that is cut shorter tells nobody anything.
 const SHORTEST: usize = 12;
 
-/// Between two pieces.
-const GAP: &str = "  ";
-
-/// One line, never wider than the window. The cursor stands in the empty first column, the last
-/// stays empty too: some terminals begin a new row once it is filled.
-fn layout(parts: Parts, columns: usize) -> String {
-    let Parts { verb, percent, moved, rate, state, files, name } = parts;
-    let head = match percent {
-        Some(percent) if columns < verb.len() + " 100%".len() + 2 => format!("{percent}%"),
-        Some(percent) => format!("{verb} {percent:>3}%"),
-        None => verb.into(),
-    };
-    // What matters most takes its place first.
-    let room = &mut { columns };
-    let head = fit(room, head);
-    let state = fit(room, state);
-    let rate = fit(room, rate);
-    let moved = fit(room, moved);
-    let length = room.saturating_sub(GAP.len() + "[]".len()).clamp(LENGTHS.0, LENGTHS.1);
-    let bar = fit(room, percent.map(|percent| drawn(percent, length)).unwrap_or_default());
-    let files = fit(room, files);
-    let name = match room.saturating_sub(GAP.len()) {
-        left if left < SHORTEST => String::new(),
-        left => screen::end_of(&name, left),
-    };
-    let pieces = [head, bar, moved, rate, state, files, name];
-    let pieces: Vec<_> = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
-    format!(" {}", pieces.join(GAP))
-}
-
-/// The piece, if there is room for it and a gap. Behind one that has none there is none for any.
-fn fit(room: &mut usize, piece: String) -> String {
-    let wide = screen::width(&piece) + GAP.len();
-    match room.checked_sub(wide) {
-        _ if piece.is_empty() => piece,
-        Some(left) => {
-            *room = left;
-            piece
+/// One line, never wider than the window. Where there is no room for all, what matters least is
+/// left away first.
+fn layout(Parts { texts, share, name }: Parts, columns: usize) -> String {
+    let (mut line, mut room) = (BTreeMap::new(), columns);
+    // The number of files is the first that gives way to the bar.
+    let [texts @ .., last] = texts;
+    for (place, text) in texts.into_iter().chain([(BAR, String::new()), last]) {
+        let text = match share {
+            Some(share) if place == BAR => {
+                let length = room.saturating_sub(GAP.len() + "[]".len());
+                drawn(share, length.clamp(LENGTHS.0, LENGTHS.1))
+            }
+            _ => text,
+        };
+        if text.is_empty() {
+            continue;
         }
-        None => {
-            *room = 0;
-            String::new()
-        }
+        let Some(left) = room.checked_sub(GAP.len() + screen::width(&text)) else {
+            room = 0;
+            break;
+        };
+        room = left;
+        line.insert(place, text);
     }
+    if room >= GAP.len() + SHORTEST && !name.is_empty() {
+        line.insert(u8::MAX, screen::end_of(&name, room - GAP.len()));
+    }
+    format!(" {}", Vec::from_iter(line.into_values()).join(GAP))
 }
 
 /// `[=====>      ]`.
-fn drawn(percent: u8, length: usize) -> String {
-    let filled = usize::from(percent) * length / 100;
-    let tip = if filled < length { ">" } else { "" };
-    let left = length - filled - tip.len();
-    format!("[{}{tip}{}]", "=".repeat(filled), " ".repeat(left))
+fn drawn(percent: usize, length: usize) -> String {
+    let arrow = "=".repeat(percent * length / 100) + ">";
+    format!("[{arrow:<length$.length$}]")
 }
 
 /// Rounded down: 100 means all.
-fn percent(done: u64, total: u64) -> u8 {
+fn percent(done: u64, total: u64) -> usize {
     let share = u128::from(done) * 100 / u128::from(total.max(1));
-    u8::try_from(share.min(100)).unwrap_or(100)
+    share.try_into().unwrap_or(100)
 }
 
 /// Time left: `42s`, `3m05s`, `2h07m`.
@@ -268,15 +229,11 @@ mod tests {
     use super::*;
 
     fn parts(name: &str) -> Parts {
-        Parts {
-            verb: "Sending",
-            percent: Some(42),
-            moved: "12.3 MB/29.0 MB".into(),
-            rate: "5.0 MB/s".into(),
-            state: "3s left".into(),
-            files: "3/7 files".into(),
-            name: name.into(),
-        }
+        let texts = ["42%", "Sending", "3s left", "5.0 MB/s", "12.3 MB/29.0 MB"];
+        let [percent, verb, doing, rate, moved] = texts.map(String::from);
+        let files = "3/7 files".into();
+        let texts = [(1, percent), (0, verb), (5, doing), (4, rate), (3, moved), (6, files)];
+        Parts { texts, share: Some(42), name: name.into() }
     }
 
     #[test]
@@ -308,11 +265,13 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_has_no_share_and_no_end() {
-        let stream =
-            Parts { percent: None, moved: "12.3 MB".into(), state: String::new(), ..parts("") };
-        let stream = Parts { files: String::new(), ..stream };
-        assert_eq!(layout(stream, 80), " Sending  12.3 MB  5.0 MB/s");
+    fn what_is_not_known_is_left_away() {
+        let texts = parts("").texts.map(|(place, text)| match place {
+            0 | 3 | 4 => (place, text),
+            _ => (place, String::new()),
+        });
+        let unknown = Parts { texts, share: None, name: String::new() };
+        assert_eq!(layout(unknown, 80), " Sending  12.3 MB/29.0 MB  5.0 MB/s");
     }
 
     #[test]
@@ -321,10 +280,9 @@ mod tests {
         for ((done, total), expected) in cases {
             assert_eq!(percent(done, total), expected);
         }
-        for (share, expected) in
-            [(0, "[>   ]"), (49, "[=>  ]"), (50, "[==> ]"), (99, "[===>]"), (100, "[====]")]
-        {
-            assert_eq!(drawn(share, 4), expected);
+        let cases = [(0, "[>                   ]"), (99, "[===================>]")];
+        for (share, expected) in cases.into_iter().chain([(100, "[====================]")]) {
+            assert_eq!(drawn(share, LENGTHS.1), expected);
         }
     }
 }

@@ -1,18 +1,24 @@
 //! stderr: lines, and below them the bar while there is one. Whoever reads may be gone, which
 //! stops no transfer, as a panicking `eprintln!` would.
 
-use std::env;
 use std::io::{self, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::mem;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use dialoguer::console::Term;
+use dialoguer::console::{Term, is_dumb};
+use indicatif::{MultiProgress, ProgressDrawTarget, TermLike};
 use unicode_width::UnicodeWidthChar;
 
-/// The bar as it stands there, and the columns that the window had then.
-static BAR: Mutex<Option<(String, usize)>> = Mutex::new(None);
+use super::keys::is_in_front;
 
-fn bar() -> MutexGuard<'static, Option<(String, usize)>> {
-    BAR.lock().unwrap_or_else(PoisonError::into_inner)
+/// Where a bar is added to be seen, and suspended for whatever else is written.
+pub(super) static SCREEN: LazyLock<MultiProgress> = LazyLock::new(|| {
+    MultiProgress::with_draw_target(ProgressDrawTarget::term_like(Box::new(Bottom::default())))
+});
+
+/// A line for a person, above the bar.
+pub(super) fn line(text: &str) {
+    SCREEN.suspend(|| write(&format!("{text}\n")));
 }
 
 /// In one piece, so that lines of two processes on one terminal stay whole.
@@ -20,39 +26,63 @@ fn write(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// What takes the bar away. The cursor stands in front of it: a window that is made narrower folds
-/// it into several rows, and all of them are behind the cursor.
-fn wipe(drawn_at: usize) -> &'static str {
-    if drawn_at == columns() { "\r\x1b[K" } else { "\r\x1b[J" }
+/// The bottom row of the window, as indicatif draws into it. The cursor waits in front of the bar:
+/// a window that is made narrower folds it into several rows, and all of them are behind the
+/// cursor. So there is nowhere to move it to, and everything behind it is cleared.
+#[derive(Debug, Default)]
+struct Bottom {
+    drawing: Mutex<String>,
 }
 
-/// A line for a person, above the bar.
-pub(super) fn line(text: &str) {
-    match &*bar() {
-        None => write(&format!("{text}\n")),
-        Some((bar, drawn_at)) => write(&format!("{}{text}\n{bar}\r", wipe(*drawn_at))),
+impl Bottom {
+    fn drawing(&self) -> MutexGuard<'_, String> {
+        self.drawing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Shows the bar, in place of the one before.
-pub(super) fn draw(text: String, columns: usize) {
-    let mut bar = bar();
-    let before = bar.as_ref().map_or("", |(_, drawn_at)| wipe(*drawn_at));
-    write(&format!("{before}{text}\r"));
-    *bar = Some((text, columns));
-}
-
-/// Takes the bar away.
-pub(super) fn clear() {
-    if let Some((_, drawn_at)) = bar().take() {
-        write(wipe(drawn_at));
+impl TermLike for Bottom {
+    /// At least that of a wide character, which indicatif takes off it.
+    fn width(&self) -> u16 {
+        u16::try_from(columns()).unwrap_or(u16::MAX).max(2)
     }
-}
 
-/// Leaves the bar as it stands, and the next row to the shell.
-pub(super) fn leave() {
-    if bar().take().is_some() {
-        write("\n");
+    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.write_str(&format!("{text}\n"))
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.drawing().push_str(text);
+        Ok(())
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.write_str("\r\x1b[J")
+    }
+
+    /// Without the spaces that fill the row up. Where this runs in the background, the bottom row
+    /// is the shell's.
+    fn flush(&self) -> io::Result<()> {
+        let drawing = mem::take(&mut *self.drawing());
+        if !drawing.is_empty() && is_in_front(io::stderr()) {
+            write(&format!("{}\r", drawing.trim_end_matches(' ')));
+        }
+        Ok(())
     }
 }
 
@@ -61,14 +91,14 @@ pub(super) fn obeys() -> bool {
     match cfg!(windows) {
         // Asking makes it obey, where it can.
         true => Term::stderr().features().colors_supported(),
-        false => env::var_os("TERM").is_none_or(|name| name != "dumb"),
+        false => !is_dumb(),
     }
 }
 
 /// Columns of the window.
 pub(super) fn columns() -> usize {
     let size = Term::stderr().size_checked();
-    size.map_or(80, |(_, columns)| usize::from(columns)).max(1)
+    size.map_or(80, |(_, columns)| columns.into())
 }
 
 /// Columns that a text takes at most: terminals do not agree about all of it.
