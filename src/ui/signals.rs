@@ -5,7 +5,7 @@ use std::{process, thread};
 
 use dialoguer::console::Term;
 
-use super::{Ui, keys};
+use super::{Ui, keys, screen};
 use crate::bounds::GRACE;
 use crate::control;
 
@@ -31,6 +31,7 @@ pub fn watch(ui: &Ui) {
 }
 
 fn end(ui: &Ui) -> ! {
+    screen::clear_at_once();
     keys::restore();
     // A question hides the cursor. A file or a pipe has none.
     let stderr = Term::stderr();

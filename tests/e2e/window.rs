@@ -106,6 +106,52 @@ fn a_narrower_window_leaves_nothing_behind() -> Result<()> {
     ensure_arrived(into.path(), &[&file])
 }
 
+/// A question that does not fit into one row stands in a line of its own: its answer would leave
+/// a part of it behind.
+#[test]
+fn a_long_question_fits_a_narrow_window() -> Result<()> {
+    let from = Scratch::new()?;
+    write(&from.join("tree/node_modules/x"), "x")?;
+    for (columns, asked) in
+        [(30, "developer folders?\r\n[Y/n] "), (80, "developer folders? [Y/n] ")]
+    {
+        let mut terminal = Terminal::new()?;
+        terminal.resize(columns)?;
+        let mut command = transfer();
+        command.args(["send", "--pod", "--port", "0"]).arg(from.join("tree"));
+        let sender = terminal.start(command)?;
+        terminal.wait_for(asked)?;
+        terminal.answer(b"q")?;
+        sender.end()?.expect(7)?;
+    }
+    Ok(())
+}
+
+/// What goes to a terminal as data is not written into a bar.
+#[test]
+fn data_on_a_terminal_has_no_bar_in_it() -> Result<()> {
+    let from = Scratch::new()?;
+    let file = from.join("file");
+    let lines: String = (0..10_000).map(|number| format!("line {number}\r\n")).collect();
+    // The terminal makes two characters of the end of a line.
+    write(&file, lines.replace('\r', ""))?;
+    let (text, file): (&[&str], &Path) = (&["--text", "the text"], &file);
+    for (paths, options, shown) in
+        [(&[file][..], &[][..], &*lines), (&[], text, "receiving a text\r\nthe text\r\n")]
+    {
+        let sender = Sender::pod(paths, options)?;
+        let mut command = clean(Command::new("sh"));
+        command.args(["-c", "exec \"$0\" receive -y -o - \"$1\" >&2"]);
+        command.arg(transfer().get_program()).arg(&sender.ticket);
+        let terminal = Terminal::new()?;
+        terminal.start(command)?.end()?.expect(0)?;
+        sender.end()?.expect(0)?;
+        let screen = terminal.read()?;
+        ensure!(screen.contains(shown) && !screen.contains('\u{1b}'), "{screen:.1000?}");
+    }
+    Ok(())
+}
+
 /// Ctrl-Z gives the terminal back to the shell as it was; `fg` goes on.
 #[test]
 #[cfg(target_os = "linux")]
