@@ -58,13 +58,20 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
 
 /// Options of other programs that the documentation names, and whose they are.
 const FOREIGN: &[(&str, &str)] = &[
-    ("--exclude-standard", "git ls-files"),
+    ("--bench", "cargo"),
+    ("--cache", "scripts/bench"),
+    ("--case", "scripts/bench"),
     ("--cfg", "rustc"),
+    ("--dir", "scripts/bench"),
+    ("--exclude-standard", "git ls-files"),
     ("--force-reauth", "tailscale up"),
+    ("--from", "scripts/bench"),
     ("--locked", "cargo"),
     ("--network", "docker"),
     ("--path", "cargo"),
+    ("--plot", "scripts/bench"),
     ("--shields-up", "tailscale up"),
+    ("--small", "scripts/bench"),
 ];
 
 #[test]
