@@ -92,6 +92,9 @@ fn blocked(target: SocketAddr) -> String {
     )
 }
 
+/// How long a write may wait before it looks for room again.
+const REFILL: Duration = Duration::from_millis(10);
+
 /// A connected byte stream. Reading and writing block; clones share the connection.
 #[derive(Debug)]
 pub enum Stream {
@@ -123,10 +126,14 @@ impl Stream {
         })
     }
 
-    /// The two directions as the engines take them. A write that gets nothing away for `limit`
-    /// fails with [`io::ErrorKind::TimedOut`] and may be tried again; a read waits as long as the connection lives, for one direction may have nothing to
-    /// say while the other is busy for hours.
+    /// The two directions as the engines take them. A write that gets nothing away for `limit`, or
+    /// a shorter time, fails with [`io::ErrorKind::TimedOut`] and is to be tried again; a read
+    /// waits as long as the connection lives, for one direction may have nothing to say while the
+    /// other is busy for hours.
     pub fn halves(&self, limit: Duration) -> Result<(Self, Self)> {
+        // Linux wakes a writer when a third of the socket's buffer is empty, and over a long way
+        // that third is missing from what is under way. Who tries again sooner keeps it full.
+        let limit = if cfg!(target_os = "linux") { limit.min(REFILL) } else { limit };
         let set = match self {
             Self::Tcp(stream) => {
                 stream.set_read_timeout(None).and_then(|()| stream.set_write_timeout(Some(limit)))

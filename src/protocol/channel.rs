@@ -66,8 +66,9 @@ impl Heard {
     }
 }
 
-/// A writer that tries again what timed out, as long as the other side is heard: one that says
-/// `wait` and reads nothing is paused or busy, not lost.
+/// A writer that tries again what timed out, until it got nothing away for so long that the
+/// connection is lost; but as long as the other side is heard, it is not: one that says `wait` and
+/// reads nothing is paused or busy.
 pub struct Patient<W> {
     writer: W,
     heard: Heard,
@@ -75,7 +76,7 @@ pub struct Patient<W> {
 }
 
 impl<W> Patient<W> {
-    /// Gives up when a write times out and nothing has been heard for `patience`.
+    /// Gives up when for `patience` nothing could be written and nothing was heard.
     pub fn new(writer: W, heard: Heard, patience: Duration) -> Self {
         Self { writer, heard, patience }
     }
@@ -83,11 +84,12 @@ impl<W> Patient<W> {
 
 impl<W: Write> Write for Patient<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let began = Instant::now();
         loop {
             match self.writer.write(bytes) {
                 Err(error)
                     if error.kind() == io::ErrorKind::TimedOut
-                        && self.heard.silence() < self.patience => {}
+                        && began.elapsed().min(self.heard.silence()) < self.patience => {}
                 written => return written,
             }
         }
@@ -376,4 +378,45 @@ fn unpack(buffer: &mut Buffer, spare: &mut Buffer) -> Result<u64, ChannelError> 
         .map_err(ChannelError::Packed)?;
     std::mem::swap(buffer, spare);
     Ok((buffer.len() as u64).saturating_sub(spare.len() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes everything, after so many times out.
+    struct Full(u32);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0 == 0 {
+                return Ok(bytes.len());
+            }
+            self.0 -= 1;
+            Err(io::ErrorKind::TimedOut.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_write_is_tried_again_until_patience_ends() {
+        let cases = [
+            ("a side that says nothing but reads", Duration::from_millis(500), 3, None),
+            (
+                "one that does neither",
+                Duration::from_millis(5),
+                u32::MAX,
+                Some(io::ErrorKind::TimedOut),
+            ),
+        ];
+        for (name, patience, times, expected) in cases {
+            let heard = Heard::now();
+            thread::sleep(patience);
+            let written = Patient::new(Full(times), heard, patience).write(b"x");
+            assert_eq!(written.err().map(|error| error.kind()), expected, "{name}");
+        }
+    }
 }
