@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::keys::Keys;
+use super::meter::{Meter, Reading};
 use super::screen::{self, SCREEN};
 use super::{Ui, counted};
 use crate::control;
@@ -19,18 +20,18 @@ use crate::files::path::RelPath;
 #[derive(Debug)]
 pub struct Progress {
     ui: Ui,
-    /// Knows the bytes.
     bar: ProgressBar,
-    files: Arc<Mutex<Files>>,
+    state: Arc<Mutex<State>>,
     /// While the bar is there, so is its keyboard.
     keys: Option<Keys>,
 }
 
-/// What else the bar says.
+/// What the engine has told.
 #[derive(Debug)]
-struct Files {
-    done: u64,
-    total: u64,
+struct State {
+    meter: Meter,
+    /// Whether the bytes to come are known: those of a stream are not.
+    is_known: bool,
     name: Option<RelPath>,
     last_moved: Instant,
 }
@@ -44,10 +45,10 @@ const STALL: Duration = Duration::from_secs(15);
 impl Progress {
     /// A bar that says `verb`; hidden where none is to be drawn.
     pub(super) fn new(verb: &'static str, ui: Ui) -> Self {
-        let files = Files { done: 0, total: 0, name: None, last_moved: Instant::now() };
-        let files = Arc::new(Mutex::new(files));
-        let bar = ProgressBar::hidden().with_style(style(verb, Arc::clone(&files)));
-        Self { ui, bar, files, keys: None }
+        let (meter, last_moved) = (Meter::default(), Instant::now());
+        let state = Arc::new(Mutex::new(State { meter, is_known: false, name: None, last_moved }));
+        let bar = ProgressBar::hidden().with_style(style(verb, Arc::clone(&state)));
+        Self { ui, bar, state, keys: None }
     }
 
     /// Takes an event in.
@@ -58,14 +59,10 @@ impl Progress {
         match event {
             Event::Planned { files, bytes } => {
                 {
-                    let mut state = lock(&self.files);
-                    (state.total, state.last_moved) = (*files, Instant::now());
+                    let (mut state, now) = (lock(&self.state), Instant::now());
+                    state.meter.plan(*bytes, *files, now);
+                    (state.is_known, state.last_moved) = (*bytes > 0, now);
                 }
-                // The bytes of a stream are not known.
-                if *bytes > 0 {
-                    self.bar.set_length(*bytes);
-                }
-                self.bar.reset_eta();
                 // Not before: until the plan is made there may be questions.
                 if self.ui.draws {
                     SCREEN.add(self.bar.clone()).enable_steady_tick(PACE);
@@ -76,15 +73,13 @@ impl Progress {
             }
             Event::Finished { name } => self.ui.finished(name),
             Event::Moved { bytes, files, name } => {
-                self.bar.inc(*bytes);
-                let mut state = lock(&self.files);
-                state.done += files;
-                state.last_moved = Instant::now();
+                let (mut state, now) = (lock(&self.state), Instant::now());
+                state.meter.moved(*bytes, *files, now);
+                state.last_moved = now;
                 state.name = Some((*name).clone());
             }
             Event::Again { files, bytes, attempt } => {
-                self.bar.inc_length(*bytes);
-                lock(&self.files).total += files;
+                lock(&self.state).meter.again(*bytes, *files);
                 self.ui.say_warning(&format!(
                     "{} after attempt {}; sending again",
                     counted(*files, "file differs", "files differ"),
@@ -105,17 +100,17 @@ impl Drop for Progress {
     }
 }
 
-fn lock(files: &Mutex<Files>) -> MutexGuard<'_, Files> {
-    files.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One key, as there is not the same in a window of every width.
-fn style(verb: &'static str, files: Arc<Mutex<Files>>) -> ProgressStyle {
+fn style(verb: &'static str, state: Arc<Mutex<State>>) -> ProgressStyle {
     let style = ProgressStyle::with_template("{line}");
     // The template is a constant; a wrong one would only look plain.
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-    style.with_key("line", move |state: &ProgressState, out: &mut dyn fmt::Write| {
-        let parts = parts(verb, state, &lock(&files));
+    style.with_key("line", move |_: &ProgressState, out: &mut dyn fmt::Write| {
+        let parts = parts(verb, &mut lock(&state), Instant::now());
         let _ = out.write_str(&layout(parts, screen::columns()));
     })
 }
@@ -134,32 +129,31 @@ struct Parts {
 const BAR: u8 = 2;
 const LENGTHS: (usize, usize) = (6, 20);
 
-fn parts(verb: &str, state: &ProgressState, files: &Files) -> Parts {
-    let (done, rate) = (state.pos(), state.per_sec());
-    // The bytes to come of a stream are not known.
-    let total = state.len().map(|total| total.max(done));
-    let share = total.map(|total| percent(done, total));
-    let idle = files.last_moved.elapsed();
-    let doing = match total {
+fn parts(verb: &str, state: &mut State, now: Instant) -> Parts {
+    let Reading { bytes: done, files, total_bytes, total_files, rate, left, .. } =
+        state.meter.report(now);
+    let share = state.is_known.then(|| percent(done, total_bytes));
+    let idle = now.duration_since(state.last_moved);
+    let doing = match left {
         _ if control::is_paused() => "paused (p goes on)".into(),
         _ if idle >= STALL => format!("stalled for {} s", idle.as_secs()),
-        Some(_) if rate >= 1.0 => format!("{} left", clock(state.eta().as_secs())),
+        Some(left) if state.is_known => format!("{} left", clock(left.as_secs())),
         _ => String::new(),
     };
-    let moved = match total {
-        Some(total) => format!("{}/{}", bytes(done), bytes(total)),
-        None => bytes(done),
+    let moved = match state.is_known {
+        true => format!("{}/{}", bytes(done), bytes(total_bytes)),
+        false => bytes(done),
     };
-    let counted = match files.total.max(files.done) {
+    let counted = match total_files {
         0 | 1 => String::new(),
-        total => format!("{}/{total} files", files.done),
+        _ => format!("{files}/{total_files} files"),
     };
-    let name = files.name.as_ref().filter(|_| total.is_some() || files.total > 1);
+    let name = state.name.as_ref().filter(|_| state.is_known || total_files > 1);
     let texts = [
         (1, share.map(|share| format!("{share:>2}%")).unwrap_or_default()),
         (0, verb.into()),
         (5, doing),
-        (4, format!("{}/s", bytes(rate as u64))),
+        (4, format!("{}/s", bytes(rate))),
         (3, moved),
         (6, counted),
     ];

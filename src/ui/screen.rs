@@ -1,7 +1,7 @@
 //! stderr: lines, and below them the bar while there is one. Whoever reads may be gone, which
 //! stops no transfer, as a panicking `eprintln!` would.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::mem;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -23,22 +23,8 @@ pub(super) fn line(text: &str) {
 
 /// In one piece, so that lines of two processes on one terminal stay whole.
 fn write(text: &str) {
-    let _turn = WRITING.lock();
     let _ = io::stderr().write_all(text.as_bytes());
 }
-
-/// Held by whoever writes; a terminal that is stopped by Ctrl-S may keep them for long.
-static WRITING: Mutex<()> = Mutex::new(());
-
-/// Takes the bar away at the end of the process, unless somebody is stuck in a write.
-pub(super) fn clear_at_once() {
-    if io::stderr().is_terminal() && obeys() && WRITING.try_lock().is_ok() {
-        write(CLEAR);
-    }
-}
-
-/// What takes the bar away, from the place where the cursor waits.
-const CLEAR: &str = "\r\x1b[J";
 
 /// The bottom row of the window, as indicatif draws into it. The cursor waits in front of the bar:
 /// a window that is made narrower folds it into several rows, and all of them are behind the
@@ -55,7 +41,7 @@ impl Bottom {
 }
 
 impl TermLike for Bottom {
-    /// At least that of a wide character, which indicatif takes off it.
+    /// At least two: indicatif subtracts the columns of a wide character from it.
     fn width(&self) -> u16 {
         u16::try_from(columns()).unwrap_or(u16::MAX).max(2)
     }
@@ -86,7 +72,7 @@ impl TermLike for Bottom {
     }
 
     fn clear_line(&self) -> io::Result<()> {
-        self.write_str(CLEAR)
+        self.write_str("\r\x1b[J")
     }
 
     /// Without the spaces that fill the row up. Where this runs in the background, the bottom row

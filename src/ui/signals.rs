@@ -1,13 +1,15 @@
 //! Ctrl-C, SIGTERM and SIGHUP: stop at the next record, tell the other side, keep the state.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::{process, thread};
 
 use dialoguer::console::Term;
 
-use super::{Ui, keys, screen};
+use super::screen::SCREEN;
+use super::{Ui, keys};
 use crate::bounds::GRACE;
-use crate::control;
+use crate::control::{self, SLICE};
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 
@@ -31,12 +33,22 @@ pub fn watch(ui: &Ui) {
 }
 
 fn end(ui: &Ui) -> ! {
-    screen::clear_at_once();
     keys::restore();
+    let exit = ui.cut_short();
+    // The bar goes for good. Whoever writes to the terminal may hang, and is not waited for.
+    let (cleared, is_cleared) = channel();
+    let clear = || {
+        SCREEN.suspend(move || {
+            let _ = cleared.send(());
+            thread::sleep(GRACE);
+        });
+    };
+    let _ = thread::Builder::new().name("clear".into()).spawn(clear);
+    let _ = is_cleared.recv_timeout(SLICE);
     // A question hides the cursor. A file or a pipe has none.
     let stderr = Term::stderr();
     if stderr.is_term() {
         let _ = stderr.show_cursor();
     }
-    process::exit(i32::from(ui.cut_short() as u8))
+    process::exit(i32::from(exit as u8))
 }

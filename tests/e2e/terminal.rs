@@ -54,7 +54,7 @@ impl Terminal {
     }
 
     /// The line, for one of a program's streams.
-    fn line(&self) -> Result<Stdio> {
+    pub fn line(&self) -> Result<Stdio> {
         Ok(self.line.try_clone()?.into())
     }
 

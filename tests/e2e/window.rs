@@ -1,5 +1,6 @@
 //! The bar in windows of all sizes, and what Ctrl-Z does to it.
 
+use std::io::pipe;
 use std::path::Path;
 use std::process::Command;
 
@@ -149,6 +150,28 @@ fn data_on_a_terminal_has_no_bar_in_it() -> Result<()> {
         let screen = terminal.read()?;
         ensure!(screen.contains(shown) && !screen.contains('\u{1b}'), "{screen:.1000?}");
     }
+    Ok(())
+}
+
+/// Nobody reads what the receiver writes, so it has to be cut short: the bar goes first.
+#[test]
+fn what_is_cut_short_takes_its_bar_along() -> Result<()> {
+    let from = Scratch::new()?;
+    let file = from.join("file");
+    write(&file, noise(5_000_000, 1))?;
+    let sender = Sender::pod(&[&file], &[])?;
+    let (_reader, writer) = pipe()?;
+    let mut terminal = Terminal::new()?;
+    let mut command = transfer();
+    command.args(["receive", "-y", "-o", "-", &sender.ticket]).env("TERM", "xterm");
+    command.stdin(terminal.line()?).stdout(writer).stderr(terminal.line()?);
+    let receiver = Process::start_as_it_is(command)?;
+    terminal.wait_for(" Receiving ")?;
+    receiver.interrupt()?;
+    receiver.end()?.expect(130)?;
+    let screen = terminal.read()?;
+    let end = screen.rsplit(" Receiving ").next().unwrap_or_default();
+    ensure!(end.contains("\r\u{1b}[J"), "{screen:?}");
     Ok(())
 }
 
