@@ -390,7 +390,8 @@ fn the_engines_agree() {
     use transfer::receive::lock::{Head, Remembered, TransferLockManager};
     use transfer::receive::plan::{OnConflict, Plan, Survey};
     use transfer::receive::stream::await_offer;
-    use transfer::send::stream::{StreamOptions, send_over};
+    use transfer::send::content::StreamOptions;
+    use transfer::send::stream::send_over;
     use uuid::Uuid;
 
     #[derive(Clone)]

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use sha2::{Digest, Sha256};
 
 use super::pack::{Packer, pack};
-use super::stream::{Prefix, StreamOptions};
 use crate::bounds::MAX_FRAMING;
 use crate::compress::{Codec, Compression};
 use crate::crypto::record::Buffer;
@@ -19,12 +18,25 @@ use crate::files::walk::Source;
 use crate::protocol::channel::Work;
 use crate::protocol::data;
 use crate::protocol::message::DATA;
+use crate::protocol::pages::HASH_LEN;
 use crate::protocol::session::{Session, Stop};
 
 /// A file of at least this size gets records of its own, and with compression its own codec.
 const LARGE: u64 = 64 * 1024;
 /// Files that go together in a record at most: a lane reads them one after the other.
 const BATCH: usize = 256;
+
+/// How content is read and packed.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamOptions {
+    /// Read what links point to.
+    pub follow_symlinks: bool,
+    /// Which compression to try.
+    pub compression: Compression,
+}
+
+/// Bytes the receiver has of a file, and their SHA-256.
+pub type Prefix = (u64, [u8; HASH_LEN]);
 
 /// What lanes find out. All of them are done once the receiver has told the results.
 #[derive(Default)]

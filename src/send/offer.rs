@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::content::StreamOptions;
 use super::pipe::{Input, send_stream};
-use super::stream::{StreamOptions, send_over};
+use super::stream::send_over;
 use super::{SendOptions, What};
 use crate::compress::Compression;
 use crate::error::{Error, Result, bytes};

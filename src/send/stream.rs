@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::content::{Content, Tally};
+use super::content::{Content, Prefix, StreamOptions, Tally};
 use crate::bounds::{ATTEMPTS, MAX_UNSENT_NAMES};
-use crate::compress::Compression;
 use crate::crypto::record::Follows;
 use crate::error::Result;
 use crate::event::{Event, Sink, Stopwatch, Summary};
@@ -13,17 +12,8 @@ use crate::files::reader::SourceFault;
 use crate::files::walk::Source;
 use crate::protocol::codec::Malformed;
 use crate::protocol::message::{self, Control, Message, Offer, OfferKind, UnsentName};
-use crate::protocol::pages::{self, Fault, HASH_LEN, Pages, Step};
+use crate::protocol::pages::{self, Fault, Pages, Step};
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop};
-
-/// How content is read and packed.
-#[derive(Debug, Clone, Copy)]
-pub struct StreamOptions {
-    /// Read what links point to.
-    pub follow_symlinks: bool,
-    /// Which compression to try.
-    pub compression: Compression,
-}
 
 /// Offers `source` to an authenticated receiver and sends what it asks for.
 pub fn send_over(
@@ -113,9 +103,6 @@ fn send_offer(session: &mut Session, source: &Source) -> Result<(), Stop> {
     }))?;
     session.send_pages(message::ENTRIES, source.manifest.entries(), pages::put_entry)
 }
-
-/// Bytes the receiver has of a file, and their SHA-256.
-pub type Prefix = (u64, [u8; HASH_LEN]);
 
 /// The files to send, in order, each with what the receiver has of it.
 fn await_plan(

@@ -5,21 +5,20 @@
 #[cfg(unix)]
 mod unix {
     use std::io::Read;
-    use std::os::fd::AsFd;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Mutex, PoisonError};
     use std::thread;
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::io::Errno;
-    use rustix::process::{Signal, getpgrp, kill_current_process_group};
+    use rustix::process::{Signal, kill_current_process_group};
     use rustix::termios::{
-        LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
+        LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
     };
 
     use crate::control::{self, SLICE};
     use crate::ui::Ui;
-    use crate::ui::screen::SCREEN;
+    use crate::ui::screen::{SCREEN, is_in_front};
 
     const CTRL_Z: u8 = 0x1a;
     /// How long a key is waited for before somebody looks whose terminal it is: 0.1 s.
@@ -64,11 +63,6 @@ mod unix {
             // A terminal that is gone needs no restoring.
             let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
         }
-    }
-
-    /// A job in the background that touched the terminal would be stopped by it.
-    pub fn is_in_front(terminal: impl AsFd) -> bool {
-        tcgetpgrp(terminal).map_or(true, |foreground| foreground == getpgrp())
     }
 
     /// Single keys. Ctrl-Z is one of them, as the terminal is to be given back before this stops.
@@ -142,7 +136,7 @@ mod unix {
 }
 
 #[cfg(unix)]
-pub use unix::{Keys, is_in_front, restore};
+pub use unix::{Keys, restore};
 
 /// Other systems have no keys yet.
 #[cfg(not(unix))]
@@ -155,12 +149,6 @@ impl Keys {
     pub fn listen(_: &super::Ui) -> Option<Self> {
         None
     }
-}
-
-/// There are no jobs.
-#[cfg(not(unix))]
-pub fn is_in_front<T>(_: T) -> bool {
-    true
 }
 
 /// Nothing was changed.

@@ -9,8 +9,6 @@ use dialoguer::console::{Term, is_dumb};
 use indicatif::{MultiProgress, ProgressDrawTarget, TermLike};
 use unicode_width::UnicodeWidthChar;
 
-use super::keys::is_in_front;
-
 /// Where a bar is added to be seen, and suspended for whatever else is written.
 pub(super) static SCREEN: LazyLock<MultiProgress> = LazyLock::new(|| {
     MultiProgress::with_draw_target(ProgressDrawTarget::term_like(Box::new(Bottom::default())))
@@ -93,6 +91,20 @@ pub(super) fn obeys() -> bool {
         true => Term::stderr().features().colors_supported(),
         false => !is_dumb(),
     }
+}
+
+/// Whether the terminal is this job's to use: one in the background that touched it would be
+/// stopped by it.
+#[cfg(unix)]
+pub(super) fn is_in_front(terminal: impl std::os::fd::AsFd) -> bool {
+    let foreground = rustix::termios::tcgetpgrp(terminal);
+    foreground.map_or(true, |foreground| foreground == rustix::process::getpgrp())
+}
+
+/// There are no jobs.
+#[cfg(not(unix))]
+pub(super) fn is_in_front<T>(_: T) -> bool {
+    true
 }
 
 /// Columns of the window.

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use transfer::compress::Compression;
 use transfer::event::Event;
-use transfer::send::stream::StreamOptions;
+use transfer::send::content::StreamOptions;
 
 use crate::engine::{STREAM, transfer_with, walk_all};
 use crate::pipe::Faults;

@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use transfer::compress::Compression;
 use transfer::error::Exit;
-use transfer::send::stream::StreamOptions;
+use transfer::send::content::StreamOptions;
 use util::{STREAM, assert_nothing_false, make_tree, transfer, tree, walk};
 
 const NO_FAULTS: (Faults, Faults) =

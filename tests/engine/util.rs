@@ -20,7 +20,8 @@ use transfer::receive::lock::{Head, TransferLockManager};
 use transfer::receive::plan::{OnConflict, Plan, Survey};
 use transfer::receive::resume::{self, Trust};
 use transfer::receive::stream::await_offer;
-use transfer::send::stream::{StreamOptions, send_over};
+use transfer::send::content::StreamOptions;
+use transfer::send::stream::send_over;
 use transfer::token::{self, Token};
 use uuid::Uuid;
 
