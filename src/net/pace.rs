@@ -66,10 +66,20 @@ impl Pace {
         let start = {
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
             let start = (*next).max(now);
-            *next = start + Duration::from_secs_f64(bytes as f64 / self.rate.0 as f64);
+            *next = start + self.time(bytes);
             start
         };
         thread::sleep(start.saturating_duration_since(now));
+    }
+
+    /// Gives the time of bytes back that did not leave after all.
+    fn give_back(&self, bytes: usize) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        *next = next.checked_sub(self.time(bytes)).unwrap_or(*next);
+    }
+
+    fn time(&self, bytes: usize) -> Duration {
+        Duration::from_secs_f64(bytes as f64 / self.rate.0 as f64)
     }
 }
 
@@ -93,7 +103,11 @@ impl<W: Write> Write for Paced<W> {
         let piece = (pace.rate.0 / 20).clamp(256, 1 << 18);
         let len = bytes.len().min(usize::try_from(piece).unwrap_or(usize::MAX));
         pace.wait(len);
-        self.writer.write(bytes.get(..len).unwrap_or_default())
+        let written = self.writer.write(bytes.get(..len).unwrap_or_default());
+        // A write that finds no room is tried again and again: a receiver that reads nothing must
+        // not use up the time of the others.
+        pace.give_back(len - written.as_ref().map_or(0, |written| len.min(*written)));
+        written
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -129,6 +143,28 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(Rate::parse(text).ok(), expected.map(Rate), "{text:?}");
+        }
+    }
+
+    /// Only what leaves takes time.
+    #[test]
+    fn what_finds_no_room_costs_nothing() {
+        struct Room(usize);
+        impl Write for Room {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                if self.0 == 0 { Err(io::ErrorKind::TimedOut.into()) } else { Ok(self.0) }
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        for (room, written) in [(0, None), (1, Some(1)), (100, Some(100))] {
+            let pace = Pace::new(Rate(1000));
+            let result = Paced::new(Room(room), Some(Arc::clone(&pace))).write(&[0; 256]);
+            assert_eq!(result.ok(), written);
+            let next = *pace.next.lock().unwrap();
+            assert!(next <= Instant::now() + pace.time(room), "{room}");
         }
     }
 
