@@ -5,6 +5,7 @@
 //! which gets its mode, its time and its name when its hash is right. Whatever else there may be (a
 //! name that is taken, a full disk, a hash that differs) it undoes and leaves to the engine.
 
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
@@ -51,7 +52,9 @@ pub struct Job {
 pub struct Crew {
     queue: SyncSender<Job>,
     done: Receiver<Job>,
-    /// Jobs that have not come back.
+    /// Jobs that came back while the engine waited for all, see [`Crew::rest`].
+    back: VecDeque<Job>,
+    /// Jobs that the engine has not got back.
     out: usize,
 }
 
@@ -67,7 +70,7 @@ impl Crew {
             move || work(root, &jobs, &finish)
         });
         lanes::start("write", works)?;
-        Ok(Self { queue, done, out: 0 })
+        Ok(Self { queue, done, back: VecDeque::new(), out: 0 })
     }
 
     /// Gives a job away; waits while too many do already. Where no thread is left it comes back as
@@ -84,7 +87,7 @@ impl Crew {
 
     /// A job that is done, if there is one.
     pub fn finished(&mut self) -> Option<Job> {
-        let job = self.done.try_recv().ok()?;
+        let job = self.back.pop_front().or_else(|| self.done.try_recv().ok())?;
         self.out -= 1;
         Some(job)
     }
@@ -95,7 +98,19 @@ impl Crew {
             return None;
         }
         self.out -= 1;
-        self.done.recv().ok()
+        self.back.pop_front().or_else(|| self.done.recv().ok())
+    }
+
+    /// Waits until no thread has anything in hand, and tells whether any had. What was done is told
+    /// later.
+    pub fn rest(&mut self) -> bool {
+        let begun = self.back.len();
+        while self.back.len() < self.out
+            && let Ok(job) = self.done.recv()
+        {
+            self.back.push_back(job);
+        }
+        self.back.len() > begun
     }
 }
 
@@ -127,4 +142,40 @@ fn put(root: &mut Root, small: &Small, content: &[u8]) -> io::Result<()> {
         verified.discard(folder);
     }
     placed
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+    use crate::files::manifest::Kind;
+
+    #[test]
+    fn at_rest_all_is_done_and_every_job_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let mut crew = Crew::start(&root, 3).unwrap();
+        for index in 0..5u32 {
+            let path = RelPath::parse(&format!("file {index}")).unwrap();
+            let entry = Entry { path: path.clone(), kind: Kind::File(1), mode: 0o644, mtime: 0 };
+            let mut record = Buffer::default();
+            record.extend(b"x");
+            let part = format!("{}.part", path.name());
+            let (content, hash) = (0..1, Sha256::digest(b"x").into());
+            let replace = Replace::Never;
+            let small = Small { index, entry, place: path, part, replace, content, hash };
+            assert!(crew.give(Job { record, files: vec![(small, false)] }).is_none());
+        }
+        assert!(crew.rest());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 5);
+        assert!(!crew.rest());
+        let first = crew.finished();
+        let mut jobs: Vec<Job> =
+            first.into_iter().chain(std::iter::from_fn(|| crew.wait())).collect();
+        jobs.sort_by_key(|job| job.files[0].0.index);
+        let placed: Vec<_> =
+            jobs.iter().map(|job| (job.files[0].0.index, job.files[0].1)).collect();
+        assert_eq!(placed, (0..5).map(|index| (index, true)).collect::<Vec<_>>());
+    }
 }

@@ -353,6 +353,11 @@ impl<'a> Intake<'a> {
                 return Ok(Target::Nowhere);
             };
             if !is_usual && self.parts.get(&index) != Some(&part) {
+                // Names that had to be shortened are alike, and the crew may have it for a moment:
+                // with a lock for each of them, a sender could choose names that cost a day.
+                if self.crew.as_mut().is_some_and(Crew::rest) {
+                    continue;
+                }
                 // The usual name was taken meanwhile: the lock has to tell before ours exists.
                 self.parts.insert(index, part.clone());
                 let saved = self.save();
