@@ -193,7 +193,8 @@ fn take_content(
         while take_record(session, intake)? {
             intake.tell(sink);
         }
-        let again = intake.end_round()?;
+        // The crew still has some files in hand.
+        let again = session.meanwhile(|| intake.end_round())?;
         intake.tell(sink);
         if again.is_empty() || attempt == ATTEMPTS {
             break;
