@@ -41,6 +41,8 @@ pub const MAX_CONTROL: usize = 64 * 1024;
 pub const MAX_QUEUED: usize = 4;
 /// Records that may be prepared, sealed, opened or written to disk at the same time.
 pub const MAX_LANES: usize = 8;
+/// Files that go together in a record; of one that has more the engine writes the rest itself.
+pub const MAX_BATCH: usize = 256;
 
 // The offer.
 

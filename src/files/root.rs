@@ -58,7 +58,7 @@ pub struct Root {
 }
 
 /// Folders that are open at the same time, by each thread: far fewer than any system allows.
-const MAX_OPEN: usize = 24;
+const MAX_OPEN: usize = 16;
 
 /// What times of last change are rounded down to, in nanoseconds: not at all, NTFS, some network
 /// file systems, exFAT, HFS+, FAT.

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -120,7 +121,10 @@ fn work(mut root: Root, jobs: &Mutex<Receiver<Job>>, finish: &Sender<Job>) {
         let Ok(mut job) = job else { return };
         for (small, is_placed) in &mut job.files {
             let content = job.record.plaintext().get(small.content.clone());
-            *is_placed = content.is_some_and(|content| put(&mut root, small, content).is_ok());
+            // Should it panic, the engine does the same, where everybody sees it.
+            let put =
+                AssertUnwindSafe(|| content.is_some_and(|it| put(&mut root, small, it).is_ok()));
+            *is_placed = catch_unwind(put).unwrap_or(false);
         }
         if finish.send(job).is_err() {
             return;

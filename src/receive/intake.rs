@@ -14,6 +14,7 @@ use super::plan::{Action, Plan};
 use super::resume::{Resume, Seen};
 use super::tree::Tree;
 use super::writer::FileWriter;
+use crate::bounds::MAX_BATCH;
 use crate::crypto::record::Buffer;
 use crate::event::{Event, Sink, Summary};
 use crate::files::manifest::{Entry, Kind, Manifest};
@@ -217,8 +218,9 @@ impl<'a> Intake<'a> {
         while let Some(item) = data::next(&mut items)? {
             match item {
                 Item::Start { index, offset } => {
+                    let may_be_small = offset == 0 && files.len() < MAX_BATCH;
                     let small =
-                        if offset == 0 { self.small(index, &mut items, &record)? } else { None };
+                        if may_be_small { self.small(index, &mut items, &record)? } else { None };
                     match small {
                         Some(small) => {
                             self.set(index, State::AtCrew);
@@ -267,7 +269,7 @@ impl<'a> Intake<'a> {
     /// Ends a round: the files whose hash differed, which are wanted once more.
     pub fn end_round(&mut self) -> Take<Vec<u32>> {
         self.await_crew()?;
-        if self.current.is_some() || self.states.contains(&State::Wanted) {
+        if self.current.is_some() || self.states.iter().any(is_missing) {
             return Err(Malformed("a file that was asked for did not come").into());
         }
         let mut again = Vec::new();
@@ -352,7 +354,9 @@ impl<'a> Intake<'a> {
             let Some((part, is_usual)) = self.survive(index, free)? else {
                 return Ok(Target::Nowhere);
             };
-            if !is_usual && self.parts.get(&index) != Some(&part) {
+            if is_usual {
+                self.parts.remove(&index);
+            } else if self.parts.get(&index) != Some(&part) {
                 // Names that had to be shortened are alike, and the crew may have it for a moment:
                 // with a lock for each of them, a sender could choose names that cost a day.
                 if self.crew.as_mut().is_some_and(Crew::rest) {
@@ -523,6 +527,10 @@ impl<'a> Intake<'a> {
             let _ = folder.remove(&name);
         }
     }
+}
+
+fn is_missing(state: &State) -> bool {
+    matches!(state, State::Wanted | State::AtCrew)
 }
 
 fn state(states: &[State], index: u32) -> Option<State> {

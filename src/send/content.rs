@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use sha2::{Digest, Sha256};
 
 use super::pack::{Packer, pack};
-use crate::bounds::MAX_FRAMING;
+use crate::bounds::{MAX_BATCH, MAX_FRAMING};
 use crate::compress::{Codec, Compression};
 use crate::crypto::record::Buffer;
 use crate::event::{Event, Sink};
@@ -23,8 +23,6 @@ use crate::protocol::session::{Session, Stop};
 
 /// A file of at least this size gets records of its own, and with compression its own codec.
 const LARGE: u64 = 64 * 1024;
-/// Files that go together in a record at most: a lane reads them one after the other.
-const BATCH: usize = 256;
 
 /// How content is read and packed.
 #[derive(Debug, Clone, Copy)]
@@ -97,7 +95,7 @@ impl<'a> Content<'a> {
         let size = usize::try_from(entry.size()).ok().filter(|size| *size <= content);
         let room = size.unwrap_or_default() + data::FRAMING;
         let is_alone = entry.size() >= LARGE || size.is_none();
-        if is_alone || self.room + room > content || self.batch.len() >= BATCH {
+        if is_alone || self.room + room > content || self.batch.len() >= MAX_BATCH {
             self.flush()?;
         }
         self.last = Some(&entry.path);

@@ -324,3 +324,22 @@ fn data_before_the_plan() -> Result<()> {
     })?;
     Ok(())
 }
+
+/// More files in one record than any sender of ours puts there: all arrive, and the crew is not
+/// given more of them at a time than it is to have.
+#[test]
+fn a_thousand_files_in_one_record() -> Result<()> {
+    let stage = Stage::new()?;
+    let names: Vec<String> = (0..1000).map(|number| format!("f{number:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let case = Case::new("data: a thousand files in one record", 0, "received 1,000 files");
+    stage.receive(&case.left(&names), |line| {
+        line.offer_and_plan(&names.iter().copied().map(file).collect::<Vec<_>>())?;
+        line.say(&data(&(0..1000).map(whole).collect::<Vec<_>>()))?;
+        line.finish().map(drop)
+    })?;
+    for name in names {
+        ensure!(fs::read(stage.out().join(name))? == CONTENT, "{name} is not whole");
+    }
+    Ok(())
+}
