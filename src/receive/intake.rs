@@ -13,7 +13,7 @@ use super::lock::{Head, Known, TransferLockManager};
 use super::plan::{Action, Plan};
 use super::resume::{Resume, Seen};
 use super::tree::Tree;
-use super::writer::FileWriter;
+use super::writer::{FileWriter, Syncing};
 use crate::bounds::MAX_BATCH;
 use crate::crypto::record::Buffer;
 use crate::event::{Event, Sink, Summary};
@@ -96,6 +96,8 @@ pub struct Intake<'a> {
     lock: &'a mut TransferLockManager,
     head: Head,
     current: Option<Current>,
+    /// A file that is on its way to the disk, so that the lock can tell of it.
+    syncing: Option<(u32, Syncing)>,
     /// Writes small files; where no thread could be started, the engine does.
     crew: Option<Crew>,
     /// Bytes since the last [`Intake::tell`], and the entry last seen.
@@ -141,6 +143,7 @@ impl<'a> Intake<'a> {
             lock,
             head,
             current: None,
+            syncing: None,
             crew: None,
             moved: (0, 0),
             finished: Vec::new(),
@@ -247,10 +250,7 @@ impl<'a> Intake<'a> {
         for job in [unsent, done].into_iter().flatten() {
             used = Some(self.settle(job)?);
         }
-        if self.lock.is_due() {
-            let saved = self.save();
-            self.saved(saved)?;
-        }
+        self.save_when_due()?;
         Ok(used)
     }
 
@@ -342,6 +342,7 @@ impl<'a> Intake<'a> {
             _ => self.create(index, entry)?,
         };
         self.current = Some(Current { index, target, got: offset });
+        self.syncing = None;
         self.moved.1 = index;
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::thread;
 
 use sha2::{Digest, Sha256};
 
@@ -47,6 +49,16 @@ impl FileWriter {
         Ok((self.written, self.hash.clone().finalize().into()))
     }
 
+    /// The same, but without waiting for a disk that may take a second or more.
+    pub fn sync_beside(&self) -> io::Result<Syncing> {
+        let (file, hash) = (self.file.try_clone()?, self.hash.clone().finalize().into());
+        let (tell, done) = mpsc::channel();
+        // The session may have ended meanwhile.
+        let sync = move || drop(tell.send(file.sync_data()));
+        thread::Builder::new().name("sync".into()).spawn(sync)?;
+        Ok(Syncing { bytes: self.written, hash, done })
+    }
+
     /// Compares with what the sender read. A file that differs is removed.
     pub fn verify(self, folder: Folder<'_>, size: u64, hash: &[u8; HASH_LEN]) -> Option<Verified> {
         let Self { file, part, hash: own, written } = self;
@@ -61,6 +73,25 @@ impl FileWriter {
     /// Gives the file up.
     pub fn discard(self, folder: Folder<'_>) {
         let _ = folder.remove(&self.part);
+    }
+}
+
+/// What is on its way to the disk.
+pub struct Syncing {
+    bytes: u64,
+    hash: [u8; HASH_LEN],
+    done: Receiver<io::Result<()>>,
+}
+
+impl Syncing {
+    /// Bytes that are on the disk now, and their SHA-256; nothing while they are not all there.
+    pub fn done(&self) -> Option<io::Result<(u64, [u8; HASH_LEN])>> {
+        let synced = match self.done.try_recv() {
+            Ok(synced) => synced,
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) => Err(io::ErrorKind::Other.into()),
+        };
+        Some(synced.map(|()| (self.bytes, self.hash)))
     }
 }
 

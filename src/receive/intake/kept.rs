@@ -5,7 +5,7 @@ use std::io;
 use super::{Current, Intake, State, Take, Target, state};
 use crate::error::{self, Error};
 use crate::protocol::message::Reason;
-use crate::protocol::pages::Fault;
+use crate::protocol::pages::{Fault, HASH_LEN};
 use crate::protocol::session::Stop;
 use crate::receive::lock::Snapshot;
 
@@ -52,8 +52,28 @@ impl Intake<'_> {
         }
     }
 
+    /// Saves the lock when it is time; the content of the file at hand goes to the disk first,
+    /// while more of it comes.
+    pub(super) fn save_when_due(&mut self) -> Take {
+        let saved = match (&self.syncing, &self.current) {
+            (Some((index, syncing)), current) => {
+                let Some(synced) = syncing.done() else { return Ok(()) };
+                let is_at_hand = current.as_ref().is_some_and(|current| current.index == *index);
+                let synced = synced.map(|(bytes, hash)| (*index, bytes, hash));
+                self.syncing = None;
+                synced.and_then(|synced| self.save_with(Some(synced).filter(|_| is_at_hand)))
+            }
+            _ if !self.lock.is_due() => return Ok(()),
+            (None, Some(Current { index, target: Target::Writer(writer), .. })) => {
+                writer.sync_beside().map(|syncing| self.syncing = Some((*index, syncing)))
+            }
+            (None, _) => self.save_with(None),
+        };
+        self.saved(saved)
+    }
+
+    /// Saves the lock now.
     pub(super) fn save(&mut self) -> io::Result<()> {
-        // The lock never promises more than the disk holds: the content first.
         let current = match &self.current {
             Some(Current { index, target: Target::Writer(writer), .. }) => {
                 let (bytes, hash) = writer.sync()?;
@@ -61,6 +81,12 @@ impl Intake<'_> {
             }
             _ => None,
         };
+        self.save_with(current)
+    }
+
+    /// The lock never promises more than the disk holds: `current` tells how much that is of the
+    /// file at hand.
+    fn save_with(&mut self, current: Option<(u32, u64, [u8; HASH_LEN])>) -> io::Result<()> {
         let states = &self.states;
         let snapshot = Snapshot {
             head: &self.head,
