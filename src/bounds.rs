@@ -81,6 +81,9 @@ pub const MAX_TRIES: u32 = 40;
 pub const FAREWELL: Duration = Duration::from_secs(2);
 /// Time between two saves of the lock file, at least.
 pub const LOCK_PACE: Duration = Duration::from_secs(2);
+/// Time between two flushes of the file at hand, at least: they keep the disk busy, and only a power
+/// cut makes a difference.
+pub const SYNC_PACE: Duration = Duration::from_secs(10);
 /// A save that took long delays the next, so that keeping the lock costs at most a twentieth.
 pub const LOCK_COST: u32 = 20;
 /// How long a transfer may take to come to its next record, once it is to stop, before it is

@@ -5,6 +5,7 @@ mod small;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::time::Instant;
 
 use sha2::Sha256;
 
@@ -98,6 +99,9 @@ pub struct Intake<'a> {
     current: Option<Current>,
     /// A file that is on its way to the disk, so that the lock can tell of it.
     syncing: Option<(u32, Syncing)>,
+    /// When that began last, and what is there for certain of the file at hand.
+    last_sync: Instant,
+    synced: Option<(u32, u64, [u8; HASH_LEN])>,
     /// Writes small files; where no thread could be started, the engine does.
     crew: Option<Crew>,
     /// Bytes since the last [`Intake::tell`], and the entry last seen.
@@ -144,6 +148,8 @@ impl<'a> Intake<'a> {
             head,
             current: None,
             syncing: None,
+            last_sync: Instant::now(),
+            synced: None,
             crew: None,
             moved: (0, 0),
             finished: Vec::new(),
@@ -342,7 +348,7 @@ impl<'a> Intake<'a> {
             _ => self.create(index, entry)?,
         };
         self.current = Some(Current { index, target, got: offset });
-        self.syncing = None;
+        (self.syncing, self.synced) = (None, None);
         self.moved.1 = index;
         Ok(())
     }

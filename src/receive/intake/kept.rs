@@ -1,8 +1,10 @@
 //! What is kept for the next run, and what the disk may do to this one.
 
 use std::io;
+use std::time::Instant;
 
 use super::{Current, Intake, State, Take, Target, state};
+use crate::bounds::SYNC_PACE;
 use crate::error::{self, Error};
 use crate::protocol::message::Reason;
 use crate::protocol::pages::{Fault, HASH_LEN};
@@ -52,8 +54,8 @@ impl Intake<'_> {
         }
     }
 
-    /// Saves the lock when it is time; the content of the file at hand goes to the disk first,
-    /// while more of it comes.
+    /// Saves the lock when it is time. Now and then the content of the file at hand goes to the disk
+    /// first, while more of it comes; in between the lock tells what was there last.
     pub(super) fn save_when_due(&mut self) -> Take {
         let saved = match (&self.syncing, &self.current) {
             (Some((index, syncing)), current) => {
@@ -61,13 +63,22 @@ impl Intake<'_> {
                 let is_at_hand = current.as_ref().is_some_and(|current| current.index == *index);
                 let synced = synced.map(|(bytes, hash)| (*index, bytes, hash));
                 self.syncing = None;
-                synced.and_then(|synced| self.save_with(Some(synced).filter(|_| is_at_hand)))
+                synced.and_then(|synced| {
+                    self.synced = Some(synced).filter(|_| is_at_hand);
+                    self.save_with(self.synced)
+                })
             }
             _ if !self.lock.is_due() => return Ok(()),
-            (None, Some(Current { index, target: Target::Writer(writer), .. })) => {
+            (None, Some(Current { index, target: Target::Writer(writer), .. }))
+                if self.last_sync.elapsed() >= SYNC_PACE =>
+            {
+                self.last_sync = Instant::now();
                 writer.sync_beside().map(|syncing| self.syncing = Some((*index, syncing)))
             }
-            (None, _) => self.save_with(None),
+            (None, current) => {
+                let at_hand = current.as_ref().map(|current| current.index);
+                self.save_with(self.synced.filter(|(index, ..)| Some(*index) == at_hand))
+            }
         };
         self.saved(saved)
     }
