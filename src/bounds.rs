@@ -58,6 +58,8 @@ pub const MAX_PATH: usize = 4096;
 pub const MAX_NAME: usize = 255;
 /// Names of unsendable things that are told to the receiver; the rest is only counted.
 pub const MAX_UNSENT_NAMES: usize = 30;
+/// Failed entries of which it is told what the system said; of others only the kind is kept.
+pub const MAX_TOLD: usize = 1000;
 /// Names that the event of an offer lists, for programs: an offer may have a million.
 pub const MAX_TOPS: usize = 1000;
 /// Bytes of a text that is shown; what is longer is sent as a stream.
@@ -81,9 +83,9 @@ pub const MAX_TRIES: u32 = 40;
 pub const FAREWELL: Duration = Duration::from_secs(2);
 /// Time between two saves of the lock file, at least.
 pub const LOCK_PACE: Duration = Duration::from_secs(2);
-/// Time between two flushes of the file at hand, at least: they keep the disk busy, and only a power
-/// cut makes a difference.
-pub const SYNC_PACE: Duration = Duration::from_secs(10);
+/// Time between two flushes while content comes, at least: they keep the disk busy, but what is
+/// written then need not be waited for at the end.
+pub const FLUSH_PACE: Duration = Duration::from_secs(5);
 /// A save that took long delays the next, so that keeping the lock costs at most a twentieth.
 pub const LOCK_COST: u32 = 20;
 /// How long a transfer may take to come to its next record, once it is to stop, before it is

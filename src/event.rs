@@ -1,8 +1,10 @@
 //! What the engines tell while they work, and what is left to say at the end. They never print.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::error::Exit;
+use crate::files::disk::Lacks;
 use crate::files::path::RelPath;
 use crate::protocol::message::OfferKind;
 use crate::protocol::pages::Fault;
@@ -60,6 +62,10 @@ pub struct Summary {
     pub already: u64,
     /// Entries that did not arrive, and why.
     pub failed: Vec<(RelPath, Fault)>,
+    /// What the receiver's system said of those that it could not write, where it is known.
+    pub reasons: BTreeMap<RelPath, String>,
+    /// What the receiver's disk did not keep of modes and times.
+    pub lacking: Lacks,
     /// Entries that got another name on the receiver's disk; only the receiver knows.
     pub renamed: Vec<(RelPath, RelPath)>,
     /// What the sender found and could not offer.
@@ -107,6 +113,14 @@ impl Summary {
         self.failed.extend(other.failed);
         self.unsent = self.unsent.max(other.unsent);
         self.elapsed = self.elapsed.max(other.elapsed);
+    }
+
+    /// Why an entry did not arrive, in words.
+    pub fn why(&self, path: &RelPath, fault: Fault) -> String {
+        match self.reasons.get(path) {
+            Some(reason) => format!("{}: {reason}", fault.words()),
+            None => fault.words().into(),
+        }
     }
 
     /// The exit code both sides end with.

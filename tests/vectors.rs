@@ -382,7 +382,7 @@ fn the_engines_agree() {
     use filetime::{FileTime, set_file_mtime};
     use std::collections::BTreeMap;
     use transfer::compress::Compression;
-    use transfer::files::root::{Found, Root};
+    use transfer::files::root::Root;
     use transfer::files::select::Filters;
     use transfer::files::walk::{Developer, Walk, WalkOptions};
     use transfer::protocol::session::{Limits, Session};
@@ -439,9 +439,7 @@ fn the_engines_agree() {
     let offered = await_offer(receiver, None).unwrap();
     let mut lock = TransferLockManager::acquire(&mut root).unwrap();
     let survey = Survey::new(offered.manifest(), &Remembered::default(), &mut root);
-    let plan = Plan::new(offered.manifest(), &survey, OnConflict::Rename, |path| {
-        root.look(path) != Found::Nothing
-    });
+    let plan = Plan::new(offered.manifest(), &survey, &OnConflict::Rename.into(), &mut root);
     let head = Head { session: Uuid::nil(), sender: "pipe".into(), files: 1, bytes: 0 };
     let made = plan.made(offered.manifest(), &Remembered::default());
     let start = intake::Start {

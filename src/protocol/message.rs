@@ -134,6 +134,12 @@ pub enum Reason {
     },
     /// The folder cannot be written to.
     Unwritable,
+    /// The disk takes no more files, though it may have room.
+    NoFiles,
+    /// The disk is gone, or nothing can be written to it any more.
+    DiskGone,
+    /// What came in was taken, and did not get to the disk.
+    NotWritten,
     /// A signal.
     Interrupted,
     /// What the other side sent makes no sense.
@@ -209,6 +215,18 @@ impl Reason {
             Self::Unwritable => Error::failure(format!("the {who} cannot write to its folder"))
                 .hint("receive into another folder with -o")
                 .cause(ErrorKind::PermissionDenied),
+            Self::NoFiles => Error::failure(format!("the {who}'s disk takes no more files"))
+                .hint("remove some there and run the same command again")
+                .cause(ErrorKind::StorageFull),
+            Self::DiskGone => {
+                Error::failure(format!("the {who}'s disk cannot be written to any more"))
+                    .hint("once it can, run the same command there again")
+                    .cause(ErrorKind::StorageFull)
+            }
+            Self::NotWritten => Error::failure(format!(
+                "what was sent could not be written to the {who}'s disk"
+            ))
+            .hint("look after that disk, then run both sides again: they mend what is missing"),
             // A receiver comes back with the same ticket, a sender only with another.
             Self::Interrupted if role == Role::Receiver => {
                 Error::network(format!("the {who} was interrupted"))

@@ -42,6 +42,16 @@ pub enum Fault {
     Integrity = 6,
     /// The receiver has something of this name and was told to keep it.
     Kept = 7,
+    /// The receiver may not write there.
+    Forbidden = 8,
+    /// The receiver's disk takes no such name.
+    NameRefused = 9,
+    /// It is larger than the receiver's disk takes.
+    TooLarge = 10,
+    /// The receiver's disk has no links.
+    NoLinks = 11,
+    /// The receiver found no name for it that is free.
+    NameTaken = 12,
 }
 
 impl Fault {
@@ -55,10 +65,20 @@ impl Fault {
             Self::Unwritable,
             Self::Integrity,
             Self::Kept,
+            Self::Forbidden,
+            Self::NameRefused,
+            Self::TooLarge,
+            Self::NoLinks,
+            Self::NameTaken,
         ]
         .into_iter()
         .find(|fault| *fault as u8 == code)
         .ok_or(Malformed("an unknown fault"))
+    }
+
+    /// Whether it is the sender that says so, of a file it was to send.
+    pub fn is_of_source(self) -> bool {
+        matches!(self, Self::Vanished | Self::Denied | Self::Changed | Self::Unreadable)
     }
 
     /// In words, behind the name of the entry.
@@ -71,6 +91,11 @@ impl Fault {
             Self::Unwritable => "the receiver could not write it",
             Self::Integrity => "its hash still differed after 3 attempts",
             Self::Kept => "the receiver kept what it has under this name",
+            Self::Forbidden => "the receiver may not write it there",
+            Self::NameRefused => "the receiver's disk takes no such name",
+            Self::TooLarge => "it is larger than the receiver's disk takes",
+            Self::NoLinks => "the receiver's disk takes no links",
+            Self::NameTaken => "the receiver found no free name for it",
         }
     }
 }

@@ -2,9 +2,12 @@
 //! offer, ask, receive.
 
 mod accept;
+pub mod consent;
 pub mod crew;
 pub mod intake;
 pub mod lock;
+pub mod names;
+pub mod part;
 pub mod pipe;
 pub mod places;
 pub mod plan;

@@ -149,7 +149,13 @@ impl Offered {
             return Err(self.session.stop(stop));
         }
         self.watch.lap("content");
-        let (mut summary, faults) = self.session.meanwhile(|| intake.finish());
+        let (mut summary, faults) = match self.session.meanwhile(|| intake.finish()) {
+            Ok(finished) => finished,
+            Err(stop) => {
+                intake.keep_state();
+                return Err(self.session.stop(stop));
+            }
+        };
         summary.unsent = self.offer.unsent;
         summary.saved = self.session.saved();
         let complete = Complete { files: summary.files, failed: faults.len() as u64 };

@@ -33,7 +33,7 @@ pub use self::text::Text;
 use self::json::Json;
 use self::log::Log;
 use self::screen::line;
-use self::words::{counted, names_of, outcome, rate, summary_of};
+use self::words::{counted, lacking, names_of, outcome, rate, summary_of};
 use crate::bounds::{MAX_REFUSALS, SHOWN_REFUSALS};
 use crate::control;
 use crate::error::{Error, Exit, Result, reason, shown};
@@ -394,6 +394,9 @@ impl Ui {
             let lines = summary.renamed.iter().map(|(from, to)| format!("{from} -> {to}"));
             self.list(lines, count, !self.quiet);
         }
+        if let Some(lacking) = lacking(summary.lacking) {
+            self.say(&format!("the disk there does not keep {lacking}; the content is all right"));
+        }
         self.problems(summary);
         self.tell(|json| json.summary(summary, true));
     }
@@ -419,7 +422,8 @@ impl Ui {
         if !failed.is_empty() {
             let count = failed.len() as u64;
             self.say_warning(&format!("{} did not arrive:", counted(count, "entry", "entries")));
-            let lines = failed.iter().map(|(path, fault)| format!("{path}: {}", fault.words()));
+            let lines =
+                failed.iter().map(|(path, fault)| format!("{path}: {}", summary.why(path, *fault)));
             self.list(lines, count, true);
         }
         if summary.unsent > 0 {

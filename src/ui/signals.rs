@@ -1,10 +1,14 @@
 //! Ctrl-C, SIGTERM and SIGHUP: stop at the next record, tell the other side, keep the state.
 
+#[cfg(unix)]
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::{process, thread};
 
 use dialoguer::console::Term;
+#[cfg(unix)]
+use signal_hook::consts::SIGXFSZ;
 
 use super::screen::SCREEN;
 use super::{Ui, keys};
@@ -16,6 +20,9 @@ static ASKED: AtomicBool = AtomicBool::new(false);
 /// The first signal asks, the second, or a transfer that hangs, ends the process at once.
 /// Whatever the moment, what is on the disk can be resumed.
 pub fn watch(ui: &Ui) {
+    // A file over the limit (`ulimit -f`) is an error like any other, not the end of the process.
+    #[cfg(unix)]
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let ui = ui.clone();
     // Without a handler a signal ends the process at once, which loses nothing either.
     let _ = ctrlc::set_handler(move || {

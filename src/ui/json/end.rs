@@ -36,7 +36,7 @@ pub(super) struct Outcome {
 struct Failed {
     path: String,
     fault: &'static str,
-    text: &'static str,
+    text: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,7 +89,7 @@ impl Outcome {
                 .map(|(name, fault)| Failed {
                     path: path(name),
                     fault: fault_word(*fault),
-                    text: fault.words(),
+                    text: summary.why(name, *fault),
                 })
                 .collect(),
             kept: kept.into_iter().map(|(name, _)| path(name)).collect(),
@@ -153,5 +153,10 @@ fn fault_word(fault: Fault) -> &'static str {
         Fault::Unwritable => "unwritable",
         Fault::Integrity => "integrity",
         Fault::Kept => "kept",
+        Fault::Forbidden => "forbidden",
+        Fault::NameRefused => "name-refused",
+        Fault::TooLarge => "too-large",
+        Fault::NoLinks => "no-links",
+        Fault::NameTaken => "name-taken",
     }
 }
