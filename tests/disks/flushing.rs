@@ -1,0 +1,1 @@
+//! Success only when it is on the disk.
