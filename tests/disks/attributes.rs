@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use fuser::Errno;
 
 use crate::faulty::{Attribute, Faults, Numbers, Times};
-use crate::stage::{Holds, all, faulty, go_through};
+use crate::stage::{Holds, all, faulty, go_through, words};
 
 /// A disk: its faults, what it can hold, whether the receiver is told so.
 struct Row {
@@ -25,9 +25,9 @@ fn rows() -> Vec<Row> {
     let no_times = Holds { times: None, ..Holds::ALL };
     for error in [Errno::EPERM, Errno::EOPNOTSUPP, Errno::ENOSYS, Errno::EACCES] {
         let faults = Faults { chmod: Attribute::Refused(error), ..flawless };
-        rows.push(row(format!("chmod: {error:?}"), no_modes, true, faults));
+        rows.push(row(format!("chmod: {}", words(error)), no_modes, true, faults));
         let faults = Faults { utimens: Attribute::Refused(error), ..flawless };
-        rows.push(row(format!("utimens: {error:?}"), no_times, true, faults));
+        rows.push(row(format!("utimens: {}", words(error)), no_times, true, faults));
     }
     let neither = Faults {
         chmod: Attribute::Refused(Errno::EPERM),
@@ -59,12 +59,17 @@ fn rows() -> Vec<Row> {
     }
     for error in [Errno::ETXTBSY, Errno::EACCES, Errno::EPERM, Errno::EBUSY] {
         let faults = Faults { rename_open: Some(error), ..flawless };
-        rows.push(row(format!("open files keep their names: {error:?}"), Holds::ALL, false, faults));
+        rows.push(row(
+            format!("open files keep their names: {}", words(error)),
+            Holds::ALL,
+            false,
+            faults,
+        ));
     }
     for error in [Errno::EPERM, Errno::EINVAL, Errno::ENOSYS, Errno::EOPNOTSUPP] {
         for hard_link in [None, Some(Errno::EPERM), Some(Errno::EOPNOTSUPP)] {
             let faults = Faults { rename_flags: Some(error), hard_link, ..flawless };
-            let name = format!("renaming with flags: {error:?}, hard links: {hard_link:?}");
+            let name = format!("renaming with flags: {}, hard links: {hard_link:?}", words(error));
             rows.push(row(name, Holds::ALL, false, faults));
         }
     }
@@ -84,13 +89,21 @@ fn rows() -> Vec<Row> {
 
 #[test]
 fn a_tree_is_sent_twice_and_gone_on_with() -> Result<()> {
-    all(&rows(), |row| row.name.clone(), |row| {
-        let Some(disk) = faulty(row.faults)? else { return Ok(()) };
-        go_through(disk.path(), row.holds, |_, received| {
-            let told = received.stderr.lines().filter(|line| line.starts_with("warning: "));
-            let expected = usize::from(row.told);
-            ensure!(told.count() == expected, "not told {expected} times: {received:#?}");
-            Ok(())
-        })
-    })
+    all(
+        &rows(),
+        |row| row.name.clone(),
+        |row| {
+            let Some(disk) = faulty(row.faults)? else { return Ok(()) };
+            go_through(disk.path(), row.holds, |_, received| {
+                let told = received.stderr.lines().filter(|line| line.starts_with("warning: "));
+                let expected = usize::from(row.told);
+                ensure!(
+                    told.count() == expected,
+                    "not told {expected} times:\n{}",
+                    received.stderr
+                );
+                Ok(())
+            })
+        },
+    )
 }

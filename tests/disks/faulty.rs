@@ -570,13 +570,7 @@ impl Disk {
         Ok(bytes[start..end].to_vec())
     }
 
-    pub fn write(
-        &mut self,
-        shown: INodeNo,
-        handle: u64,
-        offset: u64,
-        data: &[u8],
-    ) -> Answer<u32> {
+    pub fn write(&mut self, shown: INodeNo, handle: u64, offset: u64, data: &[u8]) -> Answer<u32> {
         self.alive(true)?;
         let end = offset + data.len() as u64;
         if self.faults.largest_file.is_some_and(|largest| end > largest) {
@@ -624,7 +618,8 @@ impl Disk {
 
     pub fn list(&self, shown: INodeNo) -> Answer<Vec<(u64, FileType, OsString)>> {
         self.alive(false)?;
-        let dots = [(ROOT, FileType::Directory, ".".into()), (ROOT, FileType::Directory, "..".into())];
+        let dots =
+            [(ROOT, FileType::Directory, ".".into()), (ROOT, FileType::Directory, "..".into())];
         let entries = self.folder(shown)?.iter().map(|(name, number)| {
             let kind = self.attributes(*number, INodeNo(*number)).kind;
             (*number, kind, name.clone())

@@ -51,11 +51,6 @@ impl Mounted {
         Ok(())
     }
 
-    /// Changes what is wrong with it.
-    pub fn change(&self, change: impl FnOnce(&mut Faults)) {
-        change(&mut lock(&self.disk).faults);
-    }
-
     fn unmount(&mut self) {
         if let Some(session) = self.session.take() {
             // A disk that is still in use goes as soon as it is not.
@@ -78,10 +73,12 @@ fn lock(disk: &Mutex<Disk>) -> MutexGuard<'_, Disk> {
 fn mount(disk: &Arc<Mutex<Disk>>) -> Result<(BackgroundSession, Scratch)> {
     let at = Scratch::new()?;
     let mut config = Config::default();
-    config.mount_options = vec![MountOption::FSName("faulty".into()), MountOption::DefaultPermissions];
+    config.mount_options =
+        vec![MountOption::FSName("faulty".into()), MountOption::DefaultPermissions];
     config.acl = SessionACL::All;
     let shown = Shown(Arc::clone(disk));
-    let session = fuser::spawn_mount(shown, at.path(), &config).context("cannot mount with FUSE")?;
+    let session =
+        fuser::spawn_mount(shown, at.path(), &config).context("cannot mount with FUSE")?;
     Ok((session, at))
 }
 

@@ -11,6 +11,9 @@ mod attributes;
 mod faulty;
 mod flushing;
 mod fuse;
+mod gone;
+mod names;
+mod ours;
 #[path = "../e2e/proxy.rs"]
 #[allow(dead_code, reason = "shared with the tests of the whole program")]
 mod proxy;

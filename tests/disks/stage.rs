@@ -1,20 +1,23 @@
 //! What every disk goes through: a tree is sent, sent again, broken off and gone on with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use filetime::FileTime;
+use fuser::Errno;
 
 use crate::faulty::{Faults, Times};
 use crate::fuse::Mounted;
 use crate::proxy::Proxy;
-use crate::util::process::{Ended, Pipe, Process, Sender, receiving, run};
+use crate::util::process::{Ended, LIMIT, Pipe, Process, Sender, clean, receiving, run};
 use crate::util::tree::{Node, Scratch, Tree, chmod, ensure_same, noise, touch, tree, write};
 
 /// What of a tree a disk can hold.
@@ -36,7 +39,8 @@ impl Holds {
             None => FileTime::zero(),
             Some(times) => {
                 const SECOND: i128 = 1_000_000_000;
-                let exact = i128::from(time.unix_seconds()) * SECOND + i128::from(time.nanoseconds());
+                let exact =
+                    i128::from(time.unix_seconds()) * SECOND + i128::from(time.nanoseconds());
                 let kept = times.keep(exact);
                 let seconds = i64::try_from(kept.div_euclid(SECOND)).unwrap_or_default();
                 let rest = u32::try_from(kept.rem_euclid(SECOND)).unwrap_or_default();
@@ -91,6 +95,11 @@ pub fn names(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(names.filter(|name| name.as_os_str() != "lost+found").collect())
 }
 
+/// The name of a path, to show or to change.
+pub fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Sends to the end; how the sender and the receiver ended.
 pub fn send(paths: &[&Path], into: &Path, options: &[&str]) -> Result<(Ended, Ended)> {
     let sender = Sender::pod(paths, &[])?;
@@ -114,26 +123,69 @@ fn bytes_in(folder: &Path) -> u64 {
     sizes.sum()
 }
 
-/// Sends, and kills the receiver with `kill -9` when `limit` bytes have passed and most of them are
-/// on the disk. The sender goes on waiting.
-pub fn break_off(paths: &[&Path], into: &Path, options: &[&str], limit: u64) -> Result<Sender> {
-    let mut sender = Sender::pod(paths, &[])?;
-    let proxy = Proxy::start(&sender, limit)?;
-    let receiver = Process::start(receiving(&proxy.ticket, into, options))?;
-    proxy.wait_stalled()?;
-    // Where the disk cannot tell, this is a kill at any other moment.
-    let deadline = Instant::now() + Duration::from_secs(2);
-    while bytes_in(into) < limit / 2 && Instant::now() < deadline {
-        sleep(Duration::from_millis(5));
+/// A transfer that stands still, as the line does.
+pub struct Stopped {
+    sender: Sender,
+    receiver: Process,
+    proxy: Proxy,
+}
+
+impl Stopped {
+    /// Sends, and stops the line when `limit` bytes have passed and most of them are on the disk.
+    pub fn at(limit: u64, paths: &[&Path], into: &Path, options: &[&str]) -> Result<Self> {
+        let before = bytes_in(into);
+        let sender = Sender::pod(paths, &[])?;
+        let proxy = Proxy::start(&sender, limit)?;
+        let receiver = Process::start(receiving(&proxy.ticket, into, options))?;
+        proxy.wait_stalled()?;
+        // All but what is on its way. Where the disk cannot tell, this is any other moment.
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while bytes_in(into) < before + limit / 2 && Instant::now() < deadline {
+            sleep(Duration::from_millis(5));
+        }
+        Ok(Self { sender, receiver, proxy })
     }
-    receiver.kill()?;
-    proxy.resume();
-    sender.process.wait_for(Pipe::Err, "; waiting for it to come back")?;
-    Ok(sender)
+
+    /// `kill -9` to the receiver; the sender goes on waiting.
+    pub fn kill(self) -> Result<Sender> {
+        let Self { mut sender, receiver, proxy } = self;
+        receiver.kill()?;
+        proxy.resume();
+        sender.process.wait_for(Pipe::Err, "; waiting for it to come back")?;
+        Ok(sender)
+    }
+
+    /// Ctrl-C, which leaves the receiver time to write down what it has.
+    pub fn interrupt(self) -> Result<Sender> {
+        let Self { mut sender, receiver, proxy } = self;
+        receiver.interrupt()?;
+        // It hears of it between two records.
+        sleep(Duration::from_millis(100));
+        proxy.resume();
+        receiver.end()?.expect(130)?;
+        sender.process.wait_for(Pipe::Err, "; waiting for it to come back")?;
+        Ok(sender)
+    }
+
+    /// Lets it go on; how the sender and the receiver ended.
+    pub fn go_on(self) -> Result<(Ended, Ended)> {
+        self.proxy.resume();
+        let received = self.receiver.end()?;
+        Ok((self.sender.end()?, received))
+    }
+}
+
+/// Sends, and kills the receiver when `limit` bytes have passed.
+pub fn break_off(paths: &[&Path], into: &Path, options: &[&str], limit: u64) -> Result<Sender> {
+    Stopped::at(limit, paths, into, options)?.kill()
 }
 
 /// All that a disk with nothing but flaws must do with a tree.
-pub fn go_through(disk: &Path, holds: Holds, check: impl Fn(&Ended, &Ended) -> Result<()>) -> Result<()> {
+pub fn go_through(
+    disk: &Path,
+    holds: Holds,
+    check: impl Fn(&Ended, &Ended) -> Result<()>,
+) -> Result<()> {
     let from = Scratch::new()?;
     let root = from.join("tree");
     make_tree(&root)?;
@@ -152,17 +204,80 @@ pub fn go_through(disk: &Path, holds: Holds, check: impl Fn(&Ended, &Ended) -> R
     fs::create_dir(&other)?;
     let sender = break_off(&[&root], &other, &[], 1_500_000)?;
     let received = run(receiving(&sender.ticket, &other, &[]))?;
-    if received.code != Some(0) {
-        bail!("gone on with after a kill: {received:#?}");
-    }
+    ensure_code("receiver", &received, 0).context("gone on with after a kill")?;
     ensure_ended(&sender.end()?, &received, 0).context("gone on with after a kill")?;
     ensure_holds(&other, &root, holds).context("gone on with after a kill")
 }
 
 /// Fails unless both ended with this code.
 pub fn ensure_ended(sent: &Ended, received: &Ended, code: i32) -> Result<()> {
-    ensure!(received.code == Some(code), "the receiver, not {code}: {received:#?}; {sent:#?}");
-    ensure!(sent.code == Some(code), "the sender, not {code}: {sent:#?}; {received:#?}");
+    ensure_code("receiver", received, code)?;
+    ensure_code("sender", sent, code)
+}
+
+/// Fails, with all that it said, unless one side ended with this code.
+pub fn ensure_code(side: &str, ended: &Ended, code: i32) -> Result<()> {
+    let Ended { code: found, stderr, .. } = ended;
+    ensure!(
+        *found == Some(code),
+        "the {side} ended with {found:?}, not {code}; it said:\n{stderr}"
+    );
+    Ok(())
+}
+
+/// What the program says of an error: the system's words.
+pub fn words(error: Errno) -> String {
+    let text = std::io::Error::from_raw_os_error(error.code()).to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    text.chars()
+        .enumerate()
+        .map(|(at, c)| if at == 0 { c.to_ascii_lowercase() } else { c })
+        .collect()
+}
+
+/// Every file below a folder, and what is in it.
+pub fn contents(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let files = tree(folder)?.into_iter().filter(|(_, node)| node.is_file());
+    files.map(|(path, _)| Ok((path.clone(), fs::read(folder.join(path))?))).collect()
+}
+
+/// Fails unless the files below a folder are those, whatever their names, each once; and unless
+/// none is called like something unfinished that nobody sent.
+pub fn ensure_contents(folder: &Path, expected: &[&[u8]]) -> Result<()> {
+    let found = contents(folder)?;
+    let names: Vec<_> = found.keys().collect();
+    let short = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(16)]).into_owned();
+    for content in expected {
+        let times = found.values().filter(|found| found == content).count();
+        let wanted = expected.iter().filter(|other| other == &content).count();
+        let what = short(content);
+        ensure!(times == wanted, "{what:?} is there {times} times, not {wanted}: {names:?}");
+    }
+    ensure!(found.len() == expected.len(), "there should be {} files: {names:?}", expected.len());
+    Ok(())
+}
+
+/// The program as a user who owns nothing.
+pub fn as_nobody(command: Command, home: &Path) -> Result<Command> {
+    // The one that was built may be where this user cannot go.
+    let program = home.join("transfer");
+    if !program.exists() {
+        fs::copy(command.get_program(), &program)?;
+        chmod(&program, 0o755)?;
+        chmod(home, 0o755)?;
+    }
+    let mut as_nobody = clean(Command::new(program));
+    as_nobody.args(command.get_args()).env("HOME", home).uid(65_534).gid(65_534);
+    Ok(as_nobody)
+}
+
+/// Waits for something that comes for certain.
+pub fn wait_until(mut there: impl FnMut() -> bool) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    while !there() {
+        ensure!(Instant::now() < deadline, "it never comes");
+        sleep(Duration::from_millis(5));
+    }
     Ok(())
 }
 
