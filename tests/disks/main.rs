@@ -12,8 +12,11 @@ mod faulty;
 mod flushing;
 mod fuse;
 mod gone;
+mod images;
+mod inherited;
 mod names;
 mod ours;
+mod power;
 #[path = "../e2e/proxy.rs"]
 #[allow(dead_code, reason = "shared with the tests of the whole program")]
 mod proxy;

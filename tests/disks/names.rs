@@ -15,9 +15,9 @@ use crate::util::process::{Process, Sender, receiving, run};
 use crate::util::tree::{Scratch, noise, touch, write};
 
 /// Entries of one offer, in a `tree`: name and content. All have the same time.
-type Offer = &'static [(&'static str, &'static str)];
+pub type Offer = &'static [(&'static str, &'static str)];
 
-const PAIR: Offer = &[("README", "AAAA"), ("readme", "BBBB")];
+pub const PAIR: Offer = &[("README", "AAAA"), ("readme", "BBBB")];
 
 fn pairs() -> [(Folds, Offer); 7] {
     [
@@ -34,7 +34,7 @@ fn pairs() -> [(Folds, Offer); 7] {
     ]
 }
 
-fn make(root: &Path, offer: Offer) -> Result<()> {
+pub fn make(root: &Path, offer: Offer) -> Result<()> {
     for (name, content) in offer {
         write(&root.join(name), content)?;
         touch(&root.join(name), 1_600_000_000, 0)?;

@@ -150,7 +150,8 @@ impl Stopped {
     pub fn kill(self) -> Result<Sender> {
         let Self { mut sender, receiver, proxy } = self;
         receiver.kill()?;
-        proxy.resume();
+        // Its end of the connection is gone with it.
+        proxy.cut();
         sender.process.wait_for(Pipe::Err, "; waiting for it to come back")?;
         Ok(sender)
     }
