@@ -107,7 +107,8 @@ fn what_a_power_cut_took_is_replaced() -> Result<()> {
                 // was killed the lock need not know the hashes yet.
                 let users = name.ends_with("user");
                 let told = users && options.contains(&"overwrite");
-                if !told && !(killed && name == "only zeros") {
+                let unknown = killed && name == "only zeros";
+                if !(told || unknown) {
                     rows.push((name, change, options, killed, users));
                 }
             }

@@ -8,6 +8,7 @@
 #![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
 
 mod attributes;
+mod consent;
 mod faulty;
 mod flushing;
 mod fuse;

@@ -97,27 +97,27 @@ fn receivers_in_nested_folders() -> Result<()> {
     ensure_contents(into.path(), &[&big, &outer_film, &inner_film])
 }
 
-/// A finished file of another entry that is called like the unfinished one of a renamed entry.
+/// A finished file that is called like the unfinished one of a file that is renamed.
 #[test]
 fn a_finished_file_called_part() -> Result<()> {
-    let (part, big, foo) = (noise(50_000, 1), noise(3_000_000, 2), noise(60_000, 3));
+    let (part, foo) = (noise(50_000, 1), noise(3_000_000, 3));
     for offered_again in [true, false] {
         let (from, into) = (Scratch::new()?, Scratch::new()?);
-        let files = [("foo (1).part", &part), ("big", &big), ("foo", &foo)];
-        for (name, content) in files {
-            write(&from.join(name), content)?;
-        }
-        write(&into.join("foo"), USERS)?;
-        let paths = files.map(|(name, _)| from.join(name));
-        let paths = [&*paths[0], &paths[1], &paths[2]];
-        let stopped = Stopped::at(1_500_000, &paths, into.path(), &[])?;
-        wait_until(|| into.join("foo (1).part").exists())?;
-        stopped.kill()?.process.kill()?;
-        let paths = if offered_again { &paths[..] } else { &paths[1..] };
-        let (sent, received) = send(paths, into.path(), &[])?;
+        let (finished, unfinished) = (from.join("foo (1).part"), from.join("foo"));
+        write(&finished, &part)?;
+        write(&unfinished, &foo)?;
+        let (sent, received) = send(&[&finished], into.path(), &[])?;
         ensure_ended(&sent, &received, 0)?;
-        ensure_contents(into.path(), &[&part, &big, &foo, USERS])?;
-        ensure!(fs::read(into.join("foo (1).part"))? == part, "it was taken for another's");
+        let all = [&*unfinished, &finished];
+        let paths = if offered_again { &all[..] } else { &all[..1] };
+        let sender = break_off(paths, into.path(), &[], 1_500_000)?;
+        // What leads to `foo (1)`.
+        write(&into.join("foo"), USERS)?;
+        let received = run(receiving(&sender.ticket, into.path(), &[]))?;
+        ensure_ended(&sender.end()?, &received, 0)?;
+        let found = fs::read(into.join("foo (1).part")).ok();
+        ensure!(found.as_ref() == Some(&part), "again: {offered_again}: it was taken");
+        ensure_contents(into.path(), &[&part, &foo, USERS])?;
     }
     Ok(())
 }
