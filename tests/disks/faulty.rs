@@ -39,6 +39,8 @@ pub struct Faults {
     pub largest_file: Option<u64>,
     /// What renaming a file answers that somebody has open.
     pub rename_open: Option<Errno>,
+    /// What removing a file answers that somebody has open.
+    pub remove_open: Option<Errno>,
     /// What renaming with flags answers.
     pub rename_flags: Option<Errno>,
     /// What a second name answers.
@@ -74,6 +76,7 @@ impl Default for Faults {
             says_no_size: false,
             largest_file: None,
             rename_open: None,
+            remove_open: None,
             rename_flags: None,
             hard_link: None,
             flock: None,
@@ -129,16 +132,37 @@ pub enum Folds {
     Case,
     /// Letters with their accents and letters followed by them are the same.
     Accents,
+    /// The same, and they are written down as letters followed by accents.
+    Decomposed,
+    /// Dots and spaces at the end do not count.
+    Trailing,
 }
 
+/// What the tests use of Unicode's canonical composition.
+const COMPOSED: [(&str, &str); 2] = [("e\u{301}", "\u{e9}"), ("u\u{308}", "\u{fc}")];
+
 impl Folds {
+    /// The name as it is written down.
+    fn written(self, name: &OsStr) -> OsString {
+        let name = name.to_string_lossy();
+        let decomposed = |name: String, (two, one): (&str, &str)| name.replace(one, two);
+        match self {
+            Self::Decomposed => COMPOSED.into_iter().fold(name.into(), decomposed).into(),
+            Self::Trailing => name.trim_end_matches(['.', ' ']).into(),
+            _ => name.into_owned().into(),
+        }
+    }
+
     fn key(self, name: &OsStr) -> String {
         let name = name.to_string_lossy();
         match self {
             Self::Nothing => name.into_owned(),
             Self::Case => name.to_lowercase(),
-            // What the tests use of Unicode's canonical composition.
-            Self::Accents => name.replace("e\u{301}", "\u{e9}").replace("u\u{308}", "\u{fc}"),
+            Self::Accents | Self::Decomposed => {
+                let composed = |name: String, (two, one): (&str, &str)| name.replace(two, one);
+                COMPOSED.into_iter().fold(name.into(), composed)
+            }
+            Self::Trailing => name.trim_end_matches(['.', ' ']).into(),
         }
     }
 }
@@ -440,7 +464,8 @@ impl Disk {
         let number = self.next_node;
         self.next_node += 1;
         self.nodes.insert(number, node);
-        self.folder_mut(folder)?.insert(name.into(), number);
+        let written = self.faults.folds.written(name);
+        self.folder_mut(folder)?.insert(written, number);
         Ok(self.show(number))
     }
 
@@ -490,6 +515,9 @@ impl Disk {
         {
             return Err(Errno::ENOTEMPTY);
         }
+        if let (Some(error), true) = (self.faults.remove_open, self.nodes[&number].open > 0) {
+            return Err(error);
+        }
         self.folder_mut(folder)?.remove(&written);
         if let Some(node) = self.nodes.get_mut(&number) {
             node.names = node.names.saturating_sub(1);
@@ -525,7 +553,8 @@ impl Disk {
             None => {}
         }
         self.folder_mut(from)?.remove(&written);
-        self.folder_mut(to)?.insert(new.into(), number);
+        let new = self.faults.folds.written(new);
+        self.folder_mut(to)?.insert(new, number);
         Ok(())
     }
 
@@ -539,7 +568,8 @@ impl Disk {
             return Err(Errno::EEXIST);
         }
         let number = self.node(shown)?.0;
-        self.folder_mut(to)?.insert(name.into(), number);
+        let written = self.faults.folds.written(name);
+        self.folder_mut(to)?.insert(written, number);
         self.node_mut(shown)?.names += 1;
         Ok(self.show(number))
     }

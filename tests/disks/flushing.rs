@@ -9,8 +9,8 @@ use fuser::Errno;
 
 use crate::faulty::Faults;
 use crate::stage::{
-    Holds, Stopped, all, contents, ensure_ended, ensure_holds, faulty, make_tree, name_of, send,
-    wait_until, words,
+    Holds, Stopped, all, contents, ensure_ended, ensure_holds, ensure_told, faulty, make_tree,
+    name_of, send, wait_until, words,
 };
 use crate::util::process::{receiving, run};
 use crate::util::tree::{Scratch, noise, touch, write};
@@ -47,6 +47,7 @@ fn late_errors_are_errors() -> Result<()> {
             }
             let why = if *error == Errno::ENOSPC { "full".into() } else { words(*error) };
             received.says(&why)?;
+            ensure_told(&sent)?;
             if *name == "close" {
                 let files = contents(&into)?;
                 let named = files.iter().find(|(path, bytes)| {

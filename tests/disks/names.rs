@@ -19,8 +19,10 @@ pub type Offer = &'static [(&'static str, &'static str)];
 
 pub const PAIR: Offer = &[("README", "AAAA"), ("readme", "BBBB")];
 
-fn pairs() -> [(Folds, Offer); 7] {
+fn pairs() -> [(Folds, Offer); 9] {
     [
+        (Folds::Trailing, &[("notes", "1"), ("notes.", "2"), ("notes. ", "3")]),
+        (Folds::Decomposed, &[("u\u{308}ber", "1"), ("\u{fc}ber", "2")]),
         (Folds::Case, PAIR),
         (Folds::Case, &[("README", "AAAA"), ("readme", "longer")]),
         (
@@ -289,6 +291,52 @@ fn a_name_that_is_too_long_is_told() -> Result<()> {
         received.says("file name too long")?;
         sent.says("could not write it: ")?;
         ensure_contents(disk.path(), &[b"content"])?;
+    }
+    Ok(())
+}
+
+/// A name that is as long as the disk takes, and is taken: the number fits.
+#[test]
+fn long_names_that_are_taken() -> Result<()> {
+    for (longest, hidden) in [(143, false), (143, true), (255, false)] {
+        let faults =
+            Faults { longest_name: longest, hides_longest_name: hidden, ..Faults::default() };
+        let Some(disk) = faulty(faults)? else { return Ok(()) };
+        let from = Scratch::new()?;
+        let root = from.join("tree");
+        let names = ["x".repeat(longest), format!("{}.txt", "y".repeat(longest - 4))];
+        for name in &names {
+            write(&root.join(name), format!("sent {name}"))?;
+            write(&disk.path().join("tree").join(name), "mine")?;
+        }
+        let sent = names.map(|name| format!("sent {name}"));
+        let expected = [sent[0].as_bytes(), sent[1].as_bytes(), b"mine", b"mine"];
+        for again in ["sent", "sent again"] {
+            let (sent, received) = send(&[&root], disk.path(), &[])?;
+            ensure_ended(&sent, &received, 0).context(again)?;
+            ensure_contents(disk.path(), &expected).context(again)?;
+        }
+    }
+    Ok(())
+}
+
+/// A name that the disk writes down in another way than it was given.
+#[test]
+fn a_name_that_is_written_in_another_way() -> Result<()> {
+    for (folds, name) in [(Folds::Decomposed, "r\u{e9}sum\u{e9}"), (Folds::Trailing, "resume.")] {
+        let Some(disk) = faulty(Faults { folds, ..Faults::default() })? else { return Ok(()) };
+        let from = Scratch::new()?;
+        let (big, small) = (noise(3_000_000, 1), noise(2000, 2));
+        write(&from.join(name).join("small"), &small)?;
+        write(&from.join(name).join(format!("z {name}")), &big)?;
+        let path = from.join(name);
+        let sender = break_off(&[&path], disk.path(), &[], 1_500_000)?;
+        let received = run(receiving(&sender.ticket, disk.path(), &[]))?;
+        ensure_ended(&sender.end()?, &received, 0)?;
+        ensure_contents(disk.path(), &[&small, &big])?;
+        let (sent, received) = send(&[&path], disk.path(), &[])?;
+        ensure_ended(&sent, &received, 0).context("sent again")?;
+        ensure_contents(disk.path(), &[&small, &big]).context("sent again")?;
     }
     Ok(())
 }

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, Once};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -62,8 +62,8 @@ pub fn make_tree(root: &Path) -> Result<()> {
         ("a/one", 1000, 0o640, 1_600_000_001, 123_456_789),
         ("a/program", 20_000, 0o755, 1_600_000_003, 999_999_999),
         ("big", 3_000_000, 0o600, 1_600_000_000, 7),
-        ("long ago", 300, 0o644, -100_000_000, 0),
-        ("one day", 300, 0o644, 4_200_000_000, 0),
+        ("a/long ago", 300, 0o644, -100_000_000, 0),
+        ("a/one day", 300, 0o644, 4_200_000_000, 0),
         ("z", 70_000, 0o444, 1_000_000_000, 500_000_000),
     ];
     for (seed, (name, size, mode, seconds, nanoseconds)) in (1..).zip(files) {
@@ -93,6 +93,14 @@ pub fn ensure_holds(into: &Path, root: &Path, holds: Holds) -> Result<()> {
 pub fn names(folder: &Path) -> Result<Vec<PathBuf>> {
     let names = crate::util::tree::names(folder)?.into_iter();
     Ok(names.filter(|name| name.as_os_str() != "lost+found").collect())
+}
+
+/// Fails unless the sender has heard that it was the disk.
+pub fn ensure_told(sent: &Ended) -> Result<()> {
+    let told = ["could not write", "could not be written", "disk", "folder"];
+    let told = told.iter().any(|part| sent.stderr.contains(part));
+    ensure!(told, "the sender does not know why; it said:\n{}", sent.stderr);
+    Ok(())
 }
 
 /// The name of a path, to show or to change.
@@ -287,7 +295,8 @@ pub fn faulty(faults: Faults) -> Result<Option<Mounted>> {
     match Mounted::new(faults) {
         Ok(disk) => Ok(Some(disk)),
         Err(error) => {
-            eprintln!("skipped: {error:#}");
+            static SAID: Once = Once::new();
+            SAID.call_once(|| eprintln!("skipped: {error:#}"));
             Ok(None)
         }
     }
