@@ -16,7 +16,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::images::{Mount, btrfs, text, tool};
 use crate::proxy::Proxy;
-use crate::stage::{Holds, all, contents, ensure_ended, ensure_holds, names, send, words};
+use crate::stage::{Holds, all, contents, ensure_ended, ensure_holds, send, words};
 use crate::util::process::{Process, Sender, receiving};
 use crate::util::tree::{Scratch, chmod, ensure_same, noise, touch, tree, write};
 
@@ -192,8 +192,10 @@ fn a_disk_that_promised_more_than_it_has() -> Result<()> {
     let _ = fs::remove_dir(disk.path().join("lost+found"));
     let (sent, received) = send(&[&root], disk.path(), &[])?;
     ensure_ended(&sent, &received, 0).context("with more room")?;
-    let (expected, found) = (contents(&root)?, contents(&disk.path().join("tree"))?);
+    // Its lock may be among what was lost, and then nobody knows whose an unfinished file is.
+    let mut found = contents(&disk.path().join("tree"))?;
+    found.retain(|path, _| path.extension().is_none_or(|extension| extension != "part"));
+    let expected = contents(&root)?;
     ensure!(expected == found, "{:?} are there", found.keys());
-    ensure!(names(disk.path())?.len() == 1, "{:?}", names(disk.path())?);
     Ok(())
 }
