@@ -8,8 +8,8 @@ use anyhow::{Result, ensure};
 use unicode_width::UnicodeWidthStr;
 
 use crate::proxy::Proxy;
-use crate::terminal::Terminal;
 use crate::util::process::{Pipe, Process, Sender, clean, transfer};
+use crate::util::terminal::Terminal;
 use crate::util::tree::{Scratch, ensure_arrived, noise, write};
 
 /// What a name can do to the width of a line.
