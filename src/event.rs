@@ -118,7 +118,7 @@ impl Summary {
     /// Why an entry did not arrive, in words.
     pub fn why(&self, path: &RelPath, fault: Fault) -> String {
         match self.reasons.get(path) {
-            Some(reason) => format!("{}: {reason}", fault.words()),
+            Some(reason) => format!("the receiver could not write it: {reason}"),
             None => fault.words().into(),
         }
     }

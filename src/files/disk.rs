@@ -83,13 +83,15 @@ pub struct Disk {
 const MAX_TIMES: usize = 1000;
 
 impl Disk {
-    /// Tries a folder out with a file of this name, which is gone afterwards.
+    /// Tries a folder out with a file of this name, which is gone afterwards; the folder keeps its
+    /// time.
     ///
     /// # Errors
     /// Nothing can be written there.
     pub fn try_out(dir: &Dir, scratch: &str) -> io::Result<Self> {
         let mut disk = Self::unknown(dir);
         let folder = Folder::new(dir, &disk);
+        let before = folder.raw_stamp(".");
         let other = format!("{scratch}.1");
         // What a killed run left.
         for name in [scratch, &other] {
@@ -109,10 +111,21 @@ impl Disk {
             numbers.push(number(name));
         }
         let removed = folder.remove(name);
+        if let Ok(before) = before {
+            folder.restore_time(before.mtime);
+        }
         let own = closed.and(removed).and(own)?;
         disk.has_numbers = own.number != 0 && numbers.iter().all(|number| *number == own.number);
         (disk.owner, disk.folds) = (own.owner, folds);
         (disk.has_marks, disk.largest_file) = (has_marks, largest_file);
+        // What the system says is not always what the disk takes: eCryptfs takes 143.
+        let said = disk.longest_name;
+        let takes = |len: &usize| {
+            let asked = dir.symlink_metadata("x".repeat(*len));
+            !asked.is_err_and(|error| error.kind() == io::ErrorKind::InvalidFilename)
+        };
+        let lengths = [said, 143, 100, 60].into_iter().filter(|len| *len <= said);
+        disk.longest_name = lengths.into_iter().find(takes).unwrap_or(said);
         Ok(disk)
     }
 
@@ -282,6 +295,7 @@ mod system {
         file.metadata().map_or(0, |metadata| metadata.dev())
     }
 
+    #[allow(clippy::useless_conversion, reason = "it has 32 bits on other systems")]
     pub fn number_of(dir: &Dir) -> u64 {
         rustix::fs::fstat(dir).map_or(0, |stat| u64::try_from(stat.st_dev).unwrap_or(0))
     }

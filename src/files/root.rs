@@ -27,7 +27,7 @@ pub enum Found {
     /// A regular file.
     File(Stamp),
     /// A folder.
-    Folder,
+    Folder(Stamp),
     /// A symbolic link with this target.
     Link(PathBuf, Stamp),
     /// A device, a pipe, a socket; or something that may not be looked at.
@@ -48,7 +48,7 @@ impl Found {
     pub fn stamp(&self) -> Option<&Stamp> {
         match self {
             Self::File(stamp) | Self::Link(_, stamp) => Some(stamp),
-            Self::Nothing | Self::Folder | Self::Other => None,
+            Self::Nothing | Self::Folder(_) | Self::Other => None,
         }
     }
 }
@@ -156,6 +156,8 @@ impl Root {
     /// Whether nothing can be written any more; says why.
     pub fn is_gone(&self) -> Option<io::Error> {
         let (scratch, folder) = (self.disks.scratch(), self.top());
+        // What failed a moment ago may have left one.
+        let _ = folder.remove(scratch);
         let tried = folder.create_file(scratch).and_then(|file| {
             io::Write::write_all(&mut &file, b"?")?;
             file.sync_all()?;
@@ -202,11 +204,15 @@ impl Root {
         let scratch = self.disks.scratch();
         let tried = || {
             let folder = self.top();
+            let before = folder.stamp(".");
             let file = folder.create_file(scratch).ok()?;
             let set = set_mtime(&file, given);
             drop(file);
             let stamp = folder.stamp(scratch);
             let _ = folder.remove(scratch);
+            if let Ok(before) = before {
+                folder.restore_time(before.mtime);
+            }
             set.and(stamp).ok().map(|stamp| stamp.mtime)
         };
         self.disk.time_of(given, tried) == found
@@ -328,9 +334,27 @@ fn bear(disk: &Disk, moded: io::Result<()>, timed: io::Result<()>) -> io::Result
 #[cfg(unix)]
 fn set_folder_mode(dir: &Dir, found: &cap_std::fs::Metadata, mode: u16) -> io::Result<()> {
     use cap_std::fs::{MetadataExt, PermissionsExt};
-    let inherited = found.mode() & 0o7000;
-    let mode = inherited | u32::from(mode & 0o777);
+    let inherited = found.mode() & 0o2000;
+    let mut mode = u32::from(mode & 0o7777);
+    if has_default_acl(dir) {
+        // What the folder around it keeps from others it keeps from them here too.
+        mode &= found.mode() | 0o7700;
+    }
+    let mode = inherited | mode;
     dir.set_permissions(".", cap_std::fs::Permissions::from_mode(mode))
+}
+
+/// Whether a folder says who else may read what is made in it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn has_default_acl(dir: &Dir) -> bool {
+    // The handle itself is only for names.
+    let query = |folder| rustix::fs::fgetxattr_query(folder, "system.posix_acl_default");
+    dir.open(".").is_ok_and(|folder| query(folder).is_ok_and(|len| len > 0))
+}
+
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+fn has_default_acl(_: &Dir) -> bool {
+    false
 }
 
 /// Other systems have no mode of a folder.
@@ -385,7 +409,7 @@ impl<'a> Folder<'a> {
         if metadata.is_file() {
             Found::File(self.told(&metadata))
         } else if metadata.is_dir() {
-            Found::Folder
+            Found::Folder(self.told(&metadata))
         } else if metadata.is_symlink() {
             let target = self.dir.read_link_contents(name);
             target.map_or(Found::Other, |target| Found::Link(target, self.told(&metadata)))
@@ -439,6 +463,11 @@ impl<'a> Folder<'a> {
         self.own(self.open(name, OpenOptions::new().read(true).write(true))?)
     }
 
+    /// Opens a file that was looked at a moment ago, to change what is beside its content.
+    pub fn open_placed(&self, name: &str) -> io::Result<File> {
+        self.open(name, OpenOptions::new().read(true))
+    }
+
     /// A file that has the owner of what this program makes here, and one name.
     fn own(&self, file: File) -> io::Result<File> {
         let stamp = self.stamp_of(&file)?;
@@ -487,6 +516,12 @@ impl<'a> Folder<'a> {
     /// nanoseconds since 1970 UTC, as far as the disk keeps it.
     pub fn set_time(&self, name: &str, mtime: i64) -> io::Result<()> {
         bear(self.disk, Ok(()), set_mtime_at(self.dir, name, mtime))
+    }
+
+    /// Gives the folder back the time that it had before something came and went in it, if it is
+    /// this user's.
+    pub(super) fn restore_time(&self, mtime: i64) {
+        let _ = set_mtime_at(self.dir, ".", mtime);
     }
 
     /// Gives an open file its mode, as far as the disk keeps it.

@@ -88,14 +88,14 @@ impl Fault {
             Self::Denied => "the sender may not read it",
             Self::Changed => "it changed while it was sent",
             Self::Unreadable => "the sender could not read it",
-            Self::Unwritable => "the receiver could not write it",
+            Self::Unwritable => "the receiver could not write it: its disk refused",
             Self::Integrity => "its hash still differed after 3 attempts",
             Self::Kept => "the receiver kept what it has under this name",
-            Self::Forbidden => "the receiver may not write it there",
-            Self::NameRefused => "the receiver's disk takes no such name",
-            Self::TooLarge => "it is larger than the receiver's disk takes",
-            Self::NoLinks => "the receiver's disk takes no links",
-            Self::NameTaken => "the receiver found no free name for it",
+            Self::Forbidden => "the receiver could not write it: permission denied",
+            Self::NameRefused => "the receiver could not write it: its disk takes no such name",
+            Self::TooLarge => "the receiver could not write it: too large for its disk",
+            Self::NoLinks => "the receiver could not write it: its disk takes no links",
+            Self::NameTaken => "the receiver could not write it: no name is free",
         }
     }
 }

@@ -256,8 +256,10 @@ fn check_space(
 ) -> Result<(), Refusal> {
     let room = root.room();
     let entries = offered.manifest().entries().iter().zip(plan.actions());
-    let wanted =
-        entries.filter(|(_, (_, action))| matches!(action, Action::Create | Action::Replace));
+    // What this disk cannot have is counted too: it is not for a lack of room that it is left out.
+    let wanted = entries.filter(|(_, (_, action))| {
+        matches!(action, Action::Create | Action::Replace | Action::Impossible)
+    });
     let (mut needed, mut files) = (0u64, 0u64);
     for (entry, (index, _)) in wanted {
         let here = resume.get(&index).map_or(0, |resume| resume.offset(entry));

@@ -163,12 +163,14 @@ impl TransferLockManager {
         };
         root.try_out().map_err(|error| {
             let path = root.path().to_string_lossy().into_owned();
-            let hint = match disk::is_full(&error) {
-                true => "make room there, or name another folder with -o",
-                false => "name another folder with -o",
-            };
-            Error::failure(format!("cannot write into \"{}\": {}", shown(&path), reason(&error)))
-                .hint(hint)
+            let (mut why, mut hint) = (reason(&error), "name another folder with -o");
+            if disk::is_full(&error) {
+                hint = "make room there, or name another folder with -o";
+                if root.room().files == Some(0) {
+                    why = "its disk takes no more files (no inodes are left)".into();
+                }
+            }
+            Error::failure(format!("cannot write into \"{}\": {why}", shown(&path))).hint(hint)
         })?;
         let free = |name: &RelPath| is_free(root, name);
         let free: Vec<RelPath> = (0..MAX_LOCKS).filter_map(lock_name).filter(free).collect();
@@ -207,19 +209,9 @@ impl TransferLockManager {
         if folder.look(&scratch) != Found::Nothing {
             folder.remove(&scratch)?;
         }
-        let file = folder.create_file(&scratch)?;
-        let signed = Signed { file, mac: own.lock(), last: None };
-        let mut writer = BufWriter::with_capacity(1 << 16, signed);
-        writer.write_all(head.as_bytes())?;
-        let mut rest = Headless { writer: &mut writer, begun: false };
-        serde_json::to_writer(&mut rest, &Lock(snapshot))?;
-        let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?.finish()?;
-        match file.sync_all() {
-            Err(error) if disk::is_unsupported(&error) => {}
-            synced => synced?,
-        }
-        disk::close(file)?;
-        folder.put(&scratch, name.name(), Replace::Allowed)?;
+        let written = write(folder.create_file(&scratch)?, &own, &head, snapshot);
+        let put = written.and_then(|()| folder.put(&scratch, name.name(), Replace::Allowed));
+        put.inspect_err(|_| drop(folder.remove(&scratch)))?;
         self.saved = Some(Instant::now());
         self.cost = began.elapsed();
         Ok(())
@@ -244,6 +236,21 @@ impl TransferLockManager {
         }
         Ok(())
     }
+}
+
+/// Writes a lock, and waits until it is on the disk.
+fn write(file: File, own: &Own, head: &str, snapshot: &Snapshot<'_>) -> io::Result<()> {
+    let signed = Signed { file, mac: own.lock(), last: None };
+    let mut writer = BufWriter::with_capacity(1 << 16, signed);
+    writer.write_all(head.as_bytes())?;
+    let mut rest = Headless { writer: &mut writer, begun: false };
+    serde_json::to_writer(&mut rest, &Lock(snapshot))?;
+    let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?.finish()?;
+    match file.sync_all() {
+        Err(error) if disk::is_unsupported(&error) => {}
+        synced => synced?,
+    }
+    disk::close(file)
 }
 
 /// Names that the lock may have, the first that is not somebody else's.

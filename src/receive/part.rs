@@ -93,8 +93,10 @@ impl Part {
 
     /// Removes whatever an interrupted run has left of a file.
     pub fn sweep(folder: Folder<'_>, own: &Own, place: &RelPath) {
-        if open_usual(folder, own, place).is_some() {
-            let _ = folder.remove(&usual_name(place));
+        // One that a run was killed in the middle of naming has two names.
+        let usual = usual_name(place);
+        if folder.open_placed(&usual).is_ok_and(|file| is_free(&file, own, place)) {
+            let _ = folder.remove(&usual);
         }
         for name in proven_names(folder, own, place) {
             if matches!(folder.look(&name), Found::File(_)) {
@@ -111,7 +113,7 @@ impl Part {
 
     /// Takes the mark from the file, which has got its `name`, and gives it its mode.
     pub fn unmark(&self, folder: Folder<'_>, name: &str, mode: u16) -> io::Result<()> {
-        let file = folder.reopen_file(name)?;
+        let file = folder.open_placed(name)?;
         disk::unmark(&file)?;
         folder.set_mode(&file, mode)?;
         disk::close(file)
@@ -138,7 +140,11 @@ fn proven_names(folder: Folder<'_>, own: &Own, place: &RelPath) -> impl Iterator
 /// A file of the usual name that bears our mark and that nobody is writing.
 fn open_usual(folder: Folder<'_>, own: &Own, place: &RelPath) -> Option<File> {
     let file = folder.reopen_file(&usual_name(place)).ok()?;
-    let is_ours = disk::is_marked(&file, &own.part_mark(place));
-    let is_busy = matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock));
-    (is_ours && !is_busy).then_some(file)
+    is_free(&file, own, place).then_some(file)
+}
+
+/// Whether a file bears our mark and nobody is writing it.
+fn is_free(file: &File, own: &Own, place: &RelPath) -> bool {
+    disk::is_marked(file, &own.part_mark(place))
+        && !matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))
 }

@@ -127,8 +127,13 @@ pub struct Survey {
     found: BTreeMap<u32, Found>,
     /// Where an earlier run put entries that could not go to their own place.
     places: Places,
+    /// Of those, the ones that are not there, while their own place may have their content.
+    own_place: BTreeSet<u32>,
     /// Files that only lack the mode that was offered.
     remode: Vec<u32>,
+    /// Folders that have the mode and time that were offered: they stay so, whatever comes into
+    /// them.
+    as_offered: BTreeSet<u32>,
     claims: Claims,
 }
 
@@ -138,6 +143,7 @@ pub struct Plan {
     actions: Vec<Action>,
     places: Places,
     remode: Vec<u32>,
+    as_offered: BTreeSet<u32>,
     /// What may be replaced, and nothing else.
     found: BTreeMap<u32, Found>,
     /// Files that may have the content of an entry.
@@ -209,11 +215,24 @@ impl Survey {
             is_intact: remembered.intact.as_ref().map(|intact| intact.contains(&index)),
         });
         let met = compare(entry, &found, left, eyes);
+        if met == Meets::Nothing && *place != entry.path {
+            // An interrupted run has given it another place before it knew what its own holds.
+            let same_size = |stamp: &Stamp| entry.is_file() && stamp.size == entry.size();
+            if eyes.look(&entry.path).stamp().is_some_and(same_size) {
+                self.own_place.insert(index);
+            }
+        }
         match (&found, met) {
             (Found::File(stamp), Meets::Itself) => {
                 let other = stamp.mode.is_some_and(|mode| mode & 0o777 != entry.mode & 0o777);
                 if other && stamp.names <= 1 {
                     self.remode.push(index);
+                }
+            }
+            (Found::Folder(stamp), Meets::Itself) => {
+                let same_mode = stamp.mode.is_none_or(|mode| mode & 0o777 == entry.mode & 0o777);
+                if same_mode && eyes.is_time(entry.mtime, stamp.mtime) {
+                    self.as_offered.insert(index);
                 }
             }
             (Found::File(_) | Found::Link(..), _) if met != Meets::Itself => {
@@ -294,7 +313,7 @@ struct Left<'a> {
 fn compare(entry: &Entry, found: &Found, left: Option<Left<'_>>, eyes: &impl Eyes) -> Meets {
     let (size, stamp) = match (&entry.kind, found) {
         (_, Found::Nothing) => return Meets::Nothing,
-        (Kind::Folder, Found::Folder) => return Meets::Itself,
+        (Kind::Folder, Found::Folder(_)) => return Meets::Itself,
         (Kind::Link(target), Found::Link(old, _)) if Path::new(&**target) == old => {
             return Meets::Itself;
         }
@@ -342,7 +361,8 @@ impl Plan {
         policy: &Policy,
         eyes: &mut impl Eyes,
     ) -> Self {
-        let mut plan = Self { remode: survey.remode.clone(), ..Self::default() };
+        let (remode, as_offered) = (survey.remode.clone(), survey.as_offered.clone());
+        let mut plan = Self { remode, as_offered, ..Self::default() };
         let mut claims = survey.claims.clone();
         let fits_everywhere = eyes.fits_everywhere();
         // The folders around the entry that were skipped or renamed: path offered, place taken.
@@ -368,6 +388,9 @@ impl Plan {
             };
             if matches!(meets, Meets::Unsure | Meets::Doubted | Meets::Touched) {
                 plan.compare.insert(index, vec![survey.place(index, entry).into_owned()]);
+            }
+            if survey.own_place.contains(&index) {
+                plan.compare.insert(index, vec![entry.path.clone()]);
             }
             // Where it goes with the folder around it.
             let mut inside = None;
@@ -511,14 +534,14 @@ impl Plan {
         &self.remode
     }
 
-    /// The folders that are to be made, and those that an interrupted run has made. All others
-    /// were there before.
+    /// The folders that are to be made, those that an interrupted run has made, and those that are
+    /// as they were offered. All others were there before, and are somebody's.
     pub fn made(&self, manifest: &Manifest, remembered: &Remembered) -> BTreeSet<u32> {
         let folders = self.actions().zip(manifest.entries());
         let folders = folders.filter(|(_, entry)| entry.kind == Kind::Folder);
         let made = folders.filter(|((index, action), _)| match action {
             Action::Create => true,
-            Action::Keep => remembered.made.contains(index),
+            Action::Keep => remembered.made.contains(index) || self.as_offered.contains(index),
             _ => false,
         });
         made.map(|((index, _), _)| index).collect()
@@ -666,7 +689,7 @@ mod tests {
                 [vec![(Keep, "l")], vec![(Keep, "l")], vec![(Keep, "l")]]),
             ("another link", vec![("l", Link("t".into()))], vec![("l", link("u"))],
                 [vec![(Create, "l (1)")], vec![(Skip, "l")], vec![(Replace, "l")]]),
-            ("folders merge", vec![("d", Folder), ("d/a", File(1)), ("d/b", File(2))], vec![("d", Found::Folder), ("d/a", other.clone()), ("d/b", same_file(2))],
+            ("folders merge", vec![("d", Folder), ("d/a", File(1)), ("d/b", File(2))], vec![("d", Found::Folder(Stamp::default())), ("d/a", other.clone()), ("d/b", same_file(2))],
                 [vec![(Keep, "d"), (Create, "d/a (1)"), (Keep, "d/b")],
                  vec![(Keep, "d"), (Skip, "d/a"), (Keep, "d/b")],
                  vec![(Keep, "d"), (Replace, "d/a"), (Keep, "d/b")]]),
@@ -678,7 +701,7 @@ mod tests {
                 [vec![(Create, "d (1)"), (Create, "d (1)/e"), (Create, "d (1)/e/a"), (Create, "f")],
                  vec![(Skip, "d"), (Skip, "d/e"), (Skip, "d/e/a"), (Create, "f")],
                  vec![(Create, "d (1)"), (Create, "d (1)/e"), (Create, "d (1)/e/a"), (Create, "f")]]),
-            ("a folder where a file goes is never replaced", vec![("a", File(1))], vec![("a", Found::Folder)],
+            ("a folder where a file goes is never replaced", vec![("a", File(1))], vec![("a", Found::Folder(Stamp::default()))],
                 [vec![(Create, "a (1)")], vec![(Skip, "a")], vec![(Create, "a (1)")]]),
             ("a pipe where a file goes", vec![("a", File(1))], vec![("a", Found::Other)],
                 [vec![(Create, "a (1)")], vec![(Skip, "a")], vec![(Create, "a (1)")]]),
@@ -734,7 +757,7 @@ mod tests {
             ("its other name was taken, and both are to be skipped", vec![], vec![(0, "a (1)")], vec![("a (1)", other.clone())], OnConflict::Skip,
                 vec![(Skip, "a (1)"), (Create, "d"), (Create, "d/b")]),
             ("a folder beside an older file", vec![(2, known(2, 5))], vec![(1, "d (1)")],
-                vec![("d", other.clone()), ("d (1)", Found::Folder), ("d (1)/b", same_file(2))], OnConflict::Rename,
+                vec![("d", other.clone()), ("d (1)", Found::Folder(Stamp::default())), ("d (1)/b", same_file(2))], OnConflict::Rename,
                 vec![(Create, "a"), (Keep, "d (1)"), (Keep, "d (1)/b")]),
         ];
         for (name, files, renamed, disk, policy, expected) in cases {

@@ -140,6 +140,13 @@ pub fn find(
         if known.is_none() {
             continue;
         }
+        let intended = remembered.places.of(index, entry);
+        if intended != place
+            && let Ok(folder) = root.parent_of(&intended)
+        {
+            // It goes elsewhere now.
+            Part::sweep(folder, &own, &intended);
+        }
         let Ok(folder) = root.parent_of(&place) else { continue };
         let Some((file, _)) = Part::find(folder, &own, &place) else { continue };
         let Ok(seen) = folder.stamp_of(&file) else { continue };

@@ -93,7 +93,8 @@ impl Tree<'_> {
                 match folder.create_folder(place.name(), entry.mode) {
                     // Names that this file system does not tell apart: the two are merged.
                     Err(error)
-                        if is_taken(&error) && folder.look(place.name()) == Found::Folder =>
+                        if is_taken(&error)
+                            && matches!(folder.look(place.name()), Found::Folder(_)) =>
                     {
                         folders.found.push(index);
                         Ok(())
@@ -123,7 +124,8 @@ impl Tree<'_> {
         for index in &self.plan.remode().to_vec() {
             let kept = self.plan.action(*index) == Some(Action::Keep);
             let Some(entry) = self.manifest.get(*index).filter(|_| kept) else { continue };
-            let _ = self.attribute(&self.plan.place(*index, entry).into_owned(), entry);
+            let place = self.place(*index, entry);
+            let _ = self.attribute(&place, entry);
         }
     }
 

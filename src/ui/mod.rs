@@ -395,7 +395,9 @@ impl Ui {
             self.list(lines, count, !self.quiet);
         }
         if let Some(lacking) = lacking(summary.lacking) {
-            self.say(&format!("the disk there does not keep {lacking}; the content is all right"));
+            let text =
+                format!("the disk does not keep the {lacking} of what came; the content is whole");
+            self.say_warning(&text);
         }
         self.problems(summary);
         self.tell(|json| json.summary(summary, true));

@@ -48,7 +48,10 @@ fn a_disk_that_goes_away() -> Result<()> {
             disk.again(Faults::default())?;
             let into = disk.path().join("in");
             let kept = contents(&into)?;
-            let unfinished = kept.iter().find(|(path, _)| path.ends_with("large.part"));
+            let unfinished = kept.iter().find(|(path, _)| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                name.starts_with("large.") && name.ends_with(".part")
+            });
             let (_, unfinished) = unfinished.context("no unfinished file was kept")?;
             ensure!(!unfinished.is_empty(), "the unfinished file is empty");
             let received = run(receiving(&sender.ticket, &into, &[]))?;
@@ -74,7 +77,7 @@ fn why_it_could_not_be_written() -> Result<()> {
         let sent = sender.end()?;
         ensure_ended(&sent, &received, 3)?;
         let said = if options == ["--json"] { &received.stdout } else { &received.stderr };
-        ensure!(said.contains("file too large"), "{options:?}: {said}");
+        ensure!(said.contains("too large"), "{options:?}: {said}");
         sent.says("could not write it: ")?;
         ensure!(!sent.stderr.contains("/tmp"), "a path went to the sender: {}", sent.stderr);
         ensure!(!received.stderr.contains(": 3.0 MB in"), "counted: {}", received.stderr);
@@ -99,7 +102,7 @@ fn a_limit_on_the_size_of_files() -> Result<()> {
     let received = run(clean(limited))?;
     ensure!(received.code.is_some(), "it died: {received:?}");
     ensure_code("receiver", &received, 3)?;
-    received.says("file too large")?;
+    received.says("too large for its disk")?;
     let sent = sender.end()?;
     ensure_code("sender", &sent, 3)?;
     sent.says("could not write it: ")?;

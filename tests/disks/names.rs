@@ -182,6 +182,8 @@ fn the_same_send_repeated_adds_nothing() -> Result<()> {
     write(&root.join("notes.txt"), "sent")?;
     write(&root.join("sub/taken by a folder"), "sent too")?;
     write(&into.join("tree/notes.txt"), "mine")?;
+    // Files that are made in one tick of the clock have one time.
+    touch(&into.join("tree/notes.txt"), 1_500_000_000, 0)?;
     write(&into.join("tree/notes (1).txt"), "mine, of another time")?;
     write(&into.join("tree/sub/taken by a folder/mine"), "mine as well")?;
     let expected: [&[u8]; 5] =

@@ -212,7 +212,7 @@ fn answers_that_lie() -> Result<()> {
         ("a result, twice", vec![results(&[(FILE, 5), (FILE, 6)])], RESULT),
         ("results, backwards", vec![results(&[(OTHER, 5), (FILE, 5)])], RESULT),
         ("a fault 0", vec![results(&[(FILE, 0)])], "an unknown fault"),
-        ("a fault 8", vec![results(&[(FILE, 8)])], "an unknown fault"),
+        ("a fault 13", vec![results(&[(FILE, 13)])], "an unknown fault"),
         ("half a result", vec![page(RESULTS, 1, &[0, 0, 0, 2])], CUT),
         (
             "results without end",

@@ -56,14 +56,14 @@ impl Intake<'_> {
     /// Whether an error is about more than one file.
     fn check_disk(&self, error: &io::Error) -> Take {
         if disk::is_full(error) {
-            return Err(self.disk_is_full());
+            return Err(self.disk_is_full(error));
         }
         // One file may be at fault, or one folder: then the rest goes on.
         let gone = disk::may_be_gone(error).then(|| self.tree.root.is_gone()).flatten();
         gone.map_or(Ok(()), |gone| Err(self.disk_is_gone(&gone)))
     }
 
-    fn disk_is_full(&self) -> Stop {
+    fn disk_is_full(&self, error: &io::Error) -> Stop {
         let room = self.tree.root.room();
         let path = self.shown_root();
         let again = "and run the same command again: it goes on where it stopped";
@@ -72,7 +72,9 @@ impl Intake<'_> {
                 .hint(format!("it has no inodes left: remove some files there {again}"));
             return Stop::Own(Reason::NoFiles, error);
         }
-        let error = Error::failure(format!("the disk of \"{path}\" is full"))
+        let quota = error.kind() == io::ErrorKind::QuotaExceeded;
+        let why = if quota { format!(": {}", reason(error)) } else { String::new() };
+        let error = Error::failure(format!("the disk of \"{path}\" is full{why}"))
             .hint(format!("make room there {again}"));
         Stop::Own(Reason::NoSpace { needed: 0, free: room.bytes.unwrap_or(0) }, error)
     }
