@@ -18,9 +18,28 @@ use crate::util::process::{Sender, receiving, run, transfer};
 use crate::util::tree::{Scratch, write};
 
 /// Letters that are legal in a name, and must not be on a screen.
-const ODD: [&str; 12] = [
-    "\u{202e}", "\u{202d}", "\u{2066}", "\u{2067}", "\u{2069}", "\u{200e}", "\u{200f}", "\u{61c}",
-    "\u{200b}", "\u{feff}", "\u{2028}", "\u{2029}",
+const ODD: [&str; 21] = [
+    "\u{202e}",
+    "\u{202d}",
+    "\u{2066}",
+    "\u{2067}",
+    "\u{2069}",
+    "\u{200e}",
+    "\u{200f}",
+    "\u{61c}",
+    "\u{200b}",
+    "\u{feff}",
+    "\u{2028}",
+    "\u{2029}",
+    "\u{ad}",
+    "\u{34f}",
+    "\u{115f}",
+    "\u{180e}",
+    "\u{2800}",
+    "\u{3164}",
+    "\u{fe0f}",
+    "\u{fff9}",
+    "\u{e0041}",
 ];
 
 /// The same as they are to be shown.
