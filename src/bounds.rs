@@ -69,7 +69,11 @@ pub const ATTEMPTS: u8 = 3;
 
 /// How long connecting may take.
 pub const DIAL_LIMIT: Duration = Duration::from_secs(30);
-/// How long a session may stand still before its connection counts as lost.
+/// How long a side may be silent, every 5 s of which it should have said something, before its
+/// connection counts as lost. With half a second until it is dialled again, less than 30 s.
+pub const LOST_LIMIT: Duration = Duration::from_secs(20);
+/// How long a lost peer is waited for, and without progress dialled; and how long it may be silent
+/// where losing it loses all.
 pub const STALL_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// How long a machine may refuse the connection before its sender counts as gone.
 pub const GONE_LIMIT: Duration = Duration::from_secs(60);

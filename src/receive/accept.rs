@@ -44,7 +44,7 @@ impl Output {
 ///
 /// `options` learns what was decided, so that nothing is asked again after a reconnection.
 pub fn accept(
-    mut offered: Offered,
+    offered: Offered,
     output: &mut Output,
     options: &mut ReceiveOptions,
     (session, sender): (uuid::Uuid, String),
@@ -52,8 +52,8 @@ pub fn accept(
     sink: Sink<'_>,
 ) -> Result<Summary> {
     let Output { root, lock } = output;
-    let remembered = offered.meanwhile(|manifest| lock.load(root, manifest));
-    let mut survey = offered.meanwhile(|manifest| Survey::new(manifest, &remembered, root));
+    let remembered = lock.load(root, offered.manifest());
+    let mut survey = Survey::new(offered.manifest(), &remembered, root);
     if options.fresh || options.checksum {
         survey.doubt_files(offered.manifest(), &remembered);
     }
@@ -69,7 +69,7 @@ pub fn accept(
     }
     let interrupted = !remembered.is_empty() && !options.fresh;
     if interrupted && !options.resume && ui.asks() {
-        match offered.meanwhile(|_| ui.ask_resume()) {
+        match ui.ask_resume() {
             // Whoever goes on with it has taken it before.
             Ok(true) => asks = false,
             Ok(false) => {
@@ -79,7 +79,7 @@ pub fn accept(
             Err(error) => return Err(offered.refuse(Reason::Declined, error)),
         }
     }
-    let policy = match decide(&mut offered, &survey, options, ui) {
+    let policy = match decide(&offered, &survey, options, ui) {
         Ok((policy, Asked(asked))) => {
             // One of its answers was to take nothing.
             asks &= !asked;
@@ -87,9 +87,8 @@ pub fn accept(
         }
         Err((reason, error)) => return Err(offered.refuse(reason, error)),
     };
-    let plan = offered.meanwhile(|manifest| {
-        Plan::new(manifest, &survey, policy, |path| root.look(path) != Found::Nothing)
-    });
+    let plan =
+        Plan::new(offered.manifest(), &survey, policy, |path| root.look(path) != Found::Nothing);
     if asks {
         // What surely has no room is not asked about.
         let nothing_here = remembered.is_empty() && !options.checksum;
@@ -98,9 +97,8 @@ pub fn accept(
             false => Ok(()),
         };
         let anew = interrupted && options.fresh;
-        let answer = room.and_then(|()| {
-            offered.meanwhile(|_| ui.ask_take(anew)).map_err(|error| (Reason::Declined, error))
-        });
+        let answer =
+            room.and_then(|()| ui.ask_take(anew).map_err(|error| (Reason::Declined, error)));
         if let Err((reason, error)) = answer {
             return Err(offered.refuse(reason, error));
         }
@@ -111,8 +109,7 @@ pub fn accept(
         (false, true) => resume::Trust::Content,
         (false, false) => resume::Trust::Parts,
     };
-    let resume = offered
-        .meanwhile(|manifest| resume::find(manifest, &survey, &plan, &remembered, root, trust));
+    let resume = resume::find(offered.manifest(), &survey, &plan, &remembered, root, trust);
     if !remembered.is_empty() {
         let (completed, partial, fresh) = progress_of(&offered, &plan, &resume);
         ui.note(&format!(
@@ -151,9 +148,9 @@ fn progress_of(offered: &Offered, plan: &Plan, resume: &BTreeMap<u32, Resume>) -
 }
 
 /// Asks about a stream, of which nothing is known but where it would go.
-pub fn ask_stream(offered: &mut Offered, root: &Root, ui: &Ui) -> Result<()> {
+pub fn ask_stream(offered: &Offered, root: &Root, ui: &Ui) -> Result<()> {
     ui.target(&target_of(offered, &Survey::default(), root));
-    offered.meanwhile(|_| ui.ask_take(false))
+    ui.ask_take(false)
 }
 
 fn target_of<'a>(offered: &'a Offered, survey: &Survey, root: &'a Root) -> Target<'a> {
@@ -187,7 +184,7 @@ struct Asked(bool);
 
 /// What happens to existing files: as told, as asked, or both are kept.
 fn decide(
-    offered: &mut Offered,
+    offered: &Offered,
     survey: &Survey,
     options: &ReceiveOptions,
     ui: &Ui,
@@ -216,7 +213,7 @@ fn decide(
         ));
         return Ok((OnConflict::Rename, Asked(false)));
     }
-    let policy = match offered.meanwhile(|_| ui.ask_conflict(count, &names)) {
+    let policy = match ui.ask_conflict(count, &names) {
         Ok(Choice::Rename) => OnConflict::Rename,
         Ok(Choice::Overwrite) => OnConflict::Overwrite,
         Ok(Choice::Skip) => OnConflict::Skip,

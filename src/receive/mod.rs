@@ -213,8 +213,7 @@ impl Receiver<'_> {
         let keys = self.sender.handshake(stream)?;
         let id = uuid::Uuid::from_bytes(keys.session_id);
         self.ui.sender_connected(self.sender.name(), self.sender.address(), id);
-        let session =
-            Session::start(stream.halves(STALL_LIMIT)?, keys, Role::Sender, Limits::default())?;
+        let session = Session::start(stream.halves()?, keys, Role::Sender, Limits::default())?;
         let offered = await_offer(session, self.options.max_entries)?;
         let names = offered.offer().unsent_names.iter();
         let names = names.map(|unsent| (&*unsent.name, &*unsent.why));
@@ -273,9 +272,9 @@ impl Receiver<'_> {
 }
 
 /// A stream, into a folder.
-fn land(mut offered: Offered, root: &mut Root, poured: &mut bool, ui: &Ui) -> Result<Summary> {
+fn land(offered: Offered, root: &mut Root, poured: &mut bool, ui: &Ui) -> Result<Summary> {
     if ui.asks()
-        && let Err(error) = ask_stream(&mut offered, root, ui)
+        && let Err(error) = ask_stream(&offered, root, ui)
     {
         return Err(offered.refuse(Reason::Declined, error));
     }

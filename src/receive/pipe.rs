@@ -104,6 +104,9 @@ fn take_content(
     out: &mut (dyn Write + Send),
     sink: Sink<'_>,
 ) -> Result<Summary, Stop> {
+    if expected.kind != OfferKind::Text {
+        session.cannot_come_back();
+    }
     session.send_pages(message::PLAN, [], pages::put_step)?;
     sink(Event::Planned { files: 1, bytes: expected.size.unwrap_or_default() });
     let mut content = Content::default();
@@ -115,7 +118,7 @@ fn take_content(
         _ => Err(OUT_OF_TURN.into()),
     })? {
         // Whoever reads it may take hours.
-        session.meanwhile(|| out.write_all(&content.piece)).map_err(unwritten)?;
+        out.write_all(&content.piece).map_err(unwritten)?;
         let bytes = content.piece.len() as u64;
         content.piece.clear();
         let files = u64::from(content.ended.is_some());
@@ -125,7 +128,7 @@ fn take_content(
     let mut summary = Summary { kind: expected.kind, bytes: content.got, ..Summary::default() };
     match fault {
         None => {
-            session.meanwhile(|| out.flush()).map_err(unwritten)?;
+            out.flush().map_err(unwritten)?;
             summary.files = 1;
         }
         Some(fault) => summary.failed.push((expected.name.clone(), fault)),

@@ -101,6 +101,9 @@ fn converse(
         }
         _ => Err(OUT_OF_TURN.into()),
     })?;
+    if kind == OfferKind::Stream {
+        session.cannot_come_back();
+    }
     sink(Event::Planned { files: 1, bytes: 0 });
 
     let name = RelPath::parse(STREAM_NAME).map_err(|_| Malformed("a stream has no name"))?;
@@ -177,7 +180,6 @@ impl<'a> Content<'a> {
                     // Nothing comes: what there is need not wait for more.
                     self.flush(sink)?;
                     self.session.check()?;
-                    self.session.still_here()?;
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }

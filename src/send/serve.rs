@@ -228,12 +228,12 @@ fn converse(
     ui: &Ui,
 ) -> Result<Summary> {
     let Guest { stream, keys, .. } = guest;
-    let session = stream.halves(STALL_LIMIT).and_then(|(reader, writer)| {
+    let session = stream.halves().and_then(|(reader, writer)| {
         let halves = (reader, Paced::new(writer, pace));
         Session::start(halves, keys, Role::Receiver, limits)
     });
-    let result = session.and_then(|mut session| {
-        let job = session.meanwhile(|| lock(offer).job(ui));
+    let result = session.and_then(|session| {
+        let job = lock(offer).job(ui);
         let mut progress = ui.progress("Sending");
         let mut begun = Instant::now();
         let (sent, input) = job.send(session, ui, &mut |event| {
