@@ -142,7 +142,7 @@ impl Stream {
 
     /// From now on a read fails with [`io::ErrorKind::TimedOut`] when nothing arrives for
     /// `limit`, and so does a write that gets nothing away, except that a write to `tailscale nc`
-    /// waits until [`Stream::shutdown`]. Holds for all clones; `None` waits for ever.
+    /// always waits for half a second. Holds for all clones; `None` waits for ever.
     pub fn set_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => {
