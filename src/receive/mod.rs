@@ -25,7 +25,7 @@ use self::pipe::Landing;
 use self::plan::OnConflict;
 use self::sender::{NoSession, Sender};
 use self::stream::{Offered, await_offer};
-use crate::bounds::{BUSY_LIMIT, GONE_LIMIT, MAX_TRIES, STALL_LIMIT};
+use crate::bounds::{BUSY_LIMIT, GONE_LIMIT, MAX_CUTS, MAX_TRIES, STALL_LIMIT};
 use crate::control;
 use crate::crypto::keys::Role;
 use crate::error::{Error, Exit, Result, reason, shown};
@@ -143,11 +143,21 @@ struct Receiver<'a> {
 impl Receiver<'_> {
     /// Dials again when the connection is lost, until there was no progress for too long.
     fn persist(&mut self) -> Result<Summary> {
-        let mut tries = 0;
+        let (mut tries, mut cuts) = (0, 0);
         let mut unconfirmed = None;
         loop {
             let before = self.last_progress;
-            let attempt = self.connect();
+            let attempt = match self.connect() {
+                Err(NoSession::Cut(error)) if !self.met && cuts < MAX_CUTS => {
+                    let pause = pause(cuts) / 2;
+                    cuts += 1;
+                    self.ui.dials_again(&error, cuts, pause);
+                    control::sleep(pause)?;
+                    continue;
+                }
+                Err(NoSession::Cut(error)) => Err(NoSession::Failed(error)),
+                attempt => attempt,
+            };
             if let (Err(_), Some(error)) = (&attempt, unconfirmed.take()) {
                 return Err(error);
             }
@@ -178,7 +188,7 @@ impl Receiver<'_> {
                 Err(NoSession::Failed(error)) if self.met && error.exit == Exit::Network => {
                     (error, STALL_LIMIT)
                 }
-                Err(NoSession::Failed(error)) => return Err(error),
+                Err(NoSession::Failed(error) | NoSession::Cut(error)) => return Err(error),
             };
             if self.last_progress > before {
                 tries = 0;
