@@ -58,6 +58,8 @@ pub struct Summary {
     pub saved: u64,
     /// Of the files, those that were there before.
     pub already: u64,
+    /// Everything crossed once: what goes to a pipe, or comes from one, is not asked for again.
+    pub once: bool,
     /// Entries that did not arrive, and why.
     pub failed: Vec<(RelPath, Fault)>,
     /// Entries that got another name on the receiver's disk; only the receiver knows.
@@ -99,7 +101,7 @@ impl Stopwatch {
 impl Summary {
     /// Counts what another session sent.
     pub fn add(&mut self, other: Self) {
-        self.kind = other.kind;
+        (self.kind, self.once) = (other.kind, other.once);
         self.files += other.files;
         self.bytes += other.bytes;
         self.saved += other.saved;
@@ -107,6 +109,14 @@ impl Summary {
         self.failed.extend(other.failed);
         self.unsent = self.unsent.max(other.unsent);
         self.elapsed = self.elapsed.max(other.elapsed);
+    }
+
+    /// Why something did not arrive.
+    pub fn words(&self, fault: Fault) -> &'static str {
+        match fault {
+            Fault::Integrity if self.once => "its hash differed, and it cannot be sent again",
+            fault => fault.words(),
+        }
     }
 
     /// The exit code both sides end with.

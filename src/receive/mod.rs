@@ -277,7 +277,7 @@ impl Receiver<'_> {
         }
         // What is written is written: another connection could not go on.
         self.poured = true;
-        pour(offered, &mut std::io::stdout(), &self.ui.beside_data())
+        pour(offered, &mut self.ui.data(), &self.ui.beside_data())
     }
 }
 

@@ -125,7 +125,8 @@ fn take_content(
         sink(Event::Moved { bytes, files, name: &expected.name });
     }
     let fault = content.ended.ok_or(Malformed("a file that was asked for did not come"))?;
-    let mut summary = Summary { kind: expected.kind, bytes: content.got, ..Summary::default() };
+    let mut summary =
+        Summary { kind: expected.kind, bytes: content.got, once: true, ..Summary::default() };
     match fault {
         None => {
             out.flush().map_err(unwritten)?;
@@ -162,12 +163,17 @@ impl Content {
                     let whole = std::mem::take(&mut self.hash).finalize()[..] == hash[..];
                     self.ended = Some((!whole).then_some(Fault::Integrity));
                 }
-                Item::Failed { index, fault } if index == expected.index => match fault {
-                    Fault::Vanished | Fault::Denied | Fault::Changed | Fault::Unreadable => {
-                        self.ended = Some(Some(fault));
+                // Whoever reads a stream or a text and cannot go on stops.
+                Item::Failed { index, fault }
+                    if index == expected.index && expected.kind == OfferKind::Files =>
+                {
+                    match fault {
+                        Fault::Vanished | Fault::Denied | Fault::Changed | Fault::Unreadable => {
+                            self.ended = Some(Some(fault));
+                        }
+                        Fault::Unwritable | Fault::Integrity | Fault::Kept => return Err(TURN),
                     }
-                    Fault::Unwritable | Fault::Integrity | Fault::Kept => return Err(TURN),
-                },
+                }
                 _ => return Err(TURN),
             }
         }
@@ -178,12 +184,26 @@ impl Content {
 /// Standard output is closed, or a disk is full.
 fn unwritten(error: io::Error) -> Stop {
     let message = format!("cannot write what comes in: {}", reason(&error));
-    let hint = match error.kind() {
-        ErrorKind::BrokenPipe => "whatever read it has ended; nothing more can be received",
-        ErrorKind::FileTooLarge => "the sender means it to be shown, but it is no text",
-        _ => "what was written so far is no whole file; run both sides again",
-    };
-    Stop::Own(Reason::Failed, Error::failure(message).hint(hint))
+    match error.kind() {
+        // Not the disk says so, but whoever shows a text, or guards a terminal.
+        ErrorKind::InvalidData => {
+            let hint = "the sender means it to be shown, but it is no text";
+            Stop::Own(Reason::Failed, Error::failure(message).hint(hint))
+        }
+        ErrorKind::InvalidInput => {
+            let hint =
+                "name a folder with -o, or add `| cat` to have it on the terminal all the same";
+            Stop::Own(Reason::Declined, Error::usage(message).hint(hint))
+        }
+        ErrorKind::BrokenPipe => {
+            let hint = "whatever read it has ended; nothing more can be received";
+            Stop::Own(Reason::Failed, Error::failure(message).hint(hint))
+        }
+        _ => {
+            let hint = "what was written so far is no whole file; run both sides again";
+            Stop::Own(Reason::Failed, Error::failure(message).hint(hint))
+        }
+    }
 }
 
 /// A stream on its way into a folder: a file of the first free name, once it is whole.

@@ -112,7 +112,7 @@ fn converse(
     let bytes = Content::new(session, packer, name.clone()).send_all(input, sink)?;
     session.send_control(&Control::Done)?;
 
-    let mut summary = Summary { kind, bytes, ..Summary::default() };
+    let mut summary = Summary { kind, bytes, once: true, ..Summary::default() };
     let mut failed = 0u64;
     session.receive(|message, follows| match (message, follows) {
         (Message::Results(page), Follows::More) => Ok(pages::results(page, |index, fault| {

@@ -71,6 +71,7 @@ fn converse(
         match await_answer(session, manifest, &mut summary)? {
             None => {
                 (summary.bytes, summary.saved) = tally.totals();
+                summary.once = attempt == 1;
                 watch.lap("results");
                 summary.phases = watch.phases();
                 return Ok(summary);

@@ -30,7 +30,7 @@ pub use self::json::State;
 pub use self::progress::Progress;
 pub use self::prompt::{Choice, Target, said_no};
 pub use self::signals::watch as watch_signals;
-pub use self::text::Text;
+pub use self::text::{Data, Text};
 
 use self::json::Json;
 use self::log::Log;
@@ -330,6 +330,12 @@ impl Ui {
         Text::new(self.json.clone())
     }
 
+    /// Where content goes that is meant for standard output; what is no plain text, not onto a
+    /// terminal.
+    pub fn data(&self) -> Data {
+        Data::new()
+    }
+
     /// A new progress bar, or one that stays silent.
     pub fn progress(&self, verb: &'static str) -> Progress {
         Progress::new(verb, self.clone())
@@ -428,7 +434,8 @@ impl Ui {
         if !failed.is_empty() {
             let count = failed.len() as u64;
             self.say_warning(&format!("{} did not arrive:", counted(count, "entry", "entries")));
-            let lines = failed.iter().map(|(path, fault)| format!("{path}: {}", fault.words()));
+            let lines =
+                failed.iter().map(|(path, fault)| format!("{path}: {}", summary.words(*fault)));
             self.list(lines, count, true);
         }
         if summary.unsent > 0 {
