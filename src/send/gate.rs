@@ -331,7 +331,55 @@ enum Outcome {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+
     use super::*;
+
+    /// Behind a userspace node all have one address, and only the device tells them apart.
+    #[test]
+    fn a_crowd_from_one_device_keeps_another_in_that_has_its_address() {
+        let guests = Arc::new(Mutex::new(Vec::<u16>::new()));
+        let known = Arc::clone(&guests);
+        let admit = move |remote: SocketAddr| {
+            let is_guest = known.lock().unwrap().contains(&remote.port());
+            let name = if is_guest { "guest" } else { "crowd" };
+            Ok(Visitor { name: name.into(), device: Some(name.into()) })
+        };
+        let listener = Listener::bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
+        let address = listener.address();
+        let token = Token::parse("ocean-tiger").unwrap();
+        let gate = Gate::open(listener, token.clone(), 1, Box::new(admit)).unwrap();
+        let connect = |as_guest: bool| {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+            let socket = socket.unwrap();
+            socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+            if as_guest {
+                let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+                guests.lock().unwrap().push(port);
+            }
+            socket.connect(&address.into()).unwrap();
+            let mut stream = TcpStream::from(socket);
+            let mut hello = [0; HELLO_LEN];
+            // It is known by now from which device this comes.
+            stream.read_exact(&mut hello).unwrap();
+            (stream, hello)
+        };
+        let (mut guest, theirs) = connect(true);
+        let crowd: Vec<_> = (0..3 * MAX_HANDSHAKES).map(|_| connect(false)).collect();
+        let start = Start::new(Role::Receiver, &token, &mut token::system_rng().unwrap());
+        guest.write_all(start.hello()).unwrap();
+        let (proving, confirm) = start.prove(&theirs, &[7; 16]).unwrap();
+        guest.write_all(&confirm).unwrap();
+        let mut answer = [0; handshake::ANSWER_LEN];
+        guest.read_exact(&mut answer).unwrap();
+        assert!(proving.check(&answer).is_ok());
+        let welcomed = (0..3 * MAX_HANDSHAKES).find_map(|_| match gate.next(HANDSHAKE_LIMIT) {
+            Some(Visit::Guest(guest)) => Some(guest.name),
+            _ => None,
+        });
+        assert_eq!(welcomed.as_deref(), Some("guest"));
+        drop(crowd);
+    }
 
     #[test]
     fn whoever_has_the_most_crowds_out_itself() {
