@@ -60,6 +60,8 @@ pub struct Summary {
     pub saved: u64,
     /// Of the files, those that were there before.
     pub already: u64,
+    /// Everything crossed once: what goes to a pipe, or comes from one, is not asked for again.
+    pub once: bool,
     /// Entries that did not arrive, and why.
     pub failed: Vec<(RelPath, Fault)>,
     /// What the receiver's system said of those that it could not write, where it is known.
@@ -105,7 +107,7 @@ impl Stopwatch {
 impl Summary {
     /// Counts what another session sent.
     pub fn add(&mut self, other: Self) {
-        self.kind = other.kind;
+        (self.kind, self.once) = (other.kind, other.once);
         self.files += other.files;
         self.bytes += other.bytes;
         self.saved += other.saved;
@@ -117,9 +119,12 @@ impl Summary {
 
     /// Why an entry did not arrive, in words.
     pub fn why(&self, path: &RelPath, fault: Fault) -> String {
-        match self.reasons.get(path) {
-            Some(reason) => format!("the receiver could not write it: {reason}"),
-            None => fault.words().into(),
+        match (self.reasons.get(path), fault) {
+            (Some(reason), _) => format!("the receiver could not write it: {reason}"),
+            (None, Fault::Integrity) if self.once => {
+                "its hash differed, and it cannot be sent again".into()
+            }
+            (None, fault) => fault.words().into(),
         }
     }
 

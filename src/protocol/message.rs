@@ -175,7 +175,8 @@ impl Control {
             Self::Refuse(_) | Self::Cancel(_) => is_text("reason"),
             Self::Offer(_) => {
                 let names = value.get("unsent_names").and_then(Value::as_array);
-                names.into_iter().flatten().all(Value::is_object)
+                value.get("kind").is_none_or(Value::is_string)
+                    && names.into_iter().flatten().all(Value::is_object)
             }
             Self::Wait | Self::Done | Self::Complete(_) | Self::Bye => true,
         };
@@ -369,6 +370,15 @@ mod tests {
             (r#"{"type":"cancel","reason":"tired","of":1}"#, Control::Cancel(Reason::Other)),
             (r#"{"type":"refuse","reason":"declined","x":1}"#, Control::Refuse(Reason::Declined)),
             (r#"{"type":"wait","reason":0,"unsent_names":[["n","w"]]}"#, Control::Wait),
+            (r#"{"type":"wait","files":"x","kind":7}"#, Control::Wait),
+            (r#"{"x":1,"x":2,"type":"wait","x":"\u00e9"}"#, Control::Wait),
+            (r#"{"type":"cancel","reason":"declined","count":"many"}"#, {
+                Control::Cancel(Reason::Declined)
+            }),
+            (
+                r#"{"type":"offer","kind":"text","files":0,"folders":0,"links":0,"bytes":0,"unsent":0}"#,
+                { Control::Offer(Offer { kind: OfferKind::Text, ..Offer::default() }) },
+            ),
             (r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":0}"#, {
                 Control::Offer(offer())
             }),
@@ -405,6 +415,16 @@ mod tests {
             r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":1,"unsent_names":[["n","w"]]}"#,
             r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":1,"unsent_names":{}}"#,
             r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":0,"unsent_names":null}"#,
+            r#"{"type":"offer","kind":1,"files":0,"folders":0,"links":0,"bytes":0,"unsent":0}"#,
+            r#"{"type":"offer","kind":null,"files":0,"folders":0,"links":0,"bytes":0,"unsent":0}"#,
+            r#"{"type":"offer","kind":{"text":null},"files":0,"folders":0,"links":0,"bytes":0,"unsent":0}"#,
+            r#"{"type":"offer","kind":"film","files":0,"folders":0,"links":0,"bytes":0,"unsent":0}"#,
+            r#"{"type":"offer","kind":"text","kind":"text","files":0,"folders":0,"links":0,"bytes":0,"unsent":0}"#,
+            r#"{"type":"refuse","reason":"conflict","count":"7"}"#,
+            r#"{"type":"refuse","reason":"conflict","count":null}"#,
+            // Which the page lets a side refuse wherever they stand.
+            r#"{"type":"wait","x":1e999}"#,
+            r#"{"type":"wait","x":"\ud800"}"#,
             r#"{"type":"refuse","reason":0}"#,
             r#"{"type":"refuse","reason":77}"#,
             r#"{"type":"cancel","reason":["declined"]}"#,

@@ -48,7 +48,7 @@ impl Output {
 ///
 /// `options` learns what was decided, so that nothing is asked again after a reconnection.
 pub fn accept(
-    mut offered: Offered,
+    offered: Offered,
     output: &mut Output,
     options: &mut ReceiveOptions,
     (session, sender): (uuid::Uuid, String),
@@ -60,8 +60,8 @@ pub fn accept(
         Some(Conflict::Go(policy)) => policy.into(),
         Some(Conflict::Fail) | None => OnConflict::Rename.into(),
     });
-    let remembered = offered.meanwhile(|manifest| resume::remember(lock, root, manifest));
-    let mut survey = offered.meanwhile(|manifest| Survey::new(manifest, &remembered, root));
+    let remembered = resume::remember(lock, root, offered.manifest());
+    let mut survey = Survey::new(offered.manifest(), &remembered, root);
     if options.fresh || options.checksum {
         survey.doubt_files(offered.manifest(), &remembered, root);
     }
@@ -77,7 +77,7 @@ pub fn accept(
     }
     let interrupted = !remembered.is_empty() && !options.fresh;
     if interrupted && !options.resume && ui.asks() {
-        match offered.meanwhile(|_| ui.ask_resume()) {
+        match ui.ask_resume() {
             // Whoever goes on with it has taken it before.
             Ok(true) => asks = false,
             Ok(false) => {
@@ -87,12 +87,12 @@ pub fn accept(
             Err(error) => return Err(offered.refuse(Reason::Declined, error)),
         }
     }
-    match decide(&mut offered, &survey, options, policy, lock, ui) {
+    match decide(&offered, &survey, options, policy, lock, ui) {
         // One of its answers was to take nothing.
         Ok(Asked(asked)) => asks &= !asked,
         Err((reason, error)) => return Err(offered.refuse(reason, error)),
     }
-    let plan = offered.meanwhile(|manifest| Plan::new(manifest, &survey, policy, root));
+    let plan = Plan::new(offered.manifest(), &survey, policy, root);
     if asks {
         // What surely has no room is not asked about.
         let nothing_here = remembered.is_empty() && !options.checksum;
@@ -101,17 +101,15 @@ pub fn accept(
             false => Ok(()),
         };
         let anew = interrupted && options.fresh;
-        let answer = room.and_then(|()| {
-            offered.meanwhile(|_| ui.ask_take(anew)).map_err(|error| (Reason::Declined, error))
-        });
+        let answer =
+            room.and_then(|()| ui.ask_take(anew).map_err(|error| (Reason::Declined, error)));
         if let Err((reason, error)) = answer {
             return Err(offered.refuse(reason, error));
         }
     }
     options.taken = id;
     let anew = options.fresh;
-    let resume =
-        offered.meanwhile(|manifest| resume::find(manifest, &plan, &remembered, root, anew));
+    let resume = resume::find(offered.manifest(), &plan, &remembered, root, anew);
     if !remembered.is_empty() {
         let (completed, partial, fresh) = progress_of(&offered, &plan, &resume);
         ui.note(&format!(
@@ -149,9 +147,9 @@ fn progress_of(offered: &Offered, plan: &Plan, resume: &BTreeMap<u32, Resume>) -
 }
 
 /// Asks about a stream, of which nothing is known but where it would go.
-pub fn ask_stream(offered: &mut Offered, root: &Root, ui: &Ui) -> Result<()> {
+pub fn ask_stream(offered: &Offered, root: &Root, ui: &Ui) -> Result<()> {
     ui.target(&target_of(offered, &Survey::default(), root));
-    offered.meanwhile(|_| ui.ask_take(false))
+    ui.ask_take(false)
 }
 
 fn target_of<'a>(offered: &'a Offered, survey: &Survey, root: &'a Root) -> Target<'a> {
@@ -186,7 +184,7 @@ struct Asked(bool);
 /// What happens to existing files: as told, as asked, or both are kept. Nothing is asked twice, and
 /// no answer holds for what was not shown.
 fn decide(
-    offered: &mut Offered,
+    offered: &Offered,
     survey: &Survey,
     options: &ReceiveOptions,
     policy: &mut Policy,
@@ -230,7 +228,7 @@ fn decide(
         }
         return Ok(Asked(false));
     }
-    let answer = match offered.meanwhile(|_| ui.ask_conflict(count, &names)) {
+    let answer = match ui.ask_conflict(count, &names) {
         Ok(Choice::Rename) => OnConflict::Rename,
         Ok(Choice::Overwrite) => OnConflict::Overwrite,
         Ok(Choice::Skip) => OnConflict::Skip,

@@ -109,6 +109,9 @@ fn take_content(
     out: &mut (dyn Write + Send),
     sink: Sink<'_>,
 ) -> Result<Summary, Stop> {
+    if expected.kind != OfferKind::Text {
+        session.cannot_come_back();
+    }
     session.send_pages(message::PLAN, [], pages::put_step)?;
     sink(Event::Planned { files: 1, bytes: expected.size.unwrap_or_default() });
     let mut content = Content::default();
@@ -120,17 +123,18 @@ fn take_content(
         _ => Err(OUT_OF_TURN.into()),
     })? {
         // Whoever reads it may take hours.
-        session.meanwhile(|| out.write_all(&content.piece)).map_err(unwritten)?;
+        out.write_all(&content.piece).map_err(unwritten)?;
         let bytes = content.piece.len() as u64;
         content.piece.clear();
         let files = u64::from(content.ended.is_some());
         sink(Event::Moved { bytes, files, name: &expected.name });
     }
     let fault = content.ended.ok_or(Malformed("a file that was asked for did not come"))?;
-    let mut summary = Summary { kind: expected.kind, bytes: content.got, ..Summary::default() };
+    let mut summary =
+        Summary { kind: expected.kind, bytes: content.got, once: true, ..Summary::default() };
     match fault {
         None => {
-            session.meanwhile(|| out.flush()).map_err(unwritten)?;
+            out.flush().map_err(unwritten)?;
             summary.files = 1;
         }
         Some(fault) => summary.failed.push((expected.name.clone(), fault)),
@@ -164,10 +168,12 @@ impl Content {
                     let whole = std::mem::take(&mut self.hash).finalize()[..] == hash[..];
                     self.ended = Some((!whole).then_some(Fault::Integrity));
                 }
-                Item::Failed { index, fault } if index == expected.index => {
-                    if !fault.is_of_source() {
-                        return Err(TURN);
-                    }
+                // Whoever reads a stream or a text and cannot go on stops.
+                Item::Failed { index, fault }
+                    if index == expected.index
+                        && expected.kind == OfferKind::Files
+                        && fault.is_of_source() =>
+                {
                     self.ended = Some(Some(fault));
                 }
                 _ => return Err(TURN),
@@ -180,17 +186,25 @@ impl Content {
 /// Standard output is closed, or a disk is full.
 fn unwritten(error: io::Error) -> Stop {
     let message = format!("cannot write what comes in: {}", reason(&error));
-    let hint = match error.kind() {
-        ErrorKind::BrokenPipe => "whatever read it has ended; nothing more can be received",
-        ErrorKind::FileTooLarge => "the sender means it to be shown, but it is no text",
-        _ => "what was written so far is no whole file; run both sides again",
-    };
-    let told = match () {
-        () if disk::is_full(&error) => Reason::NoSpace { needed: 0, free: 0 },
-        () if disk::may_be_gone(&error) => Reason::DiskGone,
-        () => Reason::Failed,
-    };
-    Stop::Own(told, Error::failure(message).hint(hint))
+    let stop = |told, hint| Stop::Own(told, Error::failure(message.clone()).hint(hint));
+    let not_whole = "what was written so far is no whole file; run both sides again";
+    match error.kind() {
+        // Not the disk says so, but whoever shows a text, or guards a terminal.
+        ErrorKind::InvalidData => {
+            stop(Reason::Failed, "the sender means it to be shown, but it is no text")
+        }
+        ErrorKind::InvalidInput => {
+            let hint =
+                "name a folder with -o, or add `| cat` to have it on the terminal all the same";
+            Stop::Own(Reason::Declined, Error::usage(message).hint(hint))
+        }
+        ErrorKind::BrokenPipe => {
+            stop(Reason::Failed, "whatever read it has ended; nothing more can be received")
+        }
+        _ if disk::is_full(&error) => stop(Reason::NoSpace { needed: 0, free: 0 }, not_whole),
+        _ if disk::may_be_gone(&error) => stop(Reason::DiskGone, not_whole),
+        _ => stop(Reason::Failed, not_whole),
+    }
 }
 
 /// A stream on its way into a folder: a file of the first free name, once it is whole.
@@ -252,7 +266,12 @@ impl Write for Landing<'_> {
             Ok(place) => self.placed = Some(place),
             Err(error) => {
                 verified.discard(self.root.top());
-                return Err(error);
+                return Err(match error.kind() {
+                    ErrorKind::InvalidData => {
+                        io::Error::other("somebody has put another file in its place")
+                    }
+                    _ => error,
+                });
             }
         }
         self.root.flush()

@@ -122,12 +122,6 @@ impl Offered {
         &self.offer
     }
 
-    /// Keeps the sender from giving up while a person thinks or a disk is read.
-    pub fn meanwhile<T>(&mut self, work: impl FnOnce(&Manifest) -> T) -> T {
-        let manifest = &self.manifest;
-        self.session.meanwhile(|| work(manifest))
-    }
-
     /// Takes none of it.
     pub fn refuse(self, reason: Reason, error: Error) -> Error {
         self.session.stop(Stop::Own(reason, error))
@@ -136,10 +130,7 @@ impl Offered {
     /// Carries the plan out.
     pub fn accept(mut self, root: &mut Root, start: Start<'_>, sink: Sink<'_>) -> Result<Summary> {
         self.watch.lap("plan");
-        // Folders and the first lock may take a while, as may links and modes at the end.
-        let manifest = &self.manifest;
-        let intake = self.session.meanwhile(|| Intake::new(manifest, root, start));
-        let mut intake = match intake {
+        let mut intake = match Intake::new(&self.manifest, root, start) {
             Ok(intake) => intake,
             Err(stop) => return Err(self.session.stop(stop)),
         };
@@ -149,7 +140,7 @@ impl Offered {
             return Err(self.session.stop(stop));
         }
         self.watch.lap("content");
-        let (mut summary, faults) = match self.session.meanwhile(|| intake.finish()) {
+        let (mut summary, faults) = match intake.finish() {
             Ok(finished) => finished,
             Err(stop) => {
                 intake.keep_state();
@@ -200,7 +191,7 @@ fn take_content(
             intake.tell(sink);
         }
         // The crew still has some files in hand.
-        let again = session.meanwhile(|| intake.end_round())?;
+        let again = intake.end_round()?;
         intake.tell(sink);
         if again.is_empty() || attempt == ATTEMPTS {
             break;

@@ -23,12 +23,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 pub use self::findings::{Finding, Mark};
 pub use self::json::State;
 pub use self::progress::Progress;
 pub use self::prompt::{Choice, Target, said_no};
 pub use self::signals::watch as watch_signals;
-pub use self::text::Text;
+pub use self::text::{Data, Text};
 
 use self::json::Json;
 use self::log::Log;
@@ -198,16 +200,18 @@ impl Ui {
     /// What to type on the other machine: the one line on stdout.
     pub fn ticket(&self, ticket: &Ticket) {
         self.say("on the other machine, run:");
-        let command = format!("transfer receive {ticket}");
+        let mut command = ticket.command();
         match &self.json {
             Some(json) => {
                 json.ticket(ticket);
-                self.show(&command);
+                self.show(command);
             }
             None => {
+                command.push('\n');
                 let mut stdout = io::stdout();
-                // Nobody may be reading; the offer stands all the same.
-                let _ = writeln!(stdout, "{command}").and_then(|()| stdout.flush());
+                // In one piece, which passes by stdout's buffer. Nobody may be reading; the offer
+                // stands all the same.
+                let _ = stdout.write_all(command.as_bytes()).and_then(|()| stdout.flush());
             }
         }
         self.say("waiting for the receiver; Ctrl-C stops");
@@ -215,14 +219,19 @@ impl Ui {
 
     /// Another ticket for the same offer.
     pub fn ticket_elsewhere(&self, ticket: &Ticket) {
-        self.show(&format!("from another machine of the tailnet: transfer receive {ticket}"));
+        const INTRO: &str = "from another machine of the tailnet: ";
+        let command = ticket.command();
+        let mut text = Zeroizing::new(String::with_capacity(INTRO.len() + command.len() + 1));
+        text.push_str(INTRO);
+        text.push_str(&command);
+        self.show(text);
         self.tell(|json| json.ticket(ticket));
     }
 
     /// A line with a secret: for the screen, and not for the log.
-    fn show(&self, text: &str) {
+    fn show(&self, text: Zeroizing<String>) {
         if !self.quiet {
-            line(text);
+            screen::secret(text);
         }
     }
 
@@ -321,6 +330,12 @@ impl Ui {
         Text::new(self.json.clone())
     }
 
+    /// Where content goes that is meant for standard output; what is no plain text, not onto a
+    /// terminal.
+    pub fn data(&self) -> Data {
+        Data::new()
+    }
+
     /// A new progress bar, or one that stays silent.
     pub fn progress(&self, verb: &'static str) -> Progress {
         Progress::new(verb, self.clone())
@@ -342,8 +357,8 @@ impl Ui {
     fn paused(&self, paused: bool) {
         let text = if paused { "paused; p goes on" } else { "going on" };
         self.log(text);
-        if !self.draws {
-            self.show(text);
+        if !self.draws && !self.quiet {
+            line(text);
         }
         self.tell(|json| json.pause(paused));
     }

@@ -45,8 +45,9 @@ pub fn keys() -> (SessionKeys, SessionKeys) {
 
 /// A sender's and a receiver's session over one pipe, with records of `content` bytes.
 pub fn sessions(content: usize, there: Faults, back: Faults) -> (Session, Session, Closer) {
+    let patience = Duration::from_secs(5);
     let limits =
-        Limits { patience: Duration::from_secs(5), content, lanes: LANES, ..Limits::default() };
+        Limits { patience, last_patience: patience, content, lanes: LANES, ..Limits::default() };
     let (sender_keys, receiver_keys) = keys();
     let (first, second, closer) = pipe(there, back);
     let sender = Session::start(first, sender_keys, Role::Receiver, limits).unwrap();
@@ -72,7 +73,7 @@ pub fn receive(session: Session, into: &Path) -> Result<Summary> {
 }
 
 fn receive_with(session: Session, into: &Path, sink: Sink<'_>) -> Result<Summary> {
-    let mut offered = await_offer(session, None)?;
+    let offered = await_offer(session, None)?;
     let mut root = Root::open(into).unwrap();
     let mut lock = TransferLockManager::acquire(&mut root)?;
     let manifest = offered.manifest();
@@ -85,7 +86,6 @@ fn receive_with(session: Session, into: &Path, sink: Sink<'_>) -> Result<Summary
     let older = remembered.files;
     let lock = &mut lock;
     let start = Start { plan, resume, made, merge: true, older, lock, head, threads: LANES };
-    offered.meanwhile(|_| {});
     offered.accept(&mut root, start, sink)
 }
 

@@ -124,7 +124,7 @@ pub(super) fn error_fields(error: &Error) -> Value {
 fn unfinished(exit: Exit) -> Option<Value> {
     let message = match exit {
         Exit::Done => return None,
-        Exit::Integrity => "the hashes of some files still differed after 3 attempts",
+        Exit::Integrity => "the hashes of some files still differed at the end",
         _ => "some things could not be sent or written",
     };
     Some(error_fields(&Error::new(exit, message).hint("the last event lists them")))
