@@ -80,7 +80,7 @@ impl Walk {
         let mut selection = Selection::new(filters, &mut tops)?;
         resolve_links(&mut tops)?;
         if let Some(selection) = &mut selection {
-            selection.ask_git(&tops)?;
+            selection.find_work_trees(&tops)?;
         }
         Ok(Self { tops, selection })
     }

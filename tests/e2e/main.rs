@@ -13,6 +13,9 @@ mod errors;
 mod events;
 #[cfg(unix)]
 mod faults;
+#[cfg(unix)]
+mod git_hostile;
+mod gitignore;
 mod json;
 mod log;
 #[cfg(unix)]
