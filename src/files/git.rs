@@ -7,9 +7,9 @@
 //! version. So git is not run. Its files are read here: the index, the configuration and the ignore
 //! rules, by parts of gitoxide that start no program and know no network.
 //!
-//! - [`repository`] finds the repository of a folder, and what its configuration says of ignoring
-//! - [`tracked`] is its index
-//! - [`untracked`] looks for what the index does not have and no rule ignores
+//! - `repository` finds the repository of a folder, and what its configuration says of ignoring
+//! - `tracked` is its index
+//! - `untracked` looks for what the index does not have and no rule ignores
 
 mod repository;
 mod tracked;
@@ -18,6 +18,7 @@ mod untracked;
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{MAIN_SEPARATOR, Path};
 
 use self::repository::Repository;
@@ -40,7 +41,7 @@ pub struct Listing {
 /// # Errors
 /// Why that cannot be said of its repository, in words.
 pub fn is_in_work_tree(folder: &Path) -> Result<bool, String> {
-    Ok(Repository::of(folder)?.is_some())
+    guarded(|| Ok(Repository::of(folder)?.is_some()))
 }
 
 /// Lists what belongs to the work tree of `folder`; nothing if it is in none.
@@ -48,6 +49,16 @@ pub fn is_in_work_tree(folder: &Path) -> Result<bool, String> {
 /// # Errors
 /// Why there is no answer, in words.
 pub fn list(folder: &Path) -> Result<Option<Listing>, String> {
+    guarded(|| look(folder))
+}
+
+/// The libraries that read git's files may meet what they did not expect.
+fn guarded<T>(look: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let looked = catch_unwind(AssertUnwindSafe(look));
+    looked.unwrap_or_else(|_| Err("its files cannot be understood".into()))
+}
+
+fn look(folder: &Path) -> Result<Option<Listing>, String> {
     let Some(repository) = Repository::of(folder)? else { return Ok(None) };
     let tracked = Tracked::read(&repository)?;
     let below = repository.below.clone();

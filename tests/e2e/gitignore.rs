@@ -466,6 +466,13 @@ fn of_a_repository_that_cannot_be_read_nothing_is_guessed() -> Result<()> {
         ("core.excludesFile: \"", &|| append("[core]\n\texcludesFile = /\n")),
         ("core.excludesFile: ", &|| append("[core]\n\texcludesFile = ~nobody/x\n")),
         ("its configuration \"", &|| append("[include]\n\tpath = config\n")),
+        ("more includes than anybody needs", &|| {
+            for depth in 0..9 {
+                let next = format!("[include]\n\tpath = {}\n", depth + 1).repeat(30);
+                put(&depth.to_string(), next.as_bytes())?;
+            }
+            append("[include]\n\tpath = 0\n")
+        }),
     ];
     for (why, damage) in cases {
         fs::remove_dir_all(repository.at.join("r")).ok();

@@ -285,6 +285,7 @@ fn configuration(found: &Found, has_worktree_config: bool) -> Result<File, Strin
             // In a home that may not be looked into.
             Err(_) => continue,
         };
+        count_includes(&file, &path, home.as_deref(), 0, &mut 0)?;
         let appended = file.resolve_includes(options).and_then(|()| all.append(file).map(drop));
         appended.map_err(|error| unreadable(&path, &error.to_string().to_lowercase()))?;
     }
@@ -294,6 +295,40 @@ fn configuration(found: &Found, has_worktree_config: bool) -> Result<File, Strin
         all.append(command).map_err(|error| format!("$GIT_CONFIG_COUNT: {error}"))?;
     }
     Ok(all)
+}
+
+/// Files that are included at most, all ways together. A few that each include the next ten times
+/// would be read for ever.
+const MAX_INCLUDES: u32 = 1000;
+
+/// Goes every way that resolving could go, until it is too much.
+fn count_includes(
+    file: &File,
+    at: &Path,
+    home: Option<&Path>,
+    depth: u8,
+    count: &mut u32,
+) -> Result<(), String> {
+    let sections = ["include", "includeIf"].into_iter();
+    let sections = sections.filter_map(|name| file.sections_by_name(name)).flatten();
+    for value in sections.flat_map(|section| section.values("path")) {
+        *count += 1;
+        if *count > MAX_INCLUDES {
+            return Err(unreadable(at, "more includes than anybody needs"));
+        }
+        let Ok(path) = gix_config::Path::from(value).interpolate(paths_from(home)) else {
+            continue;
+        };
+        let path = at.parent().unwrap_or(at).join(path);
+        // Deeper than ten is an error anyway.
+        if depth < 10
+            && path.is_file()
+            && let Ok(Some(more)) = parse(&path, Source::Local)
+        {
+            count_includes(&more, &path, home, depth + 1, count)?;
+        }
+    }
+    Ok(())
 }
 
 fn paths_from(home: Option<&Path>) -> interpolate::Context<'_> {

@@ -260,3 +260,47 @@ fn random_repositories_are_listed_as_by_git() {
     // The comparison is one.
     assert!(same > 200 && refused > 0 && left_out * 5 < same, "{same} {refused} {left_out}");
 }
+
+/// Whatever stands in git's files, there is an answer or a sentence, and soon.
+#[test]
+fn damaged_files_end_in_a_sentence() {
+    if Command::new("git").arg("--version").output().is_err() {
+        return;
+    }
+    let many = std::env::var("TRANSFER_DAMAGES").ok().and_then(|it| it.parse().ok());
+    let mut dice = Dice(0x2545_f491_4f6c_dd1d);
+    let (mut answered, mut refused) = (0, 0);
+    for round in 0..6u64 {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap().join("r");
+        fs::create_dir(&top).unwrap();
+        repository(&mut Dice((round + 7) * 0x9e37_79b9_7f4a), &top);
+        fs::write(top.join(".gitignore"), rules(&mut dice)).unwrap();
+        let files = [".git/index", ".git/config", ".gitignore", ".git/HEAD"];
+        for _ in 0..many.unwrap_or(200) {
+            let file = top.join(dice.one_of(&files));
+            let Ok(sound) = fs::read(&file) else { continue };
+            let mut damaged = sound.clone();
+            for _ in 0..=dice.below(3) {
+                if damaged.is_empty() {
+                    break;
+                }
+                let at = dice.below(damaged.len());
+                match dice.below(5) {
+                    0 => damaged.truncate(at),
+                    1 => drop(damaged.remove(at)),
+                    2 => damaged.insert(at, 0xff),
+                    3 => damaged[at] = 0xff,
+                    _ => damaged[at] ^= 1 << dice.below(8),
+                }
+            }
+            fs::write(&file, damaged).unwrap();
+            match list(&top) {
+                Ok(_) => answered += 1,
+                Err(_) => refused += 1,
+            }
+            fs::write(&file, sound).unwrap();
+        }
+    }
+    assert!(answered > 100 && refused > 100, "{answered} {refused}");
+}

@@ -1,7 +1,6 @@
 //! What the index of a repository has.
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::UNIX_EPOCH;
 
 use gix_ignore::glob::pattern::Case;
@@ -107,19 +106,16 @@ impl Tracked {
     }
 }
 
-/// A damaged index ends in nothing, also where the library would panic.
+/// Nothing if it is damaged.
 fn decode(repository: &Repository, content: &[u8]) -> Option<State> {
     // One thread: the other way of reading believes an index more than it should.
     let options = Options { thread_limit: Some(1), ..Options::default() };
-    let decoded = catch_unwind(AssertUnwindSafe(|| {
-        let (state, _) =
-            State::from_bytes(content, UNIX_EPOCH.into(), repository.hash, options).ok()?;
-        if state.link().is_none() {
-            return Some(state);
-        }
-        // Most of it is in another file.
-        let path = repository.git_dir.join("index");
-        gix_index::File::at(path, repository.hash, true, options).ok().map(Into::into)
-    }));
-    decoded.ok().flatten()
+    let (state, _) =
+        State::from_bytes(content, UNIX_EPOCH.into(), repository.hash, options).ok()?;
+    if state.link().is_none() {
+        return Some(state);
+    }
+    // Most of it is in another file.
+    let path = repository.git_dir.join("index");
+    gix_index::File::at(path, repository.hash, true, options).ok().map(Into::into)
 }
