@@ -1,7 +1,9 @@
 //! What is on the disk: names, manifests, the walk that makes one, reading, and writing beneath
 //! one folder. Knows no socket and no message.
 
+pub mod beneath;
 pub mod developer;
+pub mod disk;
 pub mod exclude;
 pub mod expand;
 pub mod git;

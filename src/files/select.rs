@@ -16,6 +16,8 @@ pub struct Filters {
     pub exclude: Vec<Pattern>,
     /// Of git work trees take what `git ls-files -co --exclude-standard` lists.
     pub gitignore: bool,
+    /// Enter no folder on another file system.
+    pub one_file_system: bool,
 }
 
 /// What the filters did.

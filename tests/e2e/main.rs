@@ -4,6 +4,8 @@
 
 #[cfg(unix)]
 mod asking;
+#[cfg(unix)]
+mod changing;
 mod choosing;
 mod completions;
 mod conflicts;
