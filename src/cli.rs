@@ -132,7 +132,7 @@ pub struct SendArgs {
     paths: Vec<PathBuf>,
     /// Send this text, to be shown on the other side; - takes it from standard input
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true,
-          conflicts_with_all = ["paths", "exclude", "gitignore", "dry_run"])]
+          conflicts_with_all = ["paths", "exclude", "gitignore", "one_file_system", "dry_run"])]
     text: Option<String>,
     /// Serve this machine only, on 127.0.0.1, without Tailscale (containers, trying it out)
     #[arg(long)]
@@ -160,6 +160,9 @@ pub struct SendArgs {
     /// Of git repositories send what git tracks or would add, as `git ls-files` tells
     #[arg(long)]
     gitignore: bool,
+    /// Stay on the file system of each path: folders where another begins arrive empty
+    #[arg(long)]
+    one_file_system: bool,
     /// Leave out what tools can make again: node_modules, virtual environments, caches
     #[arg(long, conflicts_with = "include_dev")]
     exclude_dev: bool,
@@ -199,7 +202,11 @@ impl SendArgs {
     pub fn resolve(&self) -> Result<SendOptions> {
         Ok(SendOptions {
             what: self.what()?,
-            filters: Filters { exclude: self.exclude.clone(), gitignore: self.gitignore },
+            filters: Filters {
+                exclude: self.exclude.clone(),
+                gitignore: self.gitignore,
+                one_file_system: self.one_file_system,
+            },
             dry_run: self.dry_run,
             pod: self.pod,
             port: self.port,

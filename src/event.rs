@@ -33,6 +33,13 @@ pub enum Event<'a> {
         /// The file at hand.
         name: &'a RelPath,
     },
+    /// What there is to say of files that the sender found otherwise than it had listed them.
+    Remark {
+        /// The files.
+        names: &'a [RelPath],
+        /// What they are like.
+        remark: Remark,
+    },
     /// Some hashes differed: these files are sent once more.
     Again {
         /// How many.
@@ -42,6 +49,15 @@ pub enum Event<'a> {
         /// The attempt that begins, 2 or 3.
         attempt: u8,
     },
+}
+
+/// How a file was found otherwise than it was listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remark {
+    /// It grew: what was listed of it was sent, and that is no fault.
+    Grown,
+    /// It holds more or less than its size says, and was not sent.
+    Deceptive,
 }
 
 /// Where events go; called from the engine's own thread.

@@ -32,17 +32,20 @@ impl Modes {
     /// it in the group's place.
     pub fn of(&mut self, path: &Path, metadata: &Metadata) -> u16 {
         use std::os::unix::fs::MetadataExt;
-        let bits = if metadata.is_file() { 0o1777 } else { 0o7777 };
+        let bits = if metadata.is_dir() { 0o7777 } else { 0o777 };
         let mut mode = u16::try_from(metadata.mode() & bits).unwrap_or(0o644);
+        if metadata.is_symlink() {
+            return mode;
+        }
         let keeps = *self.made_up.entry(metadata.dev()).or_insert_with(|| keeps_modes(path));
         if keeps == Keeps::No || keeps == Keeps::Perhaps && mode & 0o777 == 0o777 {
-            return mode & 0o777 | MADE_UP;
+            return (mode & 0o777) | MADE_UP;
         }
         // Where others have what the group has, no ACL can make a difference that matters.
-        if mode >> 3 & 0o7 & !mode != 0
+        if (mode >> 3) & 0o7 & !mode != 0
             && let Some(group) = group_of_acl(path)
         {
-            mode = mode & !0o070 | (mode & 0o070 & group << 3);
+            mode = (mode & !0o070) | (mode & 0o070 & (group << 3));
         }
         mode
     }
@@ -65,8 +68,16 @@ impl Modes {
 fn keeps_modes(path: &Path) -> Keeps {
     // ext, XFS, Btrfs, F2FS, tmpfs, ramfs, ZFS, overlay, NFS, squashfs.
     const KEEP: [u64; 10] = [
-        0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994, 0x8584_58f6, 0x2fc1_2fc1,
-        0x794c_7630, 0x6969, 0x7371_7368,
+        0xef53,
+        0x5846_5342,
+        0x9123_683e,
+        0xf2f5_2010,
+        0x0102_1994,
+        0x8584_58f6,
+        0x2fc1_2fc1,
+        0x794c_7630,
+        0x6969,
+        0x7371_7368,
     ];
     // FAT, exFAT, NTFS twice.
     const MAKE_UP: [u64; 4] = [0x4d44, 0x2011_bab0, 0x7366_746e, 0x5346_544e];

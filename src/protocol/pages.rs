@@ -5,6 +5,7 @@
 use super::codec::{Malformed, Read, Reader};
 use crate::crypto::record::Buffer;
 use crate::files::manifest::{Entry, Kind};
+use crate::files::modes::MADE_UP;
 use crate::files::path::RelPath;
 
 /// Bytes of SHA-256.
@@ -212,7 +213,7 @@ pub fn entries(page: Reader<'_>, mut each: impl FnMut(Entry) -> Read<()>) -> Rea
     read_page(page, |reader| {
         let code = reader.u8()?;
         let mode = reader.u16()?;
-        if mode > 0o7777 {
+        if mode & !(0o7777 | MADE_UP) != 0 {
             return Err(Malformed("an entry has an impossible mode"));
         }
         let mtime = reader.i64()?;

@@ -12,7 +12,8 @@ use crate::crypto::record::Follows;
 use crate::error::{Error, Result, bytes};
 use crate::event::{Event, Sink, Stopwatch, Summary};
 use crate::files::manifest::{Entry, Kind, Manifest, ManifestError};
-use crate::files::root::Root;
+use crate::files::modes::MADE_UP;
+use crate::files::root::{Root, creation_mask};
 use crate::protocol::codec::Malformed;
 use crate::protocol::message::{self, Complete, Control, Message, Offer, OfferKind, Reason};
 use crate::protocol::pages::{self, Pages};
@@ -102,7 +103,10 @@ fn text_of(entry: &Entry) -> u64 {
     (entry.path.as_str().len() + target) as u64
 }
 
-fn push(manifest: &mut Manifest, entry: Entry) -> Result<(), Malformed> {
+fn push(manifest: &mut Manifest, mut entry: Entry) -> Result<(), Malformed> {
+    if entry.mode & MADE_UP != 0 {
+        entry.mode &= 0o777 & !creation_mask();
+    }
     manifest.push(entry).map_err(|error| match error {
         ManifestError::Order => Malformed("the entries are not in order"),
         ManifestError::Orphan => Malformed("an entry is in no listed folder"),

@@ -6,7 +6,7 @@ use super::content::{Content, Prefix, StreamOptions, Tally};
 use crate::bounds::{ATTEMPTS, MAX_UNSENT_NAMES};
 use crate::crypto::record::Follows;
 use crate::error::Result;
-use crate::event::{Event, Sink, Stopwatch, Summary};
+use crate::event::{Event, Remark, Sink, Stopwatch, Summary};
 use crate::files::manifest::{Entry, Manifest};
 use crate::files::reader::SourceFault;
 use crate::files::walk::Source;
@@ -72,6 +72,12 @@ fn converse(
             None => {
                 (summary.bytes, summary.saved) = tally.totals();
                 summary.once = attempt == 1;
+                for remark in [Remark::Grown, Remark::Deceptive] {
+                    let names = tally.names(remark, manifest);
+                    if !names.is_empty() {
+                        sink(Event::Remark { names: &names, remark });
+                    }
+                }
                 watch.lap("results");
                 summary.phases = watch.phases();
                 return Ok(summary);
@@ -218,7 +224,8 @@ impl From<SourceFault> for Fault {
             SourceFault::Vanished => Self::Vanished,
             SourceFault::Denied => Self::Denied,
             SourceFault::Changed => Self::Changed,
-            SourceFault::Unreadable => Self::Unreadable,
+            // The other side need not know more; on this one there is a remark.
+            SourceFault::Unreadable | SourceFault::Deceptive => Self::Unreadable,
         }
     }
 }

@@ -208,7 +208,7 @@ impl Json {
                 });
                 stream.emit("plan", fields);
             }
-            Event::Finished { .. } => {}
+            Event::Finished { .. } | Event::Remark { .. } => {}
             Event::Moved { bytes, files, name } => {
                 if stream.meter.moved(*bytes, *files, now) {
                     stream.path = Some((*name).clone());

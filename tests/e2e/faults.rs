@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
@@ -18,7 +18,7 @@ use crate::util::tree::{
 
 /// So large that the sender is still at it when the receiver has a first megabyte, whatever
 /// fits between the two.
-const LARGE: u64 = 32 << 20;
+pub const LARGE: u64 = 32 << 20;
 
 /// Where the proxy stops: the list has arrived, the large file has not.
 const STALL: u64 = 1 << 20;
@@ -27,7 +27,7 @@ const VANISHED: &str = "it vanished from the sender's disk";
 const CHANGED: &str = "it changed while it was sent";
 
 /// Sends `tree`, whose first file is large, and changes it with `change` while that one crosses.
-fn send_while(
+pub fn send_while(
     tree: &Path,
     into: &Path,
     change: impl FnOnce() -> Result<()>,
@@ -42,7 +42,7 @@ fn send_while(
     Ok((sender.end()?, received))
 }
 
-fn sparse(path: &Path, size: u64) -> Result<()> {
+pub fn sparse(path: &Path, size: u64) -> Result<()> {
     write(path, "")?;
     Ok(OpenOptions::new().write(true).open(path)?.set_len(size)?)
 }
@@ -73,13 +73,6 @@ fn sources_that_change_before_they_are_read_are_reported() -> Result<()> {
         ("shrinks to nothing", CHANGED, |path| Ok(File::create(path).map(drop)?)),
         ("is large and shrinks", CHANGED, |path| {
             Ok(OpenOptions::new().write(true).open(path)?.set_len(1_500_000)?)
-        }),
-        ("grows", CHANGED, |path| {
-            Ok(OpenOptions::new().append(true).open(path)?.write_all(b"more")?)
-        }),
-        ("is empty and grows", CHANGED, |path| write(path, "more")),
-        ("is large and grows", CHANGED, |path| {
-            Ok(OpenOptions::new().append(true).open(path)?.write_all(b"more")?)
         }),
         ("is rewritten", CHANGED, |path| {
             let size = usize::try_from(fs::metadata(path)?.len())?;
@@ -128,6 +121,11 @@ fn sources_that_change_before_they_are_read_are_reported() -> Result<()> {
     let cases: Vec<_> =
         cases.map(|(name, words, change)| (root.join(name), words, change)).collect();
     sparse(&root.join("0 large"), LARGE)?;
+    // Of these what was listed arrives.
+    let growing = ["grows", "is empty and grows", "is large and grows"];
+    for (name, size) in growing.into_iter().zip([5000, 0, 3_000_000]) {
+        write(&root.join(name), noise(size, 4))?;
+    }
     write(&root.join("between"), "stays")?;
     write(&root.join("zz last"), noise(2_000_000, 5))?;
     for (path, ..) in &cases {
@@ -143,8 +141,15 @@ fn sources_that_change_before_they_are_read_are_reported() -> Result<()> {
     for (path, ..) in &cases {
         expected.remove(path.strip_prefix(&root)?);
     }
-    let change = || cases.iter().try_for_each(|(path, _, change)| change(path));
+    let change = || {
+        for name in growing {
+            OpenOptions::new().append(true).open(root.join(name))?.write_all(b"more")?;
+        }
+        cases.iter().try_for_each(|(path, _, change)| change(path))
+    };
     let (sent, received) = send_while(&root, into.path(), change)?;
+    let grown = growing.map(|name| format!("tree/{name}")).join(", ");
+    sent.says(&format!("grew meanwhile, and went as listed: {grown}\n"))?;
     // With -v all of them would be listed; without, ten.
     for ended in [sent.expect(3)?, received.expect(3)?] {
         ended.says(&format!("{} entries did not arrive:", cases.len()))?;
@@ -160,7 +165,12 @@ fn each_fault_is_named_on_both_sides() -> Result<()> {
     let cases: &[(&str, Change)] = &[
         (VANISHED, |path| Ok(fs::remove_file(path)?)),
         (CHANGED, |path| Ok(OpenOptions::new().write(true).open(path)?.set_len(3)?)),
-        (CHANGED, |path| Ok(OpenOptions::new().append(true).open(path)?.write_all(b"x")?)),
+        (CHANGED, |path| {
+            let other = path.with_extension("new");
+            write(&other, noise(5000, 4))?;
+            fs::File::open(&other)?.set_modified(fs::metadata(path)?.modified()?)?;
+            Ok(fs::rename(other, path)?)
+        }),
         (CHANGED, |path| {
             fs::remove_file(path)?;
             Ok(fs::create_dir(path)?)
@@ -195,7 +205,16 @@ fn a_source_that_changes_while_it_is_read_is_reported() -> Result<()> {
     type Change = fn(&Path) -> Result<()>;
     let cases: &[(&str, i32, Change)] = &[
         ("shrinks", 3, |path| Ok(OpenOptions::new().write(true).open(path)?.set_len(STALL)?)),
-        ("grows", 3, |path| Ok(OpenOptions::new().append(true).open(path)?.write_all(b"more")?)),
+        ("grows", 0, |path| Ok(OpenOptions::new().append(true).open(path)?.write_all(b"more")?)),
+        ("changes inside", 3, |path| {
+            let file = OpenOptions::new().write(true).open(path)?;
+            Ok(file.write_all_at(b"????", 10)?)
+        }),
+        ("grows and changes inside", 3, |path| {
+            let file = OpenOptions::new().write(true).open(path)?;
+            file.write_all_at(b"????", 10)?;
+            Ok(file.write_all_at(b"more", LARGE)?)
+        }),
         ("is touched", 3, |path| touch(path, 1, 1)),
         // What is open stays what it was.
         ("is removed", 0, |path| Ok(fs::remove_file(path)?)),
@@ -218,6 +237,8 @@ fn a_source_that_changes_while_it_is_read_is_reported() -> Result<()> {
                 ended.says(&format!("tree/0 large: {CHANGED}"))?;
             }
         }
+        let said = sent.stderr.contains("grew meanwhile, and went as listed: tree/0 large\n");
+        ensure!(said == (*name == "grows"), "{name}: {sent:?}");
         (sent.expect(*code).and(received.expect(*code))).context(*name)?;
         ensure_same(&expected, &tree(&into.join("tree"))?).context(*name)?;
     }

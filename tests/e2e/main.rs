@@ -4,6 +4,8 @@
 
 #[cfg(unix)]
 mod asking;
+#[cfg(unix)]
+mod changing;
 mod choosing;
 mod completions;
 mod conflicts;
@@ -13,6 +15,9 @@ mod errors;
 mod events;
 #[cfg(unix)]
 mod faults;
+#[cfg(unix)]
+mod git_hostile;
+mod gitignore;
 mod json;
 mod log;
 #[cfg(unix)]
