@@ -82,6 +82,11 @@ impl Fault {
         matches!(self, Self::Vanished | Self::Denied | Self::Changed | Self::Unreadable)
     }
 
+    /// Whether it is about content, which only files have.
+    pub fn is_of_content(self) -> bool {
+        self.is_of_source() || matches!(self, Self::Integrity | Self::TooLarge)
+    }
+
     /// In words, behind the name of the entry.
     pub fn words(self) -> &'static str {
         match self {

@@ -183,8 +183,7 @@ fn await_answer(
                     let in_order = last_result.is_none_or(|last| last < index);
                     let entry = manifest.get(index).filter(|_| in_order);
                     let entry = entry.ok_or(Malformed("a result names what was not offered"))?;
-                    // Only files have content that can fail.
-                    if !(entry.is_file() || matches!(fault, Fault::Unwritable | Fault::Kept)) {
+                    if !entry.is_file() && fault.is_of_content() {
                         return Err(Malformed("a result that no folder or link can have"));
                     }
                     last_result = Some(index);
