@@ -30,12 +30,14 @@ use crate::control;
 use crate::crypto::keys::Role;
 use crate::error::{Error, Exit, Result, reason, shown};
 use crate::event::{Event, Summary};
+use crate::files::path::RelPath;
 use crate::files::root::Root;
 use crate::net::dial::Stream;
 use crate::protocol::message::{OfferKind, Reason};
 use crate::protocol::pages::HASH_LEN;
 use crate::protocol::session::{Limits, Session};
 use crate::ticket::Ticket;
+use crate::token::Token;
 use crate::ui::{State, Ui};
 
 /// Where to receive from, and where to; resolved from the command line.
@@ -43,9 +45,14 @@ use crate::ui::{State, Ui};
 pub struct ReceiveOptions {
     /// The ticket as it was typed; nothing when it is to be asked.
     pub ticket: Option<Zeroizing<String>>,
+    /// The token that was agreed beforehand; then the ticket names the sender alone.
+    pub token: Option<Token>,
+    /// How long a sender may not be there yet; nothing when it must be there.
+    pub wait: Option<Duration>,
     /// Connect on this machine only, without Tailscale.
     pub pod: bool,
-    /// The folder that everything goes into.
+    /// The folder that everything goes into; without a separator at its end it may name a single
+    /// file or a stream.
     pub output: PathBuf,
     /// So many entries are taken; nothing when the usual bound holds.
     pub max_entries: Option<u32>,
@@ -79,17 +86,23 @@ pub enum Conflict {
 
 /// Runs `transfer receive`.
 pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
-    let ticket = match options.ticket.take() {
-        Some(ticket) => Ticket::parse(&ticket)?,
-        None => ui.ask_ticket()?,
+    let ticket = match (options.ticket.take(), options.token.take()) {
+        (Some(place), Some(token)) => Ticket::agreed(&place, token)?,
+        (Some(ticket), None) => Ticket::parse(&ticket)?,
+        (None, _) => ui.ask_ticket()?,
     };
     if !options.to_stdout() {
-        check_output(&options.output)?;
+        // Whether it is a folder or a name shows when the offer is here.
+        match may_be_name(&options.output) {
+            true => check_output(options.output.parent().unwrap_or(Path::new(".")))?,
+            false => check_output(&options.output)?,
+        };
     }
-    let sender = Sender::find(ticket, options.pod)?;
+    let begun = Instant::now();
+    let sender = find_sender(ticket, &options, ui)?;
     // A folder that is there is taken before the sender is bothered; one that is not is made
     // only when something comes.
-    let folder = !options.to_stdout() && options.output.exists();
+    let folder = !options.to_stdout() && options.output.is_dir();
     let output = folder.then(|| Output::open(&options.output)).transpose()?;
     ui.note(&format!("connecting to {}", sender.name()));
     let last_progress = Instant::now();
@@ -98,6 +111,8 @@ pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
         ui,
         sender,
         output,
+        name: None,
+        begun,
         met: false,
         had_session: false,
         poured: false,
@@ -109,9 +124,38 @@ pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
     Ok(summary.exit())
 }
 
+/// Finds the sender; where it may not be there yet, again and again.
+fn find_sender(ticket: Ticket, options: &ReceiveOptions, ui: &Ui) -> Result<Sender> {
+    let begun = Instant::now();
+    let mut tries = 0;
+    loop {
+        match Sender::find(ticket.clone(), options.pod) {
+            Err(error)
+                if error.exit == Exit::Network
+                    && options.wait.is_some_and(|wait| begun.elapsed() < wait) =>
+            {
+                if let (0, Some(wait)) = (tries, options.wait) {
+                    ui.awaits(&ticket.host.to_string(), &error, wait);
+                }
+                control::sleep(pause(tries))?;
+                tries += 1;
+            }
+            found => return found,
+        }
+    }
+}
+
+/// Whether a place may be the name of a single file: no folder is there, and none is meant.
+fn may_be_name(output: &Path) -> bool {
+    let text = output.as_os_str().as_encoded_bytes();
+    let is_folder = text.last().is_some_and(|last| std::path::is_separator(char::from(*last)));
+    !is_folder && output.file_name().is_some() && !output.is_dir()
+}
+
 /// A folder, or nothing yet. Of one that is not there the next one above it counts; returns that.
 pub(crate) fn check_output(output: &Path) -> Result<&Path> {
-    let found = output.ancestors().find_map(|folder| {
+    // Without a separator at its end: a file with one is not found at all.
+    let found = output.components().as_path().ancestors().find_map(|folder| {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         Some((folder, std::fs::metadata(folder).ok()?))
     });
@@ -132,6 +176,9 @@ struct Receiver<'a> {
     ui: &'a Ui,
     sender: Sender,
     output: Option<Output>,
+    /// What the single file or stream is called here, where that was said.
+    name: Option<RelPath>,
+    begun: Instant,
     /// Whether there has been a session, and whether the last connection became one.
     met: bool,
     had_session: bool,
@@ -144,6 +191,7 @@ impl Receiver<'_> {
     /// Dials again when the connection is lost, until there was no progress for too long.
     fn persist(&mut self) -> Result<Summary> {
         let mut tries = 0;
+        let mut waited = 0;
         let mut unconfirmed = None;
         loop {
             let before = self.last_progress;
@@ -177,6 +225,18 @@ impl Receiver<'_> {
                 }
                 Err(NoSession::Failed(error)) if self.met && error.exit == Exit::Network => {
                     (error, STALL_LIMIT)
+                }
+                // It is not there yet: however often that is, it costs nobody anything.
+                Err(NoSession::Failed(error))
+                    if error.exit == Exit::Network
+                        && self.options.wait.is_some_and(|wait| self.begun.elapsed() < wait) =>
+                {
+                    if let (0, Some(wait)) = (waited, self.options.wait) {
+                        self.ui.awaits(self.sender.name(), &error, wait);
+                    }
+                    control::sleep(pause(waited))?;
+                    waited += 1;
+                    continue;
                 }
                 Err(NoSession::Failed(error)) => return Err(error),
             };
@@ -215,7 +275,8 @@ impl Receiver<'_> {
         self.ui.sender_connected(self.sender.name(), self.sender.address(), id);
         let session =
             Session::start(stream.halves(STALL_LIMIT)?, keys, Role::Sender, Limits::default())?;
-        let offered = await_offer(session, self.options.max_entries)?;
+        let mut offered = await_offer(session, self.options.max_entries)?;
+        self.name_single(&mut offered)?;
         let names = offered.offer().unsent_names.iter();
         let names = names.map(|unsent| (&*unsent.name, &*unsent.why));
         self.ui.unsent(offered.offer().unsent, names, self.met);
@@ -232,7 +293,9 @@ impl Receiver<'_> {
         }
         let output = match &mut self.output {
             Some(output) => output,
-            none => match Output::open(&self.options.output) {
+            none => match check_output(&self.options.output)
+                .and_then(|_| Output::open(&self.options.output))
+            {
                 Ok(output) => none.insert(output),
                 Err(error) => return Err(offered.refuse(Reason::Unwritable, error).into()),
             },
@@ -252,6 +315,29 @@ impl Receiver<'_> {
             progress.on(&event);
         })?;
         Ok(Summary { elapsed: begun.elapsed(), ..summary })
+    }
+
+    /// Takes the last name of the output for that of a single file or stream, as `cp` does.
+    fn name_single(&mut self, offered: &mut Offered) -> Result<()> {
+        let output = &self.options.output;
+        if self.name.is_none()
+            && !self.options.to_stdout()
+            && offered.is_single()
+            && may_be_name(output)
+        {
+            let text = output.file_name().unwrap_or_default().to_string_lossy();
+            let name = RelPath::parse(&text).map_err(|error| {
+                Error::usage(format!("\"{}\" is no name for a file: {error}", shown(&text)))
+                    .hint("choose another with -o")
+            })?;
+            let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new(".")).to_owned();
+            (self.name, self.options.output) = (Some(name), folder);
+        }
+        if let Some(name) = self.name.as_ref().filter(|_| offered.is_single()) {
+            offered.call(name);
+        }
+        Ok(())
     }
 
     /// Whether a person decides about what comes: not about what goes to a pipe, and not again
@@ -280,7 +366,7 @@ fn land(mut offered: Offered, root: &mut Root, poured: &mut bool, ui: &Ui) -> Re
         return Err(offered.refuse(Reason::Declined, error));
     }
     let path = shown(&root.path().to_string_lossy()).into_owned();
-    let mut landing = match Landing::begin(root) {
+    let mut landing = match Landing::begin(root, offered.offer()) {
         Ok(landing) => landing,
         Err(error) => {
             let message = format!("cannot make a file in \"{path}\": {}", reason(&error));

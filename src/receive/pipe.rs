@@ -13,11 +13,13 @@ use crate::crypto::keys::Role;
 use crate::crypto::record::Follows;
 use crate::error::{Error, Result, reason};
 use crate::event::{Event, Sink, Summary};
-use crate::files::path::RelPath;
+use crate::files::path::{PathError, RelPath};
 use crate::files::root::{self, Found, Replace, Root};
 use crate::protocol::codec::{Malformed, Reader};
 use crate::protocol::data::{self, Item};
-use crate::protocol::message::{self, Complete, Control, Message, OfferKind, Reason, STREAM_NAME};
+use crate::protocol::message::{
+    self, Complete, Control, Message, Offer, OfferKind, Reason, STREAM_NAME,
+};
 use crate::protocol::pages::{self, Fault};
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop, receive_last};
 
@@ -70,8 +72,8 @@ impl Offered {
 fn expected(offered: &Offered) -> Result<Expected> {
     let kind = offered.offer.kind;
     if kind != OfferKind::Files {
-        let name =
-            RelPath::parse(STREAM_NAME).map_err(|_| Error::failure("a stream has no name"))?;
+        let name = stream_name(&offered.offer);
+        let name = name.map_err(|_| Error::failure("a stream has no name"))?;
         return Ok(Expected { kind, index: 0, size: None, name });
     }
     match offered.manifest.entries() {
@@ -84,6 +86,11 @@ fn expected(offered: &Offered) -> Result<Expected> {
         ))
         .hint("name a folder with -o")),
     }
+}
+
+/// What to call a stream: as its sender says, if it does.
+fn stream_name(offer: &Offer) -> Result<RelPath, PathError> {
+    RelPath::parse(offer.name.as_deref().unwrap_or(STREAM_NAME))
 }
 
 /// The content at hand.
@@ -186,6 +193,7 @@ fn unwritten(error: io::Error) -> Stop {
 /// A stream on its way into a folder: a file of the first free name, once it is whole.
 pub struct Landing<'a> {
     root: &'a mut Root,
+    name: RelPath,
     part: RelPath,
     file: File,
     placed: Option<RelPath>,
@@ -193,14 +201,13 @@ pub struct Landing<'a> {
 
 impl<'a> Landing<'a> {
     /// Begins an unfinished file.
-    pub fn begin(root: &'a mut Root) -> io::Result<Self> {
-        let invalid = |_| io::Error::from(ErrorKind::InvalidFilename);
-        let name = RelPath::parse(STREAM_NAME).map_err(invalid)?;
+    pub fn begin(root: &'a mut Root, offer: &Offer) -> io::Result<Self> {
+        let name = stream_name(offer).map_err(|_| io::Error::from(ErrorKind::InvalidFilename))?;
         let free = part_names(name.name()).filter_map(|name| RelPath::parse(&name).ok());
         let part = free.into_iter().find(|part| root.look(part) == Found::Nothing);
         let part = part.ok_or(ErrorKind::AlreadyExists)?;
         let file = root.parent_of(&part)?.create_file(part.name())?;
-        Ok(Self { root, part, file, placed: None })
+        Ok(Self { root, name, part, file, placed: None })
     }
 
     /// The name it has got.
@@ -216,11 +223,9 @@ impl Write for Landing<'_> {
 
     /// Gives the file its name.
     fn flush(&mut self) -> io::Result<()> {
-        let name =
-            RelPath::parse(STREAM_NAME).map_err(|_| io::Error::from(ErrorKind::InvalidFilename))?;
-        let place = match self.root.look(&name) {
-            Found::Nothing => Some(name),
-            _ => free_name(&name, |name| self.root.look(name) != Found::Nothing),
+        let place = match self.root.look(&self.name) {
+            Found::Nothing => Some(self.name.clone()),
+            _ => free_name(&self.name, |name| self.root.look(name) != Found::Nothing),
         };
         let place = place.ok_or(ErrorKind::AlreadyExists)?;
         root::set_mode(&self.file, 0o644)?;

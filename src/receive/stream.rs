@@ -12,6 +12,7 @@ use crate::crypto::record::Follows;
 use crate::error::{Error, Result, bytes};
 use crate::event::{Event, Sink, Stopwatch, Summary};
 use crate::files::manifest::{Entry, Kind, Manifest, ManifestError};
+use crate::files::path::RelPath;
 use crate::files::root::Root;
 use crate::protocol::codec::Malformed;
 use crate::protocol::message::{self, Complete, Control, Message, Offer, OfferKind, Reason};
@@ -53,6 +54,11 @@ fn read_offer(
     let entries = counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
     if offer.kind != OfferKind::Files && entries != Some(0) {
         return Err(Malformed("a text or a stream has no entries").into());
+    }
+    if let Some(name) = &offer.name
+        && !(offer.kind == OfferKind::Stream && RelPath::parse(name).is_ok() && !name.contains('/'))
+    {
+        return Err(Malformed("the name of a stream is none").into());
     }
     // An index has 32 bits.
     let entries = entries.filter(|entries| *entries <= u32::MAX.into());
@@ -120,6 +126,29 @@ impl Offered {
     /// What the sender said beside the list.
     pub fn offer(&self) -> &Offer {
         &self.offer
+    }
+
+    /// Whether it is a stream or one file, which can have another name here.
+    pub fn is_single(&self) -> bool {
+        match self.offer.kind {
+            OfferKind::Files => {
+                matches!(self.manifest.entries(), [only] if only.is_file())
+            }
+            OfferKind::Stream => true,
+            OfferKind::Text => false,
+        }
+    }
+
+    /// Gives the only file, or the stream, another name: from here on it counts as offered.
+    pub fn call(&mut self, name: &RelPath) {
+        self.offer.name = Some(name.as_str().to_owned());
+        if let [only] = self.manifest.entries() {
+            let mut manifest = Manifest::default();
+            // One file that belongs into no folder has no order to keep.
+            if manifest.push(Entry { path: name.clone(), ..only.clone() }).is_ok() {
+                self.manifest = manifest;
+            }
+        }
     }
 
     /// Keeps the sender from giving up while a person thinks or a disk is read.

@@ -113,13 +113,13 @@ impl Json {
         }
     }
 
-    pub(super) fn ticket(&self, ticket: &Ticket) {
+    /// What the other machine needs; of a token that it has `agreed` upon beforehand nothing is said.
+    pub(super) fn ticket(&self, ticket: &Ticket, command: &str, agreed: bool) {
         let host = match &ticket.host {
             Host::Ip(ip) => ip.to_string(),
             Host::Name(name) => name.clone(),
         };
-        let text = ticket.to_string();
-        let command = format!("transfer receive {text}");
+        let text = if agreed { ticket.place() } else { ticket.to_string() };
         let fields =
             json!({ "ticket": text, "host": host, "port": ticket.port, "command": command });
         self.stream().emit("ticket", fields);

@@ -10,6 +10,7 @@ mod json;
 mod keys;
 mod log;
 mod meter;
+mod patient;
 mod progress;
 mod prompt;
 mod screen;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 pub use self::findings::{Finding, Mark};
 pub use self::json::State;
+pub use self::patient::{Answer, IsOver};
 pub use self::progress::Progress;
 pub use self::prompt::{Choice, Target, said_no};
 pub use self::signals::watch as watch_signals;
@@ -195,13 +197,14 @@ impl Ui {
         }
     }
 
-    /// What to type on the other machine: the one line on stdout.
-    pub fn ticket(&self, ticket: &Ticket) {
+    /// What to type on the other machine: the one line on stdout. A token that both sides have in
+    /// a file of this name is not shown.
+    pub fn ticket(&self, ticket: &Ticket, agreed: Option<&Path>) {
         self.say("on the other machine, run:");
-        let command = format!("transfer receive {ticket}");
+        let command = command_for(ticket, agreed);
         match &self.json {
             Some(json) => {
-                json.ticket(ticket);
+                json.ticket(ticket, &command, agreed.is_some());
                 self.show(&command);
             }
             None => {
@@ -214,9 +217,24 @@ impl Ui {
     }
 
     /// Another ticket for the same offer.
-    pub fn ticket_elsewhere(&self, ticket: &Ticket) {
-        self.show(&format!("from another machine of the tailnet: transfer receive {ticket}"));
-        self.tell(|json| json.ticket(ticket));
+    pub fn ticket_elsewhere(&self, ticket: &Ticket, agreed: Option<&Path>) {
+        let command = command_for(ticket, agreed);
+        self.show(&format!("from another machine of the tailnet: {command}"));
+        self.tell(|json| json.ticket(ticket, &command, agreed.is_some()));
+    }
+
+    /// A receiver is here before the questions are answered; it waits so long for the answers.
+    pub fn comes_before_answers(&self, name: &str, patience: Duration) {
+        self.note(&format!(
+            "{name} is here: what is not answered within {} s counts as no",
+            patience.as_secs()
+        ));
+    }
+
+    /// The receiver waits for a sender that is not there yet.
+    pub fn awaits(&self, name: &str, why: &Error, patience: Duration) {
+        let patience = humantime::format_duration(patience);
+        self.note(&format!("waiting up to {patience} for {name}: {why}"));
     }
 
     /// A line with a secret: for the screen, and not for the log.
@@ -457,5 +475,16 @@ impl Ui {
             (_, _) => " (-v lists some of them)",
         };
         line(&format!("  and {} more{advice}", hidden + unknown));
+    }
+}
+
+/// What to type on the other machine.
+fn command_for(ticket: &Ticket, agreed: Option<&Path>) -> String {
+    match agreed {
+        Some(file) => {
+            let file = file.to_string_lossy();
+            format!("transfer receive --token-file {} {}", shown(&file), ticket.place())
+        }
+        None => format!("transfer receive {ticket}"),
     }
 }

@@ -3,6 +3,8 @@
 #![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
 
 #[cfg(unix)]
+mod agreed;
+#[cfg(unix)]
 mod asking;
 mod choosing;
 mod completions;
@@ -13,7 +15,10 @@ mod errors;
 mod events;
 #[cfg(unix)]
 mod faults;
+mod fingers;
 mod json;
+#[cfg(unix)]
+mod kept;
 mod log;
 #[cfg(unix)]
 mod many;
