@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::{fmt, io};
 
-/// How the process ends. The numbers are a promise to scripts (README, "Exit codes").
+/// How the process ends. The numbers are a promise to scripts (docs/guide.md, "Exit codes").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {

@@ -16,7 +16,7 @@ const DATE: &str = "2026-11-26";
 /// The apostrophe that the options are written with, as [`Roff`] defines it at the head of a page.
 const APOSTROPHE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 
-/// The exit codes, in the words of the README.
+/// The exit codes, in the words of docs/guide.md.
 const EXITS: &[(Exit, &str)] = &[
     (Exit::Done, "Everything is there."),
     (Exit::Failure, "Another failure."),
