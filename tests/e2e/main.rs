@@ -29,6 +29,8 @@ mod proxy;
 mod resume;
 mod scripted;
 #[cfg(unix)]
+mod ssh;
+#[cfg(unix)]
 mod terminal;
 mod trees;
 #[path = "../util/mod.rs"]
