@@ -1,5 +1,7 @@
 //! What was typed, and what it means.
 
+mod habits;
+mod help;
 mod kept;
 mod parse;
 
@@ -11,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use zeroize::Zeroizing;
 
+use self::habits::Habits;
 pub use self::parse::parse;
 use crate::bounds::MAX_TEXT;
 use crate::completions::CompletionsOptions;
@@ -43,17 +46,7 @@ use crate::ui::Ui;
         laptop$ transfer send photos/ notes.txt\n  \
         transfer receive laptop:ocean-tiger\n\n  \
         desktop$ transfer receive laptop:ocean-tiger",
-    after_long_help = "Example:\n  \
-        laptop$ transfer send photos/ notes.txt\n  \
-        transfer receive laptop:ocean-tiger\n\n  \
-        desktop$ transfer receive laptop:ocean-tiger\n\n\
-        Without a command, a path is sent and a ticket is received:\n  \
-        laptop$ transfer photos\n  \
-        desktop$ transfer laptop:ocean-tiger\n\n\
-        A file that has the name of a command is ./send, and one that looks like a ticket needs\n\
-        `transfer send` before it.\n\n\
-        `transfer COMMAND --help` says more than `-h`, and `man transfer` has all of it once\n\
-        `transfer completions --install` was run."
+    after_long_help = help::ALL
 )]
 pub struct Cli {
     /// What to do.
@@ -71,7 +64,7 @@ pub enum Command {
         transfer send -x '*.log' -x tmp/ .   this folder, without what the patterns name\n  \
         transfer send --dry-run project      nothing yet: list what would go\n  \
         transfer send --pod --port 4000 out  to another process on this machine",
-        after_long_help = SEND_MORE)]
+        after_long_help = help::SEND)]
     Send(SendArgs),
     /// Receive what the ticket's sender offers
     #[command(aliases = ["recv", "get"],
@@ -80,7 +73,7 @@ pub enum Command {
         transfer receive laptop:ocean-tiger                  into this folder\n  \
         transfer receive -o ~/in/ 100.64.1.123:ocean-tiger   into another, the sender by address\n  \
         transfer receive --on-conflict skip laptop:ocean-tiger",
-        after_long_help = RECEIVE_MORE)]
+        after_long_help = help::RECEIVE)]
     Receive(ReceiveArgs),
     /// Look whether a transfer would work here, and what to do if not
     #[command(after_help = "Examples:\n  \
@@ -103,54 +96,6 @@ pub enum Command {
     Man,
 }
 
-const SEND_MORE: &str = "Examples:
-  transfer send photos/ notes.txt      whole folders and single files
-  transfer send --exclude-dev project  without node_modules, virtual environments, caches
-  transfer send -x '*.log' -x tmp/ .   this folder, without what the patterns name
-  transfer send --dry-run project      nothing yet: list what would go
-  transfer send --pod --port 4000 out  to another process on this machine
-  tar c photos | transfer send --name photos.tar -
-  transfer send --text 'see you at 8'
-
-Names: `photos` and `photos/` arrive as the folder photos, and `.` under the name of the folder
-you are in. Two paths of one name are refused.
-
-Questions: on a terminal, and without --yes or --json, two are asked below the ticket: whether to
-leave out developer folders, if there are any, and whether to compress. Whoever connects before
-they are answered gets everything, uncompressed. `k` keeps the next answer in
-~/.config/transfer/config.toml, and flags answer beforehand.
-
-Keys: p pauses and goes on, q stops.
-
-The ticket serves one receiver, and dies at the third wrong token. A receiver that was lost may
-come back within 5 minutes.
-
-Exit codes: 0 everything is there, 1 another failure, 2 usage, 3 some things could not be sent,
-4 wrong token, 5 network, 6 a hash differed, 7 refused, 130 stopped.";
-
-const RECEIVE_MORE: &str = "Examples:
-  transfer receive laptop:ocean-tiger                  into this folder
-  transfer receive -o ~/in/ 100.64.1.123:ocean-tiger   into another, the sender by address
-  transfer receive -o report.pdf laptop:ocean-tiger    a single file, under another name
-  transfer receive -o - laptop:ocean-tiger | less      a single file or a stream, to a pipe
-  transfer receive --on-conflict skip laptop:ocean-tiger
-  transfer receive --token-file token --wait laptop    nobody types anything: for cron
-
-The ticket is what the sender's screen shows. Upper case and spaces between the words are fine,
-quotes are not needed, and a whole pasted line works. Left away, it is asked for, or taken from
-$TRANSFER_TICKET or --ticket-file, where other users do not see it.
-
-`-o PLACE` follows cp: a folder that is there, or a name with / at its end, is the folder that
-everything goes into. Another name is that of a single file or of a stream; for more than one file
-it is a folder, which is made.
-
-`recv` and `get` mean the same as `receive`.
-
-Keys: p pauses and goes on, q stops; the same command goes on from there.
-
-Exit codes: 0 everything is there, 1 another failure, 2 usage, 3 some things could not be written,
-4 wrong token, 5 network, 6 a hash differed, 7 refused, 130 stopped.";
-
 /// Options that both sides have.
 #[derive(Debug, Args)]
 pub struct Common {
@@ -172,48 +117,6 @@ pub struct Common {
     /// Habits of other programs.
     #[command(flatten)]
     habits: Habits,
-}
-
-/// What fingers type that are used to `rsync`, `scp` and `cp`, and what happens anyway.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Habits from rsync and scp (each is what happens anyway)")]
-struct Habits {
-    /// Whole folders
-    #[arg(short, long, hide_short_help = true)]
-    recursive: bool,
-    /// Whole folders, with links, modes and times
-    #[arg(short, long, hide_short_help = true)]
-    archive: bool,
-    /// Keep what has come when it is interrupted
-    #[arg(long, hide_short_help = true)]
-    partial: bool,
-    /// Show how far it is
-    #[arg(long, hide_short_help = true)]
-    progress: bool,
-    /// Both: --partial --progress
-    #[arg(short = 'P', hide_short_help = true)]
-    partial_progress: bool,
-}
-
-impl Habits {
-    /// A sentence about those that were typed.
-    fn told(&self) -> Option<String> {
-        let typed = [
-            (self.recursive, "-r"),
-            (self.archive, "-a"),
-            (self.partial_progress, "-P"),
-            (self.partial, "--partial"),
-            (self.progress, "--progress"),
-        ];
-        let typed: Vec<&str> =
-            typed.into_iter().filter_map(|(typed, name)| typed.then_some(name)).collect();
-        let (last, others) = typed.split_last()?;
-        let (names, are) = match others {
-            [] => ((*last).to_owned(), "is"),
-            others => (format!("{} and {last}", others.join(", ")), "are"),
-        };
-        Some(format!("{names} {are} not needed: that is what happens anyway"))
-    }
 }
 
 impl Common {

@@ -104,6 +104,7 @@ impl TailscaleDetector {
         self.status()?.resolve(name)?.ok_or_else(|| {
             let message = format!("no device of your tailnet is called \"{}\"", shown(name));
             Error::network(message)
+                .cause(std::io::ErrorKind::NotFound)
                 .hint("`tailscale status` lists their names; an address works too")
         })
     }

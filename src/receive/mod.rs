@@ -132,6 +132,8 @@ fn find_sender(ticket: Ticket, options: &ReceiveOptions, ui: &Ui) -> Result<Send
         match Sender::find(ticket.clone(), options.pod) {
             Err(error)
                 if error.exit == Exit::Network
+                    // Nobody has that name; no wait mends a slip.
+                    && error.cause != Some(ErrorKind::NotFound)
                     && options.wait.is_some_and(|wait| begun.elapsed() < wait) =>
             {
                 if let (0, Some(wait)) = (tries, options.wait) {

@@ -197,6 +197,27 @@ fn usage_errors_end_with_two() -> Result<()> {
     Ok(())
 }
 
+/// `-h` is a page, and `--help` has the rest.
+#[test]
+fn the_long_help_says_more() -> Result<()> {
+    let help = |args: &[&str]| -> Result<String> {
+        let mut command = transfer();
+        command.args(args);
+        Ok(run(command)?.expect(0)?.stdout)
+    };
+    for (command, more) in [
+        (&[][..], "Without a command, a path is sent"),
+        (&["send"], "Questions: on a terminal"),
+        (&["receive"], "`-o PLACE` follows cp"),
+    ] {
+        let (short, long) =
+            (help(&[command, &["-h"]].concat())?, help(&[command, &["--help"]].concat())?);
+        ensure!(long.contains(more) && !short.contains(more), "{short}");
+        ensure!(!short.contains("--partial"), "{short}");
+    }
+    Ok(())
+}
+
 #[test]
 fn help_and_version_go_to_stdout() -> Result<()> {
     let cases: &[(&[&str], &str)] = &[

@@ -268,6 +268,16 @@ fn a_sender_is_found_by_its_name() -> Result<()> {
     Ok(())
 }
 
+/// No wait mends a slip in a name.
+#[test]
+fn a_wait_for_a_name_that_nobody_has_ends_at_once() -> Result<()> {
+    let Some(tailnet) = Tailnet::new([ALPHA, BETA])? else { return Ok(()) };
+    let into = Scratch::new()?;
+    let mut command = tailnet.transfer(BETA);
+    command.args(["receive", "-y", "--wait=1h", "nobody:ocean-tiger", "-o"]).arg(into.path());
+    run(command)?.expect(5)?.says("no device of your tailnet is called \"nobody\"")
+}
+
 #[test]
 fn addresses_may_be_ipv6() -> Result<()> {
     let Some(tailnet) = Tailnet::new([ALPHA_V6, BETA_V6])? else { return Ok(()) };
