@@ -283,10 +283,12 @@ impl Receiver<'_> {
         let names = names.map(|unsent| (&*unsent.name, &*unsent.why));
         self.ui.unsent(offered.offer().unsent, names, self.met);
         match offered.offer().kind {
-            OfferKind::Files if self.is_asked() => self.ui.offered_to_take(offered.manifest()),
-            OfferKind::Files => self.ui.offered(offered.manifest(), self.met),
+            OfferKind::Files if self.is_asked() => self.ui.offered_to_take(offered.as_offered()),
+            OfferKind::Files => self.ui.offered(offered.as_offered(), self.met),
             OfferKind::Text => self.ui.note("receiving a text"),
-            OfferKind::Stream if self.is_asked() => self.ui.offered_stream(),
+            OfferKind::Stream if self.is_asked() => {
+                self.ui.offered_stream(offered.offer().name.as_deref())
+            }
             OfferKind::Stream => self.ui.note("receiving what comes in there"),
         }
         (self.met, self.had_session) = (true, true);

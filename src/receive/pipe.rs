@@ -89,7 +89,7 @@ fn expected(offered: &Offered) -> Result<Expected> {
 }
 
 /// What to call a stream: as its sender says, if it does.
-fn stream_name(offer: &Offer) -> Result<RelPath, PathError> {
+pub(super) fn stream_name(offer: &Offer) -> Result<RelPath, PathError> {
     RelPath::parse(offer.name.as_deref().unwrap_or(STREAM_NAME))
 }
 

@@ -24,6 +24,8 @@ pub struct Offered {
     pub(super) session: Session,
     pub(super) manifest: Manifest,
     pub(super) offer: Offer,
+    /// The list as the sender made it, where its one file has another name here.
+    renamed: Option<Manifest>,
     pub(super) watch: Stopwatch,
 }
 
@@ -35,7 +37,7 @@ pub fn await_offer(mut session: Session, allowed: Option<u32>) -> Result<Offered
     match read_offer(&mut session, &mut manifest, allowed) {
         Ok(offer) => {
             watch.lap("list");
-            Ok(Offered { session, manifest, offer, watch })
+            Ok(Offered { session, manifest, offer, renamed: None, watch })
         }
         Err(stop) => Err(session.stop(stop)),
     }
@@ -123,6 +125,11 @@ impl Offered {
         &self.manifest
     }
 
+    /// The list as the sender made it, to be shown and agreed to.
+    pub fn as_offered(&self) -> &Manifest {
+        self.renamed.as_ref().unwrap_or(&self.manifest)
+    }
+
     /// What the sender said beside the list.
     pub fn offer(&self) -> &Offer {
         &self.offer
@@ -139,14 +146,14 @@ impl Offered {
         }
     }
 
-    /// Gives the only file, or the stream, another name: from here on it counts as offered.
+    /// Gives the only file, or the stream, another name here.
     pub fn call(&mut self, name: &RelPath) {
         self.offer.name = Some(name.as_str().to_owned());
         if let [only] = self.manifest.entries() {
             let mut manifest = Manifest::default();
             // One file that belongs into no folder has no order to keep.
             if manifest.push(Entry { path: name.clone(), ..only.clone() }).is_ok() {
-                self.manifest = manifest;
+                self.renamed = Some(std::mem::replace(&mut self.manifest, manifest));
             }
         }
     }

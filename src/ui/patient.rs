@@ -35,7 +35,7 @@ impl Ui {
         const ESCAPE: u8 = 0x1b;
         let Some(keys) = Single::take() else { return Ok(None) };
         let mut keep = false;
-        let mut prompt = Prompt::new(question, default);
+        let prompt = Prompt::new(question, default);
         screen::question(&prompt.text(keep));
         let answer = loop {
             let yes = match keys.press() {
@@ -88,37 +88,42 @@ impl Ui {
 /// A question as the window has room for it.
 #[cfg(unix)]
 struct Prompt<'a> {
+    /// Empty where it stands in a row of its own: what folds could not be cleared.
     question: &'a str,
     keys: &'static str,
-    /// Whether question and keys fit into one row: another could not be cleared.
-    fits: bool,
+    keep: &'static str,
 }
 
 #[cfg(unix)]
 impl<'a> Prompt<'a> {
     fn new(question: &'a str, default: bool) -> Self {
         let keys = if default { "Y/n" } else { "y/N" };
-        let longest = screen::width(question) + " [Y/n, k keeps the answer] ".len();
-        let fits = longest < screen::columns();
-        if !fits {
+        let fits = |keep: &str| {
+            let later = ", now and later? [Y/n] ".len();
+            let keys = format!(" [{keys}{keep}] ").len().max(later);
+            screen::width(question) + keys < screen::columns()
+        };
+        let keep = [", k keeps the answer", ", k: keep"].into_iter().find(|keep| fits(keep));
+        if keep.is_none() {
             screen::line(question);
         }
-        Self { question, keys, fits }
+        let question = if keep.is_some() { question } else { "" };
+        Self { question, keys, keep: keep.unwrap_or(", k: keep") }
     }
 
-    fn text(&mut self, keep: bool) -> String {
-        let question = if self.fits { self.question } else { "" };
-        match (keep, self.fits) {
-            (false, true) => format!("{question} [{}, k keeps the answer] ", self.keys),
-            (false, false) => format!("[{}, k: keep] ", self.keys),
-            (true, true) => {
-                format!("{}, now and later? [{}] ", question.trim_end_matches('?'), self.keys)
+    fn text(&self, keep: bool) -> String {
+        let Self { question, keys, keep: hint } = self;
+        match (keep, question.is_empty()) {
+            (false, true) => format!("[{keys}{hint}] "),
+            (false, false) => format!("{question} [{keys}{hint}] "),
+            (true, true) => format!("now and later? [{keys}] "),
+            (true, false) => {
+                format!("{}, now and later? [{keys}] ", question.trim_end_matches('?'))
             }
-            (true, false) => format!("now and later? [{}] ", self.keys),
         }
     }
 
     fn answered(&self, said: &str) -> String {
-        if self.fits { format!("{} {said}", self.question) } else { said.to_owned() }
+        format!("{} {said}", self.question).trim_start().to_owned()
     }
 }

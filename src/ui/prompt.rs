@@ -115,9 +115,10 @@ impl Ui {
         self.question(&format!("offered: {}", summary_of(manifest)));
     }
 
-    /// The same for a stream, of which nothing more is known.
-    pub fn offered_stream(&self) {
-        self.question("offered: a stream of unknown length");
+    /// The same for a stream, of which nothing more is known than the name that it may have.
+    pub fn offered_stream(&self, name: Option<&str>) {
+        let name = name.map_or_else(String::new, |name| format!(": {}", shown(name)));
+        self.question(&format!("offered: a stream of unknown length{name}"));
     }
 
     /// What a person needs to know before saying yes.

@@ -171,7 +171,8 @@ fn a_named_file_is_resumed() -> Result<()> {
     let sender = Sender::pod(&[&from.join("file")], &[])?;
     let proxy = crate::proxy::Proxy::start(&sender, 3_000_000)?;
     let mut receiver = Process::start(receiving(&proxy.ticket, &place, &[]))?;
-    receiver.wait_until_said("receiving 1 file")?;
+    // Its own name is what is offered.
+    receiver.wait_until_said("receiving 1 file, 5.0 MB: file\n")?;
     proxy.wait_stalled()?;
     receiver.interrupt()?;
     receiver.end()?.expect(130)?;
