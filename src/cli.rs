@@ -353,7 +353,8 @@ pub struct ReceiveArgs {
     /// Read the ticket from this file, so that it does not show among the running commands
     #[arg(long, value_name = "FILE")]
     ticket_file: Option<PathBuf>,
-    /// Use the token that this file holds, agreed beforehand; then HOST[:PORT] is the ticket
+    /// Use the token that this file holds, agreed beforehand; then the ticket is the sender alone,
+    /// such as laptop or laptop:4000
     ///
     /// The file holds at least four words, as `transfer token` makes them, and nobody else may
     /// read it.

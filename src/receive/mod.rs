@@ -86,6 +86,7 @@ pub enum Conflict {
 
 /// Runs `transfer receive`.
 pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
+    let agreed = options.token.is_some();
     let ticket = match (options.ticket.take(), options.token.take()) {
         (Some(place), Some(token)) => Ticket::agreed(&place, token)?,
         (Some(ticket), None) => Ticket::parse(&ticket)?,
@@ -118,7 +119,12 @@ pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
         poured: false,
         last_progress,
     };
-    let summary = receiver.persist()?;
+    let summary = receiver.persist().map_err(|error| match error.hint.as_deref() {
+        Some(hint) if agreed && hint.contains("the sender's screen") => {
+            error.hint("do both files hold the same token? the screen does not show it")
+        }
+        _ => error,
+    })?;
     let options = &receiver.options;
     ui.received(&summary, (!options.to_stdout()).then_some(&options.output));
     Ok(summary.exit())

@@ -1,6 +1,7 @@
 //! Questions that are asked while something else goes on, and that nobody needs to answer.
 
 use super::Ui;
+#[cfg(unix)]
 use super::screen;
 use crate::error::Result;
 

@@ -100,7 +100,9 @@ fn a_wait_has_an_end() -> Result<()> {
     let place = sender.ticket.rsplit(' ').next().unwrap_or_default();
     let mut command = transfer();
     command.args(["receive", "-y", "--wait", "--token-file"]).arg(&other).arg(place);
-    run(command)?.expect(4)?.says("wrong token")
+    let ended = run(command)?.expect(4)?;
+    ended.says("wrong token")?;
+    ended.says("  do both files hold the same token? the screen does not show it\n")
 }
 
 #[test]

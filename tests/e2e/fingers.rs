@@ -46,7 +46,6 @@ fn a_path_is_sent_and_a_ticket_is_received() -> Result<()> {
 }
 
 #[test]
-#[cfg(unix)]
 fn what_has_two_meanings_is_asked_back() -> Result<()> {
     let here = Scratch::new()?;
     write(&here.join("laptop:ocean-tiger"), "x")?;
@@ -163,7 +162,6 @@ fn a_place_names_a_single_file_as_cp_has_it() -> Result<()> {
 
 /// It goes on under the name that was given.
 #[test]
-#[cfg(unix)]
 fn a_named_file_is_resumed() -> Result<()> {
     let (from, into) = (Scratch::new()?, Scratch::new()?);
     write(&from.join("file"), crate::util::tree::noise(5_000_000, 1))?;
@@ -186,7 +184,6 @@ fn a_named_file_is_resumed() -> Result<()> {
 }
 
 #[test]
-#[cfg(unix)]
 fn a_stream_has_the_name_that_either_side_gives_it() -> Result<()> {
     for (name, place, arrives) in [
         (&[][..], "", "stdin"),

@@ -15,6 +15,7 @@ mod errors;
 mod events;
 #[cfg(unix)]
 mod faults;
+#[cfg(unix)]
 mod fingers;
 mod json;
 #[cfg(unix)]
