@@ -162,7 +162,8 @@ pub struct SendArgs {
     paths: Vec<PathBuf>,
     /// Send this text, to be shown on the other side; - takes it from standard input
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true,
-          conflicts_with_all = ["paths", "exclude", "exclude_from", "gitignore", "dry_run"])]
+          conflicts_with_all = ["paths", "exclude", "exclude_from", "gitignore", "one_file_system",
+                                "dry_run"])]
     text: Option<String>,
     /// Call what comes in on standard input by this name on the other side
     #[arg(long, value_name = "NAME", conflicts_with = "text")]
@@ -209,6 +210,9 @@ pub struct SendArgs {
     /// Of git repositories send what git tracks or would add, as `git ls-files` tells
     #[arg(long)]
     gitignore: bool,
+    /// Stay on the file system of each path: folders where another begins arrive empty
+    #[arg(long)]
+    one_file_system: bool,
     /// Leave out what tools can make again: node_modules, virtual environments, caches
     #[arg(long, conflicts_with = "include_dev")]
     exclude_dev: bool,
@@ -249,7 +253,11 @@ impl SendArgs {
         Ok(SendOptions {
             what: self.what()?,
             name: self.name.clone(),
-            filters: Filters { exclude: self.patterns()?, gitignore: self.gitignore },
+            filters: Filters {
+                exclude: self.patterns()?,
+                gitignore: self.gitignore,
+                one_file_system: self.one_file_system,
+            },
             dry_run: self.dry_run,
             pod: self.pod,
             port: self.port,

@@ -1,88 +1,89 @@
-//! `--gitignore`: git is asked what belongs to a work tree.
+//! `--gitignore`: what belongs to a git work tree, as `git ls-files -co --exclude-standard` lists
+//! it, without git.
 //!
-//! Only git has the exact answer. It depends on nested `.gitignore` files, `.git/info/exclude`,
-//! `core.excludesFile` wherever a configuration names it, and on the index, since a tracked file
-//! belongs to the tree whatever ignores it. A second reader of all these rules would sometimes
-//! answer otherwise, and a file would silently stay behind. Who has a work tree has git.
+//! Git starts programs that a repository's own configuration names: to look for changes, to fetch
+//! an object that is missing, to ask for a password. A folder that somebody sent, or that was
+//! unpacked, may hold such a repository, and no set of options turns all of that off in every
+//! version. So git is not run. Its files are read here: the index, the configuration and the ignore
+//! rules, by parts of gitoxide that start no program and know no network.
+//!
+//! - `repository` finds the repository of a folder, and what its configuration says of ignoring
+//! - `tracked` is its index
+//! - `untracked` looks for what the index does not have and no rule ignores
+
+mod repository;
+mod tracked;
+mod untracked;
 
 use std::borrow::Cow;
-use std::io::{self, ErrorKind};
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{MAIN_SEPARATOR, Path};
-use std::process::{Command, Output, Stdio};
 
-use crate::error::{Error, Result, reason, shown};
+use self::repository::Repository;
+use self::tracked::Tracked;
+use self::untracked::Search;
 
-/// How git says that neither a folder nor any above it is a repository.
-const NO_REPOSITORY: &str = "not a git repository (or any ";
-
-/// Variables with which a hook, or a script around this program, would name another repository.
-const REPOSITORY_VARIABLES: [&str; 5] =
-    ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"];
-
-/// What `git ls-files -co --exclude-standard` lists of one folder.
+/// What git would list of one folder.
 #[derive(Debug)]
 pub struct Listing {
     /// Relative to the folder, sorted, as [`key`] writes them; those that are on the disk.
     paths: Vec<Box<[u8]>>,
-    /// Folders that git could not read, relative to the folder, and why.
+    /// Folders that cannot be looked through, relative to the folder, and why.
     pub unreadable: Vec<(String, String)>,
+    /// Folders that can be, but of which nobody can tell what git would list, and why.
+    pub unknown: Vec<(String, String)>,
 }
 
-/// The place of `folder` in the work tree it belongs to: empty for its top, else with a slash at
-/// the end. Nothing if it is in no work tree.
+/// Whether a folder is in a work tree.
 ///
 /// # Errors
-/// There is no git, or it refuses this repository.
-pub fn work_tree_prefix(folder: &Path) -> Result<Option<String>> {
-    let asked = git(folder, &["rev-parse", "--is-inside-work-tree", "--show-prefix"]);
-    let asked = asked.map_err(|error| match error.kind() {
-        ErrorKind::NotFound => Error::failure("git is not installed, and --gitignore asks it")
-            .hint("install git, or name what to leave out with --exclude"),
-        _ => Error::failure(format!("cannot run git: {}", reason(&error)))
-            .hint("mend that, or name what to leave out with --exclude"),
-    })?;
-    if let Some(why) = refusal(&asked) {
-        if why.starts_with(NO_REPOSITORY) {
-            return Ok(None);
+/// Why that cannot be said of its repository, in words.
+pub fn is_in_work_tree(folder: &Path) -> Result<bool, String> {
+    guarded(|| Ok(Repository::of(folder)?.is_some()))
+}
+
+/// Lists what belongs to the work tree of `folder`; nothing if it is in none.
+///
+/// # Errors
+/// Why there is no answer, in words.
+pub fn list(folder: &Path) -> Result<Option<Listing>, String> {
+    guarded(|| look(folder))
+}
+
+/// The libraries that read git's files may meet what they did not expect.
+fn guarded<T>(look: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let looked = catch_unwind(AssertUnwindSafe(look));
+    looked.unwrap_or_else(|_| Err("its files cannot be understood".into()))
+}
+
+fn look(folder: &Path) -> Result<Option<Listing>, String> {
+    let Some(repository) = Repository::of(folder)? else { return Ok(None) };
+    let tracked = Tracked::read(&repository)?;
+    let below = repository.below.clone();
+    let mut paths: Vec<Box<[u8]>> = Vec::new();
+    for path in tracked.paths_below(&below) {
+        if !is_gone(folder, path) {
+            paths.push(key(path).into());
         }
-        let (folder, why) = (folder.to_string_lossy(), shown(&why));
-        return Err(Error::failure(format!("git cannot list \"{}\": {why}", shown(&folder)))
-            .hint("`git status` there may tell more; without --gitignore git is not asked"));
     }
-    let answer = String::from_utf8_lossy(&asked.stdout);
-    // It says "false" inside a `.git` folder.
-    let prefix = answer.strip_prefix("true\n");
-    Ok(prefix.map(|prefix| prefix.strip_suffix('\n').unwrap_or(prefix).into()))
-}
-
-/// Lists what belongs to the work tree of `folder`, whose place in it is `prefix`; nothing if it
-/// is in none.
-///
-/// # Errors
-/// Why git has no answer, in words.
-pub fn list(folder: &Path, prefix: &str) -> Result<Option<Listing>, String> {
-    let listed = git(folder, &["ls-files", "-co", "--exclude-standard", "-z"])
-        .map_err(|error| format!("git cannot list it: {}", reason(&error)))?;
-    match refusal(&listed) {
-        Some(why) if why.starts_with(NO_REPOSITORY) => return Ok(None),
-        Some(why) => return Err(format!("git cannot list it: {why}")),
-        None => {}
-    }
-    let paths = listed.stdout.split(|byte| *byte == 0);
-    // A repository in the repository has a slash at its end.
-    let paths = paths.map(|path| path.strip_suffix(b"/").unwrap_or(path));
-    let paths = paths.filter(|path| !path.is_empty() && !is_gone(folder, path));
-    let mut paths: Vec<Box<[u8]>> = paths.map(|path| key(path).into()).collect();
+    let mut search = Search::new(&repository, &tracked);
+    search.run(&below)?;
+    let found = search.found.iter().filter_map(|path| path.strip_prefix(&*below));
+    paths.extend(found.map(|path| key(path).into()));
     paths.sort_unstable();
-    // A file with a merge conflict is listed up to three times.
+    // A file with a merge conflict is tracked up to three times.
     paths.dedup();
-    let said = String::from_utf8_lossy(&listed.stderr);
-    let unreadable = said.lines().filter_map(|line| {
-        let line = line.strip_prefix("warning: could not open directory '")?;
-        let (path, why) = line.rsplit_once("/': ")?;
-        Some((path.strip_prefix(prefix).unwrap_or(path).into(), why.to_lowercase()))
-    });
-    Ok(Some(Listing { paths, unreadable: unreadable.collect() }))
+    let relative = |folders: Vec<(Vec<u8>, String)>| {
+        let relative = folders.into_iter().map(|(path, why)| {
+            let path = path.strip_prefix(&*below).unwrap_or(&path);
+            (String::from_utf8_lossy(path).into_owned(), why)
+        });
+        relative.collect()
+    };
+    let (unreadable, unknown) = (relative(search.unreadable), relative(search.unknown));
+    Ok(Some(Listing { paths, unreadable, unknown }))
 }
 
 impl Listing {
@@ -105,43 +106,63 @@ impl Listing {
     }
 }
 
-fn git(folder: &Path, arguments: &[&str]) -> io::Result<Output> {
-    let mut command = Command::new("git");
-    for name in REPOSITORY_VARIABLES {
-        command.env_remove(name);
+/// Git reads no longer file of rules; no index or configuration of sense is longer.
+const LONGEST: u64 = 1 << 30;
+
+/// The content of a regular file. Nothing of what is something else: a pipe would keep us waiting,
+/// a device may never end.
+///
+/// # Errors
+/// It cannot be opened or read, or is absurdly long.
+fn read(path: &Path, links: Links) -> io::Result<Vec<u8>> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    careful(&mut options, links);
+    let file = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Ok(Vec::new());
     }
-    command
-        .env("LC_ALL", "C")
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .arg("-C")
-        .arg(folder)
-        // A program that the repository itself names, and that git would run.
-        .args(["-c", "core.fsmonitor=false"])
-        // macOS: names as they are on the disk, as the walk finds them.
-        .args(["-c", "core.precomposeUnicode=false"])
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
+    read_all(file)
 }
 
-/// Why git failed, in its words; nothing if it did not.
-fn refusal(output: &Output) -> Option<String> {
-    if output.status.success() {
-        return None;
+fn read_all(file: File) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > LONGEST { Err(ErrorKind::FileTooLarge.into()) } else { Ok(content) }
+}
+
+/// Whether a file may be reached through a link in its own place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Links {
+    Followed,
+    /// As git does for the rules within a work tree.
+    Refused,
+}
+
+#[cfg(unix)]
+fn careful(options: &mut OpenOptions, links: Links) {
+    use rustix::fs::OFlags;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    if links == Links::Refused {
+        flags |= OFlags::NOFOLLOW;
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let fatal = said.lines().find_map(|line| line.strip_prefix("fatal: "));
-    let last = || said.lines().last().map(str::to_owned);
-    fatal.map(str::to_owned).or_else(last).or_else(|| Some(output.status.to_string()))
+    if let Ok(flags) = i32::try_from(flags.bits()) {
+        options.custom_flags(flags);
+    }
+}
+
+#[cfg(not(unix))]
+fn careful(_: &mut OpenOptions, _: Links) {}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 /// A tracked file can be gone from the disk. An unreadable one is not gone.
 fn is_gone(folder: &Path, path: &[u8]) -> bool {
     let Some(path) = native(path) else { return false };
-    folder
-        .join(path)
-        .symlink_metadata()
-        .is_err_and(|error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory))
+    folder.join(path).symlink_metadata().is_err_and(|error| is_missing(&error))
 }
 
 #[cfg(unix)]
@@ -155,6 +176,16 @@ fn native(path: &[u8]) -> Option<&Path> {
     std::str::from_utf8(path).ok().map(Path::new)
 }
 
+/// A path as git writes it.
+fn git_path(path: &Path) -> Cow<'_, [u8]> {
+    let path = path.as_os_str().as_encoded_bytes();
+    if MAIN_SEPARATOR == '/' {
+        return Cow::Borrowed(path);
+    }
+    let slash = |byte: &u8| if char::from(*byte) == MAIN_SEPARATOR { b'/' } else { *byte };
+    Cow::Owned(path.iter().map(slash).collect())
+}
+
 /// A path as it is compared: with slashes, and in lower case where the file system, and so git,
 /// takes upper and lower case for one.
 fn key(path: &[u8]) -> Cow<'_, [u8]> {
@@ -164,3 +195,6 @@ fn key(path: &[u8]) -> Cow<'_, [u8]> {
     let text = String::from_utf8_lossy(path).to_lowercase();
     Cow::Owned(text.replace(MAIN_SEPARATOR, "/").into_bytes())
 }
+
+#[cfg(test)]
+mod tests;

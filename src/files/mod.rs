@@ -1,12 +1,17 @@
 //! What is on the disk: names, manifests, the walk that makes one, reading, and writing beneath
 //! one folder. Knows no socket and no message.
 
+pub mod beneath;
 pub mod developer;
+pub mod disk;
 pub mod exclude;
 pub mod expand;
 pub mod git;
 pub mod manifest;
+pub mod modes;
+pub mod own;
 pub mod path;
+pub mod pseudo;
 pub mod reader;
 pub mod root;
 pub mod select;

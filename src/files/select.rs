@@ -16,6 +16,8 @@ pub struct Filters {
     pub exclude: Vec<Pattern>,
     /// Of git work trees take what `git ls-files -co --exclude-standard` lists.
     pub gitignore: bool,
+    /// Enter no folder on another file system.
+    pub one_file_system: bool,
 }
 
 /// What the filters did.
@@ -37,9 +39,9 @@ pub struct Selection {
     used: Vec<bool>,
     /// How many of the paths they name.
     excluded: u64,
-    /// For each folder among the paths its place in a work tree, if it is in one; nothing
-    /// without `--gitignore`.
-    folders: Option<BTreeMap<Box<str>, Option<String>>>,
+    /// For each folder among the paths, whether it is in a work tree; nothing without
+    /// `--gitignore`.
+    folders: Option<BTreeMap<Box<str>, bool>>,
 }
 
 impl Selection {
@@ -65,14 +67,19 @@ impl Selection {
         Ok(Some(Self { excludes, used, excluded, folders }))
     }
 
-    /// Asks git where the folders among `tops` are, with `--gitignore`.
+    /// Looks which of the folders among `tops` are in work trees, with `--gitignore`.
     ///
     /// # Errors
-    /// What [`git::work_tree_prefix`] says.
-    pub fn ask_git(&mut self, tops: &BTreeMap<Box<str>, PathBuf>) -> Result<()> {
+    /// A repository that cannot be read.
+    pub fn find_work_trees(&mut self, tops: &BTreeMap<Box<str>, PathBuf>) -> Result<()> {
         let Some(folders) = &mut self.folders else { return Ok(()) };
         for (name, path) in tops.iter().filter(|(_, path)| is_real_folder(path)) {
-            folders.insert(name.clone(), git::work_tree_prefix(path)?);
+            let is_in_one = git::is_in_work_tree(path).map_err(|why| {
+                let message = format!("cannot tell what git lists of \"{}\": {why}", shown(name));
+                Error::failure(message)
+                    .hint("`git status` there may tell more; or go without --gitignore")
+            })?;
+            folders.insert(name.clone(), is_in_one);
         }
         Ok(())
     }
@@ -136,8 +143,8 @@ impl<'a> Selector<'a> {
         self.here = Here { name, top, scopes: Vec::new(), asked: false };
         let folders = self.selection.folders.as_ref();
         match folders.and_then(|folders| folders.get(name)) {
-            Some(Some(prefix)) => {
-                let choice = self.enter(top, prefix);
+            Some(true) => {
+                let choice = self.enter(top);
                 let listing = self.here.scopes.last().and_then(|scope| scope.listing.as_ref());
                 if listing.is_some_and(Listing::is_empty) {
                     self.left.doubts.push(format!("git lists nothing in \"{}\"", shown(name)));
@@ -176,7 +183,7 @@ impl<'a> Selector<'a> {
         let scope = scopes.last();
         let Some((root, listing)) = scope.and_then(|it| Some((&it.root, it.listing.as_ref()?)))
         else {
-            return if is_repository() { self.enter(path, "") } else { Choice::Go };
+            return if is_repository() { self.enter(path) } else { Choice::Go };
         };
         let below = path.strip_prefix(root).unwrap_or(path);
         if below.as_os_str().is_empty() {
@@ -186,7 +193,7 @@ impl<'a> Selector<'a> {
             // Of a repository in a repository, and of a link that is followed, git lists the
             // name alone: so it is asked there.
             let is_elsewhere = is_folder && (is_repository() || !is_real_folder(path));
-            return if is_elsewhere { self.enter(path, "") } else { Choice::Go };
+            return if is_elsewhere { self.enter(path) } else { Choice::Go };
         }
         if is_folder && listing.leads_to(below) {
             return Choice::Go;
@@ -195,22 +202,26 @@ impl<'a> Selector<'a> {
         Choice::Stay
     }
 
-    fn enter(&mut self, root: &Path, prefix: &str) -> Choice {
-        let listing = match git::list(root, prefix) {
+    fn enter(&mut self, root: &Path) -> Choice {
+        let listing = match git::list(root) {
             Ok(listing) => listing,
             Err(why) => {
                 self.here.asked = true;
-                return Choice::Fail(why);
+                return Choice::Fail(format!("cannot tell what git lists of it: {why}"));
             }
         };
-        for (folder, why) in listing.iter().flat_map(|listing| &listing.unreadable) {
-            let arriving = self.arriving(&root.join(folder));
-            let excludes = &self.selection.excludes;
-            let unwanted = |path| excludes.matches(path, true, &mut self.used);
-            // What has tracked files in it is walked, and told there.
-            let is_walked = listing.as_ref().is_some_and(|it| it.leads_to(Path::new(folder)));
-            if !is_walked && !arriving.ancestors().any(unwanted) {
-                self.unreadable.push((arriving.to_string_lossy().into_owned(), why.clone()));
+        if let Some(listing) = &listing {
+            let unreadable = listing.unreadable.iter().filter(|(folder, _)| {
+                // What has tracked files in it is walked, and told there.
+                !listing.leads_to(Path::new(folder))
+            });
+            for (folder, why) in unreadable.chain(&listing.unknown) {
+                let arriving = self.arriving(&root.join(folder));
+                let excludes = &self.selection.excludes;
+                let unwanted = |path| excludes.matches(path, true, &mut self.used);
+                if !arriving.ancestors().any(unwanted) {
+                    self.unreadable.push((arriving.to_string_lossy().into_owned(), why.clone()));
+                }
             }
         }
         self.here.asked |= listing.is_some();
@@ -218,8 +229,8 @@ impl<'a> Selector<'a> {
         Choice::Go
     }
 
-    /// Ends the walk of one path of the command line. Returns the folders that git could not
-    /// look at, by the names under which they would arrive, each with the reason.
+    /// Ends the walk of one path of the command line. Returns the folders that could not
+    /// be looked through, by the names under which they would arrive, each with the reason.
     pub fn leave_top(&mut self) -> impl Iterator<Item = (String, String)> {
         let name = self.here.name;
         let folders = self.selection.folders.as_ref();

@@ -7,14 +7,18 @@ use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use walkdir::WalkDir;
 
-use super::developer;
+use super::beneath::Opener;
 use super::manifest::{Entry, Kind, Manifest};
+use super::modes::Modes;
 use super::path::{self, PathError, RelPath};
+use super::reader::{FileId, SourceFault, SourceFile};
 use super::select::{Choice, Filters, LeftOut, Selection, Selector};
+use super::{developer, pseudo};
 use crate::error::{self, Error, Result, shown};
 
 /// What to do with folders that tools can make again ([`developer`]).
@@ -51,6 +55,7 @@ pub struct Unsent {
 pub struct Walk {
     tops: BTreeMap<Box<str>, PathBuf>,
     selection: Option<Selection>,
+    one_file_system: bool,
 }
 
 /// What is sent, and where its files are.
@@ -65,8 +70,19 @@ pub struct Source {
     pub developer: Vec<RelPath>,
     /// What the filters left out.
     pub left: LeftOut,
-    /// The path each top-level name stands for.
-    tops: BTreeMap<Box<str>, PathBuf>,
+    /// File systems that the kernel makes up, such as `/proc`: they stay behind.
+    pub made_up: Vec<RelPath>,
+    /// Folders on other file systems, which were not entered as the user wanted none of them.
+    pub other_disks: Vec<RelPath>,
+    /// The path each top-level name stands for, and who was there.
+    tops: BTreeMap<Box<str>, (PathBuf, FileId)>,
+    /// Who each entry is, by index.
+    ids: Vec<FileId>,
+    /// By index, the content of files that are not on a disk, as it was when they were listed.
+    kept: BTreeMap<usize, Arc<[u8]>>,
+    modes: Modes,
+    /// Those that no thread uses.
+    openers: Mutex<Vec<Opener>>,
 }
 
 impl Walk {
@@ -78,19 +94,24 @@ impl Walk {
     pub fn new(paths: &[PathBuf], filters: &Filters) -> Result<Self> {
         let mut tops = top_names(paths)?;
         let mut selection = Selection::new(filters, &mut tops)?;
+        refuse_streams(&tops)?;
         resolve_links(&mut tops)?;
         if let Some(selection) = &mut selection {
-            selection.ask_git(&tops)?;
+            selection.find_work_trees(&tops)?;
         }
-        Ok(Self { tops, selection })
+        Ok(Self { tops, selection, one_file_system: filters.one_file_system })
     }
 
     /// Makes the list as the disk is now.
     pub fn run(&self, options: WalkOptions) -> Source {
-        let mut source = Source { tops: self.tops.clone(), ..Source::default() };
+        let who = |path: &PathBuf| path.symlink_metadata().map(|it| FileId::of(&it));
+        let tops = self.tops.iter();
+        let tops =
+            tops.map(|(name, path)| (name.clone(), (path.clone(), who(path).unwrap_or_default())));
+        let mut source = Source { tops: tops.collect(), ..Source::default() };
         let mut selector = self.selection.as_ref().map(Selection::begin);
         for (name, path) in &self.tops {
-            source.walk_top(name, path, options, selector.as_mut());
+            source.walk_top(name, path, options, self.one_file_system, selector.as_mut());
         }
         if let Some(selector) = selector {
             source.left = selector.finish();
@@ -100,13 +121,10 @@ impl Walk {
 }
 
 impl Source {
-    /// Where the file of an entry is.
-    pub fn path_of(&self, entry: &Entry) -> PathBuf {
-        let mut names = entry.path.names();
-        let top = names.next().and_then(|top| self.tops.get(top));
-        let mut path = top.cloned().unwrap_or_default();
-        path.extend(names);
-        path
+    /// A way to its files, for one thread.
+    pub fn files(&self, follow_symlinks: bool) -> Files<'_> {
+        let idle = self.openers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Files { source: self, opener: idle.unwrap_or_default(), follow_symlinks }
     }
 
     fn walk_top<'a>(
@@ -114,8 +132,13 @@ impl Source {
         name: &'a str,
         top: &'a Path,
         options: WalkOptions,
+        one_file_system: bool,
         mut selector: Option<&mut Selector<'a>>,
     ) {
+        if let Some(kind) = pseudo::stream(top) {
+            let why = format!("it is {kind}; `transfer send -` sends what comes in");
+            return self.leave((name, top), top, &why);
+        }
         if let Some(selector) = &mut selector
             && let Choice::Fail(why) = selector.enter_top(name, top)
         {
@@ -127,7 +150,7 @@ impl Source {
             .sort_by_file_name();
         let mut walk = walk.into_iter();
         // The folders that lead to the current entry, as the other side names them.
-        let mut parents: Vec<RelPath> = Vec::new();
+        let mut parents: Vec<(RelPath, FileId)> = Vec::new();
         while let Some(found) = walk.next() {
             let found = match found {
                 Ok(found) => found,
@@ -161,7 +184,7 @@ impl Source {
                     continue;
                 }
             }
-            let path = match relative(name, parents.last(), &found) {
+            let path = match relative(name, parents.last().map(|(path, _)| path), &found) {
                 Ok(path) => path,
                 Err(why) => {
                     self.leave((name, top), found.path(), &why.to_string());
@@ -182,18 +205,46 @@ impl Source {
                     continue;
                 }
             }
-            let entry = found.metadata().map_err(|error| match error.io_error() {
+            let metadata = found.metadata().map_err(|error| match error.io_error() {
                 Some(io) => error::reason(io),
                 None => "it cannot be read".into(),
             });
-            let entry =
-                entry.and_then(|metadata| self.entry(path.clone(), &metadata, found.path()));
-            let listed = entry
-                .and_then(|entry| self.manifest.push(entry).map_err(|error| error.to_string()));
+            let id = metadata.as_ref().map(FileId::of).unwrap_or_default();
+            let parent = parents.last().map(|(_, id)| id.device);
+            // Only where another file system begins there is anything to ask.
+            let is_elsewhere = parent.is_some_and(|device| device != id.device);
+            let is_made_up = (is_elsewhere || parent.is_none()) && pseudo::is_made_up(found.path());
+            if is_made_up && is_folder && parent.is_some() {
+                self.made_up.push(path);
+                walk.skip_current_dir();
+                continue;
+            }
+            let listed = metadata.and_then(|metadata| {
+                if is_made_up && is_folder {
+                    return Err(MADE_UP.into());
+                }
+                let mut entry = self.entry(path.clone(), &metadata, found.path())?;
+                if is_made_up && entry.is_file() {
+                    let content = pseudo::content(found.path());
+                    let content = content.map_err(|error| error::reason(&error))?;
+                    let content = content.ok_or(TOO_LONG)?;
+                    entry.kind = Kind::File(content.len() as u64);
+                    self.kept.insert(self.ids.len(), content.into());
+                }
+                self.manifest.push(entry).map_err(|error| error.to_string())
+            });
             match listed {
-                Ok(()) if is_folder => parents.push(path),
-                Ok(()) => {}
+                Ok(()) => {
+                    self.ids.push(id);
+                    if is_folder && one_file_system && is_elsewhere {
+                        walk.skip_current_dir();
+                        self.other_disks.push(path);
+                    } else if is_folder {
+                        parents.push((path, id));
+                    }
+                }
                 Err(why) => {
+                    self.kept.remove(&self.ids.len());
                     self.leave((name, top), found.path(), &why);
                     if is_folder {
                         walk.skip_current_dir();
@@ -207,7 +258,7 @@ impl Source {
         }
     }
 
-    fn entry(&self, path: RelPath, metadata: &Metadata, at: &Path) -> Result<Entry, String> {
+    fn entry(&mut self, path: RelPath, metadata: &Metadata, at: &Path) -> Result<Entry, String> {
         let kind = if metadata.is_dir() {
             Kind::Folder
         } else if metadata.is_file() {
@@ -226,7 +277,8 @@ impl Source {
         } else {
             return Err("it is neither a file, a folder nor a link".into());
         };
-        Ok(Entry { path, kind, mode: mode(metadata), mtime: mtime(metadata) })
+        let (mode, mtime) = (self.modes.of(at, metadata), mtime(metadata));
+        Ok(Entry { path, kind, mode, mtime })
     }
 
     /// Notes what stays behind, under a name that tells nothing of what lies above `top`.
@@ -237,6 +289,66 @@ impl Source {
             Err(_) => name.into(),
         };
         self.unsent.push(Unsent { name, why: why.into() });
+    }
+}
+
+/// Why what is not on a disk stays behind.
+const MADE_UP: &str = "the system makes it up while it is read; name single files in it";
+const TOO_LONG: &str = "the system makes it up while it is read, and it is long; \
+                        `transfer send - <FILE` sends it";
+
+/// What ends nobody knows where is no file, but can be sent as what comes in.
+///
+/// # Errors
+/// Nothing else was named.
+fn refuse_streams(tops: &BTreeMap<Box<str>, PathBuf>) -> Result<()> {
+    let mut streams = tops.values().map(|path| Some((path, pseudo::stream(path)?)));
+    let Some(Some((path, kind))) = streams.next() else { return Ok(()) };
+    if streams.any(|stream| stream.is_none()) {
+        return Ok(());
+    }
+    let path = path.to_string_lossy();
+    let path = shown(&path);
+    Err(Error::usage(format!("\"{path}\" is {kind}, and that has no end that could be listed"))
+        .hint("`transfer send -` sends what comes in: `transfer send - <FILE`, `command | transfer send -`"))
+}
+
+/// The files of a list, opened by one thread one after the other: what is near the last is near.
+#[derive(Debug)]
+pub struct Files<'a> {
+    source: &'a Source,
+    opener: Opener,
+    follow_symlinks: bool,
+}
+
+impl Files<'_> {
+    /// Opens the file of an entry, if it is still the one that was listed.
+    ///
+    /// # Errors
+    /// What has become of it.
+    pub fn open(&mut self, index: u32) -> Result<SourceFile, SourceFault> {
+        let entry = self.source.manifest.get(index).ok_or(SourceFault::Vanished)?;
+        let at = usize::try_from(index).unwrap_or(usize::MAX);
+        if let Some(content) = self.source.kept.get(&at) {
+            return Ok(SourceFile::kept(Arc::clone(content), entry));
+        }
+        let id = self.source.ids.get(at).copied().unwrap_or_default();
+        let top = self.source.tops.get(entry.path.top());
+        let (top, top_id) = top.ok_or(SourceFault::Vanished)?;
+        // Where links are followed, a path of them may lead anywhere, and be meant.
+        if self.follow_symlinks || entry.path.parent().is_none() {
+            let mut path = top.clone();
+            path.extend(entry.path.names().skip(1));
+            return SourceFile::open(&path, entry, id, self.follow_symlinks);
+        }
+        SourceFile::new(self.opener.open(&entry.path, top, *top_id)?, entry, id)
+    }
+}
+
+impl Drop for Files<'_> {
+    fn drop(&mut self) {
+        let openers = self.source.openers.lock();
+        openers.unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.opener));
     }
 }
 
@@ -278,7 +390,12 @@ fn resolve_links(tops: &mut BTreeMap<Box<str>, PathBuf>) -> Result<()> {
         let top = top.as_ref();
         let top = top.and_then(|(link, target)| path::link_top(link, target).ok().flatten());
         if top.is_none_or(|top| top == &**name || !names.contains(top)) {
-            *path = path.canonicalize().map_err(|error| cannot_send(path, &error))?;
+            match path.canonicalize() {
+                Ok(real) => *path = real,
+                // What is behind `<(command)` has no path; that it is sent otherwise is told later.
+                Err(_) if pseudo::stream(path).is_some() => {}
+                Err(error) => return Err(cannot_send(path, &error)),
+            }
         }
     }
     Ok(())
@@ -321,24 +438,6 @@ fn relative(
     match parent {
         None => RelPath::parse(top),
         Some(parent) => parent.join(found.file_name().to_str().ok_or(PathError::NotUtf8)?),
-    }
-}
-
-/// Permission bits. Set-user-ID and set-group-ID of a file stay behind: on another machine, and
-/// perhaps under another owner, they would grant what nobody granted there.
-#[cfg(unix)]
-fn mode(metadata: &Metadata) -> u16 {
-    use std::os::unix::fs::MetadataExt;
-    let bits = if metadata.is_dir() { 0o7777 } else { 0o777 };
-    u16::try_from(metadata.mode() & bits).unwrap_or(0o644)
-}
-
-#[cfg(not(unix))]
-fn mode(metadata: &Metadata) -> u16 {
-    match (metadata.is_dir(), metadata.permissions().readonly()) {
-        (true, _) => 0o755,
-        (false, false) => 0o644,
-        (false, true) => 0o444,
     }
 }
 

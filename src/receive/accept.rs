@@ -6,6 +6,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::consent::Policy;
 use super::intake::Start;
 use super::lock::{Head, TransferLockManager};
 use super::pipe::stream_name;
@@ -15,9 +16,9 @@ use super::stream::Offered;
 use super::{Conflict, ReceiveOptions};
 use crate::error::{Error, Exit, Result, bytes, reason, shown};
 use crate::event::{Sink, Summary};
-use crate::files::manifest::{Entry, Manifest};
+use crate::files::manifest::Manifest;
 use crate::files::path::RelPath;
-use crate::files::root::{Found, Root};
+use crate::files::root::Root;
 use crate::protocol::lanes;
 use crate::protocol::message::Reason;
 use crate::protocol::pages::HASH_LEN;
@@ -27,10 +28,13 @@ use crate::ui::{Choice, Target, Ui, said_no};
 pub struct Output {
     pub(super) root: Root,
     lock: TransferLockManager,
+    /// What was decided about names that are taken.
+    policy: Option<Policy>,
 }
 
 impl Output {
-    /// Opens the folder, making it if it is missing, and keeps other receivers out of it.
+    /// Opens the folder, making it if it is missing, finds out whether it can be written to, and
+    /// keeps other receivers out of it.
     pub fn open(path: &Path) -> Result<Self> {
         let mut root = Root::open(path).map_err(|error| {
             let path = path.to_string_lossy();
@@ -38,7 +42,7 @@ impl Output {
                 .hint("name another folder with -o")
         })?;
         let lock = TransferLockManager::acquire(&mut root)?;
-        Ok(Self { root, lock })
+        Ok(Self { root, lock, policy: None })
     }
 }
 
@@ -46,18 +50,22 @@ impl Output {
 ///
 /// `options` learns what was decided, so that nothing is asked again after a reconnection.
 pub fn accept(
-    mut offered: Offered,
+    offered: Offered,
     output: &mut Output,
     options: &mut ReceiveOptions,
     (session, sender): (uuid::Uuid, String),
     ui: &Ui,
     sink: Sink<'_>,
 ) -> Result<Summary> {
-    let Output { root, lock } = output;
-    let remembered = offered.meanwhile(|manifest| lock.load(root, manifest));
-    let mut survey = offered.meanwhile(|manifest| Survey::new(manifest, &remembered, root));
+    let Output { root, lock, policy } = output;
+    let policy = policy.get_or_insert_with(|| match options.on_conflict {
+        Some(Conflict::Go(policy)) => policy.into(),
+        Some(Conflict::Fail) | None => OnConflict::Rename.into(),
+    });
+    let remembered = resume::remember(lock, root, offered.manifest());
+    let mut survey = Survey::new(offered.manifest(), &remembered, root);
     if options.fresh || options.checksum {
-        survey.doubt_files(offered.manifest(), &remembered);
+        survey.doubt_files(offered.manifest(), &remembered, root);
     }
     // A yes holds for what it was said to: a sender that comes back with something else is asked
     // about again.
@@ -71,27 +79,22 @@ pub fn accept(
     }
     let interrupted = !remembered.is_empty() && !options.fresh;
     if interrupted && !options.resume && ui.asks() {
-        match offered.meanwhile(|_| ui.ask_resume()) {
+        match ui.ask_resume() {
             // Whoever goes on with it has taken it before.
             Ok(true) => asks = false,
             Ok(false) => {
                 options.fresh = true;
-                survey.doubt_files(offered.manifest(), &remembered);
+                survey.doubt_files(offered.manifest(), &remembered, root);
             }
             Err(error) => return Err(offered.refuse(Reason::Declined, error)),
         }
     }
-    let policy = match decide(&mut offered, &survey, options, ui) {
-        Ok((policy, Asked(asked))) => {
-            // One of its answers was to take nothing.
-            asks &= !asked;
-            policy
-        }
+    match decide(&offered, &survey, options, policy, lock, ui) {
+        // One of its answers was to take nothing.
+        Ok(Asked(asked)) => asks &= !asked,
         Err((reason, error)) => return Err(offered.refuse(reason, error)),
-    };
-    let plan = offered.meanwhile(|manifest| {
-        Plan::new(manifest, &survey, policy, |path| root.look(path) != Found::Nothing)
-    });
+    }
+    let plan = Plan::new(offered.manifest(), &survey, policy, root);
     if asks {
         // What surely has no room is not asked about.
         let nothing_here = remembered.is_empty() && !options.checksum;
@@ -100,21 +103,15 @@ pub fn accept(
             false => Ok(()),
         };
         let anew = interrupted && options.fresh;
-        let answer = room.and_then(|()| {
-            offered.meanwhile(|_| ui.ask_take(anew)).map_err(|error| (Reason::Declined, error))
-        });
+        let answer =
+            room.and_then(|()| ui.ask_take(anew).map_err(|error| (Reason::Declined, error)));
         if let Err((reason, error)) = answer {
             return Err(offered.refuse(reason, error));
         }
     }
     options.taken = id;
-    let trust = match (options.fresh, options.checksum) {
-        (true, _) => resume::Trust::Nothing,
-        (false, true) => resume::Trust::Content,
-        (false, false) => resume::Trust::Parts,
-    };
-    let resume = offered
-        .meanwhile(|manifest| resume::find(manifest, &survey, &plan, &remembered, root, trust));
+    let anew = options.fresh;
+    let resume = resume::find(offered.manifest(), &plan, &remembered, root, anew);
     if !remembered.is_empty() {
         let (completed, partial, fresh) = progress_of(&offered, &plan, &resume);
         ui.note(&format!(
@@ -125,12 +122,11 @@ pub fn accept(
         return Err(offered.refuse(reason, error));
     }
     // After a reconnection what was decided stays so, and what was sent anew is not sent again.
-    options.on_conflict = Some(Conflict::Go(policy));
     (options.fresh, options.resume) = (false, true);
     let totals = offered.manifest().totals();
     let head = Head { session, sender, files: totals.files, bytes: totals.bytes };
     let made = plan.made(offered.manifest(), &remembered);
-    let merge = policy != OnConflict::Overwrite;
+    let merge = !policy.overwrites();
     let older = remembered.files;
     let threads = lanes::default_count();
     offered.accept(root, Start { plan, resume, made, merge, older, lock, head, threads }, sink)
@@ -153,12 +149,12 @@ fn progress_of(offered: &Offered, plan: &Plan, resume: &BTreeMap<u32, Resume>) -
 }
 
 /// Asks about a stream, of which nothing is known but where it would go.
-pub fn ask_stream(offered: &mut Offered, root: &Root, ui: &Ui) -> Result<()> {
+pub fn ask_stream(offered: &Offered, root: &Root, ui: &Ui) -> Result<()> {
     let name = stream_name(offered.offer());
     let mut target = target_of(offered, &Survey::default(), root);
     target.hidden = name.iter().filter(|name| is_hidden(name) && is_home(root)).collect();
     ui.target(&target);
-    offered.meanwhile(|_| ui.ask_take(false))
+    ui.ask_take(false)
 }
 
 fn target_of<'a>(offered: &'a Offered, survey: &Survey, root: &'a Root) -> Target<'a> {
@@ -167,7 +163,7 @@ fn target_of<'a>(offered: &'a Offered, survey: &Survey, root: &'a Root) -> Targe
     let tops = manifest.tops().map(|top| &top.path);
     Target {
         folder: root.path(),
-        free: root.free_space().ok(),
+        free: root.room().bytes,
         here: survey.files_here(manifest),
         taken: survey.conflicts(manifest).count() as u64,
         hidden: tops.filter(|path| at_home && is_hidden(path)).collect(),
@@ -199,38 +195,54 @@ type Refusal = (Reason, Error);
 /// Whether a person was asked.
 struct Asked(bool);
 
-/// What happens to existing files: as told, as asked, or both are kept.
+/// What happens to existing files: as told, as asked, or both are kept. Nothing is asked twice, and
+/// no answer holds for what was not shown.
 fn decide(
-    offered: &mut Offered,
+    offered: &Offered,
     survey: &Survey,
     options: &ReceiveOptions,
+    policy: &mut Policy,
+    lock: &TransferLockManager,
     ui: &Ui,
-) -> Result<(OnConflict, Asked), Refusal> {
+) -> Result<Asked, Refusal> {
     let asked = match options.on_conflict {
-        Some(Conflict::Go(policy)) => return Ok((policy, Asked(false))),
+        Some(Conflict::Go(_)) => return Ok(Asked(false)),
         Some(Conflict::Fail) => false,
         None => true,
     };
-    let conflicts: Vec<&Entry> = survey.conflicts(offered.manifest()).take(5).collect();
-    if conflicts.is_empty() {
-        return Ok((OnConflict::Rename, Asked(false)));
+    let open = |offered: &Offered, policy: &Policy| {
+        let conflicts = survey.conflicts(offered.manifest());
+        let open = conflicts
+            .filter(|(index, entry)| policy.answer(&entry.path, survey.found(*index)).is_none());
+        open.map(|(index, _)| index).collect::<Vec<_>>()
+    };
+    let open = open(offered, policy);
+    if open.is_empty() {
+        return Ok(Asked(false));
     }
-    let count = survey.conflicts(offered.manifest()).count() as u64;
-    let names: Vec<String> = conflicts.iter().map(|entry| entry.path.to_string()).collect();
+    let count = open.len() as u64;
+    let first = open.iter().filter_map(|index| offered.manifest().get(*index)).take(5);
+    let names: Vec<String> = first.map(|entry| entry.path.to_string()).collect();
     if !asked {
         let name = names.first().cloned().unwrap_or_default();
         let message = format!("names are taken already: {count}, such as \"{name}\"");
-        let error = Error::new(Exit::Declined, message)
-            .hint("nothing was changed; --on-conflict rename keeps both");
-        return Err((Reason::Conflict { count }, error));
+        let hint = match lock.is_restart() {
+            true => "nothing was changed; --on-conflict rename keeps both",
+            false => "what came before them is here; --on-conflict rename keeps both",
+        };
+        return Err((Reason::Conflict { count }, Error::new(Exit::Declined, message).hint(hint)));
     }
     if !ui.asks() {
-        ui.note(&format!(
-            "nothing is asked: names that are taken: {count}; the new files get others"
-        ));
-        return Ok((OnConflict::Rename, Asked(false)));
+        // Of others the content decides.
+        let count = survey.certain_conflicts();
+        if count > 0 {
+            ui.note(&format!(
+                "nothing is asked: names that are taken: {count}; the new files get others"
+            ));
+        }
+        return Ok(Asked(false));
     }
-    let policy = match offered.meanwhile(|_| ui.ask_conflict(count, &names)) {
+    let answer = match ui.ask_conflict(count, &names) {
         Ok(Choice::Rename) => OnConflict::Rename,
         Ok(Choice::Overwrite) => OnConflict::Overwrite,
         Ok(Choice::Skip) => OnConflict::Skip,
@@ -239,7 +251,12 @@ fn decide(
         }
         Err(error) => return Err((Reason::Declined, error)),
     };
-    Ok((policy, Asked(true)))
+    for index in open {
+        if let Some(entry) = offered.manifest().get(index) {
+            policy.agree(&entry.path, survey.found(index), answer);
+        }
+    }
+    Ok(Asked(true))
 }
 
 /// Refuses, before the first byte, what has no room.
@@ -249,23 +266,33 @@ fn check_space(
     resume: &BTreeMap<u32, Resume>,
     root: &Root,
 ) -> Result<(), Refusal> {
+    let room = root.room();
     let entries = offered.manifest().entries().iter().zip(plan.actions());
-    let wanted =
-        entries.filter(|(_, (_, action))| matches!(action, Action::Create | Action::Replace));
-    let needed = wanted.map(|(entry, (index, _))| {
-        entry.size() - resume.get(&index).map_or(0, |resume| resume.offset(entry))
+    // What this disk cannot have is counted too: it is not for a lack of room that it is left out.
+    let wanted = entries.filter(|(_, (_, action))| {
+        matches!(action, Action::Create | Action::Replace | Action::Impossible)
     });
-    let needed = needed.sum();
-    // Where the system does not tell, a full disk shows later.
-    let free = root.free_space().unwrap_or(u64::MAX);
-    if needed <= free {
-        return Ok(());
+    let (mut needed, mut files) = (0u64, 0u64);
+    for (entry, (index, _)) in wanted {
+        let here = resume.get(&index).map_or(0, |resume| resume.offset(entry));
+        needed = needed.saturating_add(room.taken_by(entry.size()).saturating_sub(here));
+        files += u64::from(here == 0);
     }
-    let error = Error::failure(format!(
-        "not enough room in \"{}\": {} are needed, {} are free",
-        shown(&root.path().to_string_lossy()),
-        bytes(needed),
-        bytes(free)
-    ));
-    Err((Reason::NoSpace { needed, free }, error.hint("make room, or name another folder with -o")))
+    let path = shown(&root.path().to_string_lossy()).into_owned();
+    let hint = "make room, or name another folder with -o";
+    // Where the system does not tell, a full disk shows later.
+    if let Some(free) = room.bytes.filter(|free| needed > *free) {
+        let (wanted, left) = (bytes(needed), bytes(free));
+        let message =
+            format!("not enough room in \"{path}\": {wanted} are needed, {left} are free");
+        return Err((Reason::NoSpace { needed, free }, Error::failure(message).hint(hint)));
+    }
+    if let Some(free) = room.files.filter(|free| files > *free) {
+        let message = format!(
+            "the disk of \"{path}\" takes {free} more files and folders (inodes), and {files} are \
+             to come"
+        );
+        return Err((Reason::NoFiles, Error::failure(message).hint(hint)));
+    }
+    Ok(())
 }

@@ -12,8 +12,9 @@ use crate::crypto::record::Follows;
 use crate::error::{Error, Result, bytes};
 use crate::event::{Event, Sink, Stopwatch, Summary};
 use crate::files::manifest::{Entry, Kind, Manifest, ManifestError};
+use crate::files::modes::MADE_UP;
 use crate::files::path::RelPath;
-use crate::files::root::Root;
+use crate::files::root::{Root, creation_mask};
 use crate::protocol::codec::Malformed;
 use crate::protocol::message::{self, Complete, Control, Message, Offer, OfferKind, Reason};
 use crate::protocol::pages::{self, Pages};
@@ -110,7 +111,10 @@ fn text_of(entry: &Entry) -> u64 {
     (entry.path.as_str().len() + target) as u64
 }
 
-fn push(manifest: &mut Manifest, entry: Entry) -> Result<(), Malformed> {
+fn push(manifest: &mut Manifest, mut entry: Entry) -> Result<(), Malformed> {
+    if entry.mode & MADE_UP != 0 {
+        entry.mode &= 0o777 & !creation_mask();
+    }
     manifest.push(entry).map_err(|error| match error {
         ManifestError::Order => Malformed("the entries are not in order"),
         ManifestError::Orphan => Malformed("an entry is in no listed folder"),
@@ -158,12 +162,6 @@ impl Offered {
         }
     }
 
-    /// Keeps the sender from giving up while a person thinks or a disk is read.
-    pub fn meanwhile<T>(&mut self, work: impl FnOnce(&Manifest) -> T) -> T {
-        let manifest = &self.manifest;
-        self.session.meanwhile(|| work(manifest))
-    }
-
     /// Takes none of it.
     pub fn refuse(self, reason: Reason, error: Error) -> Error {
         self.session.stop(Stop::Own(reason, error))
@@ -172,10 +170,7 @@ impl Offered {
     /// Carries the plan out.
     pub fn accept(mut self, root: &mut Root, start: Start<'_>, sink: Sink<'_>) -> Result<Summary> {
         self.watch.lap("plan");
-        // Folders and the first lock may take a while, as may links and modes at the end.
-        let manifest = &self.manifest;
-        let intake = self.session.meanwhile(|| Intake::new(manifest, root, start));
-        let mut intake = match intake {
+        let mut intake = match Intake::new(&self.manifest, root, start) {
             Ok(intake) => intake,
             Err(stop) => return Err(self.session.stop(stop)),
         };
@@ -185,7 +180,13 @@ impl Offered {
             return Err(self.session.stop(stop));
         }
         self.watch.lap("content");
-        let (mut summary, faults) = self.session.meanwhile(|| intake.finish());
+        let (mut summary, faults) = match intake.finish() {
+            Ok(finished) => finished,
+            Err(stop) => {
+                intake.keep_state();
+                return Err(self.session.stop(stop));
+            }
+        };
         summary.unsent = self.offer.unsent;
         summary.saved = self.session.saved();
         let complete = Complete { files: summary.files, failed: faults.len() as u64 };
@@ -230,7 +231,7 @@ fn take_content(
             intake.tell(sink);
         }
         // The crew still has some files in hand.
-        let again = session.meanwhile(|| intake.end_round())?;
+        let again = intake.end_round()?;
         intake.tell(sink);
         if again.is_empty() || attempt == ATTEMPTS {
             break;

@@ -1,8 +1,9 @@
 //! The content of files on its way into records. Files that fit into one record are read by the
 //! lanes, several records at a time; larger ones here, piece by piece, for their hash has an order.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -10,19 +11,22 @@ use super::pack::{Packer, pack};
 use crate::bounds::{MAX_BATCH, MAX_FRAMING};
 use crate::compress::{Codec, Compression};
 use crate::crypto::record::Buffer;
-use crate::event::{Event, Sink};
-use crate::files::manifest::Entry;
+use crate::event::{Event, Remark, Sink};
+use crate::files::manifest::{Entry, Manifest};
 use crate::files::path::RelPath;
-use crate::files::reader::{SourceFault, SourceFile};
+use crate::files::reader::{End, SourceFault, SourceFile};
 use crate::files::walk::Source;
-use crate::protocol::channel::Work;
 use crate::protocol::data;
 use crate::protocol::message::DATA;
+use crate::protocol::outbox::Work;
 use crate::protocol::pages::HASH_LEN;
 use crate::protocol::session::{Session, Stop};
 
 /// A file of at least this size gets records of its own, and with compression its own codec.
 const LARGE: u64 = 64 * 1024;
+
+/// Bytes that are read at once of a file that grows, when it is read again.
+const AGAIN: usize = 256 * 1024;
 
 /// How content is read and packed.
 #[derive(Debug, Clone, Copy)]
@@ -43,12 +47,34 @@ pub struct Tally {
     sent: AtomicU64,
     /// Bytes that compression has spared the line.
     saved: Arc<AtomicU64>,
+    /// Files that were found otherwise than listed, at most one remark for each and attempt.
+    remarks: Mutex<Vec<(u32, Remark)>>,
 }
 
 impl Tally {
     /// Bytes of content that were sent, and what compression has saved of them.
     pub fn totals(&self) -> (u64, u64) {
         (self.sent.load(Relaxed), self.saved.load(Relaxed))
+    }
+
+    /// The files that this was found of in their last attempt.
+    pub fn names(&self, remark: Remark, manifest: &Manifest) -> Vec<RelPath> {
+        let remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+        let last: BTreeMap<u32, Remark> = remarks.iter().copied().collect();
+        let these = last.into_iter().filter(|(_, found)| *found == remark);
+        these.filter_map(|(index, _)| Some(manifest.get(index)?.path.clone())).collect()
+    }
+
+    fn remark(&self, index: u32, remark: Remark) {
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).push((index, remark));
+    }
+
+    /// What the receiver is told instead of a file.
+    fn fail(&self, buffer: &mut Buffer, index: u32, fault: SourceFault) {
+        if fault == SourceFault::Deceptive {
+            self.remark(index, Remark::Deceptive);
+        }
+        data::put_failed(buffer, index, fault.into());
     }
 }
 
@@ -105,13 +131,13 @@ impl<'a> Content<'a> {
             self.room += room;
             self.pending.0 += entry.size() - have.map_or(0, |(offset, _)| offset);
         } else {
-            let path = self.source.path_of(entry);
-            let sent = match SourceFile::open(&path, self.options.follow_symlinks) {
+            let sent = match self.source.files(self.options.follow_symlinks).open(index) {
                 Ok(file) => self.send_pieces(index, entry, file, have)?,
                 Err(fault) => Err(fault),
             };
             if let Err(fault) = sent {
-                data::put_failed(self.begun(), index, fault.into());
+                let tally = self.tally;
+                tally.fail(self.begun(), index, fault);
             }
         }
         (self.sink)(Event::Finished { name: &entry.path });
@@ -143,7 +169,6 @@ impl<'a> Content<'a> {
                     return Ok(Err(fault));
                 }
                 left -= len as u64;
-                self.session.still_here()?;
                 self.session.check()?;
             }
             if let Err(fault) = prefix.agree(&mut file, have) {
@@ -174,11 +199,42 @@ impl<'a> Content<'a> {
                 self.send(packer.work())?;
             }
         }
-        if let Err(fault) = file.check(entry) {
+        let hash = hash.finalize().into();
+        match file.end() {
+            Err(fault) => return Ok(Err(fault)),
+            Ok(End::AsListed) => {}
+            Ok(End::Grown) => self.tally.remark(index, Remark::Grown),
+            Ok(End::Growing) => match self.read_again(&mut file, entry.size())? {
+                Ok(again) if again == hash => self.tally.remark(index, Remark::Grown),
+                Ok(_) => return Ok(Err(SourceFault::Changed)),
+                Err(fault) => return Ok(Err(fault)),
+            },
+        }
+        data::put_end(self.begun(), entry.size(), &hash);
+        self.send(packer.work()).map(Ok)
+    }
+
+    /// The hash of what has been sent of a file that grows, if that has not changed meanwhile.
+    fn read_again(
+        &mut self,
+        file: &mut SourceFile,
+        size: u64,
+    ) -> Result<Result<[u8; HASH_LEN], SourceFault>, Stop> {
+        let mut again = Prefixed::default();
+        let mut scratch = vec![0; usize::try_from(size).unwrap_or(AGAIN).min(AGAIN)];
+        if let Err(fault) = file.rewind() {
             return Ok(Err(fault));
         }
-        data::put_end(self.begun(), entry.size(), &hash.finalize().into());
-        self.send(packer.work()).map(Ok)
+        while again.offset < size {
+            let left = usize::try_from(size - again.offset).unwrap_or(AGAIN).min(AGAIN);
+            let piece = scratch.get_mut(..left).unwrap_or_default();
+            if let Err(fault) = again.hash(file, piece) {
+                return Ok(Err(fault));
+            }
+            self.session.check()?;
+        }
+        // Shorter now is a change too.
+        Ok(file.end().map(|_| again.hash.finalize().into()))
     }
 
     /// Sends what has been gathered.
@@ -192,7 +248,7 @@ impl<'a> Content<'a> {
         let (source, options) = (Arc::clone(self.source), self.options);
         let tally = Arc::clone(self.tally);
         let work: Work = Box::new(move |buffer, spare| {
-            let sent = gather(buffer, spare, &source, &batch, options);
+            let sent = gather(buffer, spare, &source, &batch, options, &tally);
             tally.sent.fetch_add(sent, Relaxed);
             let first = batch.first().and_then(|(index, _)| source.manifest.get(*index));
             match options.compression {
@@ -225,13 +281,15 @@ fn gather(
     source: &Source,
     batch: &[(u32, Option<Prefix>)],
     options: StreamOptions,
+    tally: &Tally,
 ) -> u64 {
     let mut sent = 0;
+    let mut files = source.files(options.follow_symlinks);
     buffer.extend(&[DATA]);
     for &(index, have) in batch {
         let Some(entry) = source.manifest.get(index) else { continue };
         let mut put = || -> Result<(), SourceFault> {
-            let mut file = SourceFile::open(&source.path_of(entry), options.follow_symlinks)?;
+            let mut file = files.open(index)?;
             let mut prefix = Prefixed::default();
             if let Some(have) = have {
                 spare.clear();
@@ -249,12 +307,28 @@ fn gather(
                 })?;
                 sent += u64::from(len);
             }
-            file.check(entry)?;
-            data::put_end(buffer, entry.size(), &hash.finalize().into());
+            let hash = hash.finalize().into();
+            match file.end()? {
+                End::AsListed => {}
+                End::Grown => tally.remark(index, Remark::Grown),
+                End::Growing => {
+                    file.rewind()?;
+                    spare.clear();
+                    let mut again = Prefixed::default();
+                    let size = usize::try_from(entry.size()).unwrap_or_default();
+                    again.hash(&mut file, spare.room(size))?;
+                    file.end()?;
+                    if again.hash.finalize()[..] != hash {
+                        return Err(SourceFault::Changed);
+                    }
+                    tally.remark(index, Remark::Grown);
+                }
+            }
+            data::put_end(buffer, entry.size(), &hash);
             Ok(())
         };
         if let Err(fault) = put() {
-            data::put_failed(buffer, index, fault.into());
+            tally.fail(buffer, index, fault);
         }
     }
     sent

@@ -5,7 +5,6 @@ use super::offer::{decided_list, nothing_to_send};
 use crate::control;
 use crate::error::{Error, Exit, Result};
 use crate::files::manifest::Manifest;
-use crate::files::reader::SourceFile;
 use crate::files::walk::{Source, Unsent, Walk};
 use crate::protocol::pages::Fault;
 use crate::ui::Ui;
@@ -27,12 +26,18 @@ pub fn run(walk: &Walk, options: &SendOptions, ui: &Ui) -> Result<Exit> {
 
 /// Takes the files out of the list that cannot be opened: a walk does not notice them.
 fn leave_unreadable(source: &mut Source, follow_symlinks: bool) -> Result<()> {
-    let mut kept = Manifest::default();
-    for entry in std::mem::take(&mut source.manifest).into_entries() {
+    let mut faults = Vec::with_capacity(source.manifest.entries().len());
+    let mut files = source.files(follow_symlinks);
+    for (index, entry) in (0u32..).zip(source.manifest.entries()) {
         control::check()?;
-        if entry.is_file()
-            && let Err(fault) = SourceFile::open(&source.path_of(&entry), follow_symlinks)
-        {
+        faults.push(entry.is_file().then(|| files.open(index).err()).flatten());
+    }
+    drop(files);
+    let mut kept = Manifest::default();
+    for (entry, fault) in
+        std::mem::take(&mut source.manifest).into_entries().into_iter().zip(faults)
+    {
+        if let Some(fault) = fault {
             let why = Fault::from(fault).words().into();
             source.unsent.push(Unsent { name: entry.path.as_str().into(), why });
         } else {

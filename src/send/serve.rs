@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::SendOptions;
 use super::gate::{Gate, Guest, Seat, Visit};
 use super::offer::Offer;
-use crate::bounds::{MAX_GUESSES, STALL_LIMIT};
+use crate::bounds::MAX_GUESSES;
 use crate::control;
 use crate::crypto::keys::Role;
 use crate::error::{Error, Exit, Result};
@@ -23,7 +23,7 @@ const MOMENT: Duration = Duration::from_secs(5);
 
 /// Serves the receivers that come to the gate. Returns the worst exit code of their sessions.
 pub fn serve(gate: &Gate, mut offer: Offer, options: &SendOptions, ui: &Ui) -> Result<Exit> {
-    let mut waiting = Waiting::new(options.timeout);
+    let mut waiting = Waiting::new(options.timeout, For::First);
     let mut first: Option<(Box<Guest>, Instant)> = None;
     offer.ask(options, ui, &mut || {
         control::check()?;
@@ -48,7 +48,10 @@ pub fn serve(gate: &Gate, mut offer: Offer, options: &SendOptions, ui: &Ui) -> R
         if let Some(pace) = &pace {
             limits.content = limits.content.min(pace.rate().content());
         }
-        let serving = Serving { gate, offer: &offer, ui, many, left, limits, pace, waiting };
+        let (timeout, served) = (options.timeout, 0);
+        let offer = &offer;
+        let serving =
+            Serving { gate, offer, ui, many, left, limits, pace, timeout, served, waiting };
         serving.run(scope, (&tell, &ends), &mut first, total)
     })
 }
@@ -65,6 +68,9 @@ struct Serving<'a> {
     left: u32,
     limits: Limits,
     pace: Option<Arc<Pace>>,
+    /// How long a receiver is waited for, be it the first or one that was lost.
+    timeout: Duration,
+    served: u32,
     waiting: Waiting,
 }
 
@@ -137,7 +143,9 @@ impl<'a> Serving<'a> {
         match result {
             Ok(summary) if self.many => {
                 self.ui.sent_to(name, &summary);
-                self.waiting = Waiting::new(self.waiting.limit);
+                self.served += 1;
+                let next = For::Another { served: self.served };
+                self.waiting = Waiting::new(self.timeout, next);
                 Ok(Some(summary))
             }
             Ok(summary) => {
@@ -147,8 +155,8 @@ impl<'a> Serving<'a> {
             // The receiver may come back, or be typed again, once it has room.
             Err(error) if may_come_back(&error) && lock(self.offer).is_whole() => {
                 self.gate.leave(seat);
-                self.ui.waits_again(name, &error, STALL_LIMIT);
-                self.waiting = Waiting::new(STALL_LIMIT);
+                self.ui.waits_again(name, &error, self.timeout);
+                self.waiting = Waiting::new(self.timeout, For::Lost(error));
                 Ok(None)
             }
             Err(error) if may_come_back(&error) => {
@@ -158,7 +166,7 @@ impl<'a> Serving<'a> {
             Err(error) if self.many && error.exit != Exit::Interrupted => {
                 self.gate.leave(seat);
                 self.ui.warn(&format!("{name}: {error}; somebody else may come instead"));
-                self.waiting = Waiting::new(STALL_LIMIT);
+                self.waiting = Waiting::new(self.timeout, For::Lost(error));
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -186,16 +194,48 @@ fn may_come_back(error: &Error) -> bool {
     error.exit == Exit::Network || fixable
 }
 
+/// Whom the wait is for.
+enum For {
+    /// Whoever knows the token.
+    First,
+    /// The next of several.
+    Another { served: u32 },
+    /// One whose session ended early, and how.
+    Lost(Error),
+}
+
 /// The wait for a receiver, with an end.
 struct Waiting {
     limit: Duration,
     deadline: Instant,
+    what: For,
     refusals: u32,
 }
 
 impl Waiting {
-    fn new(limit: Duration) -> Self {
-        Self { limit, deadline: Instant::now() + limit, refusals: 0 }
+    fn new(limit: Duration, what: For) -> Self {
+        Self { limit, deadline: Instant::now() + limit, what, refusals: 0 }
+    }
+
+    /// Nobody came: what really happened.
+    fn in_vain(&self) -> Error {
+        let limit = self.limit.as_secs();
+        let (message, hint) = match &self.what {
+            For::First => (
+                format!("no receiver came within {limit} s"),
+                "run the same command again; --timeout 30m waits longer".to_owned(),
+            ),
+            For::Another { served } => (
+                format!("no other receiver came within {limit} s, after {served}"),
+                "run the same command again for the others; --timeout 30m waits longer".to_owned(),
+            ),
+            For::Lost(error) => (
+                format!("{error}; the receiver did not come back within {limit} s"),
+                "run both sides again: it goes on where it stopped; --timeout 30m waits longer"
+                    .to_owned(),
+            ),
+        };
+        Error::network(message).hint(hint)
     }
 
     /// The next receiver, if one comes in a moment. While others are served it may take as long
@@ -233,11 +273,7 @@ impl Waiting {
                 self.refusals += 1;
                 ui.turned_away(address.ip(), &why, self.refusals);
             }
-            None => {
-                let limit = self.limit.as_secs();
-                return Err(Error::network(format!("no receiver came within {limit} s"))
-                    .hint("run the same command again; --timeout 30m waits longer"));
-            }
+            None => return Err(self.in_vain()),
         }
         Ok(None)
     }
@@ -252,12 +288,12 @@ fn converse(
     ui: &Ui,
 ) -> Result<Summary> {
     let Guest { stream, keys, .. } = guest;
-    let session = stream.halves(STALL_LIMIT).and_then(|(reader, writer)| {
+    let session = stream.halves().and_then(|(reader, writer)| {
         let halves = (reader, Paced::new(writer, pace));
         Session::start(halves, keys, Role::Receiver, limits)
     });
-    let result = session.and_then(|mut session| {
-        let job = session.meanwhile(|| lock(offer).job(ui));
+    let result = session.and_then(|session| {
+        let job = lock(offer).job(ui);
         let mut progress = ui.progress("Sending");
         let mut begun = Instant::now();
         let (sent, input) = job.send(session, ui, &mut |event| {

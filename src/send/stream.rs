@@ -6,7 +6,7 @@ use super::content::{Content, Prefix, StreamOptions, Tally};
 use crate::bounds::{ATTEMPTS, MAX_UNSENT_NAMES};
 use crate::crypto::record::Follows;
 use crate::error::Result;
-use crate::event::{Event, Sink, Stopwatch, Summary};
+use crate::event::{Event, Remark, Sink, Stopwatch, Summary};
 use crate::files::manifest::{Entry, Manifest};
 use crate::files::reader::SourceFault;
 use crate::files::walk::Source;
@@ -71,6 +71,13 @@ fn converse(
         match await_answer(session, manifest, &mut summary)? {
             None => {
                 (summary.bytes, summary.saved) = tally.totals();
+                summary.once = attempt == 1;
+                for remark in [Remark::Grown, Remark::Deceptive] {
+                    let names = tally.names(remark, manifest);
+                    if !names.is_empty() {
+                        sink(Event::Remark { names: &names, remark });
+                    }
+                }
                 watch.lap("results");
                 summary.phases = watch.phases();
                 return Ok(summary);
@@ -177,6 +184,10 @@ fn await_answer(
                     let in_order = last_result.is_none_or(|last| last < index);
                     let entry = manifest.get(index).filter(|_| in_order);
                     let entry = entry.ok_or(Malformed("a result names what was not offered"))?;
+                    // Only files have content that can fail.
+                    if !(entry.is_file() || matches!(fault, Fault::Unwritable | Fault::Kept)) {
+                        return Err(Malformed("a result that no folder or link can have"));
+                    }
                     last_result = Some(index);
                     summary.failed.push((entry.path.clone(), fault));
                     Ok(())
@@ -214,7 +225,8 @@ impl From<SourceFault> for Fault {
             SourceFault::Vanished => Self::Vanished,
             SourceFault::Denied => Self::Denied,
             SourceFault::Changed => Self::Changed,
-            SourceFault::Unreadable => Self::Unreadable,
+            // The other side need not know more; on this one there is a remark.
+            SourceFault::Unreadable | SourceFault::Deceptive => Self::Unreadable,
         }
     }
 }

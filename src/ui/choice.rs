@@ -29,6 +29,15 @@ impl Ui {
             let count = counted(count, "developer folder", "developer folders");
             parts.push(format!("{count} ({})", names_of(&source.developer)));
         }
+        for (paths, one, more) in [
+            (&source.made_up, "kernel file system", "kernel file systems"),
+            (&source.other_disks, "other file system", "other file systems"),
+        ] {
+            if !paths.is_empty() {
+                let count = counted(paths.len() as u64, one, more);
+                parts.push(format!("{count} ({})", names_of(paths)));
+            }
+        }
         if !parts.is_empty() {
             self.note(&format!("left out: {}", parts.join(", ")));
         }

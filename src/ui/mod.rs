@@ -24,18 +24,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 pub use self::findings::{Finding, Mark};
 pub use self::json::State;
 pub use self::patient::{Answer, IsOver};
 pub use self::progress::Progress;
 pub use self::prompt::{Choice, Target, said_no};
 pub use self::signals::watch as watch_signals;
-pub use self::text::Text;
+pub use self::text::{Data, Text};
 
 use self::json::Json;
 use self::log::Log;
 use self::screen::line;
-use self::words::{counted, names_of, outcome, rate, summary_of};
+use self::words::{counted, lacking, names_of, outcome, rate, summary_of};
 use crate::bounds::{MAX_REFUSALS, SHOWN_REFUSALS};
 use crate::control;
 use crate::error::{Error, Exit, Result, reason, shown};
@@ -43,7 +45,7 @@ use crate::event::Summary;
 use crate::files::manifest::Manifest;
 use crate::files::path::RelPath;
 use crate::protocol::pages::Fault;
-use crate::ticket::Ticket;
+use crate::ticket::{COMMAND, Ticket};
 
 /// How much is said, where, and whether somebody is there to answer. A clone says it in the same
 /// places.
@@ -201,16 +203,18 @@ impl Ui {
     /// a file of this name is not shown.
     pub fn ticket(&self, ticket: &Ticket, agreed: Option<&Path>) {
         self.say("on the other machine, run:");
-        let command = command_for(ticket, agreed);
+        let mut command = command_for(ticket, agreed);
         match &self.json {
             Some(json) => {
                 json.ticket(ticket, &command, agreed.is_some());
-                self.show(&command);
+                self.show(command);
             }
             None => {
+                command.push('\n');
                 let mut stdout = io::stdout();
-                // Nobody may be reading; the offer stands all the same.
-                let _ = writeln!(stdout, "{command}").and_then(|()| stdout.flush());
+                // In one piece, which passes by stdout's buffer. Nobody may be reading; the offer
+                // stands all the same.
+                let _ = stdout.write_all(command.as_bytes()).and_then(|()| stdout.flush());
             }
         }
         self.say("waiting for the receiver; Ctrl-C stops");
@@ -218,8 +222,12 @@ impl Ui {
 
     /// Another ticket for the same offer.
     pub fn ticket_elsewhere(&self, ticket: &Ticket, agreed: Option<&Path>) {
+        const INTRO: &str = "from another machine of the tailnet: ";
         let command = command_for(ticket, agreed);
-        self.show(&format!("from another machine of the tailnet: {command}"));
+        let mut text = Zeroizing::new(String::with_capacity(INTRO.len() + command.len() + 1));
+        text.push_str(INTRO);
+        text.push_str(&command);
+        self.show(text);
         self.tell(|json| json.ticket(ticket, &command, agreed.is_some()));
     }
 
@@ -238,9 +246,9 @@ impl Ui {
     }
 
     /// A line with a secret: for the screen, and not for the log.
-    fn show(&self, text: &str) {
+    fn show(&self, text: Zeroizing<String>) {
         if !self.quiet {
-            line(text);
+            screen::secret(text);
         }
     }
 
@@ -339,6 +347,12 @@ impl Ui {
         Text::new(self.json.clone())
     }
 
+    /// Where content goes that is meant for standard output; what is no plain text, not onto a
+    /// terminal.
+    pub fn data(&self) -> Data {
+        Data::new()
+    }
+
     /// A new progress bar, or one that stays silent.
     pub fn progress(&self, verb: &'static str) -> Progress {
         Progress::new(verb, self.clone())
@@ -360,8 +374,8 @@ impl Ui {
     fn paused(&self, paused: bool) {
         let text = if paused { "paused; p goes on" } else { "going on" };
         self.log(text);
-        if !self.draws {
-            self.show(text);
+        if !self.draws && !self.quiet {
+            line(text);
         }
         self.tell(|json| json.pause(paused));
     }
@@ -412,6 +426,11 @@ impl Ui {
             let lines = summary.renamed.iter().map(|(from, to)| format!("{from} -> {to}"));
             self.list(lines, count, !self.quiet);
         }
+        if let Some(lacking) = lacking(summary.lacking) {
+            let text =
+                format!("the disk does not keep the {lacking} of what came; the content is whole");
+            self.say_warning(&text);
+        }
         self.problems(summary);
         self.tell(|json| json.summary(summary, true));
     }
@@ -437,7 +456,8 @@ impl Ui {
         if !failed.is_empty() {
             let count = failed.len() as u64;
             self.say_warning(&format!("{} did not arrive:", counted(count, "entry", "entries")));
-            let lines = failed.iter().map(|(path, fault)| format!("{path}: {}", fault.words()));
+            let lines =
+                failed.iter().map(|(path, fault)| format!("{path}: {}", summary.why(path, *fault)));
             self.list(lines, count, true);
         }
         if summary.unsent > 0 {
@@ -479,12 +499,13 @@ impl Ui {
 }
 
 /// What to type on the other machine.
-fn command_for(ticket: &Ticket, agreed: Option<&Path>) -> String {
+fn command_for(ticket: &Ticket, agreed: Option<&Path>) -> Zeroizing<String> {
     match agreed {
         Some(file) => {
             let file = file.to_string_lossy();
-            format!("transfer receive --token-file {} {}", shown(&file), ticket.place())
+            let place = ticket.place();
+            Zeroizing::new(format!("{COMMAND}--token-file {} {place}", shown(&file)))
         }
-        None => format!("transfer receive {ticket}"),
+        None => ticket.command(),
     }
 }

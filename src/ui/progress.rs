@@ -10,10 +10,10 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use super::keys::Keys;
 use super::meter::{Meter, Reading};
 use super::screen::{self, SCREEN};
-use super::{Ui, counted};
+use super::{Ui, counted, names_of};
 use crate::control;
 use crate::error::bytes;
-use crate::event::Event;
+use crate::event::{Event, Remark};
 use crate::files::path::RelPath;
 
 /// Shows the engine's events.
@@ -78,6 +78,15 @@ impl Progress {
                 state.last_moved = now;
                 state.name = Some((*name).clone());
             }
+            Event::Remark { names, remark } => self.ui.note(&match remark {
+                Remark::Grown => {
+                    format!("grew meanwhile, and went as listed: {}", names_of(names))
+                }
+                Remark::Deceptive => format!(
+                    "not as long as the size says: {}; `transfer send - <FILE` sends one",
+                    names_of(names)
+                ),
+            }),
             Event::Again { files, bytes, attempt } => {
                 lock(&self.state).meter.again(*bytes, *files);
                 self.ui.say_warning(&format!(

@@ -8,6 +8,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use dialoguer::console::{Term, is_dumb};
 use indicatif::{MultiProgress, ProgressDrawTarget, TermLike};
 use unicode_width::UnicodeWidthChar;
+use zeroize::Zeroizing;
 
 /// Where a bar is added to be seen, and suspended for whatever else is written.
 pub(super) static SCREEN: LazyLock<MultiProgress> = LazyLock::new(|| {
@@ -50,6 +51,13 @@ pub(super) fn answered(text: &str) {
 /// Clears the row of the question, or leaves it behind where the terminal cannot.
 fn cleared() -> &'static str {
     if obeys() { "\r\x1b[J" } else { "\n" }
+}
+
+/// The same for one with a secret, which is wiped. stderr keeps nothing.
+pub(super) fn secret(mut text: Zeroizing<String>) {
+    // There is room for it: growing would leave a copy behind.
+    text.push('\n');
+    SCREEN.suspend(|| write(&text));
 }
 
 /// In one piece, so that lines of two processes on one terminal stay whole.

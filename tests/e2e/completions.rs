@@ -8,10 +8,10 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 #[cfg(unix)]
-use crate::terminal::Terminal;
-#[cfg(unix)]
 use crate::util::process::Process;
 use crate::util::process::{run, transfer};
+#[cfg(unix)]
+use crate::util::terminal::Terminal;
 use crate::util::tree::{Scratch, write};
 
 /// Whether a program is here; says so if not.

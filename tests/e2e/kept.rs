@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use crate::terminal::Terminal;
 use crate::util::process::{Pipe, Process, receiving, run, transfer};
+use crate::util::terminal::Terminal;
 use crate::util::tree::{Scratch, write};
 
 const LEAVE_OUT: &str = "leave out regenerable developer folders? [Y/n, k keeps the answer] ";

@@ -6,6 +6,8 @@
 mod agreed;
 #[cfg(unix)]
 mod asking;
+#[cfg(unix)]
+mod changing;
 mod choosing;
 mod completions;
 mod conflicts;
@@ -17,6 +19,9 @@ mod events;
 mod faults;
 #[cfg(unix)]
 mod fingers;
+#[cfg(unix)]
+mod git_hostile;
+mod gitignore;
 mod json;
 #[cfg(unix)]
 mod kept;

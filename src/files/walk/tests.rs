@@ -72,7 +72,7 @@ fn links_into_an_excluded_path_stay_behind() {
         ("other/file", &["one", "one/file", "one/link", "other"]),
     ] {
         let exclude = vec![Pattern::parse(pattern).unwrap()];
-        let filters = Filters { exclude, gitignore: false };
+        let filters = Filters { exclude, ..Filters::default() };
         let source = Walk::new(&[one.clone(), other.clone()], &filters).unwrap().run(options);
         assert_eq!(paths(&source), expected, "{pattern}");
         assert_eq!(source.unsent.len(), usize::from(pattern == "other"), "{pattern}");
@@ -131,4 +131,177 @@ fn times_before_and_after_1970_survive() {
     for time in [0, 1, -1, 1_700_000_000_123_456_789, -1_500_000_000_000_000_001] {
         assert_eq!(nanoseconds(system_time(time)), time);
     }
+}
+
+/// What was listed is what is opened, whatever has taken its place.
+#[cfg(unix)]
+#[test]
+fn only_the_file_that_was_listed_is_opened() {
+    use crate::files::reader::{End, SourceFault};
+    use std::os::unix::fs::symlink;
+    type Change = fn(&Path);
+    let swap = |at: &Path, name: &str| fs::rename(at.join(name), at.join("gone")).unwrap();
+    let same = |path: &Path, content: &str| {
+        fs::write(path, content).unwrap();
+        filetime::set_file_mtime(path, filetime::FileTime::from_unix_time(1_000_000_000, 0))
+            .unwrap();
+    };
+    // What happens between the list and the first byte, and what comes of it, without following
+    // links and with.
+    let cases: &[(&str, Change, Result<(), SourceFault>, Result<(), SourceFault>)] = &[
+        ("nothing", |_| (), Ok(()), Ok(())),
+        (
+            "its folder has become a link to another",
+            |at| symlink("../other/d", at.join("t/a")).unwrap(),
+            Err(SourceFault::Vanished),
+            Err(SourceFault::Changed),
+        ),
+        (
+            "its folder has become another",
+            |at| fs::rename(at.join("other/d"), at.join("t/a")).unwrap(),
+            Err(SourceFault::Changed),
+            Err(SourceFault::Changed),
+        ),
+        (
+            "its folder has become a link to where it is now",
+            |at| symlink("../gone", at.join("t/a")).unwrap(),
+            Err(SourceFault::Vanished),
+            Ok(()),
+        ),
+    ];
+    for (what, change, plain, followed) in cases {
+        for (follow, expected) in [(false, plain), (true, followed)] {
+            let dir = tempfile::tempdir().unwrap();
+            let at = dir.path();
+            tree(at, &["t/a/b/file", "other/d/b/file"]);
+            for file in ["t/a/b/file", "other/d/b/file"] {
+                same(&at.join(file), "content");
+            }
+            let source = walked(&at.join("t"), Developer::Include, follow);
+            if *what != "nothing" {
+                swap(at, "t/a");
+            }
+            change(at);
+            let opened = source.files(follow).open(3).map(drop);
+            // A link in a folder's place is told in different words by different systems.
+            let refused = opened.is_err() && expected.is_err() && !follow;
+            assert!(refused || opened == *expected, "{what}, {follow}: {opened:?}");
+        }
+    }
+
+    // The same for the file itself, for a file that was named, and for the folder that was.
+    let cases: &[(&str, Change, Result<End, SourceFault>)] = &[
+        ("nothing", |_| (), Ok(End::AsListed)),
+        ("longer", |file| fs::write(file, "content and more").unwrap(), Ok(End::Grown)),
+        ("shorter", |file| fs::write(file, "con").unwrap(), Err(SourceFault::Changed)),
+        ("written anew", |file| fs::write(file, "CONTENT").unwrap(), Err(SourceFault::Changed)),
+        (
+            "replaced by one of the same length and time",
+            |file| {
+                let other = file.with_extension("other");
+                fs::write(&other, "CONTENT").unwrap();
+                let time = filetime::FileTime::from_unix_time(1_000_000_000, 0);
+                filetime::set_file_mtime(&other, time).unwrap();
+                fs::rename(other, file).unwrap();
+            },
+            Err(SourceFault::Changed),
+        ),
+        (
+            "a link to itself",
+            |file| {
+                fs::rename(file, file.with_extension("kept")).unwrap();
+                symlink(file.with_extension("kept"), file).unwrap();
+            },
+            Err(SourceFault::Changed),
+        ),
+        (
+            "a folder",
+            |file| {
+                fs::remove_file(file).unwrap();
+                fs::create_dir(file).unwrap();
+            },
+            Err(SourceFault::Changed),
+        ),
+        ("gone", |file| fs::remove_file(file).unwrap(), Err(SourceFault::Vanished)),
+        (
+            "a pipe",
+            |file| {
+                fs::remove_file(file).unwrap();
+                assert!(std::process::Command::new("mkfifo").arg(file).status().unwrap().success());
+            },
+            Err(SourceFault::Changed),
+        ),
+    ];
+    for (what, change, expected) in cases {
+        for named in ["t", "t/file"] {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("t/file");
+            tree(dir.path(), &["t/file"]);
+            same(&file, "content");
+            let source = walked(&dir.path().join(named), Developer::Include, false);
+            change(&file);
+            let index = u32::try_from(source.manifest.entries().len() - 1).unwrap();
+            let end = source.files(false).open(index).and_then(|mut file| {
+                file.read(&mut [0; 7])?;
+                file.end()
+            });
+            assert_eq!(end, *expected, "{what}, {named}");
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    tree(dir.path(), &["t/file", "other/file"]);
+    let source = walked(&dir.path().join("t"), Developer::Include, false);
+    fs::rename(dir.path().join("t"), dir.path().join("kept")).unwrap();
+    symlink("kept", dir.path().join("t")).unwrap();
+    // It is the folder that was named, by another way: that is for whoever named it to change.
+    assert!(source.files(false).open(1).is_ok());
+    fs::remove_file(dir.path().join("t")).unwrap();
+    symlink("other", dir.path().join("t")).unwrap();
+    let source = Source { openers: Mutex::default(), ..source };
+    assert_eq!(source.files(false).open(1).map(drop), Err(SourceFault::Changed));
+}
+
+/// Deeper than there are folders kept open, from one to the next and back.
+#[test]
+fn files_of_a_deep_tree_are_opened_in_any_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep: Vec<String> =
+        (0..40).map(|depth| format!("t/{}f{depth}", "d/".repeat(depth))).collect();
+    for file in &deep {
+        tree(dir.path(), &[file]);
+    }
+    let source = walked(&dir.path().join("t"), Developer::Include, false);
+    let files: Vec<u32> = (0..)
+        .zip(source.manifest.entries())
+        .filter(|(_, it)| it.is_file())
+        .map(|(index, _)| index)
+        .collect();
+    assert_eq!(files.len(), 40);
+    let mut opened = source.files(false);
+    let jumps = (0..40).map(|at| at * 17 % 40);
+    for at in (0..40).chain((0..40).rev()).chain(jumps) {
+        opened.open(files[at]).unwrap();
+    }
+}
+
+/// Where the system makes up what is read, the content is what is there and not what the size says.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_not_on_a_disk_is_read_when_it_is_listed() {
+    for path in
+        ["/proc/version", "/proc/filesystems", "/sys/kernel/mm/transparent_hugepage/enabled"]
+    {
+        let Ok(content) = fs::read(path) else { continue };
+        let source = walked(Path::new(path), Developer::Include, false);
+        assert_eq!(source.manifest.totals().bytes, content.len() as u64, "{path}");
+        let mut file = source.files(false).open(0).unwrap();
+        let mut read = vec![0; content.len()];
+        file.read(&mut read).unwrap();
+        assert_eq!(read, content);
+        assert!(file.end().is_ok());
+    }
+    let folder = walked(Path::new("/proc/self"), Developer::Include, false);
+    assert!(folder.manifest.entries().is_empty());
+    assert_eq!(folder.unsent.len(), 1, "{:?}", folder.unsent);
+    assert_eq!(walked(Path::new("/proc/self/net"), Developer::Include, true).unsent.len(), 1);
 }
