@@ -1,5 +1,10 @@
 //! What was typed, and what it means.
 
+mod habits;
+mod help;
+mod kept;
+mod parse;
+
 use std::io::{Read, stdin};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,19 +13,23 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use zeroize::Zeroizing;
 
+use self::habits::Habits;
+pub use self::parse::parse;
 use crate::bounds::MAX_TEXT;
 use crate::completions::CompletionsOptions;
 use crate::compress::Compression;
 use crate::doctor::DoctorOptions;
 use crate::error::{Error, Result, reason, shown};
 use crate::files::exclude::Pattern;
+use crate::files::path::RelPath;
 use crate::files::select::Filters;
 use crate::net::pace::Rate;
 use crate::receive::plan::OnConflict;
 use crate::receive::{Conflict, ReceiveOptions};
-use crate::send::{SendOptions, What};
+
+use crate::send::{Agreed, SendOptions, What};
 use crate::ticket::DEFAULT_PORT;
-use crate::token::{DEFAULT_WORDS, MAX_WORDS, MIN_WORDS};
+use crate::token::{AGREED_WORDS, DEFAULT_WORDS, MAX_WORDS, MIN_AGREED, MIN_WORDS, Token};
 use crate::ui::Ui;
 
 /// Move files and whole trees between two machines: end-to-end encrypted, verified, fast.
@@ -35,8 +44,9 @@ use crate::ui::Ui;
     arg_required_else_help = true,
     after_help = "Example:\n  \
         laptop$ transfer send photos/ notes.txt\n  \
-        transfer receive 100.64.1.123:ocean-tiger\n\n  \
-        desktop$ transfer receive 100.64.1.123:ocean-tiger"
+        transfer receive laptop:ocean-tiger\n\n  \
+        desktop$ transfer receive laptop:ocean-tiger",
+    after_long_help = help::ALL
 )]
 pub struct Cli {
     /// What to do.
@@ -53,13 +63,17 @@ pub enum Command {
         transfer send --exclude-dev project  without node_modules, virtual environments, caches\n  \
         transfer send -x '*.log' -x tmp/ .   this folder, without what the patterns name\n  \
         transfer send --dry-run project      nothing yet: list what would go\n  \
-        transfer send --pod --port 4000 out  to another process on this machine")]
+        transfer send --pod --port 4000 out  to another process on this machine",
+        after_long_help = help::SEND)]
     Send(SendArgs),
     /// Receive what the ticket's sender offers
-    #[command(after_help = "Examples:\n  \
-        transfer receive 100.64.1.123:ocean-tiger            into this folder\n  \
-        transfer receive -o ~/in laptop:ocean-tiger          into another, the sender by name\n  \
-        transfer receive --on-conflict skip 100.64.1.123:ocean-tiger")]
+    #[command(aliases = ["recv", "get"],
+        override_usage = "transfer receive [OPTIONS] [HOST[:PORT]:TOKEN]",
+        after_help = "Examples:\n  \
+        transfer receive laptop:ocean-tiger                  into this folder\n  \
+        transfer receive -o ~/in/ 100.64.1.123:ocean-tiger   into another, the sender by address\n  \
+        transfer receive --on-conflict skip laptop:ocean-tiger",
+        after_long_help = help::RECEIVE)]
     Receive(ReceiveArgs),
     /// Look whether a transfer would work here, and what to do if not
     #[command(after_help = "Examples:\n  \
@@ -73,6 +87,10 @@ pub enum Command {
         transfer completions --install    for the shell this runs in, and `man transfer`\n  \
         transfer completions fish         printed, to be saved elsewhere")]
     Completions(CompletionsArgs),
+    /// Print a new token for --token-file
+    #[command(after_help = "Example:\n  \
+        (umask 077; transfer token >token)     then copy the file to the other machine")]
+    Token(TokenArgs),
     /// Print the man page
     #[command(hide = true)]
     Man,
@@ -96,6 +114,9 @@ pub struct Common {
     /// Append everything that -vv would say to this file, with the time
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
+    /// Habits of other programs.
+    #[command(flatten)]
+    habits: Habits,
 }
 
 impl Common {
@@ -117,6 +138,15 @@ impl Command {
         }
     }
 
+    /// What may be said about what was typed, before anything begins.
+    pub fn remark(&self) -> Option<String> {
+        match self {
+            Self::Send(args) => args.common.habits.told(),
+            Self::Receive(args) => args.common.habits.told(),
+            _ => None,
+        }
+    }
+
     /// Whether it moves something: its interruption is told to the other side.
     pub fn is_transfer(&self) -> bool {
         matches!(self, Self::Send(_) | Self::Receive(_))
@@ -132,8 +162,12 @@ pub struct SendArgs {
     paths: Vec<PathBuf>,
     /// Send this text, to be shown on the other side; - takes it from standard input
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true,
-          conflicts_with_all = ["paths", "exclude", "gitignore", "one_file_system", "dry_run"])]
+          conflicts_with_all = ["paths", "exclude", "exclude_from", "gitignore", "one_file_system",
+                                "dry_run"])]
     text: Option<String>,
+    /// Call what comes in on standard input by this name on the other side
+    #[arg(long, value_name = "NAME", conflicts_with = "text")]
+    name: Option<String>,
     /// Serve this machine only, on 127.0.0.1, without Tailscale (containers, trying it out)
     #[arg(long)]
     pod: bool,
@@ -144,6 +178,14 @@ pub struct SendArgs {
     #[arg(long, value_name = "N", default_value_t = DEFAULT_WORDS,
           value_parser = clap::value_parser!(u8).range(i64::from(MIN_WORDS)..=i64::from(MAX_WORDS)))]
     words: u8,
+    /// Use the token that this file holds, agreed beforehand: at least four words; nobody else may
+    /// read it
+    ///
+    /// `transfer token` makes one. The ticket then names the machine alone, and the other side
+    /// gives the same token in a file of its own. A token that is used again and again is worth
+    /// more to a guesser: three guesses a run.
+    #[arg(long, value_name = "FILE", conflicts_with = "words")]
+    token_file: Option<PathBuf>,
     /// Serve so many receivers, all with the same ticket; it is dead afterwards
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=64))]
@@ -151,12 +193,20 @@ pub struct SendArgs {
     /// Send no faster than this, all receivers together: 500k, 10M, 1.5MiB a second
     #[arg(long, value_name = "RATE", value_parser = Rate::parse)]
     limit: Option<Rate>,
+    /// The same as --limit; as with rsync, a number without a unit means KiB a second
+    #[arg(long, value_name = "RATE", value_parser = rate_of_rsync, conflicts_with = "limit",
+          hide_short_help = true)]
+    bwlimit: Option<Rate>,
     /// Wait so long for the receiver: 90s, 5m, 2h
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     timeout: Duration,
     /// Leave out what this names: '*.log' anywhere, photos/raw/ one folder; may be repeated
     #[arg(short = 'x', long, value_name = "GLOB", value_parser = Pattern::parse)]
     exclude: Vec<Pattern>,
+    /// Leave out what the lines of this file name; empty ones and those that begin with # do not
+    /// count
+    #[arg(long, value_name = "FILE")]
+    exclude_from: Vec<PathBuf>,
     /// Of git repositories send what git tracks or would add, as `git ls-files` tells
     #[arg(long)]
     gitignore: bool,
@@ -173,10 +223,10 @@ pub struct SendArgs {
     #[arg(long)]
     follow_symlinks: bool,
     /// List what would go on stdout, and send nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
     /// Compress on the way; auto decides for each file
-    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true,
+    #[arg(short = 'z', long, value_name = "HOW", num_args = 0..=1, require_equals = true,
           default_missing_value = "auto")]
     compress: Option<CompressArg>,
     /// Options that both sides have.
@@ -202,8 +252,9 @@ impl SendArgs {
     pub fn resolve(&self) -> Result<SendOptions> {
         Ok(SendOptions {
             what: self.what()?,
+            name: self.name.clone(),
             filters: Filters {
-                exclude: self.exclude.clone(),
+                exclude: self.patterns()?,
                 gitignore: self.gitignore,
                 one_file_system: self.one_file_system,
             },
@@ -211,8 +262,9 @@ impl SendArgs {
             pod: self.pod,
             port: self.port,
             words: self.words,
+            agreed: self.token_file.as_deref().map(Agreed::read).transpose()?,
             receivers: self.receivers,
-            limit: self.limit,
+            limit: self.limit.or(self.bwlimit),
             timeout: self.timeout,
             exclude_developer: (self.exclude_dev || self.include_dev).then_some(self.exclude_dev),
             follow_symlinks: self.follow_symlinks,
@@ -225,7 +277,42 @@ impl SendArgs {
         })
     }
 
+    /// The patterns of the command line, then those of files.
+    fn patterns(&self) -> Result<Vec<Pattern>> {
+        let mut patterns = self.exclude.clone();
+        for file in &self.exclude_from {
+            let name = file.to_string_lossy();
+            let name = shown(&name);
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                Error::usage(format!("cannot read \"{name}\": {}", reason(&error)))
+                    .hint("--exclude-from names a file with a pattern in each line")
+            })?;
+            for (number, line) in text.lines().enumerate() {
+                let line = line.trim_end();
+                if line.is_empty() || line.starts_with('#') {
+                    continue;
+                }
+                patterns.push(Pattern::parse(line).map_err(|why| {
+                    Error::usage(format!("line {} of \"{name}\" is no pattern: {why}", number + 1))
+                        .hint("a pattern is like *.log, raw/ or photos/**/*.tmp")
+                })?);
+            }
+        }
+        Ok(patterns)
+    }
+
     fn what(&self) -> Result<What> {
+        let streams = self.paths.iter().any(|path| path.as_os_str() == "-");
+        if self.name.is_some() && !streams {
+            return Err(Error::usage("--name is for what comes in on standard input")
+                .hint("a file goes under its own name; `receive -o NAME` gives it another"));
+        }
+        if let Some(name) = &self.name
+            && (name.contains('/') || RelPath::parse(name).is_err())
+        {
+            return Err(Error::usage(format!("\"{}\" is no name for a file", shown(name)))
+                .hint("a name has no slash and no control characters"));
+        }
         let is_input = |path: &PathBuf| path.as_os_str() == "-";
         Ok(match &self.text {
             Some(text) if text == "-" => What::Text(read_text()?),
@@ -270,20 +357,31 @@ fn read_text() -> Result<String> {
 pub struct ReceiveArgs {
     /// As the sender's screen shows it; asked for when it is not given
     #[arg(value_name = "HOST[:PORT]:TOKEN", env = "TRANSFER_TICKET", hide_env_values = true)]
-    ticket: Option<String>,
+    ticket: Vec<String>,
     /// Read the ticket from this file, so that it does not show among the running commands
     #[arg(long, value_name = "FILE")]
     ticket_file: Option<PathBuf>,
+    /// Use the token that this file holds, agreed beforehand; then the ticket is the sender alone,
+    /// such as laptop or laptop:4000
+    ///
+    /// The file holds at least four words, as `transfer token` makes them, and nobody else may
+    /// read it.
+    #[arg(long, value_name = "FILE", conflicts_with = "ticket_file")]
+    token_file: Option<PathBuf>,
+    /// Wait for a sender that is not there yet, an hour or as long as this says: 90s, 5m, 2h
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true,
+          default_missing_value = "1h", value_parser = duration)]
+    wait: Option<Duration>,
     /// Receive from this machine only, without Tailscale
     #[arg(long)]
     pod: bool,
-    /// Put everything into this folder; it is made if it does not exist; - writes a single file to
-    /// standard output
-    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    /// Put everything into this folder, which is made if it does not exist; a name without / at its
+    /// end is that of a single file or stream; - writes it to standard output
+    #[arg(short, long, value_name = "PLACE", default_value = ".")]
     output_dir: PathBuf,
-    /// What to do when a name is taken by something else
-    #[arg(long, value_name = "HOW", default_value = "ask")]
-    on_conflict: ConflictArg,
+    /// What to do when a name is taken by something else; ask unless this says otherwise
+    #[arg(long, value_name = "HOW")]
+    on_conflict: Option<ConflictArg>,
     /// Take offers of so many files, folders and links (250 bytes of memory each); without
     /// this, up to 1,000,000
     #[arg(long, value_name = "N")]
@@ -323,18 +421,26 @@ impl ReceiveArgs {
                 Error::usage(format!("cannot read \"{}\": {}", shown(&file), reason(&error)))
                     .hint("--ticket-file names a file that holds the ticket")
             })?),
-            None => self.ticket,
+            None if self.ticket.is_empty() => None,
+            None => Some(parse::one_ticket(self.ticket)?),
         };
+        let token = self.token_file.as_deref().map(Token::read).transpose()?;
+        if ticket.is_none() && token.is_some() {
+            return Err(Error::usage("who the sender is was not said")
+                .hint("name it: `transfer receive --token-file FILE laptop`"));
+        }
         if self.common.json && self.output_dir.as_os_str() == "-" {
             return Err(Error::usage("events and data cannot both go to standard output")
                 .hint("leave --json away, or name a folder with -o"));
         }
         Ok(ReceiveOptions {
             ticket: ticket.map(Zeroizing::new),
+            token,
+            wait: self.wait,
             pod: self.pod,
             output: self.output_dir,
             max_entries: self.max_entries,
-            on_conflict: match self.on_conflict {
+            on_conflict: match self.on_conflict.unwrap_or(ConflictArg::Ask) {
                 ConflictArg::Ask => None,
                 ConflictArg::Rename => Some(Conflict::Go(OnConflict::Rename)),
                 ConflictArg::Skip => Some(Conflict::Go(OnConflict::Skip)),
@@ -379,6 +485,22 @@ impl DoctorArgs {
     }
 }
 
+/// `transfer token`, as typed.
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    /// Words in it
+    #[arg(long, value_name = "N", default_value_t = AGREED_WORDS,
+          value_parser = clap::value_parser!(u8).range(i64::from(MIN_AGREED)..=i64::from(MAX_WORDS)))]
+    words: u8,
+}
+
+impl TokenArgs {
+    /// A new token, in a line.
+    pub fn make(&self) -> Result<Zeroizing<String>> {
+        Ok(Zeroizing::new(format!("{}\n", Token::generate(self.words)?)))
+    }
+}
+
 /// `transfer completions`, as typed.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
@@ -393,6 +515,14 @@ impl CompletionsArgs {
     /// Everything decided that can be decided without looking.
     pub fn resolve(&self) -> CompletionsOptions {
         CompletionsOptions { shell: self.shell, install: self.install }
+    }
+}
+
+/// As `--bwlimit` of rsync has it: a number without a unit is KiB.
+fn rate_of_rsync(text: &str) -> Result<Rate, String> {
+    match text.trim().parse::<f64>() {
+        Ok(_) => Rate::parse(&format!("{}KiB", text.trim())),
+        Err(_) => Rate::parse(text),
     }
 }
 
@@ -413,6 +543,16 @@ mod tests {
     fn the_definitions_are_sound() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn rates_of_rsync_are_in_kib() {
+        for (text, same) in
+            [("1000", "1000KiB"), ("1.5", "1.5KiB"), ("10M", "10M"), ("2MiB", "2MiB")]
+        {
+            assert_eq!(rate_of_rsync(text), Rate::parse(same), "{text}");
+        }
+        rate_of_rsync("fast").unwrap_err();
     }
 
     #[test]

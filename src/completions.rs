@@ -3,16 +3,18 @@
 //! Both come from the definition of the command line, so they never tell of an option that is not
 //! there. Every file that is made says so in its first lines; one that does not is never replaced.
 
+mod mended;
+
 use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use clap::builder::Resettable;
 use clap::{Arg, ArgAction, Command, ValueHint};
 use clap_complete::Shell;
 
+use self::mended::mended;
 use crate::error::{Error, Exit, Result, reason, shown};
 use crate::manual::{self, MARK};
 use crate::ui::Ui;
@@ -46,7 +48,12 @@ fn script(shell: Shell, command: Command) -> String {
     let mut script = vec![];
     let mut command = command.mut_subcommands(|subcommand| subcommand.mut_args(told));
     clap_complete::generate(shell, &mut command, "transfer", &mut script);
-    let script = String::from_utf8_lossy(&script);
+    let known: Vec<String> = command
+        .get_subcommands()
+        .flat_map(|it| std::iter::once(it.get_name()).chain(it.get_all_aliases()))
+        .map(str::to_owned)
+        .collect();
+    let script = mended(shell, String::from_utf8_lossy(&script).into_owned(), &known);
     let mark = format!("# transfer {}: {MARK}\n", env!("CARGO_PKG_VERSION"));
     match script.split_once('\n') {
         // Zsh looks for it in the first line.
@@ -57,16 +64,15 @@ fn script(shell: Shell, command: Command) -> String {
 
 /// An argument, with what shells need to know besides.
 fn told(arg: Arg) -> Arg {
-    if arg.is_require_equals_set() {
-        // Shells would offer its values as the next word, which would be taken for something else.
-        let flag = arg.num_args(0).require_equals(false).action(ArgAction::SetTrue);
-        return flag.default_missing_value(Resettable::Reset);
-    }
     let names = arg.get_value_names().unwrap_or_default();
     let hint = match names.first().map(|name| name.as_str()) {
-        Some("DIR") => ValueHint::DirPath,
+        Some("DIR" | "PLACE") => ValueHint::DirPath,
         Some("FILE") => ValueHint::FilePath,
         Some("PATHS") => ValueHint::AnyPath,
+        // One ticket, though its words may stand apart.
+        Some(_) if arg.is_positional() => {
+            return arg.num_args(1).action(ArgAction::Set).value_hint(ValueHint::Other);
+        }
         Some(_) if arg.get_action().takes_values() => ValueHint::Other,
         _ => return arg,
     };

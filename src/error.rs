@@ -6,7 +6,7 @@ use std::{fmt, io};
 
 use unicode_general_category::{GeneralCategory, get_general_category};
 
-/// How the process ends. The numbers are a promise to scripts (README, "Exit codes").
+/// How the process ends. The numbers are a promise to scripts (docs/guide.md, "Exit codes").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {

@@ -9,12 +9,13 @@
 //! - [`protocol`]: bytes and values; [`crypto`]: from a token to sealed records; [`ticket`],
 //!   [`event`].
 //! - [`files`]: names, manifests, the disk; [`net`]: sockets and Tailscale; [`compress`],
-//!   [`token`], [`control`], [`bounds`], [`error`].
+//!   [`token`], [`config`], [`control`], [`bounds`], [`error`].
 
 pub mod bounds;
 pub mod cli;
 pub mod completions;
 pub mod compress;
+pub mod config;
 pub mod control;
 pub mod crypto;
 pub mod doctor;

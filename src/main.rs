@@ -2,18 +2,29 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
-use transfer::cli::{Cli, Command};
+use clap::CommandFactory;
+use transfer::cli::{self, Cli, Command};
+use transfer::config::{self, Config};
 use transfer::error::{Error, Exit, Result};
+use transfer::ui::Ui;
 use transfer::{completions, doctor, manual, receive, send};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let (ui, log) = cli.command.ui();
     if cli.command.is_transfer() {
         transfer::ui::watch_signals(&ui);
     }
     ui.begin();
+    if let Some(remark) = cli.command.remark() {
+        ui.note(&remark);
+    }
+    if ui.asks() {
+        answer(&mut cli.command, &ui);
+    }
     let run = || -> Result<Exit> {
         log?;
         match cli.command {
@@ -21,6 +32,7 @@ fn main() -> ExitCode {
             Command::Receive(args) => receive::run(args.resolve()?, &ui),
             Command::Doctor(args) => doctor::run(&args.resolve(), &ui),
             Command::Completions(args) => completions::run(args.resolve(), Cli::command(), &ui),
+            Command::Token(args) => ui.print(&args.make()?).map(|()| Exit::Done),
             Command::Man => ui.print(&manual::page(Cli::command())).map(|()| Exit::Done),
         }
     };
@@ -29,4 +41,17 @@ fn main() -> ExitCode {
         error.exit
     });
     ExitCode::from(ui.end(exit) as u8)
+}
+
+/// Answers that were kept stand for those of a person. A file that cannot be understood stops nothing.
+fn answer(command: &mut Command, ui: &Ui) {
+    match Config::load() {
+        Ok(kept) => {
+            let flags = command.answer(&kept);
+            if let (false, Some(path)) = (flags.is_empty(), config::path()) {
+                ui.note(&format!("{}, as {} says", flags.join(" "), config::shown_path(&path)));
+            }
+        }
+        Err(error) => ui.warn(&error.to_string()),
+    }
 }

@@ -11,12 +11,12 @@ use crate::error::Exit;
 pub const MARK: &str = "made by `transfer completions`";
 
 /// When what is written here, and not in the definition, last changed.
-const DATE: &str = "2026-11-21";
+const DATE: &str = "2026-11-26";
 
 /// The apostrophe that the options are written with, as [`Roff`] defines it at the head of a page.
 const APOSTROPHE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 
-/// The exit codes, in the words of the README.
+/// The exit codes, in the words of docs/guide.md.
 const EXITS: &[(Exit, &str)] = &[
     (Exit::Done, "Everything is there."),
     (Exit::Failure, "Another failure."),
@@ -29,8 +29,75 @@ const EXITS: &[(Exit, &str)] = &[
     (Exit::Interrupted, "Stopped by a signal or a key; the next run goes on from here."),
 ];
 
+/// What a ticket is.
+const TICKETS: &str = "\
+A ticket is HOST[:PORT]:TOKEN, such as laptop:ocean-tiger, 100.64.1.123:4000:ocean-tiger or \
+[fd7a:115c:a1e0::1]:ocean-tiger. HOST is the name of a device of the tailnet or an address; an IPv6 \
+address has brackets. PORT is left out when it is 15820.
+
+TOKEN is two words of a list of 7,776, new for each transfer send; --words takes up to 8. Upper case, \
+and spaces or _ between the words, are fine, and quotes are not needed. A typo is noticed before any \
+connection. The third wrong token ends the offer.
+
+A ticket serves one receiver (--receivers N serves more). While the sender waits, a receiver that was \
+lost or stopped comes back with the same ticket.
+
+With --token-file both sides have the same token in a file, agreed beforehand, of four words or more. \
+Then the ticket is HOST[:PORT] alone. transfer token makes one.";
+
+/// What keys do while a transfer runs on a terminal.
+const KEYS: &[(&str, &str)] = &[
+    ("p", "Pauses, on either side; again goes on."),
+    ("q", "Stops and keeps the state, as Ctrl-C does. A second Ctrl-C ends the program at once."),
+    ("y, n, Enter", "Answer a question; Enter takes the answer in upper case."),
+    ("k", "Keeps the next answer to one of the sender's questions for later runs."),
+    ("Tab", "Completes the words of a ticket that is asked for."),
+];
+
+/// What is read and written besides what is sent.
+const FILES: &[(&str, &str)] = &[
+    (
+        "~/.config/transfer/config.toml",
+        "Answers that were kept, used where a question would be asked: exclude-dev = true or false, \
+         compress = \"auto\", \"lz4\", \"blosc\" or \"none\", on-conflict = \"ask\", \"rename\", \"skip\", \
+         \"overwrite\" or \"fail\". Each is a flag too, and the flag comes first. $XDG_CONFIG_HOME \
+         names another folder than ~/.config.",
+    ),
+    ("NAME.part", "A file that is not whole yet, at its place in the output folder."),
+    (
+        ".transfer_lock.json",
+        "In the output folder while a transfer runs, and after one that was interrupted: what is \
+         under way.",
+    ),
+];
+
+/// A few lines to begin with.
+const EXAMPLES: &str = "\
+laptop$ transfer send photos/ notes.txt
+transfer receive laptop:ocean-tiger
+
+desktop$ transfer receive laptop:ocean-tiger
+
+The same without a command: transfer photos/ notes.txt, and transfer laptop:ocean-tiger.
+
+Within one machine, or in a container: transfer send --pod out
+
+A single file under another name: transfer receive -o report.pdf laptop:ocean-tiger
+
+A pipe: tar c photos | transfer send -, and transfer receive -o - laptop:ocean-tiger | tar x
+
+For cron, with the same token in a file on both sides:
+transfer send -y --token-file ~/.config/transfer/token --timeout 2h photos
+transfer receive -y --token-file ~/.config/transfer/token --wait=2h -o backup/ laptop";
+
+/// Others that do what this one does not, or that it needs.
+const SEE_ALSO: &str = "tailscale(1), rsync(1), scp(1), tar(1), crontab(5)
+
+The guide and the security page come with the program, in docs/.";
+
 /// What the environment steers.
 const ENVIRONMENT: &[(&str, &str)] = &[
+    ("XDG_CONFIG_HOME", "Where transfer/config.toml is looked for, in place of ~/.config."),
     ("TRANSFER_TICKET", "The ticket to receive with, so that it does not show among the commands."),
     ("TRANSFER_TAILSCALE", "The tailscale program, where it is not found by itself."),
     ("TS_SOCKET", "The socket of the Tailscale service, where it is not at its usual place."),
@@ -66,14 +133,22 @@ pub fn page(command: Command) -> String {
     for subcommand in visible(&command) {
         page.subcommand(subcommand);
     }
+    page.section("TICKETS");
+    page.paragraphs(TICKETS);
+    page.section("KEYS");
+    page.items(KEYS);
     page.section("EXIT STATUS");
     for (exit, meaning) in EXITS {
         page.item(&(*exit as u8).to_string(), meaning);
     }
     page.section("ENVIRONMENT");
-    for (variable, meaning) in ENVIRONMENT {
-        page.item(variable, meaning);
-    }
+    page.items(ENVIRONMENT);
+    page.section("FILES");
+    page.items(FILES);
+    page.section("EXAMPLES");
+    page.lines(EXAMPLES);
+    page.section("SEE ALSO");
+    page.paragraphs(SEE_ALSO);
     page.0
 }
 
@@ -113,6 +188,24 @@ impl Page {
         self.text([roman(meaning)]);
     }
 
+    fn items(&mut self, items: &[(&str, &str)]) {
+        for (name, meaning) in items {
+            self.item(name, meaning);
+        }
+    }
+
+    /// Text whose lines stay as they are.
+    fn lines(&mut self, text: &str) {
+        self.control("nf", &[]);
+        for line in text.lines() {
+            match line {
+                "" => self.control("sp", &[]),
+                line => self.text([roman(line)]),
+            }
+        }
+        self.control("fi", &[]);
+    }
+
     fn paragraphs(&mut self, text: &str) {
         for (number, paragraph) in text.split("\n\n").enumerate() {
             if number > 0 {
@@ -135,14 +228,11 @@ impl Page {
         // Not a section of its own, but a part of this one. Before a list of values there is one
         // break too many for some readers of the format.
         let (_, options) = options.split_once(".SH OPTIONS\n").unwrap_or_default();
-        self.0 += &options.replace("\n.br\n\n.br\n", "\n.br\n");
+        let options = options.replace("\n.br\n\n.br\n", "\n.br\n");
+        self.0 += &options.replace("\n.SH ", "\n.SS ");
         if let Some(examples) = command.get_after_help() {
             self.control("PP", &[]);
-            self.control("nf", &[]);
-            for line in examples.to_string().lines() {
-                self.text([roman(line)]);
-            }
-            self.control("fi", &[]);
+            self.lines(&examples.to_string());
         }
     }
 }

@@ -65,6 +65,14 @@ impl Host {
         Ok((host, Some(split_port(&rest)?.0)))
     }
 
+    /// A name as a ticket holds it, in lower case; nothing if it is none.
+    pub fn parse_name(text: &str) -> Option<String> {
+        match parse_host(text) {
+            Ok(Self::Name(name)) if name != "localhost" => Some(name),
+            _ => None,
+        }
+    }
+
     /// Its address, where nobody needs to be asked for it; `localhost` is 127.0.0.1.
     pub fn address(&self) -> Option<IpAddr> {
         match self {
@@ -84,6 +92,30 @@ impl Ticket {
     /// control character in it escaped. It may quote a word of the token, and is marked so.
     pub fn parse(text: &str) -> Result<Self> {
         Self::read(text).map_err(Error::secret)
+    }
+
+    /// A ticket of a token that was agreed beforehand, and of a place as a person types it.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`](crate::error::Exit::Usage), saying what is wrong with the place.
+    pub fn agreed(place: &str, token: Token) -> Result<Self> {
+        if Self::read(place).is_ok() {
+            let error = wrong(
+                "the token is in the ticket, and in the file as well",
+                "name the sender alone, such as laptop or laptop:4000",
+            );
+            return Err(error.secret());
+        }
+        let (host, port) = Host::parse_place(place).map_err(Error::secret)?;
+        Ok(Self { host, port: port.unwrap_or(DEFAULT_PORT), token })
+    }
+
+    /// Where the sender is, without the secret: `HOST[:PORT]`.
+    pub fn place(&self) -> String {
+        match self.port {
+            DEFAULT_PORT => self.host.to_string(),
+            port => format!("{}:{port}", self.host),
+        }
     }
 
     /// What was typed of a ticket, the word at its end completed as [`Token::complete`] does;

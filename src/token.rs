@@ -4,6 +4,9 @@
 //! one typo never makes another valid token: it is noticed here, before any connection, instead of
 //! costing one of the three guesses that the handshake allows.
 
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::path::Path;
 use std::{fmt, sync::LazyLock};
 
 use rand::{
@@ -14,7 +17,7 @@ use rand::{
 use zeroize::Zeroizing;
 
 use crate::bounds::MAX_TOKEN;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reason, shown};
 
 /// Words in a token unless the sender asks otherwise: 25.8 bits.
 pub const DEFAULT_WORDS: u8 = 2;
@@ -22,6 +25,12 @@ pub const DEFAULT_WORDS: u8 = 2;
 pub const MIN_WORDS: u8 = 2;
 /// The most words in a token: 103 bits, more than anybody types.
 pub const MAX_WORDS: u8 = 8;
+
+/// The fewest words in a token that is agreed beforehand and used again and again: 51.7 bits. Each run
+/// gives away three guesses.
+pub const MIN_AGREED: u8 = 4;
+/// Words in such a token unless its maker asks otherwise: 77.5 bits.
+pub const AGREED_WORDS: u8 = 6;
 
 /// A word this many edits away is no longer a plausible typo.
 const MAX_EDITS: usize = 2;
@@ -76,6 +85,38 @@ impl Token {
         Ok(Self::join(words))
     }
 
+    /// The token in a file that nobody else may read, agreed beforehand.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`](crate::error::Exit::Usage) when the file cannot be read, others could read it,
+    /// or it holds fewer than [`MIN_AGREED`] words.
+    pub fn read(path: &Path) -> Result<Self> {
+        let name = path.to_string_lossy();
+        let name = shown(&name);
+        let cannot = |error: io::Error| {
+            Error::usage(format!("cannot read \"{name}\": {}", reason(&error)))
+                .hint("--token-file names a file that holds a token; `transfer token` makes one")
+        };
+        let mut file = File::open(path).map_err(cannot)?;
+        // Of the file that was opened: nobody can exchange it in between.
+        if !is_private(&file.metadata().map_err(cannot)?) {
+            return Err(Error::usage(format!("others can read \"{name}\"")).hint(format!(
+                "`chmod 600 {name}`; if somebody may have seen it, make a new token"
+            )));
+        }
+        // Room for all of it at once: growing would leave copies behind that nothing wipes.
+        let mut text = Zeroizing::new(String::with_capacity(2 * MAX_TOKEN));
+        file.by_ref().take(MAX_TOKEN as u64 + 1).read_to_string(&mut text).map_err(cannot)?;
+        let hint = "`transfer token` makes one; both machines need the same";
+        let token = Self::parse(&text).map_err(|error| error.hint(hint).secret())?;
+        let words = token.words();
+        if words < MIN_AGREED {
+            let message = format!("a token in a file has at least {MIN_AGREED} words, not {words}");
+            return Err(Error::usage(message).hint(hint));
+        }
+        Ok(token)
+    }
+
     /// What was typed of a token, its last word completed as far as the list allows only one way
     /// to go on; nothing when that is nowhere.
     pub fn complete(typed: &str) -> Option<Zeroizing<String>> {
@@ -99,6 +140,11 @@ impl Token {
             text.push_str(word);
         }
         Self(text)
+    }
+
+    /// How many words it has.
+    pub fn words(&self) -> u8 {
+        u8::try_from(self.0.split('-').count()).unwrap_or(MAX_WORDS)
     }
 
     /// The token as the key exchange takes it.
@@ -134,6 +180,19 @@ pub fn entropy_bits(words: u8) -> f64 {
 }
 
 const CHECK_SCREEN: &str = "check the token on the sender's screen";
+
+/// Whether its owner alone can read a file.
+#[cfg(unix)]
+fn is_private(file: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    file.mode() & 0o077 == 0
+}
+
+/// Whether its owner alone can read a file: what the folders of a user do here by themselves.
+#[cfg(not(unix))]
+fn is_private(_: &Metadata) -> bool {
+    true
+}
 
 fn check_count(words: usize) -> Result<()> {
     if (usize::from(MIN_WORDS)..=usize::from(MAX_WORDS)).contains(&words) {
@@ -180,7 +239,7 @@ fn nearest(word: &str) -> Option<&'static str> {
 
 /// The fewest edits (a letter changed, added or dropped, or two neighbours swapped) that make `b`
 /// of `a`, or `None` if that takes more than `most`.
-fn edits(a: &[char], b: &[char], most: usize) -> Option<usize> {
+pub(crate) fn edits(a: &[char], b: &[char], most: usize) -> Option<usize> {
     let ([x, after_x @ ..], [y, after_y @ ..]) = (a, b) else {
         let left = a.len() + b.len();
         return (left <= most).then_some(left);
@@ -399,6 +458,39 @@ mod tests {
                 assert!(edits(&a, &b, 1).is_some(), "{typo} {near}");
             }
         }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn an_agreed_token_is_long_and_nobody_elses() {
+        use std::os::unix::fs::PermissionsExt;
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("token");
+        let read = |text: &[u8], mode| {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            Token::read(&path)
+        };
+        let long = b"ocean-tiger-ocean-tiger\n";
+        assert_eq!(read(long, 0o600).unwrap().to_string(), "ocean-tiger-ocean-tiger");
+        assert_eq!(read(long, 0o400).unwrap().to_string(), "ocean-tiger-ocean-tiger");
+        for mode in [0o640, 0o604, 0o620, 0o602, 0o644, 0o666] {
+            let error = read(long, mode).unwrap_err();
+            assert!(error.message.starts_with("others can read "), "{mode:o}: {error}");
+            assert!(error.hint.unwrap().starts_with("`chmod 600 "), "{mode:o}");
+        }
+        for (text, message) in [
+            (&b"ocean-tiger-ocean"[..], "a token in a file has at least 4 words, not 3"),
+            (b"ocean-tiger-ocean-tigr", "\"tigr\" is not a word of the token list"),
+            (b"", "a token has 2 to 8 words, not 0"),
+            (&[b'a'; 1000], "a token is never longer than 200 bytes"),
+        ] {
+            let error = read(text, 0o600).unwrap_err();
+            assert_eq!((&*error.message, error.exit), (message, Exit::Usage));
+        }
+        read(b"\xff", 0o600).unwrap_err();
+        Token::read(&scratch.path().join("missing")).unwrap_err();
+        Token::read(scratch.path()).unwrap_err();
     }
 
     #[test]

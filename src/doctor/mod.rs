@@ -17,6 +17,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::config::{self, Config};
 use crate::error::{Error, Exit, Result, shown};
 use crate::net::dial::Proxy;
 use crate::net::listener::{Listener, port_owner};
@@ -77,6 +78,7 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
     };
     doctor.port(&node, options.port);
     doctor.proxy(&node);
+    doctor.kept();
     doctor.folder(&options.output);
     if let Some((host, port)) = peer {
         doctor.peer(&host, port.unwrap_or(options.port), tailscale);
@@ -227,6 +229,25 @@ impl Doctor<'_> {
             });
         let name = output.to_string_lossy();
         self.tell(&format!("Folder {}", shown(&name)), &findings);
+    }
+
+    /// What answers the questions that are asked on a terminal.
+    fn kept(&mut self) {
+        let finding = match (Config::load(), config::path()) {
+            (Err(error), _) => {
+                let finding = Finding::warning(error.to_string());
+                finding.advice(error.hint.unwrap_or_default())
+            }
+            (Ok(_), None) => Finding::fine("none: there is no home folder"),
+            (Ok(kept), Some(path)) => {
+                let (path, lines) = (config::shown_path(&path), kept.lines());
+                Finding::fine(match lines.is_empty() {
+                    true => format!("none: there is nothing in {path}"),
+                    false => format!("{} ({path})", lines.join(", ")),
+                })
+            }
+        };
+        self.tell("Kept answers", &[finding]);
     }
 }
 

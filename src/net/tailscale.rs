@@ -88,6 +88,11 @@ impl TailscaleDetector {
         Ok(self.status()?.own_addresses()?.to_vec())
     }
 
+    /// The name by which others of the tailnet reach this machine, see [`Status::own_name`].
+    pub fn own_name(&self) -> Result<Option<String>> {
+        Ok(self.status()?.own_name().map(str::to_owned))
+    }
+
     /// True in a node without a network device, see [`Status::is_userspace`].
     pub fn is_userspace(&self) -> Result<bool> {
         Ok(self.status()?.is_userspace())
@@ -99,6 +104,7 @@ impl TailscaleDetector {
         self.status()?.resolve(name)?.ok_or_else(|| {
             let message = format!("no device of your tailnet is called \"{}\"", shown(name));
             Error::network(message)
+                .cause(std::io::ErrorKind::NotFound)
                 .hint("`tailscale status` lists their names; an address works too")
         })
     }

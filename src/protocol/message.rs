@@ -87,6 +87,9 @@ pub struct Offer {
     /// The first of those, with reasons, to be shown.
     #[serde(default)]
     pub unsent_names: Vec<UnsentName>,
+    /// What to call a stream; one component of a path, to be checked like any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// Something the sender cannot send.
@@ -544,6 +547,7 @@ mod tests {
         #[test]
         fn offers_survive(
             numbers in any::<[u64; 5]>(),
+            name in prop::option::of(".{0,9}"),
             names in prop::collection::vec(("\\PC{0,9}", ".{0,9}"), 0..5),
         ) {
             let [files, folders, links, bytes, unsent] = numbers;
@@ -551,7 +555,7 @@ mod tests {
             let unsent_names = names.collect();
             let kind = OfferKind::Files;
             let offer =
-                Control::Offer(Offer { kind, files, folders, links, bytes, unsent, unsent_names });
+                Control::Offer(Offer { kind, files, folders, links, bytes, unsent, unsent_names, name });
             let mut buffer = Buffer::default();
             offer.encode(&mut buffer).unwrap();
             match Message::decode(buffer.plaintext()) {

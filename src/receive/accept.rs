@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::consent::Policy;
 use super::intake::Start;
 use super::lock::{Head, TransferLockManager};
+use super::pipe::stream_name;
 use super::plan::{Action, OnConflict, Plan, Survey};
 use super::resume::{self, Resume};
 use super::stream::Offered;
@@ -16,6 +17,7 @@ use super::{Conflict, ReceiveOptions};
 use crate::error::{Error, Exit, Result, bytes, reason, shown};
 use crate::event::{Sink, Summary};
 use crate::files::manifest::Manifest;
+use crate::files::path::RelPath;
 use crate::files::root::Root;
 use crate::protocol::lanes;
 use crate::protocol::message::Reason;
@@ -67,11 +69,11 @@ pub fn accept(
     }
     // A yes holds for what it was said to: a sender that comes back with something else is asked
     // about again.
-    let id = ui.asks().then(|| fingerprint(offered.manifest()));
+    let id = ui.asks().then(|| fingerprint(offered.as_offered()));
     let mut asks = options.taken != id;
     if asks {
         if options.taken.is_some() {
-            ui.offered_to_take(offered.manifest());
+            ui.offered_to_take(offered.as_offered());
         }
         ui.target(&target_of(&offered, &survey, root));
     }
@@ -148,22 +150,34 @@ fn progress_of(offered: &Offered, plan: &Plan, resume: &BTreeMap<u32, Resume>) -
 
 /// Asks about a stream, of which nothing is known but where it would go.
 pub fn ask_stream(offered: &Offered, root: &Root, ui: &Ui) -> Result<()> {
-    ui.target(&target_of(offered, &Survey::default(), root));
+    let name = stream_name(offered.offer());
+    let mut target = target_of(offered, &Survey::default(), root);
+    target.hidden = name.iter().filter(|name| is_hidden(name) && is_home(root)).collect();
+    ui.target(&target);
     ui.ask_take(false)
 }
 
 fn target_of<'a>(offered: &'a Offered, survey: &Survey, root: &'a Root) -> Target<'a> {
     let manifest = offered.manifest();
-    let at_home = env::home_dir().and_then(|home| home.canonicalize().ok());
-    let at_home = at_home.is_some_and(|home| root.path().canonicalize().is_ok_and(|it| it == home));
+    let at_home = is_home(root);
     let tops = manifest.tops().map(|top| &top.path);
     Target {
         folder: root.path(),
         free: root.room().bytes,
         here: survey.files_here(manifest),
         taken: survey.conflicts(manifest).count() as u64,
-        hidden: tops.filter(|path| at_home && path.name().starts_with('.')).collect(),
+        hidden: tops.filter(|path| at_home && is_hidden(path)).collect(),
     }
+}
+
+/// Whether everything goes into the user's home folder.
+fn is_home(root: &Root) -> bool {
+    let home = env::home_dir().and_then(|home| home.canonicalize().ok());
+    home.is_some_and(|home| root.path().canonicalize().is_ok_and(|it| it == home))
+}
+
+fn is_hidden(path: &RelPath) -> bool {
+    path.name().starts_with('.')
 }
 
 /// Tells one list from another: names, kinds, sizes, where links lead.

@@ -33,12 +33,14 @@ use crate::control;
 use crate::crypto::keys::Role;
 use crate::error::{Error, Exit, Result, reason, shown};
 use crate::event::{Event, Summary};
+use crate::files::path::RelPath;
 use crate::files::root::Root;
 use crate::net::dial::Stream;
 use crate::protocol::message::{OfferKind, Reason};
 use crate::protocol::pages::HASH_LEN;
 use crate::protocol::session::{Limits, Session};
 use crate::ticket::Ticket;
+use crate::token::Token;
 use crate::ui::{State, Ui};
 
 /// Where to receive from, and where to; resolved from the command line.
@@ -46,9 +48,14 @@ use crate::ui::{State, Ui};
 pub struct ReceiveOptions {
     /// The ticket as it was typed; nothing when it is to be asked.
     pub ticket: Option<Zeroizing<String>>,
+    /// The token that was agreed beforehand; then the ticket names the sender alone.
+    pub token: Option<Token>,
+    /// How long a sender may not be there yet; nothing when it must be there.
+    pub wait: Option<Duration>,
     /// Connect on this machine only, without Tailscale.
     pub pod: bool,
-    /// The folder that everything goes into.
+    /// The folder that everything goes into; without a separator at its end it may name a single
+    /// file or a stream.
     pub output: PathBuf,
     /// So many entries are taken; nothing when the usual bound holds.
     pub max_entries: Option<u32>,
@@ -82,17 +89,24 @@ pub enum Conflict {
 
 /// Runs `transfer receive`.
 pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
-    let ticket = match options.ticket.take() {
-        Some(ticket) => Ticket::parse(&ticket)?,
-        None => ui.ask_ticket()?,
+    let agreed = options.token.is_some();
+    let ticket = match (options.ticket.take(), options.token.take()) {
+        (Some(place), Some(token)) => Ticket::agreed(&place, token)?,
+        (Some(ticket), None) => Ticket::parse(&ticket)?,
+        (None, _) => ui.ask_ticket()?,
     };
     if !options.to_stdout() {
-        check_output(&options.output)?;
+        // Whether it is a folder or a name shows when the offer is here.
+        match may_be_name(&options.output) {
+            true => check_output(options.output.parent().unwrap_or(Path::new(".")))?,
+            false => check_output(&options.output)?,
+        };
     }
-    let sender = Sender::find(ticket, options.pod)?;
+    let begun = Instant::now();
+    let sender = find_sender(ticket, &options, ui)?;
     // A folder that is there is taken before the sender is bothered; one that is not is made
     // only when something comes.
-    let folder = !options.to_stdout() && options.output.exists();
+    let folder = !options.to_stdout() && options.output.is_dir();
     let output = folder.then(|| Output::open(&options.output)).transpose()?;
     ui.note(&format!("connecting to {}", sender.name()));
     let last_progress = Instant::now();
@@ -101,20 +115,58 @@ pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
         ui,
         sender,
         output,
+        name: None,
+        begun,
         met: false,
         had_session: false,
         poured: false,
         last_progress,
     };
-    let summary = receiver.persist()?;
+    let summary = receiver.persist().map_err(|error| match error.hint.as_deref() {
+        Some(hint) if agreed && hint.contains("the sender's screen") => {
+            error.hint("do both files hold the same token? the screen does not show it")
+        }
+        _ => error,
+    })?;
     let options = &receiver.options;
     ui.received(&summary, (!options.to_stdout()).then_some(&options.output));
     Ok(summary.exit())
 }
 
+/// Finds the sender; where it may not be there yet, again and again.
+fn find_sender(ticket: Ticket, options: &ReceiveOptions, ui: &Ui) -> Result<Sender> {
+    let begun = Instant::now();
+    let mut tries = 0;
+    loop {
+        match Sender::find(ticket.clone(), options.pod) {
+            Err(error)
+                if error.exit == Exit::Network
+                    // Nobody has that name; no wait mends a slip.
+                    && error.cause != Some(ErrorKind::NotFound)
+                    && options.wait.is_some_and(|wait| begun.elapsed() < wait) =>
+            {
+                if let (0, Some(wait)) = (tries, options.wait) {
+                    ui.awaits(&ticket.host.to_string(), &error, wait);
+                }
+                control::sleep(pause(tries))?;
+                tries += 1;
+            }
+            found => return found,
+        }
+    }
+}
+
+/// Whether a place may be the name of a single file: no folder is there, and none is meant.
+fn may_be_name(output: &Path) -> bool {
+    let text = output.as_os_str().as_encoded_bytes();
+    let is_folder = text.last().is_some_and(|last| std::path::is_separator(char::from(*last)));
+    !is_folder && output.file_name().is_some() && !output.is_dir()
+}
+
 /// A folder, or nothing yet. Of one that is not there the next one above it counts; returns that.
 pub(crate) fn check_output(output: &Path) -> Result<&Path> {
-    let found = output.ancestors().find_map(|folder| {
+    // Without a separator at its end: a file with one is not found at all.
+    let found = output.components().as_path().ancestors().find_map(|folder| {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         Some((folder, std::fs::metadata(folder).ok()?))
     });
@@ -135,6 +187,9 @@ struct Receiver<'a> {
     ui: &'a Ui,
     sender: Sender,
     output: Option<Output>,
+    /// What the single file or stream is called here, where that was said.
+    name: Option<RelPath>,
+    begun: Instant,
     /// Whether there has been a session, and whether the last connection became one.
     met: bool,
     had_session: bool,
@@ -146,7 +201,7 @@ struct Receiver<'a> {
 impl Receiver<'_> {
     /// Dials again when the connection is lost, until there was no progress for too long.
     fn persist(&mut self) -> Result<Summary> {
-        let (mut tries, mut cuts) = (0, 0);
+        let (mut tries, mut cuts, mut waited) = (0, 0, 0);
         let mut unconfirmed = None;
         loop {
             let before = self.last_progress;
@@ -191,6 +246,18 @@ impl Receiver<'_> {
                 Err(NoSession::Failed(error)) if self.met && error.exit == Exit::Network => {
                     (error, STALL_LIMIT)
                 }
+                // It is not there yet: however often that is, it costs nobody anything.
+                Err(NoSession::Failed(error))
+                    if error.exit == Exit::Network
+                        && self.options.wait.is_some_and(|wait| self.begun.elapsed() < wait) =>
+                {
+                    if let (0, Some(wait)) = (waited, self.options.wait) {
+                        self.ui.awaits(self.sender.name(), &error, wait);
+                    }
+                    control::sleep(pause(waited))?;
+                    waited += 1;
+                    continue;
+                }
                 Err(NoSession::Failed(error) | NoSession::Cut(error)) => return Err(error),
             };
             if self.last_progress > before {
@@ -227,15 +294,18 @@ impl Receiver<'_> {
         let id = uuid::Uuid::from_bytes(keys.session_id);
         self.ui.sender_connected(self.sender.name(), self.sender.address(), id);
         let session = Session::start(stream.halves()?, keys, Role::Sender, Limits::default())?;
-        let offered = await_offer(session, self.options.max_entries)?;
+        let mut offered = await_offer(session, self.options.max_entries)?;
+        self.name_single(&mut offered)?;
         let names = offered.offer().unsent_names.iter();
         let names = names.map(|unsent| (&*unsent.name, &*unsent.why));
         self.ui.unsent(offered.offer().unsent, names, self.met);
         match offered.offer().kind {
-            OfferKind::Files if self.is_asked() => self.ui.offered_to_take(offered.manifest()),
-            OfferKind::Files => self.ui.offered(offered.manifest(), self.met),
+            OfferKind::Files if self.is_asked() => self.ui.offered_to_take(offered.as_offered()),
+            OfferKind::Files => self.ui.offered(offered.as_offered(), self.met),
             OfferKind::Text => self.ui.note("receiving a text"),
-            OfferKind::Stream if self.is_asked() => self.ui.offered_stream(),
+            OfferKind::Stream if self.is_asked() => {
+                self.ui.offered_stream(offered.offer().name.as_deref())
+            }
             OfferKind::Stream => self.ui.note("receiving what comes in there"),
         }
         (self.met, self.had_session) = (true, true);
@@ -244,7 +314,9 @@ impl Receiver<'_> {
         }
         let output = match &mut self.output {
             Some(output) => output,
-            none => match Output::open(&self.options.output) {
+            none => match check_output(&self.options.output)
+                .and_then(|_| Output::open(&self.options.output))
+            {
                 Ok(output) => none.insert(output),
                 Err(error) => return Err(offered.refuse(Reason::Unwritable, error).into()),
             },
@@ -264,6 +336,29 @@ impl Receiver<'_> {
             progress.on(&event);
         })?;
         Ok(Summary { elapsed: begun.elapsed(), ..summary })
+    }
+
+    /// Takes the last name of the output for that of a single file or stream, as `cp` does.
+    fn name_single(&mut self, offered: &mut Offered) -> Result<()> {
+        let output = &self.options.output;
+        if self.name.is_none()
+            && !self.options.to_stdout()
+            && offered.is_single()
+            && may_be_name(output)
+        {
+            let text = output.file_name().unwrap_or_default().to_string_lossy();
+            let name = RelPath::parse(&text).map_err(|error| {
+                Error::usage(format!("\"{}\" is no name for a file: {error}", shown(&text)))
+                    .hint("choose another with -o")
+            })?;
+            let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new(".")).to_owned();
+            (self.name, self.options.output) = (Some(name), folder);
+        }
+        if let Some(name) = self.name.as_ref().filter(|_| offered.is_single()) {
+            offered.call(name);
+        }
+        Ok(())
     }
 
     /// Whether a person decides about what comes: not about what goes to a pipe, and not again
@@ -292,7 +387,7 @@ fn land(offered: Offered, root: &mut Root, poured: &mut bool, ui: &Ui) -> Result
         return Err(offered.refuse(Reason::Declined, error));
     }
     let path = shown(&root.path().to_string_lossy()).into_owned();
-    let mut landing = match Landing::begin(root) {
+    let mut landing = match Landing::begin(root, offered.offer()) {
         Ok(landing) => landing,
         Err(error) => {
             let message = format!("cannot make a file in \"{path}\": {}", reason(&error));

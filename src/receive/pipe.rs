@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
+use super::lock;
 use super::names::Names;
 use super::part::Part;
 use super::stream::{Offered, unconfirmed};
@@ -17,12 +18,14 @@ use crate::error::{Error, Result, reason};
 use crate::event::{Event, Sink, Summary};
 use crate::files::disk;
 use crate::files::manifest::{Entry, Kind};
-use crate::files::path::RelPath;
+use crate::files::path::{PathError, RelPath};
 use crate::files::root::{Found, Replace, Root, creation_mask};
 use crate::files::walk;
 use crate::protocol::codec::{Malformed, Reader};
 use crate::protocol::data::{self, Item};
-use crate::protocol::message::{self, Complete, Control, Message, OfferKind, Reason, STREAM_NAME};
+use crate::protocol::message::{
+    self, Complete, Control, Message, Offer, OfferKind, Reason, STREAM_NAME,
+};
 use crate::protocol::pages::{self, Fault};
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop, receive_last};
 
@@ -75,8 +78,8 @@ impl Offered {
 fn expected(offered: &Offered) -> Result<Expected> {
     let kind = offered.offer.kind;
     if kind != OfferKind::Files {
-        let name =
-            RelPath::parse(STREAM_NAME).map_err(|_| Error::failure("a stream has no name"))?;
+        let name = stream_name(&offered.offer);
+        let name = name.map_err(|_| Error::failure("a stream has no name"))?;
         return Ok(Expected { kind, index: 0, size: None, name });
     }
     match offered.manifest.entries() {
@@ -89,6 +92,12 @@ fn expected(offered: &Offered) -> Result<Expected> {
         ))
         .hint("name a folder with -o")),
     }
+}
+
+/// What to call a stream: as its sender says, if it does and the name is not one of this program's.
+pub(super) fn stream_name(offer: &Offer) -> Result<RelPath, PathError> {
+    let name = RelPath::parse(offer.name.as_deref().unwrap_or(STREAM_NAME))?;
+    if lock::is_reserved(&name) { RelPath::parse(STREAM_NAME) } else { Ok(name) }
 }
 
 /// The content at hand.
@@ -217,9 +226,8 @@ pub struct Landing<'a> {
 
 impl<'a> Landing<'a> {
     /// Begins an unfinished file.
-    pub fn begin(root: &'a mut Root) -> io::Result<Self> {
-        let invalid = |_| io::Error::from(ErrorKind::InvalidFilename);
-        let name = RelPath::parse(STREAM_NAME).map_err(invalid)?;
+    pub fn begin(root: &'a mut Root, offer: &Offer) -> io::Result<Self> {
+        let name = stream_name(offer).map_err(|_| io::Error::from(ErrorKind::InvalidFilename))?;
         let own = root.own().clone();
         let unfinished = Some(Part::create(root.parent_of(&name)?, &own, &name, true)?);
         Ok(Self { root, name, unfinished, placed: None })
@@ -236,7 +244,13 @@ impl<'a> Landing<'a> {
         loop {
             let folder = self.root.parent_of(&place)?;
             match verified.place(folder, place.name(), entry, Replace::Never) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                // Its sender may call it by a name that is too long for this disk.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::AlreadyExists | ErrorKind::InvalidFilename
+                    ) =>
+                {
                     let longest = folder.disk().longest_name;
                     let free = |name: &RelPath| folder.look(name.name()) == Found::Nothing;
                     place = names.find(&self.name, longest, free).ok_or(error)?;

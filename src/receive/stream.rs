@@ -13,6 +13,7 @@ use crate::error::{Error, Result, bytes};
 use crate::event::{Event, Sink, Stopwatch, Summary};
 use crate::files::manifest::{Entry, Kind, Manifest, ManifestError};
 use crate::files::modes::MADE_UP;
+use crate::files::path::RelPath;
 use crate::files::root::{Root, creation_mask};
 use crate::protocol::codec::Malformed;
 use crate::protocol::message::{self, Complete, Control, Message, Offer, OfferKind, Reason};
@@ -24,6 +25,8 @@ pub struct Offered {
     pub(super) session: Session,
     pub(super) manifest: Manifest,
     pub(super) offer: Offer,
+    /// The list as the sender made it, where its one file has another name here.
+    renamed: Option<Manifest>,
     pub(super) watch: Stopwatch,
 }
 
@@ -35,7 +38,7 @@ pub fn await_offer(mut session: Session, allowed: Option<u32>) -> Result<Offered
     match read_offer(&mut session, &mut manifest, allowed) {
         Ok(offer) => {
             watch.lap("list");
-            Ok(Offered { session, manifest, offer, watch })
+            Ok(Offered { session, manifest, offer, renamed: None, watch })
         }
         Err(stop) => Err(session.stop(stop)),
     }
@@ -54,6 +57,11 @@ fn read_offer(
     let entries = counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
     if offer.kind != OfferKind::Files && entries != Some(0) {
         return Err(Malformed("a text or a stream has no entries").into());
+    }
+    if let Some(name) = &offer.name
+        && !(offer.kind == OfferKind::Stream && RelPath::parse(name).is_ok() && !name.contains('/'))
+    {
+        return Err(Malformed("the name of a stream is none").into());
     }
     // An index has 32 bits.
     let entries = entries.filter(|entries| *entries <= u32::MAX.into());
@@ -121,9 +129,37 @@ impl Offered {
         &self.manifest
     }
 
+    /// The list as the sender made it, to be shown and agreed to.
+    pub fn as_offered(&self) -> &Manifest {
+        self.renamed.as_ref().unwrap_or(&self.manifest)
+    }
+
     /// What the sender said beside the list.
     pub fn offer(&self) -> &Offer {
         &self.offer
+    }
+
+    /// Whether it is a stream or one file, which can have another name here.
+    pub fn is_single(&self) -> bool {
+        match self.offer.kind {
+            OfferKind::Files => {
+                matches!(self.manifest.entries(), [only] if only.is_file())
+            }
+            OfferKind::Stream => true,
+            OfferKind::Text => false,
+        }
+    }
+
+    /// Gives the only file, or the stream, another name here.
+    pub fn call(&mut self, name: &RelPath) {
+        self.offer.name = Some(name.as_str().to_owned());
+        if let [only] = self.manifest.entries() {
+            let mut manifest = Manifest::default();
+            // One file that belongs into no folder has no order to keep.
+            if manifest.push(Entry { path: name.clone(), ..only.clone() }).is_ok() {
+                self.renamed = Some(std::mem::replace(&mut self.manifest, manifest));
+            }
+        }
     }
 
     /// Takes none of it.

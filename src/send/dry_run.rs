@@ -1,7 +1,7 @@
 //! `--dry-run`: what would go, without a port, a ticket or a receiver.
 
 use super::SendOptions;
-use super::offer::{decide_developer, nothing_to_send};
+use super::offer::{decided_list, nothing_to_send};
 use crate::control;
 use crate::error::{Error, Exit, Result};
 use crate::files::manifest::Manifest;
@@ -11,15 +11,7 @@ use crate::ui::Ui;
 
 /// Lists what would go and tells what would not. Ends as sending it all would.
 pub fn run(walk: &Walk, options: &SendOptions, ui: &Ui) -> Result<Exit> {
-    let (walk_options, source) = decide_developer(walk, options, ui)?;
-    let mut source = match source {
-        Some(source) => source,
-        None => {
-            let source = walk.run(walk_options);
-            ui.doubts(&source.left);
-            source
-        }
-    };
+    let mut source = decided_list(walk, options, ui)?;
     leave_unreadable(&mut source, options.follow_symlinks)?;
     let unsent = source.unsent.iter().map(|unsent| (&*unsent.name, &*unsent.why));
     ui.unsent(source.unsent.len() as u64, unsent, false);

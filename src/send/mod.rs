@@ -11,7 +11,7 @@ mod place;
 mod serve;
 pub mod stream;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ use crate::ui::Ui;
 pub struct SendOptions {
     /// What is sent.
     pub what: What,
+    /// What to call what comes in on standard input.
+    pub name: Option<String>,
     /// What of the paths goes.
     pub filters: Filters,
     /// Only show what would go.
@@ -45,6 +47,8 @@ pub struct SendOptions {
     pub port: u16,
     /// Words in the token.
     pub words: u8,
+    /// A token that was agreed beforehand, in place of a new one.
+    pub agreed: Option<Agreed>,
     /// Receivers to serve, several at a time.
     pub receivers: u32,
     /// How fast to send at most, all receivers together.
@@ -57,6 +61,25 @@ pub struct SendOptions {
     pub follow_symlinks: bool,
     /// Which compression to try; nothing when it is to be asked.
     pub compression: Option<Compression>,
+}
+
+/// A token that both sides have in a file of their own.
+#[derive(Debug, Clone)]
+pub struct Agreed {
+    /// The token.
+    pub token: Token,
+    /// The file here, as it was typed.
+    pub file: PathBuf,
+}
+
+impl Agreed {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// As [`Token::read`].
+    pub fn read(file: &Path) -> Result<Self> {
+        Ok(Self { token: Token::read(file)?, file: file.to_owned() })
+    }
 }
 
 /// What `transfer send` sends.
@@ -91,25 +114,34 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
             .hint("leave --receivers away, or send a file"));
     }
     let place = Place::find(options.pod, ui)?;
-    let token = Token::generate(options.words)?;
-    ui.detail(&format!("the token holds {:.1} bits of chance", token::entropy_bits(options.words)));
+    let token = match &options.agreed {
+        Some(agreed) => agreed.token.clone(),
+        None => Token::generate(options.words)?,
+    };
+    ui.detail(&format!("the token holds {:.1} bits of chance", token::entropy_bits(token.words())));
     let listener = Listener::bind(place.listen, options.port)?;
     let port = listener.address().port();
-    let offer = Offer::decide(walk, options, ui)?;
+    let offer = Offer::begin(walk, options, ui)?;
     let gate = Gate::open(listener, token.clone(), seats, place.admit)
         .map_err(|error| Error::no_thread(&error))?;
-    ui.ticket(&Ticket { host: Host::Ip(place.ticket), port, token: token.clone() });
+    let agreed = options.agreed.as_ref().map(|agreed| agreed.file.clone());
+    ui.ticket(&Ticket { host: place.ticket, port, token: token.clone() }, agreed.as_deref());
     if let Some(elsewhere) = place.elsewhere {
         let ui = ui.clone();
         // Found out meanwhile: a Tailscale that hangs must not keep the ticket waiting.
         let told = thread::Builder::new().name("elsewhere".into()).spawn(move || {
             if let Ok(host) = elsewhere.recv() {
                 let ticket = Ticket { host: Host::Ip(host), port, token };
-                ui.ticket_elsewhere(&ticket);
+                ui.ticket_elsewhere(&ticket, agreed.as_deref());
             }
         });
         drop(told);
     }
 
-    serve::serve(&gate, offer, options, ui)
+    serve::serve(&gate, offer, options, ui).map_err(|error| match &options.agreed {
+        Some(_) if error.exit == Exit::Refused => error.hint(
+            "do both files hold the same? if so, somebody guesses: make a new one, `transfer token`",
+        ),
+        _ => error,
+    })
 }

@@ -15,10 +15,13 @@ use crate::event::{Sink, Summary};
 use crate::files::walk::{Developer, Source, Walk, WalkOptions};
 use crate::protocol::message::{OfferKind, Reason};
 use crate::protocol::session::{Session, Stop};
-use crate::ui::Ui;
+use crate::ui::{IsOver, Ui};
 
 /// A list older than this is made anew when the receiver comes.
 const FRESH: Duration = Duration::from_secs(2);
+
+/// How often a list that is being made is looked at.
+const SHORT: Duration = Duration::from_millis(10);
 
 /// A list being made, and when it was done.
 type Walking = thread::JoinHandle<(Arc<Source>, Instant)>;
@@ -34,15 +37,26 @@ pub enum Offer {
 }
 
 impl Offer {
-    /// Asks what there is to ask, and begins to look for the files.
-    pub fn decide(walk: Option<Walk>, options: &SendOptions, ui: &Ui) -> Result<Self> {
+    /// Begins to look for the files, or to read.
+    pub fn begin(walk: Option<Walk>, options: &SendOptions, ui: &Ui) -> Result<Self> {
         // What is one content is compressed only when that was asked for.
         let compression = options.compression.unwrap_or(Compression::Off);
         Ok(match (walk, &options.what) {
-            (Some(walk), _) => Self::Files(Box::new(Files::decide(walk, options, ui)?)),
+            (Some(walk), _) => Self::Files(Box::new(Files::begin(walk, options, ui)?)),
             (None, What::Text(text)) => Self::Text(text.clone(), compression),
-            (None, _) => Self::Input(Some(Input::start(stdin())?), compression),
+            (None, _) => {
+                let input = Input::start(stdin())?.named(options.name.clone());
+                Self::Input(Some(input), compression)
+            }
         })
+    }
+
+    /// Asks what there is to ask, until it is over.
+    pub fn ask(&mut self, options: &SendOptions, ui: &Ui, is_over: &mut IsOver<'_>) -> Result<()> {
+        match self {
+            Self::Files(files) => files.ask(options, ui, is_over),
+            Self::Text(..) | Self::Input(..) => Ok(()),
+        }
     }
 
     /// Tells what may be a mistake while the receiver is awaited.
@@ -152,25 +166,64 @@ pub struct Files {
 }
 
 impl Files {
-    /// Asks what there is to ask; on a terminal that needs the list first.
-    fn decide(walk: Walk, options: &SendOptions, ui: &Ui) -> Result<Self> {
-        let (walk_options, source) = decide_developer(&walk, options, ui)?;
-        let ready = source.map(|source| (Arc::new(source), Instant::now()));
-        let compression = match options.compression {
-            Some(compression) => compression,
-            None if ui.asks() && ui.ask_compression()? => Compression::Auto,
-            None => Compression::Off,
-        };
+    /// Begins to make the list, as it is without an answer.
+    fn begin(walk: Walk, options: &SendOptions, ui: &Ui) -> Result<Self> {
+        let walk_options = walk_options(options, ui);
+        let running = Some(Self::start(&walk, walk_options)?);
+        let compression = options.compression.unwrap_or(Compression::Off);
         if options.exclude_developer.is_none() && options.compression.is_none() && !ui.asks() {
             ui.note("nothing is asked: developer folders go too, without compression");
         }
-        let running = match ready {
-            Some(_) => None,
-            None => Some(Self::start(&walk, walk_options)?),
-        };
         let stream = StreamOptions { follow_symlinks: options.follow_symlinks, compression };
-        let told = asks_about_developer(options, ui);
-        Ok(Self { walk, options: walk_options, stream, ready, running, told })
+        Ok(Self { walk, options: walk_options, stream, ready: None, running, told: false })
+    }
+
+    /// Asks below the ticket. A receiver that comes meanwhile makes it be over a moment later.
+    fn ask(&mut self, options: &SendOptions, ui: &Ui, is_over: &mut IsOver<'_>) -> Result<()> {
+        if !ui.asks() {
+            return Ok(());
+        }
+        if options.exclude_developer.is_none() {
+            let answer = self.ask_developer(ui, is_over)?;
+            if answer == Some(true) {
+                // Walked again without them: what in them cannot be sent is no loss then.
+                self.options.developer = Developer::Exclude;
+                (self.ready, self.running) = (None, Some(Self::start(&self.walk, self.options)?));
+            }
+        }
+        if options.compression.is_none()
+            && !is_over()?
+            && ui.ask_compression(is_over)? == Some(true)
+        {
+            self.stream.compression = Compression::Auto;
+        }
+        Ok(())
+    }
+
+    /// Whether developer folders stay behind, which only the list tells of. Without an answer all goes.
+    fn ask_developer(&mut self, ui: &Ui, is_over: &mut IsOver<'_>) -> Result<Option<bool>> {
+        while self.running.as_ref().is_some_and(|running| !running.is_finished()) {
+            if is_over()? {
+                break;
+            }
+            thread::sleep(SHORT);
+        }
+        let waited = self.running.as_ref().is_none_or(thread::JoinHandle::is_finished);
+        let mut answer = None;
+        if waited {
+            let source = self.source(ui);
+            if !source.developer.is_empty() {
+                answer = ui.ask_leave_out(&source.developer, is_over)?;
+            }
+        }
+        // From here on the list is one of what goes, and what stays is nothing to tell of.
+        self.options.developer = Developer::Include;
+        if let Some((source, _)) = &mut self.ready
+            && let Some(source) = Arc::get_mut(source)
+        {
+            source.developer.clear();
+        }
+        Ok(answer)
     }
 
     fn start(walk: &Walk, options: WalkOptions) -> Result<Walking> {
@@ -206,34 +259,31 @@ impl Files {
     }
 }
 
-fn asks_about_developer(options: &SendOptions, ui: &Ui) -> bool {
-    options.exclude_developer.is_none() && ui.asks()
-}
-
-/// Whether developer folders go. Also returns the list, where it was needed for the question.
-pub(super) fn decide_developer(
-    walk: &Walk,
-    options: &SendOptions,
-    ui: &Ui,
-) -> Result<(WalkOptions, Option<Source>)> {
-    let ask = asks_about_developer(options, ui);
+/// How the list is made that questions are asked about, if any are.
+fn walk_options(options: &SendOptions, ui: &Ui) -> WalkOptions {
     let developer = match options.exclude_developer {
         Some(true) => Developer::Exclude,
-        None if ask => Developer::Note,
+        None if ui.asks() => Developer::Note,
         _ => Developer::Include,
     };
-    let mut walk_options = WalkOptions { follow_symlinks: options.follow_symlinks, developer };
-    if !ask {
-        return Ok((walk_options, None));
-    }
+    WalkOptions { follow_symlinks: options.follow_symlinks, developer }
+}
+
+/// The list, with what is to be asked about it answered; for whoever has nothing else to do.
+pub(super) fn decided_list(walk: &Walk, options: &SendOptions, ui: &Ui) -> Result<Source> {
+    let mut walk_options = walk_options(options, ui);
     let mut source = walk.run(walk_options);
     ui.doubts(&source.left);
-    if !source.developer.is_empty() && ui.ask_leave_out(&source.developer)? {
-        // Walked again without them: what in them cannot be sent is no loss then.
+    if walk_options.developer != Developer::Note {
+        return Ok(source);
+    }
+    let mut never = || crate::control::check().map(|()| false);
+    if !source.developer.is_empty()
+        && ui.ask_leave_out(&source.developer, &mut never)? == Some(true)
+    {
         walk_options.developer = Developer::Exclude;
-        return Ok((walk_options, None));
+        return Ok(walk.run(walk_options));
     }
     source.developer.clear();
-    walk_options.developer = Developer::Include;
-    Ok((walk_options, Some(source)))
+    Ok(source)
 }

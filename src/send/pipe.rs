@@ -35,6 +35,8 @@ const PIECES: usize = 32;
 pub struct Input {
     pieces: Receiver<io::Result<Vec<u8>>>,
     taken: bool,
+    /// What to call it on the other side.
+    name: Option<String>,
 }
 
 impl Input {
@@ -62,7 +64,12 @@ impl Input {
                 }
             })
             .map_err(|error| Error::no_thread(&error))?;
-        Ok(Self { pieces, taken: false })
+        Ok(Self { pieces, taken: false, name: None })
+    }
+
+    /// The same under a name.
+    pub fn named(self, name: Option<String>) -> Self {
+        Self { name, ..self }
     }
 
     /// Whether something of it has been taken, and cannot be had again.
@@ -90,7 +97,11 @@ fn converse(
     compression: Compression,
     sink: Sink<'_>,
 ) -> Result<Summary, Stop> {
-    session.send_control(&Control::Offer(Offer { kind, ..Offer::default() }))?;
+    session.send_control(&Control::Offer(Offer {
+        kind,
+        name: input.name.clone(),
+        ..Offer::default()
+    }))?;
     session.send_pages(message::ENTRIES, [], pages::put_entry)?;
     session.receive(|message, follows| match (message, follows) {
         (Message::Plan(page), Follows::More) => {

@@ -8,6 +8,7 @@ use super::gate::{Admit, Visitor};
 use crate::control;
 use crate::error::{Exit, Result};
 use crate::net::tailscale::{Peer, TailscaleDetector};
+use crate::ticket::Host;
 use crate::ui::Ui;
 
 /// Where to listen, what to show, and whom to let in.
@@ -15,7 +16,7 @@ pub struct Place {
     /// To bind.
     pub listen: IpAddr,
     /// To show.
-    pub ticket: IpAddr,
+    pub ticket: Host,
     /// Tells another address under which the same socket is reached, if there is one.
     pub elsewhere: Option<mpsc::Receiver<IpAddr>>,
     /// Who may connect.
@@ -63,13 +64,26 @@ impl Place {
             }
         };
         let here = Ipv4Addr::LOCALHOST.into();
-        Self { listen: here, ticket: here, elsewhere: Some(elsewhere), admit: Box::new(admit) }
+        Self {
+            listen: here,
+            ticket: Host::Ip(here),
+            elsewhere: Some(elsewhere),
+            admit: Box::new(admit),
+        }
     }
 
     fn tailnet(ui: &Ui) -> Result<Self> {
         let tailscale = Arc::new(TailscaleDetector::find()?);
         let own = tailscale.own_addresses()?;
-        let ticket = own.first().copied().unwrap_or(Ipv4Addr::LOCALHOST.into());
+        let listen = own.first().copied().unwrap_or(Ipv4Addr::LOCALHOST.into());
+        let name = tailscale.own_name()?;
+        let ticket = match name.as_deref().and_then(Host::parse_name) {
+            Some(name) => {
+                ui.detail(&format!("{name} is {listen}; a ticket with the address works as well"));
+                Host::Name(name)
+            }
+            None => Host::Ip(listen),
+        };
         if tailscale.is_userspace()? {
             ui.note("this node has no network device: tailscaled delivers to 127.0.0.1");
             let admit = move |remote: SocketAddr| match tailscale.whois(remote) {
@@ -84,7 +98,7 @@ impl Place {
             Ok(peer) => Ok(visitor(&peer)),
             Err(error) => Err(error.message),
         };
-        Ok(Self { listen: ticket, ticket, elsewhere: None, admit: Box::new(admit) })
+        Ok(Self { listen, ticket, elsewhere: None, admit: Box::new(admit) })
     }
 }
 

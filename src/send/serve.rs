@@ -18,13 +18,28 @@ use crate::net::pace::{Pace, Paced};
 use crate::protocol::session::{Limits, Session};
 use crate::ui::Ui;
 
+/// How long a receiver that comes while questions are asked waits for the answers.
+const MOMENT: Duration = Duration::from_secs(5);
+
 /// Serves the receivers that come to the gate. Returns the worst exit code of their sessions.
-pub fn serve(gate: &Gate, offer: Offer, options: &SendOptions, ui: &Ui) -> Result<Exit> {
+pub fn serve(gate: &Gate, mut offer: Offer, options: &SendOptions, ui: &Ui) -> Result<Exit> {
+    let mut waiting = Waiting::new(options.timeout, For::First);
+    let mut first: Option<(Box<Guest>, Instant)> = None;
+    offer.ask(options, ui, &mut || {
+        control::check()?;
+        if first.is_none()
+            && let Some(guest) = waiting.visit(gate, ui, false)?
+        {
+            ui.comes_before_answers(&guest.name, MOMENT);
+            first = Some((guest, Instant::now()));
+        }
+        Ok(first.as_ref().is_some_and(|(_, came)| came.elapsed() >= MOMENT))
+    })?;
+    let mut first = first.map(|(guest, _)| guest);
     let offer = Mutex::new(offer);
     thread::scope(|scope| {
         let (tell, ends) = mpsc::channel();
         let many = options.receivers > 1;
-        let waiting = Waiting::new(options.timeout, For::First);
         let total = Summary::default();
         let (left, pace) = (options.receivers, options.limit.map(Pace::new));
         let mut limits = Limits::default();
@@ -37,7 +52,7 @@ pub fn serve(gate: &Gate, offer: Offer, options: &SendOptions, ui: &Ui) -> Resul
         let offer = &offer;
         let serving =
             Serving { gate, offer, ui, many, left, limits, pace, timeout, served, waiting };
-        serving.run(scope, (&tell, &ends), total)
+        serving.run(scope, (&tell, &ends), &mut first, total)
     })
 }
 
@@ -64,6 +79,7 @@ impl<'a> Serving<'a> {
         mut self,
         scope: &'scope Scope<'scope, 'a>,
         (tell, ends): (&Sender<End>, &Receiver<End>),
+        first: &mut Option<Box<Guest>>,
         mut total: Summary,
     ) -> Result<Exit> {
         let (mut running, mut worst) = (0, Exit::Done);
@@ -82,7 +98,11 @@ impl<'a> Serving<'a> {
                 continue;
             }
             let others = running > 0;
-            let guest = match self.waiting.next_guest(self.gate, self.offer, self.ui, others) {
+            let next = match first.take() {
+                Some(guest) => Ok(Some(guest)),
+                None => self.waiting.next_guest(self.gate, self.offer, self.ui, others),
+            };
+            let guest = match next {
                 Ok(Some(guest)) => guest,
                 Ok(None) => continue,
                 Err(error) if others => {
@@ -227,31 +247,35 @@ impl Waiting {
         ui: &Ui,
         others: bool,
     ) -> Result<Option<Box<Guest>>> {
-        loop {
-            control::check()?;
-            if let Ok(mut offer) = offer.try_lock() {
-                offer.look(ui);
-            }
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            match gate.next(left.min(control::SLICE)) {
-                None if others || !left.is_zero() => return Ok(None),
-                Some(Visit::Guest(guest)) => return Ok(Some(guest)),
-                Some(Visit::WrongToken { name, left: 0 }) => {
-                    ui.wrong_token(&name, 0);
-                    return Err(Error::refused(format!(
-                        "the offer has ended after {} wrong tokens, the last from {name}",
-                        MAX_GUESSES
-                    ))
-                    .hint("run the same command again for a new token"));
-                }
-                Some(Visit::WrongToken { name, left }) => ui.wrong_token(&name, left),
-                Some(Visit::Refused { address, why }) => {
-                    self.refusals += 1;
-                    ui.turned_away(address.ip(), &why, self.refusals);
-                }
-                None => return Err(self.in_vain()),
-            }
+        control::check()?;
+        if let Ok(mut offer) = offer.try_lock() {
+            offer.look(ui);
         }
+        self.visit(gate, ui, others)
+    }
+
+    /// What happens next at the gate, if it does in a moment: a guest, or somebody who is told of.
+    fn visit(&mut self, gate: &Gate, ui: &Ui, others: bool) -> Result<Option<Box<Guest>>> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match gate.next(left.min(control::SLICE)) {
+            None if others || !left.is_zero() => {}
+            Some(Visit::Guest(guest)) => return Ok(Some(guest)),
+            Some(Visit::WrongToken { name, left: 0 }) => {
+                ui.wrong_token(&name, 0);
+                return Err(Error::refused(format!(
+                    "the offer has ended after {} wrong tokens, the last from {name}",
+                    MAX_GUESSES
+                ))
+                .hint("run the same command again for a new token"));
+            }
+            Some(Visit::WrongToken { name, left }) => ui.wrong_token(&name, left),
+            Some(Visit::Refused { address, why }) => {
+                self.refusals += 1;
+                ui.turned_away(address.ip(), &why, self.refusals);
+            }
+            None => return Err(self.in_vain()),
+        }
+        Ok(None)
     }
 }
 

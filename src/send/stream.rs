@@ -107,6 +107,7 @@ fn send_offer(session: &mut Session, source: &Source) -> Result<(), Stop> {
         bytes: totals.bytes,
         unsent: source.unsent.len() as u64,
         unsent_names: unsent_names.collect(),
+        name: None,
     }))?;
     session.send_pages(message::ENTRIES, source.manifest.entries(), pages::put_entry)
 }

@@ -114,7 +114,8 @@ impl Json {
         }
     }
 
-    pub(super) fn ticket(&self, ticket: &Ticket) {
+    /// What the other machine needs; of a token that it has `agreed` upon beforehand nothing is said.
+    pub(super) fn ticket(&self, ticket: &Ticket, command: &str, agreed: bool) {
         let host = match &ticket.host {
             Host::Ip(ip) => ip.to_string(),
             Host::Name(name) => name.clone(),
@@ -126,9 +127,10 @@ impl Json {
             port: u16,
             command: &'a str,
         }
-        let command = ticket.command();
-        let text = command.strip_prefix(COMMAND).unwrap_or_default();
-        let fields = Fields { ticket: text, host, port: ticket.port, command: &command };
+        let place = ticket.place();
+        let text = if agreed { Some(&*place) } else { command.strip_prefix(COMMAND) };
+        let text = text.unwrap_or_default();
+        let fields = Fields { ticket: text, host, port: ticket.port, command };
         self.stream().emit("ticket", fields);
     }
 

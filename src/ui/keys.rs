@@ -21,6 +21,8 @@ mod unix {
     use crate::ui::screen::{SCREEN, is_in_front};
 
     const CTRL_Z: u8 = 0x1a;
+    const ESCAPE: u8 = 0x1b;
+    const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
     /// How long a key is waited for before somebody looks whose terminal it is: 0.1 s.
     const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
@@ -47,6 +49,85 @@ mod unix {
                 thread::Builder::new().name("keys".into()).spawn(move || read(&ui)).ok()?;
             }
             Some(Self(()))
+        }
+    }
+
+    /// Gives single keys to a question; gives the terminal back when dropped.
+    #[derive(Debug)]
+    pub struct Single(());
+
+    /// What came of a look at the keyboard.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Pressed {
+        /// This key.
+        Key(u8),
+        /// None yet. The shell may have had the terminal in between, and have written on it.
+        Nothing,
+        /// None ever: the terminal is gone.
+        Gone,
+    }
+
+    impl Single {
+        /// Takes the terminal; nothing where it cannot be set up for it.
+        pub fn take() -> Option<Self> {
+            let before = tcgetattr(std::io::stdin()).ok()?;
+            if is_in_front(std::io::stdin()) {
+                take(&before)?;
+            }
+            *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+            Some(Self(()))
+        }
+
+        /// Waits a moment for a key.
+        pub fn press(&self) -> Pressed {
+            let stdin = std::io::stdin();
+            if !is_in_front(&stdin) {
+                thread::sleep(SLICE);
+                return Pressed::Nothing;
+            }
+            let Ok(now) = tcgetattr(&stdin) else { return Pressed::Gone };
+            if now.local_modes.contains(LocalModes::ICANON) {
+                // The shell had it in between.
+                take(&now);
+            }
+            if !is_ready(&PAUSE) {
+                return Pressed::Nothing;
+            }
+            match read_key() {
+                None => Pressed::Gone,
+                Some(CTRL_Z) => {
+                    suspend();
+                    Pressed::Nothing
+                }
+                // An arrow and the like: what belongs to it is no answer.
+                Some(ESCAPE) if is_ready(&NO_TIME) => {
+                    while is_ready(&NO_TIME) && read_key().is_some() {}
+                    Pressed::Nothing
+                }
+                Some(key) => Pressed::Key(key),
+            }
+        }
+    }
+
+    impl Drop for Single {
+        fn drop(&mut self) {
+            restore();
+        }
+    }
+
+    /// Whether a key is there within this time.
+    fn is_ready(limit: &Timespec) -> bool {
+        let stdin = std::io::stdin();
+        let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
+        poll(&mut ready, Some(limit)).is_ok_and(|count| count > 0)
+    }
+
+    /// The next key, past every buffer; nothing when the terminal is gone.
+    fn read_key() -> Option<u8> {
+        let mut key = [0];
+        match rustix::io::read(std::io::stdin(), &mut key) {
+            Ok(1) => key.first().copied(),
+            _ => None,
         }
     }
 
@@ -136,7 +217,7 @@ mod unix {
 }
 
 #[cfg(unix)]
-pub use unix::{Keys, restore};
+pub use unix::{Keys, Pressed, Single, restore};
 
 /// Other systems have no keys yet.
 #[cfg(not(unix))]

@@ -10,6 +10,7 @@ mod json;
 mod keys;
 mod log;
 mod meter;
+mod patient;
 mod progress;
 mod prompt;
 mod screen;
@@ -27,6 +28,7 @@ use zeroize::Zeroizing;
 
 pub use self::findings::{Finding, Mark};
 pub use self::json::State;
+pub use self::patient::{Answer, IsOver};
 pub use self::progress::Progress;
 pub use self::prompt::{Choice, Target, said_no};
 pub use self::signals::watch as watch_signals;
@@ -43,7 +45,7 @@ use crate::event::Summary;
 use crate::files::manifest::Manifest;
 use crate::files::path::RelPath;
 use crate::protocol::pages::Fault;
-use crate::ticket::Ticket;
+use crate::ticket::{COMMAND, Ticket};
 
 /// How much is said, where, and whether somebody is there to answer. A clone says it in the same
 /// places.
@@ -197,13 +199,14 @@ impl Ui {
         }
     }
 
-    /// What to type on the other machine: the one line on stdout.
-    pub fn ticket(&self, ticket: &Ticket) {
+    /// What to type on the other machine: the one line on stdout. A token that both sides have in
+    /// a file of this name is not shown.
+    pub fn ticket(&self, ticket: &Ticket, agreed: Option<&Path>) {
         self.say("on the other machine, run:");
-        let mut command = ticket.command();
+        let mut command = command_for(ticket, agreed);
         match &self.json {
             Some(json) => {
-                json.ticket(ticket);
+                json.ticket(ticket, &command, agreed.is_some());
                 self.show(command);
             }
             None => {
@@ -218,14 +221,28 @@ impl Ui {
     }
 
     /// Another ticket for the same offer.
-    pub fn ticket_elsewhere(&self, ticket: &Ticket) {
+    pub fn ticket_elsewhere(&self, ticket: &Ticket, agreed: Option<&Path>) {
         const INTRO: &str = "from another machine of the tailnet: ";
-        let command = ticket.command();
+        let command = command_for(ticket, agreed);
         let mut text = Zeroizing::new(String::with_capacity(INTRO.len() + command.len() + 1));
         text.push_str(INTRO);
         text.push_str(&command);
         self.show(text);
-        self.tell(|json| json.ticket(ticket));
+        self.tell(|json| json.ticket(ticket, &command, agreed.is_some()));
+    }
+
+    /// A receiver is here before the questions are answered; it waits so long for the answers.
+    pub fn comes_before_answers(&self, name: &str, patience: Duration) {
+        self.note(&format!(
+            "{name} is here: what is not answered within {} s counts as no",
+            patience.as_secs()
+        ));
+    }
+
+    /// The receiver waits for a sender that is not there yet.
+    pub fn awaits(&self, name: &str, why: &Error, patience: Duration) {
+        let patience = humantime::format_duration(patience);
+        self.note(&format!("waiting up to {patience} for {name}: {why}"));
     }
 
     /// A line with a secret: for the screen, and not for the log.
@@ -478,5 +495,17 @@ impl Ui {
             (_, _) => " (-v lists some of them)",
         };
         line(&format!("  and {} more{advice}", hidden + unknown));
+    }
+}
+
+/// What to type on the other machine.
+fn command_for(ticket: &Ticket, agreed: Option<&Path>) -> Zeroizing<String> {
+    match agreed {
+        Some(file) => {
+            let file = file.to_string_lossy();
+            let place = ticket.place();
+            Zeroizing::new(format!("{COMMAND}--token-file {} {place}", shown(&file)))
+        }
+        None => ticket.command(),
     }
 }

@@ -9,7 +9,8 @@ use dialoguer::console::Term;
 use dialoguer::{Completion, Confirm, Input, Select};
 use zeroize::Zeroizing;
 
-use super::{Ui, counted, line, names_of, screen, summary_of};
+use super::{Answer, IsOver, Ui, counted, line, names_of, screen, summary_of};
+use crate::config;
 use crate::error::{Error, Exit, Result, bytes, reason, shown};
 use crate::files::manifest::Manifest;
 use crate::files::path::RelPath;
@@ -50,7 +51,7 @@ impl Ui {
         line(text);
     }
 
-    fn confirm(&self, question: &str, default: bool) -> Result<bool> {
+    pub(super) fn confirm(&self, question: &str, default: bool) -> Result<bool> {
         // What does not fit into one row would be left behind by its answer.
         let fits = screen::width(question) + " [Y/n] yes".len() < screen::columns();
         if !fits {
@@ -66,20 +67,42 @@ impl Ui {
         Ok(answer)
     }
 
-    /// Leave out what tools can make again?
-    pub fn ask_leave_out(&self, folders: &[RelPath]) -> Result<bool> {
+    /// Leave out what tools can make again? Nothing when nobody said so before it was over.
+    pub fn ask_leave_out(
+        &self,
+        folders: &[RelPath],
+        is_over: &mut IsOver<'_>,
+    ) -> Result<Option<bool>> {
         let count = folders.len() as u64;
         self.question(&format!(
             "{} can be made again: {}",
             counted(count, "developer folder", "developer folders"),
             names_of(folders)
         ));
-        self.confirm("leave out regenerable developer folders?", true)
+        let question = "leave out regenerable developer folders?";
+        let answer = self.ask_meanwhile(question, true, is_over)?;
+        Ok(self.kept(answer, |yes| format!("exclude-dev = {yes}")))
     }
 
-    /// Compress on the way?
-    pub fn ask_compression(&self) -> Result<bool> {
-        self.confirm("use compression?", false)
+    /// Compress on the way? Nothing when nobody said so before it was over.
+    pub fn ask_compression(&self, is_over: &mut IsOver<'_>) -> Result<Option<bool>> {
+        let answer = self.ask_meanwhile("use compression?", false, is_over)?;
+        Ok(self.kept(answer, |yes| format!("compress = \"{}\"", if yes { "auto" } else { "none" })))
+    }
+
+    /// What was answered. An answer that is to hold later as well becomes a line of a file.
+    fn kept(&self, answer: Option<Answer>, line: impl Fn(bool) -> String) -> Option<bool> {
+        let Answer { yes, keep } = answer?;
+        if keep {
+            match config::keep(&line(yes)) {
+                Ok(path) => {
+                    self.note(&format!("kept in {}: {}", config::shown_path(&path), line(yes)));
+                }
+                // This run has its answer all the same.
+                Err(error) => self.warn(&format!("the answer is not kept: {error}")),
+            }
+        }
+        Some(yes)
     }
 
     /// Go on with what an interrupted transfer left?
@@ -92,9 +115,10 @@ impl Ui {
         self.question(&format!("offered: {}", summary_of(manifest)));
     }
 
-    /// The same for a stream, of which nothing more is known.
-    pub fn offered_stream(&self) {
-        self.question("offered: a stream of unknown length");
+    /// The same for a stream, of which nothing more is known than the name that it may have.
+    pub fn offered_stream(&self, name: Option<&str>) {
+        let name = name.map_or_else(String::new, |name| format!(": {}", shown(name)));
+        self.question(&format!("offered: a stream of unknown length{name}"));
     }
 
     /// What a person needs to know before saying yes.

@@ -15,9 +15,42 @@ pub(super) static SCREEN: LazyLock<MultiProgress> = LazyLock::new(|| {
     MultiProgress::with_draw_target(ProgressDrawTarget::term_like(Box::new(Bottom::default())))
 });
 
-/// A line for a person, above the bar.
+/// The question at hand, which stays below the lines that come meanwhile.
+static QUESTION: Mutex<String> = Mutex::new(String::new());
+
+/// A line for a person, above the bar or the question.
 pub(super) fn line(text: &str) {
-    SCREEN.suspend(|| write(&format!("{text}\n")));
+    SCREEN.suspend(|| {
+        let question = QUESTION.lock().unwrap_or_else(PoisonError::into_inner);
+        let cleared = if question.is_empty() { "" } else { cleared() };
+        write(&format!("{cleared}{text}\n{question}"));
+    });
+}
+
+/// Puts a question below all lines, in place of the one that is there.
+#[cfg(unix)]
+pub(super) fn question(text: &str) {
+    SCREEN.suspend(|| {
+        let mut question = QUESTION.lock().unwrap_or_else(PoisonError::into_inner);
+        let cleared = if question.is_empty() { "" } else { cleared() };
+        write(&format!("{cleared}{text}"));
+        *question = text.into();
+    });
+}
+
+/// Makes the question, answered, a line like the others.
+#[cfg(unix)]
+pub(super) fn answered(text: &str) {
+    SCREEN.suspend(|| {
+        let mut question = QUESTION.lock().unwrap_or_else(PoisonError::into_inner);
+        write(&format!("{}{text}\n", cleared()));
+        question.clear();
+    });
+}
+
+/// Clears the row of the question, or leaves it behind where the terminal cannot.
+fn cleared() -> &'static str {
+    if obeys() { "\r\x1b[J" } else { "\n" }
 }
 
 /// The same for one with a secret, which is wiped. stderr keeps nothing.

@@ -6,9 +6,33 @@ use anyhow::Result;
 
 use crate::TOKEN;
 
+/// The first word of a command that has no subcommand: a path or a ticket.
+fn first_word(command: &str) -> Option<&str> {
+    const COMMANDS: [&str; 8] =
+        ["send", "receive", "recv", "get", "doctor", "completions", "token", "man"];
+    let word = command.strip_prefix("transfer ")?.split(' ').next()?;
+    (!word.starts_with('-') && !COMMANDS.contains(&word)).then_some(word)
+}
+
+/// Whether a command offers something, and waits.
+pub fn sends(command: &str) -> bool {
+    let dry = command.contains("--dry-run") || command.contains(" -n ");
+    let sends = first_word(command).is_some_and(|word| !word.contains(':'));
+    (sends || command.contains("transfer send")) && !dry
+}
+
+/// Whether a command receives.
+pub fn receives(command: &str) -> bool {
+    let receives = first_word(command).is_some_and(|word| word.contains(':'));
+    receives || command.contains("transfer receive")
+}
+
 /// `--port 4000` as a port that is free now; the usual one may be in use where this runs.
 pub fn with_free_port(command: &str) -> Result<String> {
-    let waits = command.contains("transfer send") && !command.contains("--dry-run");
+    if first_word(command).is_some() && sends(command) {
+        return Ok(format!("{command} --port 0"));
+    }
+    let waits = sends(command);
     let looks = command.contains("transfer doctor");
     if !waits && !looks {
         return Ok(command.to_owned());
@@ -90,6 +114,8 @@ fn commands_are_made_runnable() -> Result<()> {
         ("transfer send --pod --port 4000 a", "transfer send --port 0 --pod a"),
         ("transfer send --dry-run a", "transfer send --dry-run a"),
         ("transfer receive x", "transfer receive x"),
+        ("transfer photos/ a", "transfer photos/ a --port 0"),
+        ("transfer laptop:ocean-tiger", "transfer laptop:ocean-tiger"),
     ];
     for (shown, runs) in cases {
         assert_eq!(with_free_port(shown)?, runs);

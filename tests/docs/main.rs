@@ -51,8 +51,7 @@ const INSTALLS: &str = "builds or installs something";
 
 /// Commands that are not run, each with its page and the reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("README.md", "scripts/demo", INSTALLS),
-    ("README.md", "scripts/test", "runs this test"),
+    ("README.md", "scripts/setup", INSTALLS),
     ("README.md", "cargo install --path . --locked", INSTALLS),
 ];
 
@@ -62,10 +61,14 @@ const FOREIGN: &[(&str, &str)] = &[
     ("--cache", "scripts/bench"),
     ("--case", "scripts/bench"),
     ("--cfg", "rustc"),
+    ("--copy-links", "rsync"),
+    ("--delete", "rsync"),
     ("--dir", "scripts/bench"),
     ("--exclude-standard", "git ls-files"),
+    ("--filter", "rsync"),
     ("--force-reauth", "tailscale up"),
     ("--from", "scripts/bench"),
+    ("--ignore-existing", "rsync"),
     ("--locked", "cargo"),
     ("--network", "docker"),
     ("--path", "cargo"),
@@ -93,7 +96,7 @@ fn what_the_pages_tell_to_type_works() -> Result<()> {
 #[test]
 fn every_option_is_told_of_and_exists() -> Result<()> {
     let mut known = BTreeSet::new();
-    for subcommand in ["", "send", "receive", "doctor", "completions", "man"] {
+    for subcommand in ["", "send", "receive", "doctor", "completions", "token", "man"] {
         let mut command = transfer();
         command.args(Some(subcommand).filter(|name| !name.is_empty())).arg("--help");
         known.extend(options(&run(command)?.expect(0)?.stdout));

@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::lines::{plain, with_free_port, with_ticket};
+use crate::lines::{plain, receives, sends, with_free_port, with_ticket};
 use crate::page::{Block, Side, Step, steps};
 use crate::util::process::{Ended, Pipe, Process, clean, run};
 use crate::util::tree::{Scratch, chmod, write};
@@ -132,12 +132,12 @@ impl Stage {
     fn take(&mut self, mut step: Step) -> Result<()> {
         let shown = step.command.clone();
         step.command = with_free_port(&step.command)?;
-        let sends = shown.contains("transfer send") && !shown.contains("--dry-run");
+        let sends = sends(&shown);
         if sends {
             self.close()?;
             return self.open(step).with_context(|| shown);
         }
-        let receives = shown.contains("transfer receive") && shown.contains(TOKEN);
+        let receives = receives(&shown) && shown.contains(TOKEN);
         if receives {
             if self.offer.is_none() {
                 let command = self.last_send.clone();

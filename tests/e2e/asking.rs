@@ -200,6 +200,28 @@ fn a_stream_is_asked_about() -> Result<()> {
     Ok(())
 }
 
+/// The name is the sender's choice: it is shown, and pointed out where it can do harm.
+#[test]
+fn the_name_of_a_stream_is_shown() -> Result<()> {
+    let home = Scratch::new()?;
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo content | \"$0\" send --pod --port 0 --name .profile -"]);
+    command.arg(transfer().get_program());
+    let sender = Sender::start(clean(command))?;
+    let mut command = receive(&sender.ticket, home.path(), &[]);
+    command.env("HOME", home.path());
+    let mut terminal = Terminal::new()?;
+    let process = terminal.start(command)?;
+    let shown = terminal.wait_for("take it? [Y/n]")?;
+    ensure!(shown.contains("offered: a stream of unknown length: .profile\r\n"), "{shown:?}");
+    ensure!(shown.contains("home folder can run programs: .profile\r\n"), "{shown:?}");
+    terminal.answer(b"n")?;
+    process.end()?.expect(7)?;
+    sender.end()?.expect(7)?;
+    ensure!(fs::read_dir(home.path())?.next().is_none(), "something was taken");
+    Ok(())
+}
+
 /// A slip is told at once, and Tab completes what is clear.
 #[test]
 fn a_typed_ticket_is_checked_and_completed() -> Result<()> {

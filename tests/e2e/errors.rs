@@ -109,7 +109,7 @@ fn mistakes_are_told_in_plain_words() -> Result<()> {
         ),
         // Where to receive to.
         (
-            &["receive", "-o", "file", "127.0.0.1:ocean-tiger"],
+            &["receive", "-o", "file/", "127.0.0.1:ocean-tiger"],
             1,
             "\"file\" is not a folder",
             "name a folder with -o; it is made if it does not exist",
@@ -186,7 +186,6 @@ fn usage_errors_end_with_two() -> Result<()> {
         &["send", "--exclude", "", "file"],
         &["send", "-q", "-v", "file"],
         &["receive", "--on-conflict", "explode", "127.0.0.1:ocean-tiger"],
-        &["receive", "127.0.0.1:ocean-tiger", "127.0.0.1:ocean-tiger"],
     ];
     for args in cases {
         let mut command = transfer();
@@ -198,10 +197,31 @@ fn usage_errors_end_with_two() -> Result<()> {
     Ok(())
 }
 
+/// `-h` is a page, and `--help` has the rest.
+#[test]
+fn the_long_help_says_more() -> Result<()> {
+    let help = |args: &[&str]| -> Result<String> {
+        let mut command = transfer();
+        command.args(args);
+        Ok(run(command)?.expect(0)?.stdout)
+    };
+    for (command, more) in [
+        (&[][..], "Without a command, a path is sent"),
+        (&["send"], "Questions: on a terminal"),
+        (&["receive"], "`-o PLACE` follows cp"),
+    ] {
+        let (short, long) =
+            (help(&[command, &["-h"]].concat())?, help(&[command, &["--help"]].concat())?);
+        ensure!(long.contains(more) && !short.contains(more), "{short}");
+        ensure!(!short.contains("--partial"), "{short}");
+    }
+    Ok(())
+}
+
 #[test]
 fn help_and_version_go_to_stdout() -> Result<()> {
     let cases: &[(&[&str], &str)] = &[
-        (&["--help"], "transfer receive 100.64.1.123:ocean-tiger"),
+        (&["--help"], "transfer receive laptop:ocean-tiger"),
         (&["send", "--help"], "Examples:"),
         (&["receive", "--help"], "Examples:"),
         (&["help", "send"], "Examples:"),

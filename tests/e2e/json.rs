@@ -472,7 +472,7 @@ fn mistakes_end_with_the_last_line_too() -> Result<()> {
             2,
             "cannot open the log \"no/where\": no such file or directory",
         ),
-        (&["receive", "-o", "file", "127.0.0.1:ocean-tiger"], 1, "\"file\" is not a folder"),
+        (&["receive", "-o", "file/", "127.0.0.1:ocean-tiger"], 1, "\"file\" is not a folder"),
         (&["send", "--pod", "nope"], 1, "cannot send \"nope\": no such file or directory"),
         (
             &["send", "--pod", "file", "d/file"],

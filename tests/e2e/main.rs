@@ -3,6 +3,8 @@
 #![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
 
 #[cfg(unix)]
+mod agreed;
+#[cfg(unix)]
 mod asking;
 #[cfg(unix)]
 mod changing;
@@ -16,9 +18,13 @@ mod events;
 #[cfg(unix)]
 mod faults;
 #[cfg(unix)]
+mod fingers;
+#[cfg(unix)]
 mod git_hostile;
 mod gitignore;
 mod json;
+#[cfg(unix)]
+mod kept;
 mod log;
 #[cfg(unix)]
 mod many;
@@ -28,6 +34,8 @@ mod proxy;
 #[cfg(unix)]
 mod resume;
 mod scripted;
+#[cfg(unix)]
+mod ssh;
 #[cfg(unix)]
 mod terminal;
 mod trees;

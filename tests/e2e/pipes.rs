@@ -139,7 +139,7 @@ fn what_was_read_is_not_offered_again() -> Result<()> {
     sender.end()?.expect(5)?.says("what was read of the input is gone: run both sides again\n")?;
 
     let mut sender = send_from(&input, &["-"])?;
-    let refusing = receiving(&sender.ticket, &input, &[]);
+    let refusing = receiving(&sender.ticket, &input.join(""), &[]);
     run(refusing)?.expect(1)?.says("is not a folder")?;
     let proxy = crate::proxy::Proxy::start(&sender, 200)?;
     let receiver = Process::start(receiving(&proxy.ticket, Path::new("-"), &[]))?;

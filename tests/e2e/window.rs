@@ -116,7 +116,7 @@ fn a_long_question_fits_a_narrow_window() -> Result<()> {
     let from = Scratch::new()?;
     write(&from.join("tree/node_modules/x"), "x")?;
     for (columns, asked) in
-        [(30, "developer folders?\r\n[Y/n] "), (80, "developer folders? [Y/n] ")]
+        [(30, "developer folders?\r\n[Y/n, k: keep] "), (80, "developer folders? [Y/n, k keeps ")]
     {
         let mut terminal = Terminal::new()?;
         terminal.resize(columns)?;

@@ -93,6 +93,26 @@ fn offers_that_make_no_sense() -> Result<()> {
             r#"{"type":"offer","kind":"stream","files":1,"folders":0,"links":0,"bytes":27,"unsent":0}"#,
         ))
     })?;
+    // A name that leads elsewhere or is none, and a name of what has its own.
+    for (kind, name) in [
+        ("stream", "../x"),
+        ("stream", "/etc/x"),
+        ("stream", "a/b"),
+        ("stream", ".."),
+        ("stream", ""),
+        ("stream", "a\\u0000b"),
+        ("stream", "a\\nb"),
+        ("text", "x"),
+        ("files", "x"),
+    ] {
+        let says = "the name of a stream is none";
+        let case = Case::new(format!("pour: a {kind} called {name:?}"), 1, says);
+        stage.receive(&case, |line| {
+            line.say(&control(format!(
+                r#"{{"type":"offer","kind":"{kind}","files":0,"folders":0,"links":0,"bytes":0,"unsent":0,"name":"{name}"}}"#
+            )))
+        })?;
+    }
     let case =
         Case::new("pour: entries that were not announced", 1, "more entries than were offered");
     stage.receive(&case, |line| {

@@ -23,6 +23,8 @@ pub fn clean(mut command: Command) -> Command {
         command.env_remove(name);
     }
     command.env("TRANSFER_TAILSCALE", "/nonexistent/tailscale");
+    // What somebody has kept here.
+    command.env("XDG_CONFIG_HOME", "/nonexistent/config");
     command
 }
 

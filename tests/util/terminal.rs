@@ -87,6 +87,11 @@ impl Terminal {
         self.enter(keys)
     }
 
+    /// Whether it gives whole lines, as a shell finds it.
+    pub fn is_canonical(&self) -> Result<bool> {
+        Ok(tcgetattr(&self.line)?.local_modes.contains(LocalModes::ICANON))
+    }
+
     /// Waits until this is shown, behind everything that was waited for before.
     pub fn wait_for(&mut self, text: &str) -> Result<String> {
         loop {

@@ -191,6 +191,14 @@ impl Status {
         Ok(&self.own.addresses)
     }
 
+    /// The name that leads to this machine, and to no other of the tailnet: the first label of its
+    /// MagicDNS name. Not escaped.
+    pub fn own_name(&self) -> Option<&str> {
+        let label = self.own.label();
+        let leads_here = self.resolve(label).ok()?? == *self.own.addresses.first()?;
+        leads_here.then_some(label)
+    }
+
     /// The service's version, such as `1.102.3`; empty where it does not tell. Not escaped.
     pub fn version(&self) -> &str {
         self.version.split('-').next().unwrap_or_default()

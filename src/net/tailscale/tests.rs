@@ -164,6 +164,27 @@ fn names() {
     assert!(error.hint.unwrap().contains("twin.a.ts.net, twin.b.ts.net"));
 }
 
+/// Only where no other device could be meant by it.
+#[test]
+fn the_own_name_leads_to_nobody_else() {
+    assert_eq!(parsed("status_tun_4peers.json").own_name(), Some("desk-alice"));
+    for (own, other, expected) in [
+        ("laptop.a.ts.net.", "desktop.a.ts.net.", Some("laptop")),
+        // Of another tailnet, shared with this one.
+        ("laptop.a.ts.net.", "laptop.b.ts.net.", None),
+        ("laptop.a.ts.net.", "LAPTOP.b.ts.net.", None),
+        ("", "laptop.a.ts.net.", None),
+    ] {
+        // What the other calls itself does not matter: a MagicDNS name comes first.
+        let json = format!(
+            r#"{{"Self":{{"DNSName":"{own}","TailscaleIPs":["100.64.0.1"]}},"Peer":{{
+            "1":{{"HostName":"laptop","DNSName":"{other}","TailscaleIPs":["100.64.0.2"]}}}}}}"#
+        );
+        let status = Status::parse(json.as_bytes()).unwrap();
+        assert_eq!(status.own_name(), expected, "{own} {other}");
+    }
+}
+
 #[test]
 fn outside_text_is_escaped() {
     for (text, expected) in [
