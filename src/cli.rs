@@ -303,6 +303,8 @@ enum ConflictArg {
     Skip,
     /// Keep the new one; folders are never replaced
     Overwrite,
+    /// Keep the one that was changed last
+    Newer,
     /// Stop before anything is changed
     Fail,
 }
@@ -332,6 +334,7 @@ impl ReceiveArgs {
                 ConflictArg::Rename => Some(Conflict::Go(OnConflict::Rename)),
                 ConflictArg::Skip => Some(Conflict::Go(OnConflict::Skip)),
                 ConflictArg::Overwrite => Some(Conflict::Go(OnConflict::Overwrite)),
+                ConflictArg::Newer => Some(Conflict::Go(OnConflict::Newer)),
                 ConflictArg::Fail => Some(Conflict::Fail),
             },
             checksum: self.checksum,

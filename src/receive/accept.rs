@@ -14,7 +14,7 @@ use super::stream::Offered;
 use super::{Conflict, ReceiveOptions};
 use crate::error::{Error, Exit, Result, bytes, reason, shown};
 use crate::event::{Sink, Summary};
-use crate::files::manifest::{Entry, Manifest};
+use crate::files::manifest::Manifest;
 use crate::files::root::{Found, Root};
 use crate::protocol::lanes;
 use crate::protocol::message::Reason;
@@ -197,12 +197,12 @@ fn decide(
         Some(Conflict::Fail) => false,
         None => true,
     };
-    let conflicts: Vec<&Entry> = survey.conflicts(offered.manifest()).take(5).collect();
+    let conflicts: Vec<_> = survey.conflicts(offered.manifest()).take(5).collect();
     if conflicts.is_empty() {
         return Ok((OnConflict::Rename, Asked(false)));
     }
     let count = survey.conflicts(offered.manifest()).count() as u64;
-    let names: Vec<String> = conflicts.iter().map(|entry| entry.path.to_string()).collect();
+    let names: Vec<String> = conflicts.iter().map(|(entry, _)| entry.path.to_string()).collect();
     if !asked {
         let name = names.first().cloned().unwrap_or_default();
         let message = format!("names are taken already: {count}, such as \"{name}\"");
@@ -219,6 +219,7 @@ fn decide(
     let policy = match offered.meanwhile(|_| ui.ask_conflict(count, &names)) {
         Ok(Choice::Rename) => OnConflict::Rename,
         Ok(Choice::Overwrite) => OnConflict::Overwrite,
+        Ok(Choice::Newer) => OnConflict::Newer,
         Ok(Choice::Skip) => OnConflict::Skip,
         Ok(Choice::Cancel) => {
             return Err((Reason::Declined, said_no()));

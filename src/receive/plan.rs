@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::bounds::MAX_NAME;
@@ -40,6 +40,20 @@ pub enum OnConflict {
     Skip,
     /// Keep the new one. Never at the price of a folder: then both are kept.
     Overwrite,
+    /// Of two files keep the one that was changed last, the old one if both were at once. What has
+    /// no such time is kept beside the other.
+    Newer,
+}
+
+/// A file that is where another one would go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Old {
+    /// Its bytes.
+    pub size: u64,
+    /// Its time of last change, in nanoseconds since 1970 UTC.
+    pub mtime: i64,
+    /// Whether what is offered was changed later.
+    pub is_outdated: bool,
 }
 
 /// What will happen to an entry.
@@ -65,6 +79,8 @@ pub struct Survey {
     places: Places,
     /// Files that only lack the mode that was offered.
     remode: Vec<u32>,
+    /// Files where other files would go.
+    old: BTreeMap<u32, Old>,
 }
 
 /// What will happen to each entry, in their order, and under which name.
@@ -94,7 +110,7 @@ impl Survey {
         mut grain: impl FnMut() -> i64,
     ) -> Self {
         let mut meets = Vec::with_capacity(manifest.entries().len());
-        let mut remode = Vec::new();
+        let (mut remode, mut old) = (Vec::new(), BTreeMap::new());
         // The last folder that is not there or not a folder: all in it meets nothing.
         let mut absent: Option<&RelPath> = None;
         for (index, entry) in manifest.indexed() {
@@ -112,6 +128,13 @@ impl Survey {
                     {
                         remode.push(index);
                     }
+                    if let (Found::File { size, mtime, .. }, Kind::File(_)) = (found, &entry.kind)
+                        && met == Meets::Replaceable
+                    {
+                        let is_outdated =
+                            mtime < entry.mtime && !same_time(entry.mtime, mtime, &mut grain);
+                        old.insert(index, Old { size, mtime, is_outdated });
+                    }
                     met
                 }
             };
@@ -120,7 +143,7 @@ impl Survey {
             }
             meets.push(met);
         }
-        Self { meets, places: remembered.places.clone(), remode }
+        Self { meets, places: remembered.places.clone(), remode, old }
     }
 
     /// Takes no file that is there already for granted; those that an interrupted run put there
@@ -145,10 +168,15 @@ impl Survey {
         entries.filter(|(entry, meets)| entry.is_file() && **meets == Meets::Itself).count() as u64
     }
 
-    /// The entries that would need a decision.
-    pub fn conflicts<'a>(&'a self, manifest: &'a Manifest) -> impl Iterator<Item = &'a Entry> {
-        manifest.entries().iter().zip(&self.meets).filter_map(|(entry, meets)| {
-            matches!(meets, Meets::Replaceable | Meets::Obstacle).then_some(entry)
+    /// The entries that would need a decision, each with the file that is there, if it is two
+    /// files that meet.
+    pub fn conflicts<'a>(
+        &'a self,
+        manifest: &'a Manifest,
+    ) -> impl Iterator<Item = (&'a Entry, Option<&'a Old>)> {
+        manifest.indexed().zip(&self.meets).filter_map(|((index, entry), meets)| {
+            let is_conflict = matches!(meets, Meets::Replaceable | Meets::Obstacle);
+            is_conflict.then(|| (entry, self.old.get(&index)))
         })
     }
 }
@@ -217,9 +245,14 @@ impl Plan {
                 (Meets::Nothing, _) => Action::Create,
                 (Meets::Itself, _) => Action::Keep,
                 (Meets::Ours, _) => Action::Replace,
-                (Meets::Doubted, OnConflict::Skip) => Action::Keep,
+                (Meets::Doubted, OnConflict::Skip | OnConflict::Newer) => Action::Keep,
                 (Meets::Replaceable | Meets::Doubted, OnConflict::Overwrite) => Action::Replace,
                 (Meets::Replaceable | Meets::Obstacle, OnConflict::Skip) => Action::Skip,
+                (Meets::Replaceable, OnConflict::Newer) => match survey.old.get(&index) {
+                    Some(old) if old.is_outdated => Action::Replace,
+                    Some(_) => Action::Skip,
+                    None => Action::Create,
+                },
                 _ => Action::Create,
             };
             // Where it goes with the folder around it.
@@ -416,6 +449,40 @@ mod tests {
                     planned.iter().map(|(action, place)| (*action, place.as_str())).collect();
                 assert_eq!(planned, expected, "{name}, {policy:?}");
             }
+        }
+    }
+
+    /// What is there, and what becomes of a file of 1 byte that was changed at 5 s.
+    #[test]
+    fn of_two_files_the_newer_is_kept() {
+        const S: i64 = 1_000_000_000;
+        let file = |size, mtime| Found::File { size, mtime, mode: None };
+        let mut offered = Manifest::default();
+        let path = RelPath::parse("a").unwrap();
+        offered.push(Entry { path, kind: Kind::File(1), mode: 0o644, mtime: 5 * S + 7 }).unwrap();
+        #[rustfmt::skip]
+        let cases = [
+            ("older", file(9, 4 * S), 1, Action::Replace, "a"),
+            ("older, of the same size", file(1, 4 * S), 1, Action::Replace, "a"),
+            ("newer", file(9, 6 * S), 1, Action::Skip, "a"),
+            ("changed at the same time", file(9, 5 * S + 7), 1, Action::Skip, "a"),
+            ("at the same time as the disk keeps it", file(9, 5 * S), S, Action::Skip, "a"),
+            ("the same", file(1, 5 * S + 7), 1, Action::Keep, "a"),
+            ("a link", Found::Link("b".into()), 1, Action::Create, "a (1)"),
+            ("a folder", Found::Folder, 1, Action::Create, "a (1)"),
+            ("nothing", Found::Nothing, 1, Action::Create, "a"),
+        ];
+        for (name, found, grain, action, place) in cases {
+            let look = |path: &RelPath| match path.as_str() {
+                "a" => found.clone(),
+                _ => Found::Nothing,
+            };
+            let survey = Survey::with(&offered, &Remembered::default(), look, || grain);
+            let taken = |path: &RelPath| look(path) != Found::Nothing;
+            let plan = Plan::new(&offered, &survey, OnConflict::Newer, taken);
+            let entry = offered.get(0).unwrap();
+            let planned = (plan.action(0).unwrap(), plan.place(0, entry).as_str().to_owned());
+            assert_eq!(planned, (action, place.into()), "{name}");
         }
     }
 

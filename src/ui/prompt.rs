@@ -22,6 +22,8 @@ pub enum Choice {
     Rename,
     /// Keep the new one.
     Overwrite,
+    /// Keep the one that was changed last.
+    Newer,
     /// Keep the old one.
     Skip,
     /// Stop, with nothing changed.
@@ -143,6 +145,7 @@ impl Ui {
         let choices = [
             ("rename: keep both, the new one as \"name (1)\"", Choice::Rename),
             ("overwrite: keep the new one", Choice::Overwrite),
+            ("newer: keep the one that was changed last", Choice::Newer),
             ("skip: keep the old one", Choice::Skip),
             ("cancel", Choice::Cancel),
         ];
