@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::error::Exit;
 use crate::files::path::RelPath;
 use crate::protocol::message::OfferKind;
-use crate::protocol::pages::Fault;
+use crate::protocol::pages::{Fault, HASH_LEN};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub enum Event<'a> {
         files: u64,
         /// Bytes of those.
         bytes: u64,
+        /// Bytes that are there of files that are gone on with, and do not cross.
+        here: u64,
     },
     /// A file is done with on this side: it crossed whole, or it failed.
     Finished {
@@ -31,6 +33,19 @@ pub enum Event<'a> {
         /// The file at hand.
         name: &'a RelPath,
     },
+    /// What became of a file, now that it is certain. Told only if somebody wants to know of each.
+    File {
+        /// As it was offered.
+        path: &'a RelPath,
+        /// Where it is at the receiver; only that side knows.
+        place: Option<&'a RelPath>,
+        /// Its bytes.
+        size: u64,
+        /// The SHA-256 of its content, if this side has seen all of that.
+        hash: Option<[u8; HASH_LEN]>,
+        /// What became of it.
+        fate: Fate,
+    },
     /// Some hashes differed: these files are sent once more.
     Again {
         /// How many.
@@ -40,6 +55,17 @@ pub enum Event<'a> {
         /// The attempt that begins, 2 or 3.
         attempt: u8,
     },
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It crossed, and is at its place.
+    Arrived,
+    /// It was at its place before.
+    Already,
+    /// It is not, or it was not wanted.
+    Missing(Fault),
 }
 
 /// Where events go; called from the engine's own thread.
@@ -62,6 +88,8 @@ pub struct Summary {
     pub failed: Vec<(RelPath, Fault)>,
     /// Entries that got another name on the receiver's disk; only the receiver knows.
     pub renamed: Vec<(RelPath, RelPath)>,
+    /// The SHA-256 of what was received alone: a stream, or a file to standard output.
+    pub hash: Option<[u8; HASH_LEN]>,
     /// What the sender found and could not offer.
     pub unsent: u64,
     /// From the first byte of the session to its last.

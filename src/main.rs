@@ -3,12 +3,15 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use transfer::cli::{Cli, Command};
+use transfer::cli::{self, Cli, Command};
 use transfer::error::{Error, Exit, Result};
 use transfer::{completions, doctor, manual, receive, send};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(cli::explain(&error) as u8),
+    };
     let (ui, log) = cli.command.ui();
     if cli.command.is_transfer() {
         transfer::ui::watch_signals(&ui);
@@ -24,7 +27,8 @@ fn main() -> ExitCode {
             Command::Man => ui.print(&manual::page(Cli::command())).map(|()| Exit::Done),
         }
     };
-    let exit = run().unwrap_or_else(|error: Error| {
+    let saved = |exit| ui.save_sums().map(|()| exit);
+    let exit = run().and_then(saved).unwrap_or_else(|error: Error| {
         ui.error(&error);
         error.exit
     });

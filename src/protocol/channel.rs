@@ -5,7 +5,7 @@
 //! their stream does: whoever owns the stream closes it when the session is over.
 
 use std::io::{self, Read, Write};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{
     self, Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, TrySendError,
 };
@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::lanes::{self, Turn};
-use super::message::{Control, DATA, Message};
+use super::message::{Control, DATA, Message, Wait, Why};
 use crate::bounds::{MAX_PLAINTEXT, MAX_QUEUED};
 use crate::compress;
 use crate::control;
@@ -47,22 +47,31 @@ impl From<ChannelError> for Error {
     }
 }
 
-/// When a whole record last came from the other side; known to both directions.
+/// When a whole record last came from the other side, and whether that side stands still; known to
+/// both directions.
 #[derive(Debug, Clone)]
-pub struct Heard(Arc<Mutex<Instant>>);
+pub struct Heard {
+    last: Arc<Mutex<Instant>>,
+    is_paused: Arc<AtomicBool>,
+}
 
 impl Heard {
     /// It was just heard.
     pub fn now() -> Self {
-        Self(Arc::new(Mutex::new(Instant::now())))
+        Self { last: Arc::new(Mutex::new(Instant::now())), is_paused: Arc::default() }
+    }
+
+    /// Whether the other side has said last that it is paused.
+    pub fn is_paused(&self) -> bool {
+        self.is_paused.load(Relaxed)
     }
 
     fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     fn silence(&self) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 }
 
@@ -310,6 +319,11 @@ impl Inbox {
         }
     }
 
+    /// What is known of the other side.
+    pub fn heard(&self) -> Heard {
+        self.heard.clone()
+    }
+
     /// Bytes that compression has spared the line.
     pub fn saved(&self) -> u64 {
         self.saved.load(Relaxed)
@@ -350,7 +364,9 @@ fn read_all<R: Read>(
         // A `wait` has been noted, and in the queue of an engine that is blocked itself they would
         // pile up until nothing more is read. A marked one is a violation, and for the engine to
         // see.
-        if matches!(opened, Ok(Follows::More)) && is_wait(&buffer) {
+        let wait = if matches!(opened, Ok(Follows::More)) { wait(&buffer) } else { None };
+        heard.is_paused.store(wait.is_some_and(|wait| wait.why == Some(Why::Paused)), Relaxed);
+        if wait.is_some() {
             spare = buffer;
         } else {
             let more = matches!(opened, Ok(Follows::More));
@@ -360,8 +376,11 @@ fn read_all<R: Read>(
     }
 }
 
-fn is_wait(buffer: &Buffer) -> bool {
-    matches!(Message::decode(buffer.plaintext()), Ok(Message::Control(Control::Wait)))
+fn wait(buffer: &Buffer) -> Option<Wait> {
+    match Message::decode(buffer.plaintext()) {
+        Ok(Message::Control(Control::Wait(wait))) => Some(wait),
+        _ => None,
+    }
 }
 
 /// Puts what a compressed record holds in its place, and returns how much longer that is. All

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::channel::{ChannelError, Heard, Inbox, Outbox, Patient, Work};
 use super::codec::Malformed;
 use super::lanes;
-use super::message::{Control, Message, Reason};
+use super::message::{Control, Message, Reason, Wait, Why};
 use super::pages;
 use crate::bounds::{FAREWELL, MAX_CONTENT, MAX_PLAINTEXT, STALL_LIMIT};
 use crate::control;
@@ -193,6 +193,11 @@ impl Session {
         self.inbox.recycle(buffer);
     }
 
+    /// What is known of the other side, whoever has the session.
+    pub fn heard(&self) -> Heard {
+        self.inbox.heard()
+    }
+
     /// Bytes that compression has spared the line, of all that came in.
     pub fn saved(&self) -> u64 {
         self.inbox.saved()
@@ -204,10 +209,17 @@ impl Session {
         let mut paused = false;
         loop {
             control::check().map_err(|error| Stop::Own(Reason::Interrupted, error))?;
-            if !control::is_paused() {
-                return Ok(paused);
+            if paused != control::is_paused() {
+                // Whoever waits there wants to know at once.
+                paused = !paused;
+                self.send_control(&wait())?;
+                if !paused {
+                    return Ok(true);
+                }
             }
-            paused = true;
+            if !paused {
+                return Ok(false);
+            }
             self.still_here()?;
             thread::sleep(control::SLICE);
         }
@@ -226,7 +238,7 @@ impl Session {
     /// again and again in work that sends nothing.
     pub fn still_here(&mut self) -> Result<(), Stop> {
         if self.spoken.elapsed() >= self.heartbeat {
-            self.send_control(&Control::Wait)?;
+            self.send_control(&wait())?;
         }
         Ok(())
     }
@@ -242,7 +254,7 @@ impl Session {
                     .recv_timeout(heartbeat)
                     .is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Timeout)
                 {
-                    if self.send_control(&Control::Wait).is_err() {
+                    if self.send_control(&wait()).is_err() {
                         return;
                     }
                 }
@@ -298,6 +310,11 @@ impl Session {
     }
 }
 
+/// What says that this side is still there, and whether it stands still.
+fn wait() -> Control {
+    Control::Wait(Wait { why: control::is_paused().then_some(Why::Paused) })
+}
+
 /// Waits for the other side's very last message.
 pub fn receive_last(inbox: &Inbox, peer: Role, expected: &Control) -> Result<(), Stop> {
     let (buffer, follows) = inbox.recv()?;
@@ -314,7 +331,7 @@ fn sift(buffer: &Buffer, follows: Follows, peer: Role) -> Result<Message<'_>, St
         (Message::Control(Control::Cancel(reason) | Control::Refuse(reason)), Follows::Nothing) => {
             Err(Stop::Gone(reason.told_by(peer)))
         }
-        (Message::Control(Control::Cancel(_) | Control::Refuse(_) | Control::Wait), _) => {
+        (Message::Control(Control::Cancel(_) | Control::Refuse(_) | Control::Wait(_)), _) => {
             Err(OUT_OF_TURN.into())
         }
         (message, _) => Ok(message),

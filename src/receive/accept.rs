@@ -19,7 +19,7 @@ use crate::files::root::{Found, Root};
 use crate::protocol::lanes;
 use crate::protocol::message::Reason;
 use crate::protocol::pages::HASH_LEN;
-use crate::ui::{Choice, Target, Ui, said_no};
+use crate::ui::{Choice, Clash, Target, Ui, said_no};
 
 /// The output folder, and the right to write into it.
 pub struct Output {
@@ -99,7 +99,9 @@ pub fn accept(
         };
         let anew = interrupted && options.fresh;
         let answer = room.and_then(|()| {
-            offered.meanwhile(|_| ui.ask_take(anew)).map_err(|error| (Reason::Declined, error))
+            offered
+                .meanwhile(|manifest| ui.ask_take(manifest, anew))
+                .map_err(|error| (Reason::Declined, error))
         });
         if let Err((reason, error)) = answer {
             return Err(offered.refuse(reason, error));
@@ -131,7 +133,9 @@ pub fn accept(
     let merge = policy != OnConflict::Overwrite;
     let older = remembered.files;
     let threads = lanes::default_count();
-    offered.accept(root, Start { plan, resume, made, merge, older, lock, head, threads }, sink)
+    let each_file = ui.wants_files();
+    let start = Start { plan, resume, made, merge, older, lock, head, threads, each_file };
+    offered.accept(root, start, sink)
 }
 
 /// How many files are whole, begun, and not begun.
@@ -153,7 +157,7 @@ fn progress_of(offered: &Offered, plan: &Plan, resume: &BTreeMap<u32, Resume>) -
 /// Asks about a stream, of which nothing is known but where it would go.
 pub fn ask_stream(offered: &mut Offered, root: &Root, ui: &Ui) -> Result<()> {
     ui.target(&target_of(offered, &Survey::default(), root));
-    offered.meanwhile(|_| ui.ask_take(false))
+    offered.meanwhile(|manifest| ui.ask_take(manifest, false))
 }
 
 fn target_of<'a>(offered: &'a Offered, survey: &Survey, root: &'a Root) -> Target<'a> {
@@ -182,6 +186,9 @@ fn fingerprint(manifest: &Manifest) -> [u8; HASH_LEN] {
 
 type Refusal = (Reason, Error);
 
+/// Taken names that are shown before the question about them; the others are counted.
+const SHOWN_CLASHES: usize = 5;
+
 /// Whether a person was asked.
 struct Asked(bool);
 
@@ -197,26 +204,41 @@ fn decide(
         Some(Conflict::Fail) => false,
         None => true,
     };
-    let conflicts: Vec<_> = survey.conflicts(offered.manifest()).take(5).collect();
-    if conflicts.is_empty() {
-        return Ok((OnConflict::Rename, Asked(false)));
-    }
     let count = survey.conflicts(offered.manifest()).count() as u64;
-    let names: Vec<String> = conflicts.iter().map(|(entry, _)| entry.path.to_string()).collect();
+    let Some((first, _)) = survey.conflicts(offered.manifest()).next() else {
+        return Ok((OnConflict::Rename, Asked(false)));
+    };
+    // Whether some are no conflict, only the sender's hashes tell.
+    let is_compared = options.checksum
+        && survey
+            .conflicts(offered.manifest())
+            .any(|(entry, old)| old.is_some_and(|old| old.size == entry.size()));
     if !asked {
-        let name = names.first().cloned().unwrap_or_default();
-        let message = format!("names are taken already: {count}, such as \"{name}\"");
+        let message = format!("names are taken already: {count}, such as \"{}\"", first.path);
         let error = Error::new(Exit::Declined, message)
             .hint("nothing was changed; --on-conflict rename keeps both");
         return Err((Reason::Conflict { count }, error));
     }
     if !ui.asks() {
-        ui.note(&format!(
-            "nothing is asked: names that are taken: {count}; the new files get others"
-        ));
+        ui.note(&match is_compared {
+            false => {
+                format!("nothing is asked: names that are taken: {count}; the new files get others")
+            }
+            true => format!(
+                "nothing is asked: names that are taken: {count}; new files get others, unless \
+                 the content is the same"
+            ),
+        });
         return Ok((OnConflict::Rename, Asked(false)));
     }
-    let policy = match offered.meanwhile(|_| ui.ask_conflict(count, &names)) {
+    let answer = offered.meanwhile(|manifest| {
+        let shown = survey.conflicts(manifest).take(SHOWN_CLASHES);
+        let clashes: Vec<_> = shown
+            .map(|(offered, old)| Clash { offered, here: old.map(|old| (old.size, old.mtime)) })
+            .collect();
+        ui.ask_conflict(count, &clashes, is_compared)
+    });
+    let policy = match answer {
         Ok(Choice::Rename) => OnConflict::Rename,
         Ok(Choice::Overwrite) => OnConflict::Overwrite,
         Ok(Choice::Newer) => OnConflict::Newer,

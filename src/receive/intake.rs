@@ -1,5 +1,6 @@
 //! Data items in, files out: the part of the receiving engine that touches the disk.
 
+mod fates;
 mod kept;
 mod small;
 
@@ -81,6 +82,8 @@ pub struct Start<'a> {
     pub head: Head,
     /// Threads that write small files.
     pub threads: usize,
+    /// Tell of each file what became of it, with its hash.
+    pub each_file: bool,
 }
 
 /// A transfer being written to disk.
@@ -108,6 +111,8 @@ pub struct Intake<'a> {
     moved: (u64, u32),
     /// Files that ended since then.
     finished: Vec<u32>,
+    /// Entries of which nobody was told what became of them, if it is to be told.
+    untold: Option<BTreeSet<u32>>,
     summary: Summary,
 }
 
@@ -116,7 +121,7 @@ type Take<T = ()> = Result<T, Stop>;
 impl<'a> Intake<'a> {
     /// Takes over a plan, makes its folders, and writes the first lock.
     pub fn new(manifest: &'a Manifest, root: &'a mut Root, start: Start<'a>) -> Take<Self> {
-        let Start { plan, resume, made, merge, older, lock, head, threads } = start;
+        let Start { plan, resume, made, merge, older, lock, head, threads, each_file } = start;
         let mut summary = Summary::default();
         let mut states = Vec::with_capacity(manifest.entries().len());
         for ((_, action), entry) in plan.actions().zip(manifest.entries()) {
@@ -131,12 +136,13 @@ impl<'a> Intake<'a> {
                 summary.already += 1;
             }
         }
+        let states_len = states.len();
         let parts = resume.iter().filter_map(|(index, resume)| match resume {
             Resume::Part { name, .. } => Some((*index, name.clone())),
             Resume::Same { .. } => None,
         });
         let mut intake = Self {
-            hashes: vec![None; states.len()],
+            hashes: vec![None; states_len],
             parts: parts.collect(),
             tree: Tree { manifest, root, plan },
             states,
@@ -153,6 +159,7 @@ impl<'a> Intake<'a> {
             crew: None,
             moved: (0, 0),
             finished: Vec::new(),
+            untold: each_file.then(|| (0..).take(states_len).collect()),
             summary,
         };
         intake.spare_foreign_parts();
@@ -204,6 +211,17 @@ impl<'a> Intake<'a> {
                 _ => Some((index, Step::Skip)),
             },
         )
+    }
+
+    /// Bytes that are there of the files that are gone on with.
+    pub fn begun(&self) -> u64 {
+        let wanted = |index| state(&self.states, index) == Some(State::Wanted);
+        let begun = self.resume.iter().filter(|(index, _)| wanted(**index));
+        let begun = begun.filter_map(|(index, resume)| {
+            let entry = self.tree.manifest.get(*index)?;
+            Some(resume.offset(entry)).filter(|offset| *offset < entry.size())
+        });
+        begun.sum()
     }
 
     /// How many files are still to come, and their bytes.
@@ -262,9 +280,13 @@ impl<'a> Intake<'a> {
 
     /// Tells what happened since the last call.
     pub fn tell(&mut self, sink: Sink<'_>) {
-        let files = self.finished.len() as u64;
-        for entry in self.finished.drain(..).filter_map(|index| self.tree.manifest.get(index)) {
-            sink(Event::Finished { name: &entry.path });
+        let finished = std::mem::take(&mut self.finished);
+        let files = finished.len() as u64;
+        for index in finished {
+            if let Some(entry) = self.tree.manifest.get(index) {
+                sink(Event::Finished { name: &entry.path });
+                self.tell_fate(index, entry, sink);
+            }
         }
         let bytes = std::mem::take(&mut self.moved.0);
         if let Some(entry) = self.tree.manifest.get(self.moved.1) {

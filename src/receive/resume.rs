@@ -133,7 +133,7 @@ pub fn default_part(manifest: &Manifest, place: &RelPath) -> Option<String> {
 }
 
 /// The first `len` bytes of a file, hashed.
-fn hash_file(mut file: File, len: u64) -> io::Result<Sha256> {
+pub fn hash_file(mut file: File, len: u64) -> io::Result<Sha256> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
     let mut left = len;

@@ -13,6 +13,7 @@ use crate::error::{Error, Result, bytes};
 use crate::event::{Event, Sink, Stopwatch, Summary};
 use crate::files::manifest::{Entry, Kind, Manifest, ManifestError};
 use crate::files::root::Root;
+use crate::protocol::channel::Heard;
 use crate::protocol::codec::Malformed;
 use crate::protocol::message::{self, Complete, Control, Message, Offer, OfferKind, Reason};
 use crate::protocol::pages::{self, Pages};
@@ -128,6 +129,11 @@ impl Offered {
         self.session.meanwhile(|| work(manifest))
     }
 
+    /// What is known of the sender.
+    pub fn heard(&self) -> Heard {
+        self.session.heard()
+    }
+
     /// Takes none of it.
     pub fn refuse(self, reason: Reason, error: Error) -> Error {
         self.session.stop(Stop::Own(reason, error))
@@ -162,6 +168,7 @@ impl Offered {
         match ended {
             Ok(()) => {
                 intake.forget_state();
+                intake.tell_others(sink);
                 self.watch.lap("end");
                 summary.phases = self.watch.phases();
                 Ok(summary)
@@ -187,7 +194,7 @@ fn take_content(
 ) -> Result<(), Stop> {
     let (files, bytes) = intake.wanted();
     session.send_pages(message::PLAN, intake.steps(), pages::put_step)?;
-    sink(Event::Planned { files, bytes });
+    sink(Event::Planned { files, bytes, here: intake.begun() });
 
     for attempt in 1..=ATTEMPTS {
         while take_record(session, intake)? {

@@ -1,8 +1,9 @@
 //! The content of files on its way into records. Files that fit into one record are read by the
 //! lanes, several records at a time; larger ones here, piece by piece, for their hash has an order.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -31,6 +32,8 @@ pub struct StreamOptions {
     pub follow_symlinks: bool,
     /// Which compression to try.
     pub compression: Compression,
+    /// Tell of each file what became of it, with its hash.
+    pub each_file: bool,
 }
 
 /// Bytes the receiver has of a file, and their SHA-256.
@@ -43,9 +46,22 @@ pub struct Tally {
     sent: AtomicU64,
     /// Bytes that compression has spared the line.
     saved: Arc<AtomicU64>,
+    /// The SHA-256 of each file, where somebody wants to know.
+    hashes: Mutex<BTreeMap<u32, [u8; HASH_LEN]>>,
 }
 
 impl Tally {
+    /// The SHA-256 of a file that was sent, if it was kept.
+    pub fn hash_of(&self, index: u32) -> Option<[u8; HASH_LEN]> {
+        self.hashes.lock().unwrap_or_else(PoisonError::into_inner).get(&index).copied()
+    }
+
+    fn keep(&self, index: u32, hash: [u8; HASH_LEN], options: StreamOptions) {
+        if options.each_file {
+            self.hashes.lock().unwrap_or_else(PoisonError::into_inner).insert(index, hash);
+        }
+    }
+
     /// Bytes of content that were sent, and what compression has saved of them.
     pub fn totals(&self) -> (u64, u64) {
         (self.sent.load(Relaxed), self.saved.load(Relaxed))
@@ -177,7 +193,9 @@ impl<'a> Content<'a> {
         if let Err(fault) = file.check(entry) {
             return Ok(Err(fault));
         }
-        data::put_end(self.begun(), entry.size(), &hash.finalize().into());
+        let hash = hash.finalize().into();
+        self.tally.keep(index, hash, self.options);
+        data::put_end(self.begun(), entry.size(), &hash);
         self.send(packer.work()).map(Ok)
     }
 
@@ -192,7 +210,7 @@ impl<'a> Content<'a> {
         let (source, options) = (Arc::clone(self.source), self.options);
         let tally = Arc::clone(self.tally);
         let work: Work = Box::new(move |buffer, spare| {
-            let sent = gather(buffer, spare, &source, &batch, options);
+            let sent = gather(buffer, spare, &source, &batch, options, &tally);
             tally.sent.fetch_add(sent, Relaxed);
             let first = batch.first().and_then(|(index, _)| source.manifest.get(*index));
             match options.compression {
@@ -225,6 +243,7 @@ fn gather(
     source: &Source,
     batch: &[(u32, Option<Prefix>)],
     options: StreamOptions,
+    tally: &Tally,
 ) -> u64 {
     let mut sent = 0;
     buffer.extend(&[DATA]);
@@ -250,7 +269,9 @@ fn gather(
                 sent += u64::from(len);
             }
             file.check(entry)?;
-            data::put_end(buffer, entry.size(), &hash.finalize().into());
+            let hash = hash.finalize().into();
+            tally.keep(index, hash, options);
+            data::put_end(buffer, entry.size(), &hash);
             Ok(())
         };
         if let Err(fault) = put() {
@@ -258,6 +279,20 @@ fn gather(
         }
     }
     sent
+}
+
+/// The SHA-256 of a file that need not be sent; nothing if it is not any more what it was.
+pub fn hash_of(source: &Source, entry: &Entry, options: StreamOptions) -> Option<[u8; HASH_LEN]> {
+    let mut file = SourceFile::open(&source.path_of(entry), options.follow_symlinks).ok()?;
+    let (mut prefix, mut left) = (Prefixed::default(), entry.size());
+    let mut piece = vec![0; 1 << 18];
+    while left > 0 {
+        let len = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+        prefix.hash(&mut file, piece.get_mut(..len)?).ok()?;
+        left -= len as u64;
+    }
+    file.check(entry).ok()?;
+    Some(prefix.hash.finalize().into())
 }
 
 /// The part of a file that the receiver says it has.

@@ -26,7 +26,7 @@ use crate::files::select::Filters;
 use crate::files::walk::Walk;
 use crate::net::listener::Listener;
 use crate::net::pace::Rate;
-use crate::ticket::{Host, Ticket};
+use crate::ticket::{DEFAULT_PORT, Host, Ticket};
 use crate::token::{self, Token};
 use crate::ui::Ui;
 
@@ -41,8 +41,8 @@ pub struct SendOptions {
     pub dry_run: bool,
     /// Serve this machine only, on 127.0.0.1, without Tailscale.
     pub pod: bool,
-    /// TCP port to listen on; 0 lets the system choose.
-    pub port: u16,
+    /// TCP port to listen on; 0 lets the system choose. Nothing for the usual one or the next.
+    pub port: Option<u16>,
     /// Words in the token.
     pub words: u8,
     /// Receivers to serve, several at a time.
@@ -92,8 +92,8 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
     }
     let place = Place::find(options.pod, ui)?;
     let token = Token::generate(options.words)?;
-    ui.detail(&format!("the token holds {:.1} bits of chance", token::entropy_bits(options.words)));
-    let listener = Listener::bind(place.listen, options.port)?;
+    ui.detail(&format!("the token has {:.1} bits of entropy", token::entropy_bits(options.words)));
+    let listener = Listener::bind_some(place.listen, options.port, DEFAULT_PORT)?;
     let port = listener.address().port();
     let offer = Offer::decide(walk, options, ui)?;
     let gate = Gate::open(listener, token.clone(), seats, place.admit)
@@ -111,5 +111,9 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
         drop(told);
     }
 
-    serve::serve(&gate, offer, options, ui)
+    serve::serve(&gate, offer, options, ui).map_err(|error| match error.exit {
+        // Whatever was sent, this ticket is dead.
+        Exit::Interrupted => error.or_hint("this ticket is void; `transfer send` makes another"),
+        _ => error,
+    })
 }

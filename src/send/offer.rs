@@ -104,7 +104,7 @@ impl Job {
                 (sent, None)
             }
             Self::Input(Some(mut input), compression) => {
-                ui.note("sending what comes in");
+                ui.note("sending a stream");
                 let sent = send_stream(session, OfferKind::Stream, &mut input, compression, sink);
                 (sent, Some(input))
             }
@@ -168,7 +168,11 @@ impl Files {
             Some(_) => None,
             None => Some(Self::start(&walk, walk_options)?),
         };
-        let stream = StreamOptions { follow_symlinks: options.follow_symlinks, compression };
+        let stream = StreamOptions {
+            follow_symlinks: options.follow_symlinks,
+            compression,
+            each_file: ui.wants_files(),
+        };
         let told = asks_about_developer(options, ui);
         Ok(Self { walk, options: walk_options, stream, ready, running, told })
     }

@@ -128,7 +128,7 @@ mod unix {
                         ui.paused(!before);
                     }
                 }
-                [b'q' | b'Q'] => control::stop(),
+                [b'q' | b'Q'] => control::quit(),
                 _ => {}
             }
         }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::mem;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use dialoguer::console::{Term, is_dumb};
+use dialoguer::console::{Term, is_dumb, measure_text_width};
 use indicatif::{MultiProgress, ProgressDrawTarget, TermLike};
 use unicode_width::UnicodeWidthChar;
 
@@ -17,6 +17,17 @@ pub(super) static SCREEN: LazyLock<MultiProgress> = LazyLock::new(|| {
 /// A line for a person, above the bar.
 pub(super) fn line(text: &str) {
     SCREEN.suspend(|| write(&format!("{text}\n")));
+}
+
+/// The same, in rows that fit the window: its words stay whole, and further rows stand below the
+/// first one's, two columns in.
+pub(super) fn paragraph(text: &str) {
+    let term = Term::stderr();
+    let size = term.is_term().then(|| term.size_checked()).flatten();
+    let words = text.trim_start_matches(' ');
+    let (indent, _) = text.split_at(text.len() - words.len());
+    let rows = folded(words, &format!("{indent}  "), size.map(|(_, columns)| columns.into()));
+    SCREEN.suspend(|| write(&format!("{indent}{rows}")));
 }
 
 /// In one piece, so that lines of two processes on one terminal stay whole.
@@ -84,6 +95,27 @@ impl TermLike for Bottom {
     }
 }
 
+/// Words behind an indent that is there already, in lines that fit beside it.
+pub(super) fn folded(text: &str, indent: &str, width: Option<usize>) -> String {
+    let mut folded = String::new();
+    let mut column = indent.len();
+    for word in text.split(' ') {
+        let length = measure_text_width(word);
+        if column > indent.len() && width.is_some_and(|width| column + 1 + length > width) {
+            folded.push('\n');
+            folded += indent;
+            column = indent.len();
+        } else if column > indent.len() {
+            folded.push(' ');
+            column += 1;
+        }
+        folded += word;
+        column += length;
+    }
+    folded.push('\n');
+    folded
+}
+
 /// Whether the terminal obeys the few sequences that a bar needs.
 pub(super) fn obeys() -> bool {
     match cfg!(windows) {
@@ -111,6 +143,12 @@ pub(super) fn is_in_front<T>(_: T) -> bool {
 pub(super) fn columns() -> usize {
     let size = Term::stderr().size_checked();
     size.map_or(80, |(_, columns)| columns.into())
+}
+
+/// Rows of the window.
+pub(super) fn rows() -> usize {
+    let size = Term::stderr().size_checked();
+    size.map_or(24, |(rows, _)| rows.into())
 }
 
 /// Columns that a text takes at most: terminals do not agree about all of it.
@@ -150,6 +188,22 @@ pub(super) fn end_of(text: &str, columns: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_fit_beside_their_indent() {
+        let long = "a word-that-is-longer-than-the-line b";
+        for (text, width, expected) in [
+            ("one two three", None, "one two three\n"),
+            ("one two three", Some(15), "one two three\n"),
+            ("one two three", Some(14), "one two\n  three\n"),
+            ("日本 日本", Some(11), "日本 日本\n"),
+            ("日本 日本", Some(10), "日本\n  日本\n"),
+            (long, Some(12), "a\n  word-that-is-longer-than-the-line\n  b\n"),
+            ("", Some(1), "\n"),
+        ] {
+            assert_eq!(folded(text, "  ", width), expected, "{text} {width:?}");
+        }
+    }
 
     #[test]
     fn texts_are_cut_to_their_end() {

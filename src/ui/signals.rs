@@ -1,12 +1,13 @@
 //! Ctrl-C, SIGTERM and SIGHUP: stop at the next record, tell the other side, keep the state.
 
+use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::{process, thread};
 
 use dialoguer::console::Term;
 
-use super::screen::SCREEN;
+use super::screen::{SCREEN, obeys};
 use super::{Ui, keys};
 use crate::bounds::GRACE;
 use crate::control::{self, SLICE};
@@ -30,6 +31,14 @@ pub fn watch(ui: &Ui) {
             end(&ui);
         });
     });
+}
+
+/// Begins a new row where a terminal has written `^C` for the key that was pressed.
+pub(super) fn cover_key() {
+    if ASKED.load(Ordering::Relaxed) && std::io::stderr().is_terminal() {
+        let covered = if obeys() { "\r\x1b[K" } else { "\n" };
+        let _ = std::io::stderr().write_all(covered.as_bytes());
+    }
 }
 
 fn end(ui: &Ui) -> ! {

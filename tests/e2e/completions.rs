@@ -67,7 +67,7 @@ fn bash_completes() -> Result<()> {
                  _transfer transfer \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD - 1]}\" 2>/dev/null\n\
                  echo \"${COMPREPLY[*]}\"";
     for (words, expected) in [
-        (&["receive", "--on-conflict", ""][..], "ask rename skip overwrite fail"),
+        (&["receive", "--on-conflict", ""][..], "ask rename skip overwrite newer fail"),
         (&["receive", "--on-conflict", "o"], "overwrite"),
         (&["rec"], "receive"),
         (&["doctor", "--p"], "--pod --port"),
@@ -96,7 +96,7 @@ fn fish_completes() -> Result<()> {
     let mut values: Vec<&str> =
         offered.lines().filter_map(|line| line.split('\t').next()).collect();
     values.sort_unstable();
-    assert_eq!(values, ["ask", "fail", "overwrite", "rename", "skip"], "{output:?}");
+    assert_eq!(values, ["ask", "fail", "newer", "overwrite", "rename", "skip"], "{output:?}");
     Ok(())
 }
 

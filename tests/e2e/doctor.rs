@@ -129,6 +129,41 @@ fn the_sender_of_a_ticket_is_found() -> Result<()> {
     Ok(())
 }
 
+/// What the doctor says of the port is what happens to the next `send`.
+#[test]
+fn the_port_of_the_next_sender_is_told() -> Result<()> {
+    let from = Scratch::new()?;
+    write(&from.join("file"), "content")?;
+    let send = |options: &[&str]| {
+        let mut command = transfer();
+        command.args(["send", "--pod", "-y"]).args(options).arg(from.join("file"));
+        command
+    };
+    let doctor = |options: &[&str]| {
+        let mut command = transfer();
+        command.args(["doctor", "--pod"]).args(options).current_dir(from.path());
+        run(command)
+    };
+    let first = Sender::start(send(&[]))?;
+    // Where no port was asked for, the next free one is taken, as the doctor says.
+    let told = doctor(&[])?.expect(0)?;
+    let listens = told.stdout.split("`transfer send` would listen on ").nth(1);
+    let port = listens.and_then(|rest| rest.split(' ').next()).map(str::to_owned);
+    let second = Sender::start(send(&[]))?;
+    if let Some(port) = port {
+        ensure!(told.stdout.contains("Port 15820\n  ok       in use by "), "{told:#?}");
+        assert_eq!(second.port()?.to_string(), port, "{told:#?}");
+    }
+    ensure!(first.ticket != second.ticket, "one ticket for two");
+    // One that was asked for is taken or refused.
+    let port = second.port()?.to_string();
+    let refused = run(send(&["--port", &port]))?.expect(5)?;
+    refused.says(&format!("error: port {port} is in use"))?;
+    let told = doctor(&["--port", &port])?.expect(1)?;
+    ensure!(told.stdout.ends_with("1 problem\n"), "{told:#?}");
+    Ok(())
+}
+
 /// What Tailscale lacks, in the words that `send` and `receive` have for it.
 #[test]
 #[cfg(unix)]

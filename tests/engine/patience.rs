@@ -13,7 +13,7 @@ use transfer::error::{Error, Exit, Result};
 use transfer::event::Summary;
 use transfer::files::manifest::{Entry, Kind};
 use transfer::files::path::RelPath;
-use transfer::protocol::message::{self, Complete, Control, Message, Offer, Reason};
+use transfer::protocol::message::{self, Complete, Control, Message, Offer, Reason, Wait};
 use transfer::protocol::pages::{self, Pages};
 use transfer::protocol::session::{Limits, Session, Stop, receive_last};
 use transfer::send::stream::send_over;
@@ -52,7 +52,7 @@ fn stand_still(session: &mut Session, says_wait: bool) -> Result<(), Stop> {
     let end = Instant::now() + PAUSE;
     while Instant::now() < end {
         if says_wait {
-            session.send_control(&Control::Wait)?;
+            session.send_control(&Control::Wait(Wait::default()))?;
         }
         thread::sleep(BEAT);
     }
@@ -169,7 +169,7 @@ fn a_receiver_at_work_says_so() {
         loop {
             reader.read(&mut buffer).unwrap();
             match Message::decode(buffer.plaintext()).unwrap() {
-                Message::Control(Control::Wait) => waits += 1,
+                Message::Control(Control::Wait(_)) => waits += 1,
                 _ => {
                     assert_eq!(buffer.plaintext(), [kind, 1]);
                     return waits;
@@ -205,7 +205,11 @@ fn a_receiver_at_work_says_so() {
 fn marks_belong_on_last_messages_only() {
     let cancel = || Control::Cancel(Reason::Failed);
     for (control, last, expected) in [
-        (Control::Wait, true, "the other side broke the protocol: a message came out of turn"),
+        (
+            Control::Wait(Wait::default()),
+            true,
+            "the other side broke the protocol: a message came out of turn",
+        ),
         (cancel(), false, "the other side broke the protocol: a message came out of turn"),
         (
             Control::Refuse(Reason::Declined),
@@ -290,7 +294,7 @@ fn a_peer_that_never_stops_talking_holds_nobody_back_who_cannot_write() {
     });
     let lost = ends_soon(move || {
         loop {
-            if let Err(stop) = session.send_control(&Control::Wait) {
+            if let Err(stop) = session.send_control(&Control::Wait(Wait::default())) {
                 return session.stop(stop);
             }
         }

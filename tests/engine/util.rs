@@ -55,7 +55,7 @@ pub fn sessions(content: usize, there: Faults, back: Faults) -> (Session, Sessio
 }
 
 pub const STREAM: StreamOptions =
-    StreamOptions { follow_symlinks: false, compression: Compression::Off };
+    StreamOptions { follow_symlinks: false, compression: Compression::Off, each_file: false };
 
 pub fn walk(path: &Path) -> Arc<Source> {
     walk_all(&[path.into()])
@@ -85,7 +85,17 @@ fn receive_with(session: Session, into: &Path, sink: Sink<'_>) -> Result<Summary
     let made = plan.made(manifest, &remembered);
     let older = remembered.files;
     let lock = &mut lock;
-    let start = Start { plan, resume, made, merge: true, older, lock, head, threads: LANES };
+    let start = Start {
+        plan,
+        resume,
+        made,
+        merge: true,
+        older,
+        lock,
+        head,
+        threads: LANES,
+        each_file: false,
+    };
     offered.meanwhile(|_| {});
     offered.accept(&mut root, start, sink)
 }
