@@ -66,6 +66,11 @@ impl Heard {
         self.is_paused.load(Relaxed)
     }
 
+    /// Takes note of it.
+    pub fn set_paused(&self, paused: bool) {
+        self.is_paused.store(paused, Relaxed);
+    }
+
     fn note(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
@@ -161,6 +166,19 @@ impl Outbox {
     /// Queues a record. What is left to be done with it is done in a lane.
     pub fn send(&mut self, buffer: Buffer, work: Option<Work>) -> Result<(), ChannelError> {
         self.queue(Outgoing { buffer, work, follows: Follows::More })
+    }
+
+    /// Queues a record that is whole, unless that would have to wait. Returns whether it did.
+    pub fn offer(&mut self, buffer: Buffer) -> Result<bool, ChannelError> {
+        let outgoing = Outgoing { buffer, work: None, follows: Follows::More };
+        match self.queue.as_ref().map(|queue| queue.try_send(outgoing)) {
+            Some(Ok(())) => Ok(true),
+            Some(Err(TrySendError::Full(_))) => Ok(false),
+            _ => {
+                self.queue = None;
+                Err(self.outcome().err().unwrap_or(ChannelError::Closed))
+            }
+        }
     }
 
     /// Queues the last record and waits until all have been written.
@@ -365,7 +383,7 @@ fn read_all<R: Read>(
         // pile up until nothing more is read. A marked one is a violation, and for the engine to
         // see.
         let wait = if matches!(opened, Ok(Follows::More)) { wait(&buffer) } else { None };
-        heard.is_paused.store(wait.is_some_and(|wait| wait.why == Some(Why::Paused)), Relaxed);
+        heard.set_paused(wait.is_some_and(|wait| wait.why == Some(Why::Paused)));
         if wait.is_some() {
             spare = buffer;
         } else {

@@ -206,23 +206,33 @@ impl Session {
     /// Stands still while the transfer is paused, and fails once it is to stop. Tells whether it
     /// stood still.
     fn obey(&mut self) -> Result<bool, Stop> {
-        let mut paused = false;
+        let (mut paused, mut told) = (false, false);
         loop {
             control::check().map_err(|error| Stop::Own(Reason::Interrupted, error))?;
-            if paused != control::is_paused() {
-                // Whoever waits there wants to know at once.
-                paused = !paused;
-                self.send_control(&wait())?;
-                if !paused {
-                    return Ok(true);
+            if !control::is_paused() {
+                if told {
+                    self.mention_pause()?;
                 }
+                return Ok(paused);
             }
-            if !paused {
-                return Ok(false);
+            paused = true;
+            if !told || self.spoken.elapsed() >= self.heartbeat {
+                told |= self.mention_pause()?;
             }
-            self.still_here()?;
             thread::sleep(control::SLICE);
         }
+    }
+
+    /// Whoever waits there wants to know at once that this side stands still, or goes on. One that
+    /// reads nothing itself is not waited for, so that this side can still be stopped.
+    fn mention_pause(&mut self) -> Result<bool, Stop> {
+        let mut buffer = self.outbox.buffer();
+        wait().encode(&mut buffer)?;
+        let told = self.outbox.offer(buffer).map_err(|error| self.lost(error))?;
+        if told {
+            self.spoken = Instant::now();
+        }
+        Ok(told)
     }
 
     /// Whether the other side has said, without being asked, that it stops.

@@ -164,13 +164,14 @@ impl Ui {
     }
 
     /// The last words of a process that is ended in the middle of something.
-    fn cut_short(&self) -> Exit {
-        let Err(error) = control::check() else { return Exit::Interrupted };
+    /// Returns the exit code, and why it ends.
+    fn cut_short(&self) -> (Exit, String) {
+        let Err(error) = control::check() else { return (Exit::Interrupted, String::new()) };
         let exit = self.json.as_ref().map_or(error.exit, |json| json.cut_short(&error));
         if let Some(log) = &self.log {
             log.cut_short(&format!("cut short: exit code {}", exit as u8));
         }
-        exit
+        (exit, error.message)
     }
 
     /// Whether questions may be asked.
@@ -553,7 +554,7 @@ impl Ui {
     fn list(&self, lines: impl Iterator<Item = String>, count: u64, visible: bool) {
         let line = |text: &str| {
             if visible {
-                line(text)
+                paragraph(text)
             }
         };
         let limit = if self.verbose > 0 { usize::MAX } else { SHOWN };

@@ -92,10 +92,10 @@ impl View {
     /// Draws from now on, and listens to keys. Not before: until the plan is made there may be
     /// questions.
     fn show(&self) {
+        let mut keys = lock(&self.keys);
         if self.ui.draws && self.bar.is_hidden() {
             SCREEN.add(self.bar.clone()).enable_steady_tick(PACE);
         }
-        let mut keys = lock(&self.keys);
         if self.ui.keys && keys.is_none() {
             *keys = Keys::listen(&self.ui);
         }
@@ -284,6 +284,14 @@ fn parts(verb: &str, state: &mut State, now: Instant) -> Parts {
     let Reading { bytes: done, files, total_bytes, total_files, rate, left, .. } =
         state.meter.report(now);
     let (done, total) = (done.saturating_add(state.here), total_bytes.saturating_add(state.here));
+    // Those who have not come yet will want as much.
+    let total = match state.crowd {
+        Some(Served { done, of, here }) => {
+            let met = u64::from(done + here).clamp(1, of.into());
+            total.saturating_mul(of.into()) / met
+        }
+        None => total,
+    };
     let share = state.is_known.then(|| percent(done, total));
     let idle = state.last_moved.map_or(Duration::ZERO, |last| now.duration_since(last));
     let is_waiting = state.crowd.is_some_and(|served| served.here == 0);
@@ -311,7 +319,7 @@ fn parts(verb: &str, state: &mut State, now: Instant) -> Parts {
     let texts = [
         (1, short),
         (0, verb.into()),
-        (5, doing),
+        (DOING, doing),
         (6, served.unwrap_or_default()),
         (4, format!("{}/s", bytes(rate))),
         (SIZE, moved),
@@ -320,8 +328,9 @@ fn parts(verb: &str, state: &mut State, now: Instant) -> Parts {
     Parts { texts, share, name: name.map(RelPath::to_string).unwrap_or_default() }
 }
 
-/// The place of the size, which belongs to the share before it.
+/// The place of the size, which belongs to the share before it, and that of what goes on.
 const SIZE: u8 = 1;
+const DOING: u8 = 5;
 
 /// Between two parts. The first takes as much for the ends of the row: the cursor stands in the
 /// empty first column, and some terminals begin a new row once the last is filled.
@@ -336,8 +345,11 @@ fn layout(Parts { texts, share, name }: Parts, columns: usize) -> String {
     let (mut line, mut room) = (BTreeMap::<u8, String>::new(), columns);
     for (place, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
         // A space is all there is between a share and what it is of.
-        let joins = line.get(&place).is_some();
+        let joins = line.contains_key(&place);
         let gap = if joins { " ".len() } else { GAP.len() };
+        // Who has paused it is told as far as there is room.
+        let cut = place == DOING && room >= gap + SHORTEST;
+        let text = if cut { screen::start_of(&text, room - gap) } else { text };
         let Some(left) = room.checked_sub(gap + screen::width(&text)) else {
             room = 0;
             break;
@@ -449,9 +461,20 @@ mod tests {
         state.meter.plan(2_670_000_000, 1, now);
         let line = layout(super::parts("Receiving", &mut state, now), 100);
         assert!(line.starts_with(" Receiving  11% of 3.0 GB  [===>"), "{line}");
+        let heard = Heard::now();
+        heard.set_paused(true);
+        state.other = Some((heard, "a-machine-with-a-name".into()));
+        let line = layout(super::parts("Sending", &mut state, now), 100);
+        assert!(line.contains("  paused by a-machine-with-a-name"), "{line}");
+        let line = layout(super::parts("Sending", &mut state, now), 40);
+        assert_eq!(line, " Sending  11%  paused by a-machine-w...");
+        state.other = None;
         state.crowd = Some(Served { done: 2, of: 3, here: 1 });
         let line = layout(super::parts("Sending", &mut state, now), 100);
         assert!(line.contains("  2 of 3 served"), "{line}");
+        state.crowd = Some(Served { done: 0, of: 3, here: 1 });
+        let line = layout(super::parts("Sending", &mut state, now), 100);
+        assert!(line.starts_with(" Sending   3% of 9.0 GB"), "{line}");
         state.crowd = Some(Served { done: 2, of: 3, here: 0 });
         let line = layout(super::parts("Sending", &mut state, now), 100);
         assert!(line.contains("  waiting  2 of 3 served"), "{line}");

@@ -87,12 +87,12 @@ impl Ui {
             counted(count, "developer folder", "developer folders"),
             names_of(folders)
         ));
-        self.confirm("leave out regenerable developer folders?", true)
+        self.confirm("leave out regenerable developer folders?", true).map_err(unsent)
     }
 
     /// Compress on the way?
     pub fn ask_compression(&self) -> Result<bool> {
-        self.confirm("use compression?", false)
+        self.confirm("use compression?", false).map_err(unsent)
     }
 
     /// Go on with what an interrupted transfer left?
@@ -298,6 +298,11 @@ pub fn said_no() -> Error {
     Error::new(Exit::Declined, "you said no")
         .hint("nothing was changed; run both sides again to answer otherwise")
         .chosen()
+}
+
+/// The same before anything was offered.
+fn unsent(error: Error) -> Error {
+    if error.chosen { error.hint("nothing was sent") } else { error }
 }
 
 /// The same for whoever pressed Ctrl-C at a question about an offer.

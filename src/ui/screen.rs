@@ -185,6 +185,22 @@ pub(super) fn end_of(text: &str, columns: usize) -> String {
     format!("{CUT}{}", text.get(from..).unwrap_or_default())
 }
 
+/// The beginning of a text, as much of it as fits into so many columns.
+pub(super) fn start_of(text: &str, columns: usize) -> String {
+    const CUT: &str = "...";
+    if width(text) <= columns {
+        return text.into();
+    }
+    let mut room = columns.saturating_sub(CUT.len());
+    let fits = |c: &char| {
+        let left = room.checked_sub(width_of(*c));
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    let start: String = text.chars().take_while(fits).collect();
+    format!("{start}{CUT}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,6 +218,20 @@ mod tests {
             ("", Some(1), "\n"),
         ] {
             assert_eq!(folded(text, "  ", width), expected, "{text} {width:?}");
+        }
+    }
+
+    #[test]
+    fn texts_are_cut_to_their_start() {
+        let cases = [
+            ("paused by desktop", 17, "paused by desktop"),
+            ("paused by desktop", 16, "paused by des..."),
+            ("写真/海辺", 8, "写真/..."),
+            ("写真/海辺", 6, "写..."),
+            ("paused", 3, "..."),
+        ];
+        for (text, columns, expected) in cases {
+            assert_eq!(start_of(text, columns), expected);
         }
     }
 

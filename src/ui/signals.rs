@@ -24,12 +24,17 @@ pub fn watch(ui: &Ui) {
             end(&ui);
         }
         control::stop();
-        // In a thread of its own: this one has to be there for the second signal.
-        let ui = ui.clone();
-        let _ = thread::Builder::new().name("grace".into()).spawn(move || {
-            thread::sleep(GRACE);
-            end(&ui);
-        });
+        grace(&ui);
+    });
+}
+
+/// Ends the process soon, however it hangs. In a thread of its own: this one has to be there for a
+/// second signal.
+pub(super) fn grace(ui: &Ui) {
+    let ui = ui.clone();
+    let _ = thread::Builder::new().name("grace".into()).spawn(move || {
+        thread::sleep(GRACE);
+        end(&ui);
     });
 }
 
@@ -43,11 +48,15 @@ pub(super) fn cover_key() {
 
 fn end(ui: &Ui) -> ! {
     keys::restore();
-    let exit = ui.cut_short();
+    let (exit, why) = ui.cut_short();
     // The bar goes for good. Whoever writes to the terminal may hang, and is not waited for.
     let (cleared, is_cleared) = channel();
-    let clear = || {
+    let clear = move || {
         SCREEN.suspend(move || {
+            cover_key();
+            let said =
+                format!("{why}\n  the other side could not be told, and notices by itself\n");
+            let _ = std::io::stderr().write_all(said.as_bytes());
             let _ = cleared.send(());
             thread::sleep(GRACE);
         });

@@ -251,6 +251,30 @@ fn the_other_sides_pause_is_told() -> Result<()> {
     Ok(())
 }
 
+/// `q` ends a sender also while the other side reads nothing.
+#[test]
+fn a_key_stops_beside_a_pause() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let file = from.join("file");
+    write(&file, noise(40_000_000, 1))?;
+    let mut command = transfer();
+    command.args(["send", "--pod", "--port", "0", "-y"]).arg(&file);
+    let mut here = Terminal::new()?;
+    here.resize(100)?;
+    let mut sender = here.start(command)?;
+    let line = sender.wait_for(Pipe::Out, "transfer receive ")?;
+    let ticket = line.trim_end().trim_start_matches("transfer receive ").to_owned();
+    let sender = Sender { process: sender, ticket };
+    let proxy = Proxy::start(&sender, 3_000_000)?;
+    let receiver = Process::start(receiving(&proxy.ticket, into.path(), &[]))?;
+    proxy.wait_stalled()?;
+    here.wait_for(" Sending ")?;
+    here.answer(b"pq")?;
+    sender.end()?.expect(130)?;
+    ensure!(here.read()?.contains("stopped\r\n  "), "nothing is said");
+    receiver.kill()
+}
+
 /// With several receivers there is one bar, which counts them.
 #[test]
 fn several_receivers_share_a_bar() -> Result<()> {
