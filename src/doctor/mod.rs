@@ -175,11 +175,9 @@ impl Doctor<'_> {
     fn port(&mut self, node: &Node<'_>, asked: Option<u16>, is_looked_at: bool) {
         let (ip, port) = (node.listens_at(), asked.unwrap_or(DEFAULT_PORT));
         let finding = match Listener::bind_some(ip, asked, DEFAULT_PORT) {
-            Ok(free) if free.address().port() != port => Finding::fine(format!(
-                "in use{}; `transfer send` would listen on {} instead",
-                by(port_owner(port).as_deref()),
-                free.address().port()
-            )),
+            Ok(free) if free.address().port() != port => {
+                next_to(port_owner(port).as_deref(), free.address().port())
+            }
             Ok(_) if matches!(node, Node::Unknown) => Finding::fine(format!("free at {ip}")),
             Ok(_) => Finding::fine(format!("free at {ip}, where `transfer send` listens")),
             Err(error) if error.cause == Some(io::ErrorKind::AddrInUse) => {
@@ -239,9 +237,15 @@ impl Doctor<'_> {
     }
 }
 
-/// ` by cron (process 7)`, where it is known.
-fn by(owner: Option<&str>) -> String {
-    owner.map_or_else(String::new, |owner| format!(" by {owner}"))
+/// Somebody has the usual port, and the next sender takes another.
+fn next_to(owner: Option<&str>, port: u16) -> Finding {
+    Finding::fine(match owner {
+        Some(owner) if owner.starts_with("transfer (") => format!(
+            "in use by {owner}: a `transfer send` waits there; the next would listen on {port}"
+        ),
+        Some(owner) => format!("in use by {owner}; `transfer send` would listen on {port} instead"),
+        None => format!("in use; `transfer send` would listen on {port} instead"),
+    })
 }
 
 /// Somebody has the port that was asked for: an offer of this user's, or another program.

@@ -85,6 +85,11 @@ impl Walk {
         Ok(Self { tops, selection })
     }
 
+    /// Whether a folder is among the paths.
+    pub fn has_folder(&self) -> bool {
+        self.tops.values().any(|path| path.is_dir())
+    }
+
     /// Makes the list as the disk is now.
     pub fn run(&self, options: WalkOptions) -> Source {
         let mut source = Source { tops: self.tops.clone(), ..Source::default() };

@@ -162,7 +162,10 @@ impl Files {
             None => Compression::Off,
         };
         if options.exclude_developer.is_none() && options.compression.is_none() && !ui.asks() {
-            ui.note("nothing is asked: developer folders go too, without compression");
+            ui.note(match walk.has_folder() {
+                true => "nothing is asked: developer folders go too, without compression",
+                false => "nothing is asked: it goes without compression",
+            });
         }
         let running = match ready {
             Some(_) => None,

@@ -196,6 +196,21 @@ fn fail_changes_nothing_and_tells_both_sides() -> Result<()> {
     ensure_arrived(&into.join("empty"), &[&from.join("t")])
 }
 
+/// With `--checksum` a file that was only touched is none that gets another name, and nobody says so.
+#[test]
+fn a_touched_file_is_compared() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    for (folder, seconds) in [(&from, 1_700_000_000), (&into, 1_700_000_060)] {
+        write(&folder.join("file"), "content")?;
+        touch(&folder.join("file"), seconds, 0)?;
+    }
+    let (_, received) = send_with(into.path(), &from.join("file"), &["--checksum"], 0)?;
+    received.says("new files get others, unless the content is the same\n")?;
+    received.says("the file was already here\n")?;
+    assert_eq!(names(into.path())?.len(), 1);
+    Ok(())
+}
+
 /// The same tree again: nothing is sent, and nothing gets a second name.
 #[test]
 fn what_is_there_already_is_not_sent_again() -> Result<()> {

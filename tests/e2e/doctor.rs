@@ -147,8 +147,10 @@ fn the_port_of_the_next_sender_is_told() -> Result<()> {
     let first = Sender::start(send(&[]))?;
     // Where no port was asked for, the next free one is taken, as the doctor says.
     let told = doctor(&[])?.expect(0)?;
-    let listens = told.stdout.split("`transfer send` would listen on ").nth(1);
-    let port = listens.and_then(|rest| rest.split(' ').next()).map(str::to_owned);
+    let listens = told.stdout.split("would listen on ").nth(1);
+    let port = listens
+        .and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next())
+        .map(str::to_owned);
     let second = Sender::start(send(&[]))?;
     if let Some(port) = port {
         ensure!(told.stdout.contains("Port 15820\n  ok       in use by "), "{told:#?}");

@@ -595,8 +595,8 @@ fn what_the_doctor_finds_is_told() -> Result<()> {
     }
     assert_eq!(well.stderr, "");
     let bad = Events::of(&doctor(&["-o", "file/deep"])?.expect(1)?)?;
-    let problems = bad.all("finding").into_iter().filter(|line| line["mark"] == "problem");
-    let problem = problems.last().context("no problem")?;
+    let mut problems = bad.all("finding").into_iter().filter(|line| line["mark"] == "problem");
+    let problem = problems.next_back().context("no problem")?;
     has(problem, json!({ "topic": "Folder file/deep", "text": "\"file\" is not a folder" }))?;
     has(&bad.end()["error"], json!({ "message": "1 problem" }))
 }
