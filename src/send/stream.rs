@@ -108,12 +108,13 @@ fn converse(
         match await_answer(session, manifest, &mut summary)? {
             None => {
                 (summary.bytes, summary.saved) = tally.totals();
-                // What was not asked for and is not missing was there before.
+                // What was not asked for and is not missing was there before, if the receiver is right
+                // about what it has.
                 let kept = summary.failed.iter().filter(|(path, fault)| {
                     let entry = manifest.find(path).and_then(|at| manifest.entries().get(at));
                     *fault == Fault::Kept && entry.is_some_and(Entry::is_file)
                 });
-                summary.already = unasked.saturating_sub(kept.count() as u64);
+                summary.already = unasked.saturating_sub(kept.count() as u64).min(summary.files);
                 watch.lap("results");
                 summary.phases = watch.phases();
                 return Ok(summary);

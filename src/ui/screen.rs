@@ -95,12 +95,19 @@ impl TermLike for Bottom {
     }
 }
 
-/// Words behind an indent that is there already, in lines that fit beside it.
+/// Words behind an indent that is there already, in lines that fit beside it. A number keeps its
+/// unit.
 pub(super) fn folded(text: &str, indent: &str, width: Option<usize>) -> String {
     let mut folded = String::new();
     let mut column = indent.len();
-    for word in text.split(' ') {
-        let length = measure_text_width(word);
+    let mut words = text.split(' ').peekable();
+    while let Some(word) = words.next() {
+        let mut word = word.to_owned();
+        if let Some(unit) = words.next_if(|word| is_unit(word)) {
+            word.push(' ');
+            word.push_str(unit);
+        }
+        let length = measure_text_width(&word);
         if column > indent.len() && width.is_some_and(|width| column + 1 + length > width) {
             folded.push('\n');
             folded += indent;
@@ -109,11 +116,16 @@ pub(super) fn folded(text: &str, indent: &str, width: Option<usize>) -> String {
             folded.push(' ');
             column += 1;
         }
-        folded += word;
+        folded += &word;
         column += length;
     }
     folded.push('\n');
     folded
+}
+
+fn is_unit(word: &str) -> bool {
+    let word = word.trim_end_matches([',', ';', ':', ')']).trim_end_matches("/s");
+    matches!(word, "B" | "kB" | "MB" | "GB" | "TB" | "PB" | "EB" | "s")
 }
 
 /// Whether the terminal obeys the few sequences that a bar needs.
@@ -215,6 +227,7 @@ mod tests {
             ("日本 日本", Some(11), "日本 日本\n"),
             ("日本 日本", Some(10), "日本\n  日本\n"),
             (long, Some(12), "a\n  word-that-is-longer-than-the-line\n  b\n"),
+            ("at 2.9 MB/s, and", Some(11), "at\n  2.9 MB/s,\n  and\n"),
             ("", Some(1), "\n"),
         ] {
             assert_eq!(folded(text, "  ", width), expected, "{text} {width:?}");

@@ -145,18 +145,20 @@ fn the_port_of_the_next_sender_is_told() -> Result<()> {
         run(command)
     };
     let first = Sender::start(send(&[]))?;
-    // Where no port was asked for, the next free one is taken, as the doctor says.
-    let told = doctor(&[])?.expect(0)?;
-    let listens = told.stdout.split("would listen on ").nth(1);
-    let port = listens
-        .and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next())
-        .map(str::to_owned);
-    let second = Sender::start(send(&[]))?;
-    if let Some(port) = port {
-        ensure!(told.stdout.contains("Port 15820\n  ok       in use by "), "{told:#?}");
-        assert_eq!(second.port()?.to_string(), port, "{told:#?}");
-    }
-    ensure!(first.ticket != second.ticket, "one ticket for two");
+    // Where no port was asked for, the next free one is taken, as the doctor says. Others on this
+    // machine may be faster than the second sender, but not every time.
+    let mut tries = 0..5;
+    let second = loop {
+        ensure!(tries.next().is_some(), "the doctor is never right");
+        let told = doctor(&[])?.expect(0)?;
+        let second = Sender::start(send(&[]))?;
+        ensure!(first.port()? != second.port()?, "one port for two");
+        let listens = told.stdout.split("would listen on ").nth(1).unwrap_or("15820 ");
+        let port = listens.split(|c: char| !c.is_ascii_digit()).next();
+        if port == Some(&*second.port()?.to_string()) {
+            break second;
+        }
+    };
     // One that was asked for is taken or refused.
     let port = second.port()?.to_string();
     let refused = run(send(&["--port", &port]))?.expect(5)?;
