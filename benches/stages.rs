@@ -222,15 +222,16 @@ fn small_files(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let root = Root::open(folder.path()).unwrap();
     let entry = file("small", SMALL as u64);
-    let names: Vec<_> = (0..BATCH).map(|n| (format!("{n}.part"), n.to_string())).collect();
-    let write = |(part, name): &(String, String)| {
-        let mut writer = FileWriter::create(root.top(), part).unwrap();
+    let own = root.own().clone();
+    let names: Vec<_> = (0..BATCH).map(|n| n.to_string()).collect();
+    let write = |name: &String| {
+        let mut writer = FileWriter::create_briefly(root.top(), &own, &entry.path).unwrap();
         writer.write(&content).unwrap();
-        let verified = writer.verify(root.top(), SMALL as u64, &hash).unwrap();
+        let verified = writer.verify(root.top(), &entry, &hash).unwrap().unwrap();
         verified.place(root.top(), name, &entry, Replace::Never).unwrap();
     };
     // Removed before, not replaced: ext4 writes the data of a file that replaces another at once.
-    let remove = || names.iter().for_each(|(_, name)| drop(root.top().remove(name)));
+    let remove = || names.iter().for_each(|name| drop(root.top().remove(name)));
     let mut group = c.benchmark_group("small files");
     group.throughput(Throughput::Elements(BATCH as u64));
     group.bench_function("write 16 of 2 KB", |b| {
@@ -258,7 +259,7 @@ fn lock(c: &mut Criterion) {
         done: &done,
         wanted: &|_| true,
         current: None,
-        parts: &BTreeMap::new(),
+        times: &BTreeMap::new(),
         places: &Places::default(),
         made: &BTreeSet::new(),
         older: &BTreeMap::new(),

@@ -6,10 +6,18 @@ use std::time::Duration;
 
 // The door: who may connect to a sender, and how often.
 
-/// Handshakes that may run at the same time; the oldest leaves when another comes.
+/// Handshakes that may run at the same time. When another comes, the oldest of the device or
+/// address that has the most of them leaves.
 pub const MAX_HANDSHAKES: usize = 16;
-/// Connections that may be looked at in any way at the same time; more are closed at once.
+/// Connections that may be looked at in any way at the same time; more are closed at once…
 pub const MAX_CONNECTIONS: usize = 64;
+/// …and so are more from one address: handshakes that left the list have a thread for a moment yet.
+pub const MAX_CONNECTIONS_EACH: usize = 32;
+/// Connections that the system may keep until they are looked at.
+pub const MAX_BACKLOG: i32 = 1024;
+/// Times that a receiver is let try again whose first connections are closed before the sender's
+/// hello: where many knock, it may have been crowded out.
+pub const MAX_CUTS: u32 = 4;
 /// Visits that may wait to be looked at while a receiver is served; more refusals are forgotten.
 pub const MAX_VISITS: usize = 256;
 /// How long a handshake may take in all, on either side.
@@ -58,6 +66,8 @@ pub const MAX_PATH: usize = 4096;
 pub const MAX_NAME: usize = 255;
 /// Names of unsendable things that are told to the receiver; the rest is only counted.
 pub const MAX_UNSENT_NAMES: usize = 30;
+/// Failed entries of which it is told what the system said; of others only the kind is kept.
+pub const MAX_TOLD: usize = 1000;
 /// Names that the event of an offer lists, for programs: an offer may have a million.
 pub const MAX_TOPS: usize = 1000;
 /// Bytes of a text that is shown; what is longer is sent as a stream.
@@ -69,7 +79,11 @@ pub const ATTEMPTS: u8 = 3;
 
 /// How long connecting may take.
 pub const DIAL_LIMIT: Duration = Duration::from_secs(30);
-/// How long a session may stand still before its connection counts as lost.
+/// How long a side may be silent, every 5 s of which it should have said something, before its
+/// connection counts as lost. With half a second until it is dialled again, less than 30 s.
+pub const LOST_LIMIT: Duration = Duration::from_secs(20);
+/// How long a lost peer is waited for, and without progress dialled; and how long it may be silent
+/// where losing it loses all.
 pub const STALL_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// How long a machine may refuse the connection before its sender counts as gone.
 pub const GONE_LIMIT: Duration = Duration::from_secs(60);
@@ -81,9 +95,9 @@ pub const MAX_TRIES: u32 = 40;
 pub const FAREWELL: Duration = Duration::from_secs(2);
 /// Time between two saves of the lock file, at least.
 pub const LOCK_PACE: Duration = Duration::from_secs(2);
-/// Time between two flushes of the file at hand, at least: they keep the disk busy, and only a power
-/// cut makes a difference.
-pub const SYNC_PACE: Duration = Duration::from_secs(10);
+/// Time between two flushes while content comes, at least: they keep the disk busy, but what is
+/// written then need not be waited for at the end.
+pub const FLUSH_PACE: Duration = Duration::from_secs(5);
 /// A save that took long delays the next, so that keeping the lock costs at most a twentieth.
 pub const LOCK_COST: u32 = 20;
 /// How long a transfer may take to come to its next record, once it is to stop, before it is

@@ -1,8 +1,10 @@
 //! What the engines tell while they work, and what is left to say at the end. They never print.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::error::Exit;
+use crate::files::disk::Lacks;
 use crate::files::path::RelPath;
 use crate::protocol::message::OfferKind;
 use crate::protocol::pages::{Fault, HASH_LEN};
@@ -84,8 +86,14 @@ pub struct Summary {
     pub saved: u64,
     /// Of the files, those that were there before.
     pub already: u64,
+    /// Everything crossed once: what goes to a pipe, or comes from one, is not asked for again.
+    pub once: bool,
     /// Entries that did not arrive, and why.
     pub failed: Vec<(RelPath, Fault)>,
+    /// What the receiver's system said of those that it could not write, where it is known.
+    pub reasons: BTreeMap<RelPath, String>,
+    /// What the receiver's disk did not keep of modes and times.
+    pub lacking: Lacks,
     /// Entries that got another name on the receiver's disk; only the receiver knows.
     pub renamed: Vec<(RelPath, RelPath)>,
     /// The SHA-256 of what was received alone: a stream, or a file to standard output.
@@ -127,7 +135,7 @@ impl Stopwatch {
 impl Summary {
     /// Counts what another session sent.
     pub fn add(&mut self, other: Self) {
-        self.kind = other.kind;
+        (self.kind, self.once) = (other.kind, other.once);
         self.files += other.files;
         self.bytes += other.bytes;
         self.saved += other.saved;
@@ -135,6 +143,17 @@ impl Summary {
         self.failed.extend(other.failed);
         self.unsent = self.unsent.max(other.unsent);
         self.elapsed = self.elapsed.max(other.elapsed);
+    }
+
+    /// Why an entry did not arrive, in words.
+    pub fn why(&self, path: &RelPath, fault: Fault) -> String {
+        match (self.reasons.get(path), fault) {
+            (Some(reason), _) => format!("the receiver could not write it: {reason}"),
+            (None, Fault::Integrity) if self.once => {
+                "its hash differed, and it cannot be sent again".into()
+            }
+            (None, fault) => fault.words().into(),
+        }
     }
 
     /// The exit code both sides end with.

@@ -5,7 +5,7 @@
 //! name server what the user meant to keep between two machines.
 
 use std::{
-    fmt,
+    fmt::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -123,6 +123,20 @@ impl fmt::Display for Ticket {
             write!(f, "{}:", self.port)?;
         }
         self.token.fmt(f)
+    }
+}
+
+/// What is typed before a ticket.
+pub const COMMAND: &str = "transfer receive ";
+
+impl Ticket {
+    /// The command that takes it, wiped when it is dropped.
+    pub fn command(&self) -> Zeroizing<String> {
+        // Growing would leave copies behind that nothing wipes.
+        let mut command = Zeroizing::new(String::with_capacity(COMMAND.len() + MAX_TICKET));
+        // Writing into a text cannot fail.
+        let _ = write!(command, "{COMMAND}{self}");
+        command
     }
 }
 

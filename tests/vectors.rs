@@ -356,8 +356,12 @@ fn the_short_examples_agree() {
     // Other encoders may shrink them otherwise; what counts is what becomes of them.
     let (zeros, mut odd) = (vec![0; 64], vec![0; 65]);
     odd[64] = 0x2a;
-    for (name, expected) in [("example of packed zeros", zeros), ("example of a Blosc chunk", odd)]
-    {
+    for (name, expected) in [
+        ("example of packed zeros", zeros.clone()),
+        ("example of a Blosc chunk", odd),
+        ("example of a run", vec![7; 64]),
+        ("example of a special chunk", zeros),
+    ] {
         let packed = pinned(name);
         let Ok(Message::Packed { codec, len, packed }) = Message::decode(&packed) else {
             panic!("{name}");
@@ -382,7 +386,7 @@ fn the_engines_agree() {
     use filetime::{FileTime, set_file_mtime};
     use std::collections::BTreeMap;
     use transfer::compress::Compression;
-    use transfer::files::root::{Found, Root};
+    use transfer::files::root::Root;
     use transfer::files::select::Filters;
     use transfer::files::walk::{Developer, Walk, WalkOptions};
     use transfer::protocol::session::{Limits, Session};
@@ -443,9 +447,7 @@ fn the_engines_agree() {
     let offered = await_offer(receiver, None).unwrap();
     let mut lock = TransferLockManager::acquire(&mut root).unwrap();
     let survey = Survey::new(offered.manifest(), &Remembered::default(), &mut root);
-    let plan = Plan::new(offered.manifest(), &survey, OnConflict::Rename, |path| {
-        root.look(path) != Found::Nothing
-    });
+    let plan = Plan::new(offered.manifest(), &survey, &OnConflict::Rename.into(), &mut root);
     let head = Head { session: Uuid::nil(), sender: "pipe".into(), files: 1, bytes: 0 };
     let made = plan.made(offered.manifest(), &Remembered::default());
     let start = intake::Start {
@@ -482,6 +484,8 @@ const PINNED: &[(&str, &str)] = &[
     ("example of a fault", "04040000000103"),
     ("example of packed zeros", "0501000000401f0001002660000000000000"),
     ("example of a Blosc chunk", "050200000041050135024000000040000000280000000000000000010100000000000000000024000000000000002a"),
+    ("example of a run", "050200000040050135024000000040000000290000000000000000010100000000000000000024000000f9ffffff01"),
+    ("example of a special chunk", "0502000000400501350240000000400000002000000000000000000101000000000000000010"),
     ("example of results", "07010000000103"),
     ("w", "f006a2eaeb1a74ad28137e1be55c5f862bf7402159f04bc4af5e08c7dd431609"),
     ("x", "2b6bae18dfc7295037b4cb2e74cacda07ab570616d01e5ee9453154e4e179100"),

@@ -37,7 +37,7 @@ fn try_out(output: &Path) -> Result<Vec<Finding>, Error> {
     let root = Root::open(at).map_err(|error| failed("open", &error))?;
     let mut found = vec![];
     let trial = Trial::new(&root).map_err(|error| failed("write into", &error))?;
-    let free = root.free_space().ok();
+    let free = root.room().bytes;
     let room = free.map_or_else(String::new, |free| format!(", {} free", bytes(free)));
     let what = match exists {
         true => format!("it can be written to{room}"),
@@ -64,8 +64,8 @@ fn left_behind(root: &Root) -> Option<Finding> {
                 .advice("wait until it ends, or receive into another folder with -o"),
         );
     }
-    let Found::File { mtime, .. } = root.top().look(".transfer_lock.json") else { return None };
-    let at = humantime::format_rfc3339_seconds(crate::files::walk::system_time(mtime.max(0)));
+    let Found::File(lock) = root.top().look(".transfer_lock.json") else { return None };
+    let at = humantime::format_rfc3339_seconds(crate::files::walk::system_time(lock.mtime.max(0)));
     let finding = Finding::fine(format!("an interrupted transfer of {at} can go on here"));
     Some(finding.advice("with the same ticket, or with a new one if the sender has ended"))
 }

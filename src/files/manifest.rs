@@ -39,6 +39,11 @@ impl Entry {
         }
     }
 
+    /// Whether it is a symbolic link.
+    pub fn is_link(&self) -> bool {
+        matches!(self.kind, Kind::Link(_))
+    }
+
     /// Whether it has content to send.
     pub fn is_file(&self) -> bool {
         matches!(self.kind, Kind::File(_))

@@ -2,10 +2,12 @@
 //! one folder. Knows no socket and no message.
 
 pub mod developer;
+pub mod disk;
 pub mod exclude;
 pub mod expand;
 pub mod git;
 pub mod manifest;
+pub mod own;
 pub mod path;
 pub mod reader;
 pub mod root;

@@ -88,6 +88,12 @@ impl RelPath {
         self.0.split('/')
     }
 
+    /// What it is on a disk that takes names of other capitals for the same, as far as Unicode's
+    /// own capitals tell.
+    pub fn folded(&self) -> String {
+        folded(self.as_str())
+    }
+
     /// The path of the folder it is in, or nothing at the top.
     pub fn parent(&self) -> Option<&str> {
         self.0.rsplit_once('/').map(|(parent, _)| parent)
@@ -225,6 +231,11 @@ pub fn windows_name(name: &str) -> Option<String> {
         mapped.insert(0, '_');
     }
     (mapped != name).then_some(mapped)
+}
+
+/// A text without the difference between capitals: up and down again, for `ſ` is an `s`.
+pub fn folded(text: &str) -> String {
+    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]

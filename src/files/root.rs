@@ -7,11 +7,15 @@
 use std::fs::{File, FileTimes, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 
+use super::disk::{self, Disk, Disks, Lacks, Room, Stamp};
+use super::own::Own;
 use super::path::{RelPath, windows_link_is_safe};
 use super::walk;
 
@@ -21,27 +25,41 @@ pub enum Found {
     /// Nothing.
     Nothing,
     /// A regular file.
-    File {
-        /// Its bytes.
-        size: u64,
-        /// Its time of last change, in nanoseconds since 1970 UTC.
-        mtime: i64,
-        /// Its permission bits, where the system has them.
-        mode: Option<u16>,
-    },
+    File(Stamp),
     /// A folder.
-    Folder,
+    Folder(Stamp),
     /// A symbolic link with this target.
-    Link(PathBuf),
+    Link(PathBuf, Stamp),
     /// A device, a pipe, a socket; or something that may not be looked at.
     Other,
 }
 
+impl Found {
+    /// Whether this is what was found before, untouched.
+    pub fn is_still(&self, before: &Self) -> bool {
+        match (self, before) {
+            (Self::File(now), Self::File(then)) => now.is_untouched(then),
+            (Self::Link(now, it), Self::Link(then, was)) => now == then && it.is(was),
+            _ => false,
+        }
+    }
+
+    /// What tells it from others, if it is a file or a link.
+    pub fn stamp(&self) -> Option<&Stamp> {
+        match self {
+            Self::File(stamp) | Self::Link(_, stamp) => Some(stamp),
+            Self::Nothing | Self::Folder(_) | Self::Other => None,
+        }
+    }
+}
+
 /// Whether putting something in place may replace what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replace {
+pub enum Replace<'a> {
     /// Never: a name that is taken is an error of kind `AlreadyExists`.
     Never,
+    /// Only what was found there before, if nobody has touched it since; else as `Never`.
+    Only(&'a Found),
     /// A file or a link is replaced in one step; a folder never is.
     Allowed,
 }
@@ -49,38 +67,104 @@ pub enum Replace {
 /// The output folder, open.
 pub struct Root {
     dir: Dir,
+    disk: Arc<Disk>,
+    disks: Arc<Disks>,
+    own: Own,
     path: PathBuf,
     /// The folders that were entered last, from the top down; of a deep path only the innermost
     /// [`MAX_OPEN`] are open.
-    entered: Vec<(Box<str>, Option<Dir>)>,
-    /// See [`Root::time_grain`].
-    grain: Option<i64>,
+    entered: Vec<Entered>,
+}
+
+struct Entered {
+    name: Box<str>,
+    dir: Option<Dir>,
+    disk: Arc<Disk>,
 }
 
 /// Folders that are open at the same time, by each thread: far fewer than any system allows.
 const MAX_OPEN: usize = 16;
 
-/// What times of last change are rounded down to, in nanoseconds: not at all, NTFS, some network
-/// file systems, exFAT, HFS+, FAT.
-const GRAINS: [i64; 6] = [1, 100, 1000, 10_000_000, 1_000_000_000, 2_000_000_000];
+/// No disk is coarser than this about times, in nanoseconds.
+const COARSEST: u64 = 2_000_000_000;
+
+/// Times between these two, in nanoseconds since 1970 UTC, every disk can hold: from FAT's first
+/// to the last of a signed number of 32 bits.
+const HELD_BY_ALL: std::ops::Range<i64> = 315_532_800_000_000_000..2_147_483_647_000_000_000;
 
 impl Root {
     /// Opens the folder, making it and its parents if they are missing.
     pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_as(path, Own::of_user())
+    }
+
+    /// The same, with this key.
+    pub fn open_as(path: &Path, own: Own) -> io::Result<Self> {
         Dir::create_ambient_dir_all(path, ambient_authority())?;
         let dir = Dir::open_ambient_dir(path, ambient_authority())?;
-        Ok(Self { dir, path: path.into(), entered: Vec::new(), grain: None })
+        let (disks, disk) = Disks::new(Disk::unknown(&dir), &own.scratch());
+        Ok(Self { dir, disk, disks, own, path: path.into(), entered: Vec::new() })
+    }
+
+    /// Finds out whether it can be written to, and what its disk can do.
+    pub fn try_out(&mut self) -> io::Result<()> {
+        let scratch = self.own.scratch();
+        (self.disks, self.disk) = Disks::new(Disk::try_out(&self.dir, &scratch)?, &scratch);
+        self.entered.clear();
+        Ok(())
     }
 
     /// The same folder for another thread.
     pub fn again(&self) -> io::Result<Self> {
-        let (dir, path) = (self.dir.try_clone()?, self.path.clone());
-        Ok(Self { dir, path, entered: Vec::new(), grain: None })
+        let (disk, disks) = (Arc::clone(&self.disk), Arc::clone(&self.disks));
+        let (dir, own, path) = (self.dir.try_clone()?, self.own.clone(), self.path.clone());
+        Ok(Self { dir, disk, disks, own, path, entered: Vec::new() })
     }
 
-    /// Bytes that an ordinary user can still write to its file system.
-    pub fn free_space(&self) -> io::Result<u64> {
-        fs4::available_space(&self.path)
+    /// What its disk has room for.
+    pub fn room(&self) -> Room {
+        self.disk.room()
+    }
+
+    /// The folder's own number, where such numbers stay; else 0.
+    pub fn number(&self) -> u64 {
+        let number = self.dir.dir_metadata().map_or(0, |metadata| number_of(&metadata));
+        if self.disk.has_numbers { number } else { 0 }
+    }
+
+    /// Waits until all that was written is on the disks, where that is done at once.
+    ///
+    /// # Errors
+    /// Something could not be written: nobody knows what.
+    pub fn flush(&self) -> io::Result<()> {
+        flush(&self.disks)
+    }
+
+    /// The same, for another thread to do.
+    pub fn flusher(&self) -> impl FnOnce() -> io::Result<()> + Send + 'static {
+        let disks = Arc::clone(&self.disks);
+        move || flush(&disks)
+    }
+
+    /// Attributes that one of its disks turned out not to keep.
+    pub fn lacking(&self) -> Lacks {
+        self.disks.all().iter().map(|disk| disk.lacking()).fold(Lacks::default(), |all, disk| {
+            Lacks { modes: all.modes || disk.modes, times: all.times || disk.times }
+        })
+    }
+
+    /// Whether nothing can be written any more; says why.
+    pub fn is_gone(&self) -> Option<io::Error> {
+        let (scratch, folder) = (self.disks.scratch(), self.top());
+        // What failed a moment ago may have left one.
+        let _ = folder.remove(scratch);
+        let tried = folder.create_file(scratch).and_then(|file| {
+            io::Write::write_all(&mut &file, b"?")?;
+            file.sync_all()?;
+            disk::close(file)
+        });
+        let removed = folder.remove(scratch);
+        tried.and(removed).err().filter(disk::may_be_gone)
     }
 
     /// Locks the folder for this process; the lock ends with the file or the process.
@@ -104,25 +188,59 @@ impl Root {
     /// Opens a regular file that is this user's and has no other name: nobody else put it here,
     /// and nobody can read along.
     pub fn open_own(&mut self, path: &RelPath) -> io::Result<File> {
-        own(self.open_file(path)?)
+        let folder = self.parent_of(path)?;
+        folder.own(folder.open(path.name(), OpenOptions::new().read(true))?)
     }
 
-    /// What its file system rounds times of last change down to, in nanoseconds; found out by
-    /// trying, once.
-    pub fn time_grain(&mut self, probe: &RelPath) -> i64 {
-        if let Some(grain) = self.grain {
-            return grain;
+    /// Whether a time found on the disk is what it makes of the one that was given.
+    pub fn is_time(&self, given: i64, found: i64) -> bool {
+        if given == found {
+            return true;
         }
-        let grain = self.parent_of(probe).and_then(|folder| {
-            const TRIED: i64 = 1_000_000_001_123_456_789;
-            let file = folder.create_file(probe.name())?;
-            let set = set_mtime(&file, TRIED).and_then(|()| file.metadata()?.modified());
-            folder.remove(probe.name())?;
-            let kept = walk::nanoseconds(set?);
-            Ok(GRAINS.into_iter().find(|grain| TRIED - TRIED % grain == kept).unwrap_or(1))
-        });
-        // Where nothing can be tried nothing is forgiven.
-        *self.grain.insert(grain.unwrap_or(1))
+        // Where every disk keeps the time itself there is nothing to try out.
+        if given.abs_diff(found) >= COARSEST && HELD_BY_ALL.contains(&given) {
+            return false;
+        }
+        let scratch = self.disks.scratch();
+        let tried = || {
+            let folder = self.top();
+            let before = folder.stamp(".");
+            let file = folder.create_file(scratch).ok()?;
+            let set = set_mtime(&file, given);
+            drop(file);
+            let stamp = folder.stamp(scratch);
+            let _ = folder.remove(scratch);
+            if let Ok(before) = before {
+                folder.restore_time(before.mtime);
+            }
+            set.and(stamp).ok().map(|stamp| stamp.mtime)
+        };
+        self.disk.time_of(given, tried) == found
+    }
+
+    /// Bytes that a file in the folder around `path` may have.
+    pub fn largest_file(&mut self, path: &RelPath) -> u64 {
+        let largest = self.parent_of(path).ok().map(|folder| folder.disk.largest_file);
+        // One that is still to be made.
+        largest.unwrap_or(self.disk.largest_file)
+    }
+
+    /// Bytes that a file may have on any of the disks that are known.
+    pub fn fits_everywhere(&self) -> u64 {
+        self.disks.all().iter().map(|disk| disk.largest_file).min().unwrap_or(u64::MAX)
+    }
+
+    /// Whether a folder lists this very name, and not another that its disk takes for the same.
+    pub fn lists(&mut self, path: &RelPath) -> bool {
+        let names = self.parent_of(path).and_then(|folder| folder.dir.entries());
+        names.is_ok_and(|mut names| {
+            names.any(|entry| entry.is_ok_and(|entry| entry.file_name() == path.name()))
+        })
+    }
+
+    /// Whether its disk takes names of other capitals for the same, and cannot tell files apart.
+    pub fn folds_blindly(&self) -> bool {
+        self.disk.folds && !self.disk.has_numbers
     }
 
     /// Where it is, for messages.
@@ -132,7 +250,7 @@ impl Root {
 
     /// The folder itself.
     pub fn top(&self) -> Folder<'_> {
-        Folder(&self.dir)
+        Folder { dir: &self.dir, disk: &self.disk }
     }
 
     /// The folder that holds `path`, each step checked not to be a link.
@@ -143,9 +261,9 @@ impl Root {
     fn enter(&mut self, folder: Option<&str>) -> io::Result<Folder<'_>> {
         let names = || folder.into_iter().flat_map(|folder| folder.split('/'));
         let depth = names().count();
-        let entered = self.entered.iter().map(|(entered, _)| &**entered);
+        let entered = self.entered.iter().map(|entered| &*entered.name);
         let mut common = entered.zip(names()).take_while(|(entered, name)| entered == name).count();
-        if common > 0 && !matches!(self.entered.get(common - 1), Some((_, Some(_)))) {
+        if common > 0 && self.entered.get(common - 1).is_none_or(|last| last.dir.is_none()) {
             // Closed meanwhile: once more from the top.
             common = 0;
         }
@@ -154,16 +272,22 @@ impl Root {
             self.entered.truncate(common);
         }
         for name in names().skip(common) {
-            let parent = self.entered.last().and_then(|(_, dir)| dir.as_ref());
-            let dir = parent.unwrap_or(&self.dir).open_dir_nofollow(name)?;
-            self.entered.push((name.into(), Some(dir)));
+            let (parent, around) = match self.entered.last() {
+                Some(last) => (last.dir.as_ref().unwrap_or(&self.dir), &last.disk),
+                None => (&self.dir, &self.disk),
+            };
+            let dir = parent.open_dir_nofollow(name)?;
+            let disk = self.disks.of(&dir, around);
+            self.entered.push(Entered { name: name.into(), dir: Some(dir), disk });
             let closed = self.entered.len().checked_sub(MAX_OPEN + 1);
-            if let Some((_, dir)) = closed.and_then(|at| self.entered.get_mut(at)) {
-                *dir = None;
+            if let Some(entered) = closed.and_then(|at| self.entered.get_mut(at)) {
+                entered.dir = None;
             }
         }
         let innermost = depth.checked_sub(1).and_then(|last| self.entered.get(last));
-        Ok(Folder(innermost.and_then(|(_, dir)| dir.as_ref()).unwrap_or(&self.dir)))
+        let innermost = innermost.and_then(|last| Some((last.dir.as_ref()?, &last.disk)));
+        let (dir, disk) = innermost.unwrap_or((&self.dir, &self.disk));
+        Ok(Folder { dir, disk })
     }
 
     /// What is at `path`. A parent that is missing or no folder means nothing.
@@ -174,26 +298,70 @@ impl Root {
         }
     }
 
-    /// Gives a folder its mode and time, once nothing more is written into it.
+    /// Gives a folder its mode and time, once nothing more is written into it, as far as its disk
+    /// keeps them.
     pub fn finish_folder(&mut self, path: &RelPath, mode: u16, mtime: i64) -> io::Result<()> {
-        let dir = self.enter(Some(path.as_str()))?.0;
+        let Folder { dir, disk } = self.enter(Some(path.as_str()))?;
         // The mode last: it may close the folder to its owner.
-        set_mtime_at(dir, ".", mtime)?;
-        let mut permissions = dir.dir_metadata()?.permissions();
-        set_folder_mode(&mut permissions, mode);
-        dir.set_permissions(".", permissions)
+        let timed = set_mtime_at(dir, ".", mtime);
+        let moded = dir.dir_metadata().and_then(|found| set_folder_mode(dir, &found, mode));
+        bear(disk, moded, timed)
+    }
+
+    /// What proves whose files are.
+    pub fn own(&self) -> &Own {
+        &self.own
     }
 }
 
+fn flush(disks: &Disks) -> io::Result<()> {
+    disks.all().iter().try_for_each(|disk| disk.flush())
+}
+
+/// An attribute that a disk refuses costs nothing but the attribute; that it is full or gone is
+/// another matter.
+fn bear(disk: &Disk, moded: io::Result<()>, timed: io::Result<()>) -> io::Result<()> {
+    let refused = |result: io::Result<()>| match result {
+        Ok(()) => Ok(false),
+        Err(error) if disk::is_full(&error) || disk::may_be_gone(&error) => Err(error),
+        Err(_) => Ok(true),
+    };
+    disk.lacks(Lacks { modes: refused(moded)?, times: refused(timed)? });
+    Ok(())
+}
+
+/// What a new folder has from the one around it, such as its group, stays.
 #[cfg(unix)]
-fn set_folder_mode(permissions: &mut cap_std::fs::Permissions, mode: u16) {
-    use cap_std::fs::PermissionsExt;
-    permissions.set_mode(mode.into());
+fn set_folder_mode(dir: &Dir, found: &cap_std::fs::Metadata, mode: u16) -> io::Result<()> {
+    use cap_std::fs::{MetadataExt, PermissionsExt};
+    let inherited = found.mode() & 0o2000;
+    let mut mode = u32::from(mode & 0o7777);
+    if has_default_acl(dir) {
+        // What the folder around it keeps from others it keeps from them here too.
+        mode &= found.mode() | 0o7700;
+    }
+    let mode = inherited | mode;
+    dir.set_permissions(".", cap_std::fs::Permissions::from_mode(mode))
+}
+
+/// Whether a folder says who else may read what is made in it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn has_default_acl(dir: &Dir) -> bool {
+    // The handle itself is only for names.
+    let query = |folder| rustix::fs::fgetxattr_query(folder, "system.posix_acl_default");
+    dir.open(".").is_ok_and(|folder| query(folder).is_ok_and(|len| len > 0))
+}
+
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+fn has_default_acl(_: &Dir) -> bool {
+    false
 }
 
 /// Other systems have no mode of a folder.
 #[cfg(not(unix))]
-fn set_folder_mode(_: &mut cap_std::fs::Permissions, _: u16) {}
+fn set_folder_mode(_: &Dir, _: &cap_std::fs::Metadata, _: u16) -> io::Result<()> {
+    Ok(())
+}
 
 /// The folder itself can be locked where it can be opened as a file.
 #[cfg(unix)]
@@ -211,25 +379,69 @@ fn open_guard(dir: &Dir) -> io::Result<File> {
 
 /// A folder beneath the root. Names given to it are single names.
 #[derive(Clone, Copy)]
-pub struct Folder<'a>(&'a Dir);
+pub struct Folder<'a> {
+    dir: &'a Dir,
+    disk: &'a Disk,
+}
 
-impl Folder<'_> {
+impl<'a> Folder<'a> {
+    /// A folder of this disk.
+    pub(super) fn new(dir: &'a Dir, disk: &'a Disk) -> Self {
+        Self { dir, disk }
+    }
+
+    /// The disk that it is on.
+    pub fn disk(&self) -> &'a Disk {
+        self.disk
+    }
+
     /// What is there under this name.
     pub fn look(&self, name: &str) -> Found {
-        let metadata = match self.0.symlink_metadata(name) {
+        use io::ErrorKind::{InvalidFilename, NotFound};
+        let metadata = match self.dir.symlink_metadata(name) {
             Ok(metadata) => metadata,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
+            // What is too long for this disk is not there either.
+            Err(error) if matches!(error.kind(), NotFound | InvalidFilename) => {
+                return Found::Nothing;
+            }
             Err(_) => return Found::Other,
         };
         if metadata.is_file() {
-            let mtime = metadata.modified().map_or(0, |time| walk::nanoseconds(time.into_std()));
-            Found::File { size: metadata.len(), mtime, mode: mode_of(&metadata) }
+            Found::File(self.told(&metadata))
         } else if metadata.is_dir() {
-            Found::Folder
+            Found::Folder(self.told(&metadata))
         } else if metadata.is_symlink() {
-            self.0.read_link_contents(name).map_or(Found::Other, Found::Link)
+            let target = self.dir.read_link_contents(name);
+            target.map_or(Found::Other, |target| Found::Link(target, self.told(&metadata)))
         } else {
             Found::Other
+        }
+    }
+
+    /// What tells the file of this name from others, whether or not that stays.
+    pub(super) fn raw_stamp(&self, name: &str) -> io::Result<Stamp> {
+        Ok(stamp_of(&self.dir.symlink_metadata(name)?))
+    }
+
+    /// What tells the file of this name from others.
+    pub fn stamp(&self, name: &str) -> io::Result<Stamp> {
+        self.raw_stamp(name).map(|stamp| self.as_it_stays(stamp))
+    }
+
+    /// What tells an open file from others.
+    pub fn stamp_of(&self, file: &File) -> io::Result<Stamp> {
+        Ok(self.as_it_stays(Stamp::of(&file.metadata()?)))
+    }
+
+    fn told(&self, metadata: &cap_std::fs::Metadata) -> Stamp {
+        self.as_it_stays(stamp_of(metadata))
+    }
+
+    /// Without what changes from look to look.
+    fn as_it_stays(&self, stamp: Stamp) -> Stamp {
+        match self.disk.has_numbers {
+            true => stamp,
+            false => Stamp { disk: 0, number: 0, born: None, ..stamp },
         }
     }
 
@@ -242,13 +454,29 @@ impl Folder<'_> {
             use cap_std::fs::OpenOptionsExt;
             options.custom_flags(i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0));
         }
-        let file = self.0.open_with(name, options)?.into_std();
+        let file = self.dir.open_with(name, options)?.into_std();
         if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
     }
 
-    /// Opens an unfinished file of this user's own to go on with it.
+    /// Opens an unfinished file to go on with it, if it is this user's and has no other name.
     pub fn reopen_file(&self, name: &str) -> io::Result<File> {
-        own(self.open(name, OpenOptions::new().read(true).write(true))?)
+        self.own(self.open(name, OpenOptions::new().read(true).write(true))?)
+    }
+
+    /// Opens a file that was looked at a moment ago, to change what is beside its content.
+    pub fn open_placed(&self, name: &str) -> io::Result<File> {
+        self.open(name, OpenOptions::new().read(true))
+    }
+
+    /// A file that has the owner of what this program makes here, and one name.
+    fn own(&self, file: File) -> io::Result<File> {
+        let stamp = self.stamp_of(&file)?;
+        let is_own = self.disk.owner.is_none() || stamp.owner == self.disk.owner;
+        if is_own && stamp.names <= 1 {
+            Ok(file)
+        } else {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
     }
 
     /// Makes a folder with this mode, but one that this user can fill until it is finished.
@@ -260,7 +488,7 @@ impl Folder<'_> {
             use cap_std::fs::DirBuilderExt;
             builder.mode(u32::from(mode & 0o777 | 0o700));
         }
-        self.0.create_dir_with(name, &builder)
+        self.dir.create_dir_with(name, &builder)
     }
 
     /// Creates a file that did not exist, readable by this user only until it is finished.
@@ -272,7 +500,7 @@ impl Folder<'_> {
             use cap_std::fs::OpenOptionsExt;
             options.mode(0o600);
         }
-        Ok(self.0.open_with(name, &options)?.into_std())
+        Ok(self.dir.open_with(name, &options)?.into_std())
     }
 
     /// Makes a symbolic link with this time, under a name that was free.
@@ -280,25 +508,60 @@ impl Folder<'_> {
         if cfg!(windows) && !windows_link_is_safe(target) {
             return Err(io::ErrorKind::InvalidFilename.into());
         }
-        DirExt::symlink(self.0, target, name)?;
-        set_mtime_at(self.0, name, mtime)
+        DirExt::symlink(self.dir, target, name)?;
+        self.set_time(name, mtime)
     }
 
-    /// Gives a link its time of last change, in nanoseconds since 1970 UTC.
-    pub fn set_link_time(&self, name: &str, mtime: i64) -> io::Result<()> {
-        set_mtime_at(self.0, name, mtime)
+    /// Gives what has this name, a link and not what it leads to, its time of last change, in
+    /// nanoseconds since 1970 UTC, as far as the disk keeps it.
+    pub fn set_time(&self, name: &str, mtime: i64) -> io::Result<()> {
+        bear(self.disk, Ok(()), set_mtime_at(self.dir, name, mtime))
+    }
+
+    /// Gives the folder back the time that it had before something came and went in it, if it is
+    /// this user's.
+    pub(super) fn restore_time(&self, mtime: i64) {
+        let _ = set_mtime_at(self.dir, ".", mtime);
+    }
+
+    /// Gives an open file its mode, as far as the disk keeps it.
+    pub fn set_mode(&self, file: &File, mode: u16) -> io::Result<()> {
+        bear(self.disk, set_mode(file, mode), Ok(()))
+    }
+
+    /// Gives an open file its time of last change, as far as the disk keeps it.
+    pub fn set_time_of(&self, file: &File, mtime: i64) -> io::Result<()> {
+        bear(self.disk, Ok(()), set_mtime(file, mtime))
+    }
+
+    /// Gives a file that was there before the mode and time that were offered. The mode of one
+    /// that has other names is theirs.
+    pub fn set_attributes_of_kept(&self, file: &File, mode: u16, mtime: i64) -> io::Result<()> {
+        let kept = self.stamp_of(file)?;
+        let is_alone = kept.names <= 1 && kept.mode.is_some_and(|old| old & 0o777 != mode & 0o777);
+        let moded = if is_alone { set_mode(file, mode) } else { Ok(()) };
+        let timed = if kept.mtime == mtime { Ok(()) } else { set_mtime(file, mtime) };
+        // A colleague's file is theirs to change.
+        let (moded, timed) = match kept.owner == self.disk.owner {
+            true => (moded, timed),
+            false => (Ok(()), Ok(())),
+        };
+        bear(self.disk, moded, timed)
     }
 
     /// Removes a file or link.
     pub fn remove(&self, name: &str) -> io::Result<()> {
-        self.0.remove_file_or_symlink(name)
+        self.dir.remove_file_or_symlink(name)
     }
 
     /// Moves what is at `from` to the name `to`.
-    pub fn put(&self, from: &str, to: &str, replace: Replace) -> io::Result<()> {
+    pub fn put(&self, from: &str, to: &str, replace: Replace<'_>) -> io::Result<()> {
         match replace {
-            Replace::Allowed => self.0.rename(from, self.0, to),
-            Replace::Never => self.rename_to_free(from, to),
+            Replace::Allowed => self.dir.rename(from, self.dir, to),
+            Replace::Only(found) if self.look(to).is_still(found) => {
+                self.dir.rename(from, self.dir, to)
+            }
+            Replace::Only(_) | Replace::Never => self.rename_to_free(from, to),
         }
     }
 
@@ -306,9 +569,11 @@ impl Folder<'_> {
     fn rename_to_free(&self, from: &str, to: &str) -> io::Result<()> {
         use rustix::fs::{RenameFlags, renameat_with};
         use rustix::io::Errno;
-        match renameat_with(self.0, from, self.0, to, RenameFlags::NOREPLACE) {
-            // File systems without the flag.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => self.link_to_free(from, to),
+        match renameat_with(self.dir, from, self.dir, to, RenameFlags::NOREPLACE) {
+            // File systems without the flag; some refuse it as if it were forbidden.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM | Errno::ACCESS) => {
+                self.link_to_free(from, to)
+            }
             other => Ok(other?),
         }
     }
@@ -320,66 +585,67 @@ impl Folder<'_> {
 
     /// A second name is refused when it is taken; then the first goes.
     fn link_to_free(&self, from: &str, to: &str) -> io::Result<()> {
-        match self.0.hard_link(from, self.0, to) {
+        match self.dir.hard_link(from, self.dir, to) {
             Ok(()) => self.remove(from),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
             // No hard links either, as on FAT: look, then rename.
             Err(_) => match self.look(to) {
-                Found::Nothing => self.0.rename(from, self.0, to),
+                Found::Nothing => self.dir.rename(from, self.dir, to),
                 _ => Err(io::ErrorKind::AlreadyExists.into()),
             },
         }
     }
 }
 
-/// A file that belongs to this user and has one name.
 #[cfg(unix)]
-fn own(file: File) -> io::Result<File> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = file.metadata()?;
-    let own = metadata.uid() == rustix::process::geteuid().as_raw() && metadata.nlink() == 1;
-    if own { Ok(file) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+fn number_of(metadata: &cap_std::fs::Metadata) -> u64 {
+    cap_std::fs::MetadataExt::ino(metadata)
 }
 
-/// Other systems do not tell; there a folder that others may write to is the user's own care.
 #[cfg(not(unix))]
-fn own(file: File) -> io::Result<File> {
-    Ok(file)
-}
-
-/// What no sender can choose of a file: its number in the file system. 0 where there is none.
-#[cfg(unix)]
-pub fn inode(file: &File) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    file.metadata().map_or(0, |metadata| metadata.ino())
-}
-
-/// What no sender can choose of a file: its number in the file system. 0 where there is none.
-#[cfg(not(unix))]
-pub fn inode(_: &File) -> u64 {
+fn number_of(_: &cap_std::fs::Metadata) -> u64 {
     0
 }
 
-#[cfg(unix)]
-fn mode_of(metadata: &cap_std::fs::Metadata) -> Option<u16> {
-    use cap_std::fs::MetadataExt;
-    u16::try_from(metadata.mode() & 0o7777).ok()
-}
-
-#[cfg(not(unix))]
-fn mode_of(_: &cap_std::fs::Metadata) -> Option<u16> {
-    None
+fn stamp_of(metadata: &cap_std::fs::Metadata) -> Stamp {
+    let time = |time: io::Result<cap_std::time::SystemTime>| {
+        time.ok().map(|time| walk::nanoseconds(time.into_std()))
+    };
+    let stamp = Stamp {
+        size: metadata.len(),
+        mtime: time(metadata.modified()).unwrap_or(0),
+        born: time(metadata.created()),
+        names: 1,
+        ..Stamp::default()
+    };
+    #[cfg(unix)]
+    {
+        use cap_std::fs::MetadataExt;
+        Stamp {
+            disk: metadata.dev(),
+            number: metadata.ino(),
+            mode: u16::try_from(metadata.mode() & 0o7777).ok(),
+            owner: Some(metadata.uid()),
+            names: metadata.nlink(),
+            ..stamp
+        }
+    }
+    #[cfg(not(unix))]
+    stamp
 }
 
 /// Gives what has this name, a link itself and not what it points to, its time of last change.
 #[cfg(unix)]
 fn set_mtime_at(dir: &Dir, name: &str, mtime: i64) -> io::Result<()> {
-    use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_OMIT, utimensat};
+    use rustix::fs::{AtFlags, Timespec, Timestamps, utimensat};
     const SECOND: i64 = 1_000_000_000;
     // Not through cap-std, which panics at times before 1970.
     let last_modification =
         Timespec { tv_sec: mtime.div_euclid(SECOND), tv_nsec: mtime.rem_euclid(SECOND) as _ };
-    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ };
+    // Both: one alone is ignored by some file systems in user space.
+    let now = walk::nanoseconds(SystemTime::now());
+    let last_access =
+        Timespec { tv_sec: now.div_euclid(SECOND), tv_nsec: now.rem_euclid(SECOND) as _ };
     let times = Timestamps { last_access, last_modification };
     Ok(utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
@@ -392,23 +658,51 @@ fn set_mtime_at(dir: &Dir, name: &str, mtime: i64) -> io::Result<()> {
 }
 
 /// Gives an open file its time of last change, in nanoseconds since 1970 UTC.
-pub fn set_mtime(file: &File, mtime: i64) -> io::Result<()> {
-    file.set_times(FileTimes::new().set_modified(walk::system_time(mtime)))
+fn set_mtime(file: &File, mtime: i64) -> io::Result<()> {
+    // Both: one alone is ignored by some file systems in user space.
+    let times = FileTimes::new().set_accessed(SystemTime::now());
+    file.set_times(times.set_modified(walk::system_time(mtime)))
 }
 
 /// Gives an open file its permission bits; never set-user-ID and its like, which would lend this
 /// user's rights to whoever runs a file that came from elsewhere.
 #[cfg(unix)]
-pub fn set_mode(file: &File, mode: u16) -> io::Result<()> {
+fn set_mode(file: &File, mode: u16) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     file.set_permissions(std::fs::Permissions::from_mode((mode & 0o777).into()))
 }
 
 /// Gives an open file its only bit that other systems know: whether it may be written.
 #[cfg(not(unix))]
-pub fn set_mode(file: &File, mode: u16) -> io::Result<()> {
+fn set_mode(file: &File, mode: u16) -> io::Result<()> {
     let metadata = file.metadata()?;
     let mut permissions = metadata.permissions();
     permissions.set_readonly(!metadata.is_dir() && mode & 0o200 == 0);
     file.set_permissions(permissions)
+}
+
+/// Permission bits that this process takes from every file it makes.
+#[cfg(unix)]
+pub fn creation_mask() -> u16 {
+    use std::sync::OnceLock;
+
+    use rustix::fs::Mode;
+    static MASK: OnceLock<u16> = OnceLock::new();
+    *MASK.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let told = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        let told = told.and_then(|mask| u16::from_str_radix(mask.trim(), 8).ok());
+        // Elsewhere it can only be read by changing it, for a moment.
+        told.unwrap_or_else(|| {
+            let mask = rustix::process::umask(Mode::from_raw_mode(0o077));
+            rustix::process::umask(mask);
+            u16::try_from(mask.as_raw_mode()).unwrap_or(0o077)
+        })
+    })
+}
+
+/// Other systems have none.
+#[cfg(not(unix))]
+pub fn creation_mask() -> u16 {
+    0
 }

@@ -14,8 +14,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use socket2::{SockRef, TcpKeepalive};
-
 pub use self::{nc::Nc, proxy::Proxy};
 use super::tailscale::{Cli, TailscaleDetector};
 use crate::error::{Error, Result, reason};
@@ -92,8 +90,12 @@ fn blocked(target: SocketAddr) -> String {
     )
 }
 
-/// How long a write may wait before it looks for room again.
-const REFILL: Duration = Duration::from_millis(10);
+/// How long a read waits before it looks whether the line is dead.
+const LISTEN: Duration = Duration::from_millis(500);
+/// How long a write waits before it looks for room again. Linux wakes a writer when a third of the
+/// socket's buffer is empty, and over a long way that third is missing from what is under way. Who
+/// tries again sooner keeps it full.
+const REFILL: Duration = Duration::from_millis(if cfg!(target_os = "linux") { 10 } else { 500 });
 
 /// A connected byte stream. Reading and writing block; clones share the connection.
 #[derive(Debug)]
@@ -105,16 +107,10 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Takes over a connected socket: without Nagle's delay, and with keepalive, so that a peer
-    /// that vanished while nothing is said is noticed after 30 s.
+    /// Takes over a connected socket, without Nagle's delay.
     pub fn tcp(stream: TcpStream) -> Self {
-        let keepalive = TcpKeepalive::new()
-            .with_time(Duration::from_secs(10))
-            .with_interval(Duration::from_secs(5))
-            .with_retries(4);
-        // A connection without either is slower, or dies later, but works.
+        // A connection with it is slower, but works.
         let _ = stream.set_nodelay(true);
-        let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
         Self::Tcp(stream)
     }
 
@@ -126,20 +122,16 @@ impl Stream {
         })
     }
 
-    /// The two directions as the engines take them. A write that gets nothing away for `limit`, or
-    /// a shorter time, fails with [`io::ErrorKind::TimedOut`] and is to be tried again; a read
-    /// waits as long as the connection lives, for one direction may have nothing to say while the
-    /// other is busy for hours.
-    pub fn halves(&self, limit: Duration) -> Result<(Self, Self)> {
-        // Linux wakes a writer when a third of the socket's buffer is empty, and over a long way
-        // that third is missing from what is under way. Who tries again sooner keeps it full.
-        let limit = if cfg!(target_os = "linux") { limit.min(REFILL) } else { limit };
+    /// The two directions as the engines take them: a read that gets nothing and a write that gets
+    /// nothing away soon fail with [`io::ErrorKind::TimedOut`] and are to be tried again, for as
+    /// long as there is hope.
+    pub fn halves(&self) -> Result<(Self, Self)> {
         let set = match self {
-            Self::Tcp(stream) => {
-                stream.set_read_timeout(None).and_then(|()| stream.set_write_timeout(Some(limit)))
-            }
+            Self::Tcp(stream) => stream
+                .set_read_timeout(Some(LISTEN))
+                .and_then(|()| stream.set_write_timeout(Some(REFILL))),
             Self::Nc(nc, _) => {
-                nc.set_read_timeout(None);
+                nc.set_read_timeout(Some(LISTEN));
                 Ok(())
             }
         };
@@ -150,7 +142,7 @@ impl Stream {
 
     /// From now on a read fails with [`io::ErrorKind::TimedOut`] when nothing arrives for
     /// `limit`, and so does a write that gets nothing away, except that a write to `tailscale nc`
-    /// waits until [`Stream::shutdown`]. Holds for all clones; `None` waits for ever.
+    /// always waits for half a second. Holds for all clones; `None` waits for ever.
     pub fn set_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => {

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use socket2::SockRef;
+
 use super::dial::Stream;
+use crate::bounds::MAX_BACKLOG;
 use crate::error::{Error, Exit, Result, reason};
 
 /// Ports that are tried one after the other where none was asked for.
@@ -26,6 +29,8 @@ impl Listener {
         let socket =
             TcpListener::bind((ip, port)).map_err(|error| cannot_bind(ip, port, &error))?;
         let address = socket.local_addr().map_err(|error| cannot_bind(ip, port, &error))?;
+        // Where it cannot be changed later, it stays at the 128 of the standard library.
+        let _ = SockRef::from(&socket).listen(MAX_BACKLOG);
         Ok(Self { socket: Arc::new(socket), address, closed: Arc::new(AtomicBool::new(false)) })
     }
 

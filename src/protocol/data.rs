@@ -177,7 +177,7 @@ mod tests {
             (&[2, 0xff, 0xff, 0xff, 0xff, b'a'], Err(CUT)),
             (&[2, 0, 0, 0, 2, b'a'], Err(CUT)),
             (&[4, 0, 0, 0, 1, 0], Err(Malformed("an unknown fault"))),
-            (&[4, 0, 0, 0, 1, 8], Err(Malformed("an unknown fault"))),
+            (&[4, 0, 0, 0, 1, 13], Err(Malformed("an unknown fault"))),
         ] {
             assert_eq!(read_all(bytes), expected, "{bytes:x?}");
         }

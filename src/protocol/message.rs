@@ -153,6 +153,12 @@ pub enum Reason {
     },
     /// The folder cannot be written to.
     Unwritable,
+    /// The disk takes no more files, though it may have room.
+    NoFiles,
+    /// The disk is gone, or nothing can be written to it any more.
+    DiskGone,
+    /// What came in was taken, and did not get to the disk.
+    NotWritten,
     /// A signal.
     Interrupted,
     /// What the other side sent makes no sense.
@@ -188,7 +194,8 @@ impl Control {
             Self::Refuse(_) | Self::Cancel(_) => is_text("reason"),
             Self::Offer(_) => {
                 let names = value.get("unsent_names").and_then(Value::as_array);
-                names.into_iter().flatten().all(Value::is_object)
+                value.get("kind").is_none_or(Value::is_string)
+                    && names.into_iter().flatten().all(Value::is_object)
             }
             Self::Wait(_) => value.get("why").is_none_or(|why| why.is_string() || why.is_null()),
             Self::Done | Self::Complete(_) | Self::Bye => true,
@@ -229,6 +236,18 @@ impl Reason {
             Self::Unwritable => Error::failure(format!("the {who} cannot write to its folder"))
                 .hint("receive into another folder with -o")
                 .cause(ErrorKind::PermissionDenied),
+            Self::NoFiles => Error::failure(format!("the {who}'s disk takes no more files"))
+                .hint("remove some there and run the same command again")
+                .cause(ErrorKind::StorageFull),
+            Self::DiskGone => {
+                Error::failure(format!("the {who}'s disk cannot be written to any more"))
+                    .hint("once it can, run the same command there again")
+                    .cause(ErrorKind::StorageFull)
+            }
+            Self::NotWritten => Error::failure(format!(
+                "what was sent could not be written to the {who}'s disk"
+            ))
+            .hint("look after that disk, then run both sides again: they mend what is missing"),
             // A receiver comes back with the same ticket, a sender only with another.
             Self::Interrupted if role == Role::Receiver => {
                 Error::network(format!("the {who} was interrupted"))
@@ -375,6 +394,15 @@ mod tests {
             (r#"{"type":"cancel","reason":"tired","of":1}"#, Control::Cancel(Reason::Other)),
             (r#"{"type":"refuse","reason":"declined","x":1}"#, Control::Refuse(Reason::Declined)),
             (r#"{"type":"wait","reason":0,"unsent_names":[["n","w"]]}"#, WAIT),
+            (r#"{"type":"wait","files":"x","kind":7}"#, WAIT),
+            (r#"{"x":1,"x":2,"type":"wait","x":"\u00e9"}"#, WAIT),
+            (r#"{"type":"cancel","reason":"declined","count":"many"}"#, {
+                Control::Cancel(Reason::Declined)
+            }),
+            (
+                r#"{"type":"offer","kind":"text","files":0,"folders":0,"links":0,"bytes":0,"unsent":0}"#,
+                { Control::Offer(Offer { kind: OfferKind::Text, ..Offer::default() }) },
+            ),
             (r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":0}"#, {
                 Control::Offer(offer())
             }),
@@ -413,6 +441,16 @@ mod tests {
             r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":1,"unsent_names":[["n","w"]]}"#,
             r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":1,"unsent_names":{}}"#,
             r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":0,"unsent_names":null}"#,
+            r#"{"type":"offer","kind":1,"files":0,"folders":0,"links":0,"bytes":0,"unsent":0}"#,
+            r#"{"type":"offer","kind":null,"files":0,"folders":0,"links":0,"bytes":0,"unsent":0}"#,
+            r#"{"type":"offer","kind":{"text":null},"files":0,"folders":0,"links":0,"bytes":0,"unsent":0}"#,
+            r#"{"type":"offer","kind":"film","files":0,"folders":0,"links":0,"bytes":0,"unsent":0}"#,
+            r#"{"type":"offer","kind":"text","kind":"text","files":0,"folders":0,"links":0,"bytes":0,"unsent":0}"#,
+            r#"{"type":"refuse","reason":"conflict","count":"7"}"#,
+            r#"{"type":"refuse","reason":"conflict","count":null}"#,
+            // Which the page lets a side refuse wherever they stand.
+            r#"{"type":"wait","x":1e999}"#,
+            r#"{"type":"wait","x":"\ud800"}"#,
             r#"{"type":"refuse","reason":0}"#,
             r#"{"type":"refuse","reason":77}"#,
             r#"{"type":"cancel","reason":["declined"]}"#,

@@ -2,13 +2,16 @@
 //!
 //! The first byte of a record's plaintext tells the kind of message. Control messages are JSON
 //! ([`message`]); lists come in binary [`pages`]; file content is a sequence of [`data`] items.
-//! [`channel`] moves whole records between a stream and the engines, in several [`lanes`]. Every parser takes bytes
-//! from one [`codec::Reader`] that can fail. The normative text is `docs/protocol.md`.
+//! [`channel`] and [`outbox`] move whole records between a stream and the engines, in several
+//! [`lanes`], and [`mod@line`] knows whether it still carries anything. Every parser takes bytes from one
+//! [`codec::Reader`] that can fail. The normative text is `docs/protocol.md`.
 
 pub mod channel;
 pub mod codec;
 pub mod data;
 pub mod lanes;
+pub mod line;
 pub mod message;
+pub mod outbox;
 pub mod pages;
 pub mod session;

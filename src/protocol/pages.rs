@@ -42,6 +42,16 @@ pub enum Fault {
     Integrity = 6,
     /// The receiver has something of this name and was told to keep it.
     Kept = 7,
+    /// The receiver may not write there.
+    Forbidden = 8,
+    /// The receiver's disk takes no such name.
+    NameRefused = 9,
+    /// It is larger than the receiver's disk takes.
+    TooLarge = 10,
+    /// The receiver's disk has no links.
+    NoLinks = 11,
+    /// The receiver found no name for it that is free.
+    NameTaken = 12,
 }
 
 impl Fault {
@@ -55,10 +65,20 @@ impl Fault {
             Self::Unwritable,
             Self::Integrity,
             Self::Kept,
+            Self::Forbidden,
+            Self::NameRefused,
+            Self::TooLarge,
+            Self::NoLinks,
+            Self::NameTaken,
         ]
         .into_iter()
         .find(|fault| *fault as u8 == code)
         .ok_or(Malformed("an unknown fault"))
+    }
+
+    /// Whether it is the sender that says so, of a file it was to send.
+    pub fn is_of_source(self) -> bool {
+        matches!(self, Self::Vanished | Self::Denied | Self::Changed | Self::Unreadable)
     }
 
     /// In words, behind the name of the entry.
@@ -68,9 +88,14 @@ impl Fault {
             Self::Denied => "the sender may not read it",
             Self::Changed => "it changed while it was sent",
             Self::Unreadable => "the sender could not read it",
-            Self::Unwritable => "the receiver could not write it",
+            Self::Unwritable => "the receiver could not write it: its disk refused",
             Self::Integrity => "its hash still differed after 3 attempts",
             Self::Kept => "the receiver kept what it has under this name",
+            Self::Forbidden => "the receiver could not write it: permission denied",
+            Self::NameRefused => "the receiver could not write it: its disk takes no such name",
+            Self::TooLarge => "the receiver could not write it: too large for its disk",
+            Self::NoLinks => "the receiver could not write it: its disk takes no links",
+            Self::NameTaken => "the receiver could not write it: no name is free",
         }
     }
 }

@@ -4,27 +4,30 @@ use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::channel::{ChannelError, Heard, Inbox, Outbox, Patient, Work};
+use super::channel::{ChannelError, Heard, Inbox};
 use super::codec::Malformed;
 use super::lanes;
-use super::message::{Control, Message, Reason, Wait, Why};
+use super::line::{Line, Listening, Patient};
+use super::message::{Control, Message, Reason};
+use super::outbox::{Outbox, Work};
 use super::pages;
-use crate::bounds::{FAREWELL, MAX_CONTENT, MAX_PLAINTEXT, STALL_LIMIT};
+use crate::bounds::{FAREWELL, LOST_LIMIT, MAX_CONTENT, MAX_PLAINTEXT, STALL_LIMIT};
 use crate::control;
 use crate::crypto::keys::{Role, SessionKeys};
 use crate::crypto::record::{Buffer, Follows, RecordReader, RecordWriter};
 use crate::error::{Error, Result};
 
-/// How often a side says that it is still at work while the other waits.
-const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How long a side says nothing at most: a quarter of what the other waits for.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// How patient a session is, and how large its records get.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// How long it waits for the other side's next record, and goes on trying to write to one
-    /// that reads nothing.
+    /// How long it listens without hearing a byte before the connection counts as lost.
     pub patience: Duration,
-    /// How often it says that it is still at work.
+    /// The same where losing the connection loses all.
+    pub last_patience: Duration,
+    /// How long it says nothing at most.
     pub heartbeat: Duration,
     /// Bytes of content it puts into a record, at most [`MAX_CONTENT`].
     pub content: usize,
@@ -35,7 +38,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            patience: STALL_LIMIT,
+            patience: LOST_LIMIT,
+            last_patience: STALL_LIMIT,
             heartbeat: HEARTBEAT,
             content: MAX_CONTENT,
             lanes: lanes::default_count(),
@@ -48,9 +52,9 @@ pub struct Session {
     inbox: Inbox,
     outbox: Outbox,
     peer: Role,
-    heartbeat: Duration,
+    line: Line,
+    last_patience: Duration,
     content: usize,
-    spoken: Instant,
 }
 
 /// Why a session ended early.
@@ -82,9 +86,9 @@ pub const OUT_OF_TURN: Malformed = Malformed("a message came out of turn");
 
 impl Session {
     /// Takes over the two directions of a connection to `peer`. Whoever owns the connection
-    /// closes it when the session is over. A write that gets nothing away for a while has to
-    /// fail with [`io::ErrorKind::TimedOut`](std::io::ErrorKind::TimedOut): it is tried again
-    /// while the other side is heard.
+    /// closes it when the session is over. A read that gets nothing for a while has to fail with
+    /// [`io::ErrorKind::TimedOut`](std::io::ErrorKind::TimedOut), and so has a write that gets
+    /// nothing away: both are tried again while there is hope.
     pub fn start<R, W>(
         (reader, writer): (R, W),
         keys: SessionKeys,
@@ -95,17 +99,24 @@ impl Session {
         R: Read + Send + 'static,
         W: Write + Send + 'static,
     {
+        let Limits { patience, last_patience, heartbeat, content, lanes } = limits;
+        let line = Line::new(patience);
+        let reader = Listening::new(reader, line.clone());
         let reader = RecordReader::new(reader, keys.open, MAX_PLAINTEXT);
-        let Limits { patience, heartbeat, content, lanes } = limits;
         // Only in one direction there is much to do. What a receiver says is never compressed, and
         // what says that it is remains for the engine to refuse.
         let is_receiving = peer == Role::Sender;
         let (lanes_in, lanes_out) = if is_receiving { (lanes, 1) } else { (1, lanes) };
-        let heard = Heard::now();
-        let inbox = Inbox::start(reader, lanes_in, is_receiving, heard.clone(), patience)?;
-        let writer = Patient::new(writer, heard, patience);
-        let outbox = Outbox::start(RecordWriter::new(writer, keys.seal), lanes_out)?;
-        Ok(Self { inbox, outbox, peer, heartbeat, content, spoken: Instant::now() })
+        let inbox = Inbox::start(reader, lanes_in, is_receiving)?;
+        let writer = Patient::new(writer, line.clone());
+        let outbox = Outbox::start(RecordWriter::new(writer, keys.seal), lanes_out, heartbeat)?;
+        Ok(Self { inbox, outbox, peer, line, last_patience, content })
+    }
+
+    /// What has been read so far cannot be had again, so that a lost connection loses all: waits
+    /// longer before it counts as that, for a laptop that was closed or a job that was stopped.
+    pub fn cannot_come_back(&self) {
+        self.line.wait_for(self.last_patience);
     }
 
     /// Bytes of content for one record.
@@ -146,7 +157,6 @@ impl Session {
     pub fn send_control(&mut self, control: &Control) -> Result<(), Stop> {
         let mut buffer = self.outbox.buffer();
         control.encode(&mut buffer)?;
-        self.spoken = Instant::now();
         self.outbox.send(buffer, None).map_err(|error| self.lost(error))
     }
 
@@ -174,14 +184,10 @@ impl Session {
 
     /// The next record, for those who keep it for a while. A cancelling peer ends the session.
     pub fn receive_record(&mut self) -> Result<(Buffer, Follows), Stop> {
-        let mut since = Instant::now();
         let (buffer, follows) = loop {
-            if self.obey()? {
-                since = Instant::now();
-            }
-            match self.inbox.recv_within(control::SLICE) {
-                Err(ChannelError::TimedOut) if !self.inbox.is_silent(since) => {}
-                arrived => break arrived?,
+            self.obey()?;
+            if let Some(arrived) = self.inbox.recv_within(control::SLICE)? {
+                break arrived;
             }
         };
         sift(&buffer, follows, self.peer)?;
@@ -203,36 +209,21 @@ impl Session {
         self.inbox.saved()
     }
 
-    /// Stands still while the transfer is paused, and fails once it is to stop. Tells whether it
-    /// stood still.
-    fn obey(&mut self) -> Result<bool, Stop> {
-        let (mut paused, mut told) = (false, false);
+    /// Stands still while the transfer is paused, and fails once it is to stop. The heart says so
+    /// at once, and when it goes on.
+    fn obey(&self) -> Result<(), Stop> {
+        let mut paused = false;
         loop {
             control::check().map_err(|error| Stop::Own(Reason::Interrupted, error))?;
-            if !control::is_paused() {
-                if told {
-                    self.mention_pause()?;
-                }
-                return Ok(paused);
+            if control::is_paused() != paused {
+                paused = !paused;
+                self.outbox.nudge();
             }
-            paused = true;
-            if !told || self.spoken.elapsed() >= self.heartbeat {
-                told |= self.mention_pause()?;
+            if !paused {
+                return Ok(());
             }
             thread::sleep(control::SLICE);
         }
-    }
-
-    /// Whoever waits there wants to know at once that this side stands still, or goes on. One that
-    /// reads nothing itself is not waited for, so that this side can still be stopped.
-    fn mention_pause(&mut self) -> Result<bool, Stop> {
-        let mut buffer = self.outbox.buffer();
-        wait().encode(&mut buffer)?;
-        let told = self.outbox.offer(buffer).map_err(|error| self.lost(error))?;
-        if told {
-            self.spoken = Instant::now();
-        }
-        Ok(told)
     }
 
     /// Whether the other side has said, without being asked, that it stops.
@@ -242,39 +233,6 @@ impl Session {
             Some((buffer, follows)) => Err(unasked(&buffer, follows, self.peer)),
             None => Ok(()),
         }
-    }
-
-    /// Says that this side is still there, if it has not said so for ten seconds; to be called
-    /// again and again in work that sends nothing.
-    pub fn still_here(&mut self) -> Result<(), Stop> {
-        if self.spoken.elapsed() >= self.heartbeat {
-            self.send_control(&wait())?;
-        }
-        Ok(())
-    }
-
-    /// Says every ten seconds that this side is still there, while `work` takes its time.
-    pub fn meanwhile<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let (finished, waiting) = std::sync::mpsc::channel::<()>();
-        let heartbeat = self.heartbeat;
-        thread::scope(|scope| {
-            let beat = scope.spawn(|| {
-                let waiting = waiting;
-                while waiting
-                    .recv_timeout(heartbeat)
-                    .is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Timeout)
-                {
-                    if self.send_control(&wait()).is_err() {
-                        return;
-                    }
-                }
-            });
-            let result = work();
-            drop(finished);
-            // The heart only sends; it cannot have panicked.
-            let _ = beat.join();
-            result
-        })
     }
 
     /// Ends the session, telling the other side where it does not know. Takes 2 s at most, even if
@@ -299,8 +257,8 @@ impl Session {
         // overtake the reason; so what still comes is read and thrown away for a moment.
         while told && let Some(left) = deadline.checked_duration_since(Instant::now()) {
             match self.inbox.recv_within(left) {
-                Ok((buffer, _)) => self.inbox.recycle(buffer),
-                Err(_) => break,
+                Ok(Some((buffer, _))) => self.inbox.recycle(buffer),
+                _ => break,
             }
         }
         error
@@ -310,7 +268,7 @@ impl Session {
     fn lost(&mut self, error: ChannelError) -> Stop {
         let deadline = Instant::now() + FAREWELL;
         while let Some(left) = deadline.checked_duration_since(Instant::now())
-            && let Ok((buffer, follows)) = self.inbox.recv_within(left)
+            && let Ok(Some((buffer, follows))) = self.inbox.recv_within(left)
         {
             if let told @ Stop::Gone(_) = unasked(&buffer, follows, self.peer) {
                 return told;
@@ -318,11 +276,6 @@ impl Session {
         }
         error.into()
     }
-}
-
-/// What says that this side is still there, and whether it stands still.
-fn wait() -> Control {
-    Control::Wait(Wait { why: control::is_paused().then_some(Why::Paused) })
 }
 
 /// Waits for the other side's very last message.

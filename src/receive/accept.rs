@@ -6,6 +6,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::consent::Policy;
 use super::intake::Start;
 use super::lock::{Head, TransferLockManager};
 use super::plan::{Action, OnConflict, Plan, Survey};
@@ -15,7 +16,7 @@ use super::{Conflict, ReceiveOptions};
 use crate::error::{Error, Exit, Result, bytes, reason, shown};
 use crate::event::{Sink, Summary};
 use crate::files::manifest::Manifest;
-use crate::files::root::{Found, Root};
+use crate::files::root::Root;
 use crate::protocol::lanes;
 use crate::protocol::message::Reason;
 use crate::protocol::pages::HASH_LEN;
@@ -25,10 +26,13 @@ use crate::ui::{Choice, Clash, Target, Ui, said_no};
 pub struct Output {
     pub(super) root: Root,
     lock: TransferLockManager,
+    /// What was decided about names that are taken.
+    policy: Option<Policy>,
 }
 
 impl Output {
-    /// Opens the folder, making it if it is missing, and keeps other receivers out of it.
+    /// Opens the folder, making it if it is missing, finds out whether it can be written to, and
+    /// keeps other receivers out of it.
     pub fn open(path: &Path) -> Result<Self> {
         let mut root = Root::open(path).map_err(|error| {
             let path = path.to_string_lossy();
@@ -36,7 +40,7 @@ impl Output {
                 .hint("name another folder with -o")
         })?;
         let lock = TransferLockManager::acquire(&mut root)?;
-        Ok(Self { root, lock })
+        Ok(Self { root, lock, policy: None })
     }
 }
 
@@ -44,18 +48,22 @@ impl Output {
 ///
 /// `options` learns what was decided, so that nothing is asked again after a reconnection.
 pub fn accept(
-    mut offered: Offered,
+    offered: Offered,
     output: &mut Output,
     options: &mut ReceiveOptions,
     (session, sender): (uuid::Uuid, String),
     ui: &Ui,
     sink: Sink<'_>,
 ) -> Result<Summary> {
-    let Output { root, lock } = output;
-    let remembered = offered.meanwhile(|manifest| lock.load(root, manifest));
-    let mut survey = offered.meanwhile(|manifest| Survey::new(manifest, &remembered, root));
+    let Output { root, lock, policy } = output;
+    let policy = policy.get_or_insert_with(|| match options.on_conflict {
+        Some(Conflict::Go(policy)) => policy.into(),
+        Some(Conflict::Fail) | None => OnConflict::Rename.into(),
+    });
+    let remembered = resume::remember(lock, root, offered.manifest());
+    let mut survey = Survey::new(offered.manifest(), &remembered, root);
     if options.fresh || options.checksum {
-        survey.doubt_files(offered.manifest(), &remembered);
+        survey.doubt_files(offered.manifest(), &remembered, root);
     }
     // A yes holds for what it was said to: a sender that comes back with something else is asked
     // about again.
@@ -69,27 +77,22 @@ pub fn accept(
     }
     let interrupted = !remembered.is_empty() && !options.fresh;
     if interrupted && !options.resume && ui.asks() {
-        match offered.meanwhile(|_| ui.ask_resume()) {
+        match ui.ask_resume() {
             // Whoever goes on with it has taken it before.
             Ok(true) => asks = false,
             Ok(false) => {
                 options.fresh = true;
-                survey.doubt_files(offered.manifest(), &remembered);
+                survey.doubt_files(offered.manifest(), &remembered, root);
             }
             Err(error) => return Err(offered.refuse(Reason::Declined, error)),
         }
     }
-    let policy = match decide(&mut offered, &survey, options, ui) {
-        Ok((policy, Asked(asked))) => {
-            // One of its answers was to take nothing.
-            asks &= !asked;
-            policy
-        }
+    match decide(&offered, &survey, options, policy, lock, ui) {
+        // One of its answers was to take nothing.
+        Ok(Asked(asked)) => asks &= !asked,
         Err((reason, error)) => return Err(offered.refuse(reason, error)),
-    };
-    let plan = offered.meanwhile(|manifest| {
-        Plan::new(manifest, &survey, policy, |path| root.look(path) != Found::Nothing)
-    });
+    }
+    let plan = Plan::new(offered.manifest(), &survey, policy, root);
     if asks {
         // What surely has no room is not asked about.
         let nothing_here = remembered.is_empty() && !options.checksum;
@@ -99,22 +102,15 @@ pub fn accept(
         };
         let anew = interrupted && options.fresh;
         let answer = room.and_then(|()| {
-            offered
-                .meanwhile(|manifest| ui.ask_take(manifest, anew))
-                .map_err(|error| (Reason::Declined, error))
+            ui.ask_take(offered.manifest(), anew).map_err(|error| (Reason::Declined, error))
         });
         if let Err((reason, error)) = answer {
             return Err(offered.refuse(reason, error));
         }
     }
     options.taken = id;
-    let trust = match (options.fresh, options.checksum) {
-        (true, _) => resume::Trust::Nothing,
-        (false, true) => resume::Trust::Content,
-        (false, false) => resume::Trust::Parts,
-    };
-    let resume = offered
-        .meanwhile(|manifest| resume::find(manifest, &survey, &plan, &remembered, root, trust));
+    let anew = options.fresh;
+    let resume = resume::find(offered.manifest(), &plan, &remembered, root, anew);
     if !remembered.is_empty() {
         let (completed, partial, fresh) = progress_of(&offered, &plan, &resume);
         ui.note(&format!(
@@ -125,12 +121,11 @@ pub fn accept(
         return Err(offered.refuse(reason, error));
     }
     // After a reconnection what was decided stays so, and what was sent anew is not sent again.
-    options.on_conflict = Some(Conflict::Go(policy));
     (options.fresh, options.resume) = (false, true);
     let totals = offered.manifest().totals();
     let head = Head { session, sender, files: totals.files, bytes: totals.bytes };
     let made = plan.made(offered.manifest(), &remembered);
-    let merge = policy != OnConflict::Overwrite;
+    let merge = !policy.overwrites();
     let older = remembered.files;
     let threads = lanes::default_count();
     let each_file = ui.wants_files();
@@ -155,9 +150,9 @@ fn progress_of(offered: &Offered, plan: &Plan, resume: &BTreeMap<u32, Resume>) -
 }
 
 /// Asks about a stream, of which nothing is known but where it would go.
-pub fn ask_stream(offered: &mut Offered, root: &Root, ui: &Ui) -> Result<()> {
+pub fn ask_stream(offered: &Offered, root: &Root, ui: &Ui) -> Result<()> {
     ui.target(&target_of(offered, &Survey::default(), root));
-    offered.meanwhile(|manifest| ui.ask_take(manifest, false))
+    ui.ask_take(offered.manifest(), false)
 }
 
 fn target_of<'a>(offered: &'a Offered, survey: &Survey, root: &'a Root) -> Target<'a> {
@@ -167,7 +162,7 @@ fn target_of<'a>(offered: &'a Offered, survey: &Survey, root: &'a Root) -> Targe
     let tops = manifest.tops().map(|top| &top.path);
     Target {
         folder: root.path(),
-        free: root.free_space().ok(),
+        free: root.room().bytes,
         here: survey.files_here(manifest),
         taken: survey.conflicts(manifest).count() as u64,
         hidden: tops.filter(|path| at_home && path.name().starts_with('.')).collect(),
@@ -192,53 +187,59 @@ const SHOWN_CLASHES: usize = 5;
 /// Whether a person was asked.
 struct Asked(bool);
 
-/// What happens to existing files: as told, as asked, or both are kept.
+/// What happens to existing files: as told, as asked, or both are kept. Nothing is asked twice, and
+/// no answer holds for what was not shown.
 fn decide(
-    offered: &mut Offered,
+    offered: &Offered,
     survey: &Survey,
     options: &ReceiveOptions,
+    policy: &mut Policy,
+    lock: &TransferLockManager,
     ui: &Ui,
-) -> Result<(OnConflict, Asked), Refusal> {
+) -> Result<Asked, Refusal> {
     let asked = match options.on_conflict {
-        Some(Conflict::Go(policy)) => return Ok((policy, Asked(false))),
+        Some(Conflict::Go(_)) => return Ok(Asked(false)),
         Some(Conflict::Fail) => false,
         None => true,
     };
-    let count = survey.conflicts(offered.manifest()).count() as u64;
-    let Some((first, _)) = survey.conflicts(offered.manifest()).next() else {
-        return Ok((OnConflict::Rename, Asked(false)));
+    let open = |offered: &Offered, policy: &Policy| {
+        let conflicts = survey.conflicts(offered.manifest());
+        let open = conflicts
+            .filter(|(index, entry)| policy.answer(&entry.path, survey.found(*index)).is_none());
+        open.map(|(index, _)| index).collect::<Vec<_>>()
     };
-    // Whether some are no conflict, only the sender's hashes tell.
-    let is_compared = options.checksum
-        && survey
-            .conflicts(offered.manifest())
-            .any(|(entry, old)| old.is_some_and(|old| old.size == entry.size()));
+    let open = open(offered, policy);
+    let Some(first) = open.first().and_then(|index| offered.manifest().get(*index)) else {
+        return Ok(Asked(false));
+    };
+    let count = open.len() as u64;
     if !asked {
         let message = format!("names are taken already: {count}, such as \"{}\"", first.path);
-        let error = Error::new(Exit::Declined, message)
-            .hint("nothing was changed; --on-conflict rename keeps both");
-        return Err((Reason::Conflict { count }, error));
+        let hint = match lock.is_restart() {
+            true => "nothing was changed; --on-conflict rename keeps both",
+            false => "what came before them is here; --on-conflict rename keeps both",
+        };
+        return Err((Reason::Conflict { count }, Error::new(Exit::Declined, message).hint(hint)));
     }
     if !ui.asks() {
-        ui.note(&match is_compared {
-            false => {
-                format!("nothing is asked: names that are taken: {count}; the new files get others")
-            }
-            true => format!(
-                "nothing is asked: names that are taken: {count}; new files get others, unless \
-                 the content is the same"
-            ),
-        });
-        return Ok((OnConflict::Rename, Asked(false)));
+        // Of others the content decides.
+        let count = survey.certain_conflicts();
+        if count > 0 {
+            ui.note(&format!(
+                "nothing is asked: names that are taken: {count}; the new files get others"
+            ));
+        }
+        return Ok(Asked(false));
     }
-    let answer = offered.meanwhile(|manifest| {
-        let shown = survey.conflicts(manifest).take(SHOWN_CLASHES);
-        let clashes: Vec<_> = shown
-            .map(|(offered, old)| Clash { offered, here: old.map(|old| (old.size, old.mtime)) })
-            .collect();
-        ui.ask_conflict(count, &clashes, is_compared)
-    });
-    let policy = match answer {
+    // Whether some are no conflict, only the sender's hashes tell.
+    let is_compared = open.iter().any(|index| survey.is_compared(*index));
+    let clash = |index: &u32| {
+        let offered = offered.manifest().get(*index)?;
+        let here = survey.clash(*index, offered).map(|old| (old.size, old.mtime));
+        Some(Clash { offered, here })
+    };
+    let clashes: Vec<_> = open.iter().filter_map(clash).take(SHOWN_CLASHES).collect();
+    let answer = match ui.ask_conflict(count, &clashes, is_compared) {
         Ok(Choice::Rename) => OnConflict::Rename,
         Ok(Choice::Overwrite) => OnConflict::Overwrite,
         Ok(Choice::Newer) => OnConflict::Newer,
@@ -248,7 +249,12 @@ fn decide(
         }
         Err(error) => return Err((Reason::Declined, error)),
     };
-    Ok((policy, Asked(true)))
+    for index in open {
+        if let Some(entry) = offered.manifest().get(index) {
+            policy.agree(&entry.path, survey.found(index), answer);
+        }
+    }
+    Ok(Asked(true))
 }
 
 /// Refuses, before the first byte, what has no room.
@@ -258,23 +264,33 @@ fn check_space(
     resume: &BTreeMap<u32, Resume>,
     root: &Root,
 ) -> Result<(), Refusal> {
+    let room = root.room();
     let entries = offered.manifest().entries().iter().zip(plan.actions());
-    let wanted =
-        entries.filter(|(_, (_, action))| matches!(action, Action::Create | Action::Replace));
-    let needed = wanted.map(|(entry, (index, _))| {
-        entry.size() - resume.get(&index).map_or(0, |resume| resume.offset(entry))
+    // What this disk cannot have is counted too: it is not for a lack of room that it is left out.
+    let wanted = entries.filter(|(_, (_, action))| {
+        matches!(action, Action::Create | Action::Replace | Action::Impossible)
     });
-    let needed = needed.sum();
-    // Where the system does not tell, a full disk shows later.
-    let free = root.free_space().unwrap_or(u64::MAX);
-    if needed <= free {
-        return Ok(());
+    let (mut needed, mut files) = (0u64, 0u64);
+    for (entry, (index, _)) in wanted {
+        let here = resume.get(&index).map_or(0, |resume| resume.offset(entry));
+        needed = needed.saturating_add(room.taken_by(entry.size()).saturating_sub(here));
+        files += u64::from(here == 0);
     }
-    let error = Error::failure(format!(
-        "not enough room in \"{}\": {} are needed, {} are free",
-        shown(&root.path().to_string_lossy()),
-        bytes(needed),
-        bytes(free)
-    ));
-    Err((Reason::NoSpace { needed, free }, error.hint("make room, or name another folder with -o")))
+    let path = shown(&root.path().to_string_lossy()).into_owned();
+    let hint = "make room, or name another folder with -o";
+    // Where the system does not tell, a full disk shows later.
+    if let Some(free) = room.bytes.filter(|free| needed > *free) {
+        let (wanted, left) = (bytes(needed), bytes(free));
+        let message =
+            format!("not enough room in \"{path}\": {wanted} are needed, {left} are free");
+        return Err((Reason::NoSpace { needed, free }, Error::failure(message).hint(hint)));
+    }
+    if let Some(free) = room.files.filter(|free| files > *free) {
+        let message = format!(
+            "the disk of \"{path}\" takes {free} more files and folders (inodes), and {files} are \
+             to come"
+        );
+        return Err((Reason::NoFiles, Error::failure(message).hint(hint)));
+    }
+    Ok(())
 }

@@ -16,7 +16,7 @@ use super::writer::FileWriter;
 use crate::crypto::record::Buffer;
 use crate::files::manifest::Entry;
 use crate::files::path::RelPath;
-use crate::files::root::{Replace, Root};
+use crate::files::root::{Found, Replace, Root};
 use crate::protocol::lanes;
 use crate::protocol::pages::HASH_LEN;
 
@@ -31,10 +31,8 @@ pub struct Small {
     pub entry: Entry,
     /// Where it goes.
     pub place: RelPath,
-    /// The name of its unfinished file, in the same folder.
-    pub part: String,
-    /// Whether it may replace what is there.
-    pub replace: Replace,
+    /// What it may replace, if that is still as it was found.
+    pub found: Option<Found>,
     /// Where in the record's plaintext its content is.
     pub content: Range<usize>,
     /// The SHA-256 that the sender has made.
@@ -45,8 +43,9 @@ pub struct Small {
 pub struct Job {
     /// The record.
     pub record: Buffer,
-    /// The files, each with whether it is at its place.
-    pub files: Vec<(Small, bool)>,
+    /// The files, each with the time of last change that the disk has made of the offered one,
+    /// once it is at its place.
+    pub files: Vec<(Small, Option<i64>)>,
 }
 
 /// The threads.
@@ -119,12 +118,11 @@ fn work(mut root: Root, jobs: &Mutex<Receiver<Job>>, finish: &Sender<Job>) {
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(mut job) = job else { return };
-        for (small, is_placed) in &mut job.files {
+        for (small, placed) in &mut job.files {
             let content = job.record.plaintext().get(small.content.clone());
             // Should it panic, the engine does the same, where everybody sees it.
-            let put =
-                AssertUnwindSafe(|| content.is_some_and(|it| put(&mut root, small, it).is_ok()));
-            *is_placed = catch_unwind(put).unwrap_or(false);
+            let put = AssertUnwindSafe(|| content.and_then(|it| put(&mut root, small, it).ok()));
+            *placed = catch_unwind(put).unwrap_or_default();
         }
         if finish.send(job).is_err() {
             return;
@@ -132,16 +130,18 @@ fn work(mut root: Root, jobs: &Mutex<Receiver<Job>>, finish: &Sender<Job>) {
     }
 }
 
-fn put(root: &mut Root, small: &Small, content: &[u8]) -> io::Result<()> {
+fn put(root: &mut Root, small: &Small, content: &[u8]) -> io::Result<i64> {
+    let own = root.own().clone();
     let folder = root.parent_of(&small.place)?;
-    let mut writer = FileWriter::create(folder, &small.part)?;
+    let mut writer = FileWriter::create_briefly(folder, &own, &small.place)?;
     if let Err(error) = writer.write(content) {
         writer.discard(folder);
         return Err(error);
     }
-    let verified = writer.verify(folder, small.entry.size(), &small.hash);
+    let verified = writer.verify(folder, &small.entry, &small.hash)?;
     let verified = verified.ok_or(io::ErrorKind::InvalidData)?;
-    let placed = verified.place(folder, small.place.name(), &small.entry, small.replace);
+    let replace = small.found.as_ref().map_or(Replace::Never, Replace::Only);
+    let placed = verified.place(folder, small.place.name(), &small.entry, replace);
     if placed.is_err() {
         verified.discard(folder);
     }
@@ -165,11 +165,9 @@ mod tests {
             let entry = Entry { path: path.clone(), kind: Kind::File(1), mode: 0o644, mtime: 0 };
             let mut record = Buffer::default();
             record.extend(b"x");
-            let part = format!("{}.part", path.name());
             let (content, hash) = (0..1, Sha256::digest(b"x").into());
-            let replace = Replace::Never;
-            let small = Small { index, entry, place: path, part, replace, content, hash };
-            assert!(crew.give(Job { record, files: vec![(small, false)] }).is_none());
+            let small = Small { index, entry, place: path, found: None, content, hash };
+            assert!(crew.give(Job { record, files: vec![(small, None)] }).is_none());
         }
         assert!(crew.rest());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 5);
@@ -180,6 +178,6 @@ mod tests {
         jobs.sort_by_key(|job| job.files[0].0.index);
         let placed: Vec<_> =
             jobs.iter().map(|job| (job.files[0].0.index, job.files[0].1)).collect();
-        assert_eq!(placed, (0..5).map(|index| (index, true)).collect::<Vec<_>>());
+        assert_eq!(placed, (0..5).map(|index| (index, Some(0))).collect::<Vec<_>>());
     }
 }

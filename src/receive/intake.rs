@@ -10,18 +10,21 @@ use std::time::Instant;
 
 use sha2::Sha256;
 
+use self::kept::Flushing;
 use super::crew::{Crew, Job};
 use super::lock::{Head, Known, TransferLockManager};
+use super::part::Part;
 use super::plan::{Action, Plan};
-use super::resume::{Resume, Seen};
+use super::resume::Resume;
 use super::tree::Tree;
-use super::writer::{FileWriter, Syncing};
+use super::writer::{FileWriter, Verified};
 use crate::bounds::MAX_BATCH;
 use crate::crypto::record::Buffer;
 use crate::event::{Event, Sink, Summary};
-use crate::files::manifest::{Entry, Kind, Manifest};
+use crate::files::disk::{self, Stamp};
+use crate::files::manifest::{Entry, Manifest};
 use crate::files::path::RelPath;
-use crate::files::root::{self, Root};
+use crate::files::root::{Found, Root};
 use crate::protocol::codec::Malformed;
 use crate::protocol::data::{self, Item};
 use crate::protocol::message::Message;
@@ -50,7 +53,7 @@ enum Target {
     /// To the disk.
     Writer(FileWriter),
     /// Nowhere: the file that is at this place has the sender's content, if the hash agrees.
-    Same(RelPath, [u8; HASH_LEN]),
+    Same(RelPath, [u8; HASH_LEN], Found),
     /// Nowhere: the unfinished file is not any more what it was when the plan was made. The
     /// whole file is asked for again.
     Stale,
@@ -92,18 +95,20 @@ pub struct Intake<'a> {
     states: Vec<State>,
     hashes: Vec<Option<[u8; HASH_LEN]>>,
     resume: BTreeMap<u32, Resume>,
-    /// Unfinished files with unusual names.
-    parts: BTreeMap<u32, String>,
+    /// Times of last change that the disk has made of others.
+    times: BTreeMap<u32, i64>,
+    /// What the system said of the first that failed.
+    reasons: BTreeMap<u32, String>,
     made: BTreeSet<u32>,
     merge: bool,
     older: BTreeMap<u32, Known>,
     lock: &'a mut TransferLockManager,
     head: Head,
     current: Option<Current>,
-    /// A file that is on its way to the disk, so that the lock can tell of it.
-    syncing: Option<(u32, Syncing)>,
+    /// What is on its way to the disk, so that the lock can tell of it.
+    flushing: Option<Flushing>,
     /// When that began last, and what is there for certain of the file at hand.
-    last_sync: Instant,
+    last_flush: Instant,
     synced: Option<(u32, u64, [u8; HASH_LEN])>,
     /// Writes small files; where no thread could be started, the engine does.
     crew: Option<Crew>,
@@ -124,10 +129,10 @@ impl<'a> Intake<'a> {
         let Start { plan, resume, made, merge, older, lock, head, threads, each_file } = start;
         let mut summary = Summary::default();
         let mut states = Vec::with_capacity(manifest.entries().len());
-        for ((_, action), entry) in plan.actions().zip(manifest.entries()) {
+        for ((index, action), entry) in plan.actions().zip(manifest.entries()) {
             states.push(match action {
                 Action::Skip => State::Failed(Fault::Kept),
-                Action::Impossible => State::Failed(Fault::Unwritable),
+                Action::Impossible => State::Failed(plan.fault(index)),
                 Action::Create | Action::Replace if entry.is_file() => State::Wanted,
                 _ => State::Idle,
             });
@@ -136,14 +141,11 @@ impl<'a> Intake<'a> {
                 summary.already += 1;
             }
         }
-        let states_len = states.len();
-        let parts = resume.iter().filter_map(|(index, resume)| match resume {
-            Resume::Part { name, .. } => Some((*index, name.clone())),
-            Resume::Same { .. } => None,
-        });
+        let untold = each_file.then(|| (0..).take(states.len()).collect());
         let mut intake = Self {
-            hashes: vec![None; states_len],
-            parts: parts.collect(),
+            hashes: vec![None; states.len()],
+            times: BTreeMap::new(),
+            reasons: BTreeMap::new(),
             tree: Tree { manifest, root, plan },
             states,
             resume,
@@ -153,52 +155,28 @@ impl<'a> Intake<'a> {
             lock,
             head,
             current: None,
-            syncing: None,
-            last_sync: Instant::now(),
+            flushing: None,
+            last_flush: Instant::now(),
             synced: None,
             crew: None,
             moved: (0, 0),
             finished: Vec::new(),
-            untold: each_file.then(|| (0..).take(states_len).collect()),
+            untold,
             summary,
         };
-        intake.spare_foreign_parts();
         // The lock tells what is to be made before it is there: a folder that it does not name
         // was there before.
         let saved = intake.save();
         intake.saved(saved)?;
         let folders = intake.tree.make_folders();
-        for index in folders.failed {
-            intake.set(index, State::Failed(Fault::Unwritable));
+        for (index, error) in folders.failed {
+            intake.survive::<()>(index, Err(error))?;
         }
         for index in folders.found {
             intake.made.remove(&index);
         }
         intake.crew = Crew::start(intake.tree.root, threads).ok();
         Ok(intake)
-    }
-
-    /// Where the usual name of an unfinished file is somebody else's, ours gets another before the
-    /// first lock is written: what the lock does not name so would be taken for ours later.
-    fn spare_foreign_parts(&mut self) {
-        // In a folder that was just made nothing is foreign.
-        let mut made: Option<&RelPath> = None;
-        let manifest = self.tree.manifest;
-        for (index, entry) in manifest.indexed() {
-            if made.is_some_and(|folder| entry.path.is_inside(folder)) {
-                continue;
-            }
-            if entry.kind == Kind::Folder && self.tree.plan.action(index) == Some(Action::Create) {
-                made = Some(&entry.path);
-            }
-            let wanted = state(&self.states, index) == Some(State::Wanted);
-            if wanted && !self.parts.contains_key(&index) {
-                let place = self.tree.place(index, entry);
-                if let Ok((part, false)) = self.tree.free_part(&place) {
-                    self.parts.insert(index, part);
-                }
-            }
-        }
     }
 
     /// What the sender is told of the files that are not simply to be sent whole.
@@ -251,7 +229,7 @@ impl<'a> Intake<'a> {
                     match small {
                         Some(small) => {
                             self.set(index, State::AtCrew);
-                            files.push((small, false));
+                            files.push((small, None));
                         }
                         None => self.start(index, offset)?,
                     }
@@ -310,34 +288,40 @@ impl<'a> Intake<'a> {
         Ok(again)
     }
 
-    /// Puts links and the folders' modes and times in place; what is still wanted has failed in
-    /// every attempt. Returns what did not arrive.
-    pub fn finish(&mut self) -> (Summary, Vec<(u32, Fault)>) {
+    /// Puts links and the folders' modes and times in place, and waits until everything is on the
+    /// disk; what is still wanted has failed in every attempt. Returns what did not arrive.
+    pub fn finish(&mut self) -> Take<(Summary, Vec<(u32, Fault)>)> {
         for state in self.states.iter_mut().filter(|state| **state == State::Wanted) {
             *state = State::Failed(Fault::Integrity);
         }
-        for index in self.tree.make_links().into_iter().chain(self.tree.finish_kept()) {
-            self.set(index, State::Failed(Fault::Unwritable));
+        for (index, error) in self.tree.make_links() {
+            self.survive::<()>(index, Err(error))?;
         }
+        self.tree.finish_kept();
         let (states, made, merge) = (&self.states, &self.made, self.merge);
         let usable =
             |index| state(states, index) == Some(State::Idle) && (!merge || made.contains(&index));
-        for index in self.tree.finish_folders(usable) {
-            self.set(index, State::Failed(Fault::Unwritable));
+        for (index, error) in self.tree.finish_folders(usable) {
+            self.survive::<()>(index, Err(error))?;
         }
+        self.flush()?;
         let manifest = self.tree.manifest;
         let mut faults = Vec::new();
         for (state, (index, entry)) in self.states.iter().zip(manifest.indexed()) {
             if let State::Failed(fault) = state {
                 faults.push((index, *fault));
                 self.summary.failed.push((entry.path.clone(), *fault));
+                if let Some(reason) = self.reasons.remove(&index) {
+                    self.summary.reasons.insert(entry.path.clone(), reason);
+                }
             }
         }
         let renamed = self.tree.plan.renamed(manifest);
         self.summary.renamed = renamed.map(|(from, to)| (from.clone(), to.clone())).collect();
+        self.summary.lacking = self.tree.root.lacking();
         // The lock stays as it was last saved: should the sender not hear of the end, the next
         // run finds everything in its place.
-        (std::mem::take(&mut self.summary), faults)
+        Ok((std::mem::take(&mut self.summary), faults))
     }
 
     fn set(&mut self, index: u32, state: State) {
@@ -357,12 +341,12 @@ impl<'a> Intake<'a> {
             return Err(OUT_OF_TURN.into());
         }
         let target = match resume {
-            Some(Resume::Same { place, hash }) if offset == entry.size() => {
-                Target::Same(place, hash)
+            Some(Resume::Same { place, hash, seen }) if offset == entry.size() => {
+                Target::Same(place, hash, seen)
             }
-            Some(Resume::Part { name, hash, seen, .. }) => {
+            Some(Resume::Part { hash, seen, .. }) => {
                 let hash = if offset > 0 { hash } else { Sha256::default() };
-                match self.reopen(index, entry, &name, (offset, hash), &seen)? {
+                match self.reopen(index, entry, (offset, hash), &seen)? {
                     Target::Stale if offset == 0 => self.create(index, entry)?,
                     target => target,
                 }
@@ -370,57 +354,30 @@ impl<'a> Intake<'a> {
             _ => self.create(index, entry)?,
         };
         self.current = Some(Current { index, target, got: offset });
-        (self.syncing, self.synced) = (None, None);
+        self.synced = None;
         self.moved.1 = index;
         Ok(())
     }
 
     fn create(&mut self, index: u32, entry: &Entry) -> Take<Target> {
         let place = self.tree.place(index, entry);
-        let mut tries = 0..1000;
-        loop {
-            let free = self.tree.free_part(&place);
-            let Some((part, is_usual)) = self.survive(index, free)? else {
-                return Ok(Target::Nowhere);
-            };
-            if is_usual {
-                self.parts.remove(&index);
-            } else if self.parts.get(&index) != Some(&part) {
-                // Names that had to be shortened are alike, and the crew may have it for a moment:
-                // with a lock for each of them, a sender could choose names that cost a day.
-                if self.crew.as_mut().is_some_and(Crew::rest) {
-                    continue;
-                }
-                // The usual name was taken meanwhile: the lock has to tell before ours exists.
-                self.parts.insert(index, part.clone());
-                let saved = self.save();
-                self.saved(saved)?;
-            }
-            let folder = self.tree.root.parent_of(&place);
-            match folder.and_then(|folder| FileWriter::create(folder, &part)) {
-                // The crew was faster.
-                Err(error)
-                    if error.kind() == io::ErrorKind::AlreadyExists && tries.next().is_some() => {}
-                created => {
-                    let created = self.survive(index, created)?;
-                    return Ok(created.map_or(Target::Nowhere, Target::Writer));
-                }
-            }
-        }
+        let created = self.tree.begin(&place);
+        Ok(self.survive(index, created)?.map_or(Target::Nowhere, Target::Writer))
     }
 
     fn reopen(
         &mut self,
         index: u32,
         entry: &Entry,
-        part: &str,
         (offset, hash): (u64, Sha256),
-        seen: &Seen,
+        seen: &Stamp,
     ) -> Take<Target> {
-        let folder = self.tree.root.parent_of(&self.tree.plan.place(index, entry));
-        let resumed = folder.and_then(|folder| {
-            let file = folder.reopen_file(part)?;
-            if Seen::of(&file)? != *seen {
+        let place = self.tree.place(index, entry);
+        let own = self.tree.root.own().clone();
+        let resumed = self.tree.root.parent_of(&place).and_then(|folder| {
+            let found = Part::find(folder, &own, &place);
+            let (file, part) = found.ok_or(io::ErrorKind::NotFound)?;
+            if !folder.stamp_of(&file)?.is_untouched(seen) {
                 return Err(io::ErrorKind::NotFound.into());
             }
             FileWriter::resume(file, part, offset, hash)
@@ -439,10 +396,13 @@ impl<'a> Intake<'a> {
         if *got > entry.size() {
             return Err(Malformed("a file is longer than was offered").into());
         }
-        self.count(index, content);
         let Current { target, .. } = self.current.as_mut().ok_or(OUT_OF_TURN)?;
         let Target::Writer(writer) = target else { return Ok(()) };
-        if let Err(error) = writer.write(content) {
+        let written = writer.write(content);
+        if written.is_ok() {
+            self.count(index, content);
+        }
+        if let Err(error) = written {
             // A full disk keeps what there is; what cannot be written at all is given up.
             self.survive::<()>(index, Err(error))?;
             if let Some(Current { target, .. }) = &mut self.current
@@ -463,13 +423,16 @@ impl<'a> Intake<'a> {
         self.finished.push(index);
         let arrived = match target {
             Target::Nowhere => return Ok(()),
-            Target::Same(place, own) if own == hash => self.keep(index, entry, place),
-            Target::Same(..) | Target::Stale => Ok(false),
-            Target::Writer(writer) => self.name(index, entry, writer, hash),
+            Target::Same(place, own, seen) if own == hash => self.keep(index, entry, place, &seen),
+            Target::Same(..) | Target::Stale => Ok(Named::Again),
+            Target::Writer(writer) => {
+                self.let_go(index)?;
+                self.name(index, entry, writer, hash)
+            }
         };
         match self.survive(index, arrived)? {
-            Some(true) => self.arrived(index, hash),
-            Some(false) => self.set(index, State::Again),
+            Some(Named::At(mtime)) => self.arrived(index, hash, mtime),
+            Some(Named::Again) => self.set(index, State::Again),
             None => {}
         }
         Ok(())
@@ -481,10 +444,15 @@ impl<'a> Intake<'a> {
         self.summary.bytes += content.len() as u64;
     }
 
-    /// The file is at its place.
-    fn arrived(&mut self, index: u32, hash: [u8; HASH_LEN]) {
+    /// The file is at its place, with the time of last change that the disk has made of the
+    /// offered one, where that was looked up.
+    fn arrived(&mut self, index: u32, hash: [u8; HASH_LEN], mtime: Option<i64>) {
         self.set(index, State::Arrived);
         self.summary.files += 1;
+        let offered = self.tree.manifest.get(index).map(|entry| entry.mtime);
+        if let Some(mtime) = mtime.filter(|_| mtime != offered) {
+            self.times.insert(index, mtime);
+        }
         if let Some(slot) = usize::try_from(index).ok().and_then(|at| self.hashes.get_mut(at)) {
             *slot = Some(hash);
         }
@@ -497,38 +465,72 @@ impl<'a> Intake<'a> {
         entry: &Entry,
         writer: FileWriter,
         hash: [u8; HASH_LEN],
-    ) -> io::Result<bool> {
+    ) -> io::Result<Named> {
         let folder = self.tree.root.parent_of(&self.tree.plan.place(index, entry))?;
-        let Some(verified) = writer.verify(folder, entry.size(), &hash) else {
-            return Ok(false);
+        let Some(verified) = writer.verify(folder, entry, &hash)? else {
+            return Ok(Named::Again);
         };
-        let put = self.tree.put(index, entry, &verified);
-        if let Err(error) = put {
-            if !kept::is_full(&error)
-                && let Ok(folder) = self.tree.root.parent_of(&self.tree.plan.place(index, entry))
-            {
-                verified.discard(folder);
+        let put = match self.tree.twin(index, entry, &hash) {
+            // It is here already under another name.
+            Some(place) => {
+                self.discard(index, entry, verified);
+                let seen = self.tree.root.look(&place);
+                return self.keep(index, entry, place, &seen);
             }
-            return Err(error);
+            None => self.tree.put(index, entry, &verified),
+        };
+        match put {
+            Ok(mtime) => Ok(Named::At(Some(mtime))),
+            // What could go on later is kept.
+            Err(error) if disk::is_full(&error) || disk::may_be_gone(&error) => Err(error),
+            Err(error) => {
+                self.discard(index, entry, verified);
+                // Somebody has put another file in its place: once more.
+                let swapped = error.kind() == io::ErrorKind::InvalidData;
+                if swapped { Ok(Named::Again) } else { Err(error) }
+            }
         }
-        self.parts.remove(&index);
-        Ok(true)
+    }
+
+    fn discard(&mut self, index: u32, entry: &Entry, verified: Verified) {
+        if let Ok(folder) = self.tree.root.parent_of(&self.tree.plan.place(index, entry)) {
+            verified.discard(folder);
+        }
     }
 
     /// A file that is here already gets the mode and time that were offered.
-    fn keep(&mut self, index: u32, entry: &Entry, place: RelPath) -> io::Result<bool> {
-        let file = self.tree.root.open_file(&place)?;
-        root::set_mode(&file, entry.mode)?;
-        root::set_mtime(&file, entry.mtime)?;
+    fn keep(
+        &mut self,
+        index: u32,
+        entry: &Entry,
+        place: RelPath,
+        seen: &Found,
+    ) -> io::Result<Named> {
+        if !self.tree.root.look(&place).is_still(seen) {
+            return Ok(Named::Again);
+        }
+        // What a colleague owns is here all the same.
+        let _ = self.tree.attribute(&place, entry);
+        let mtime = self.tree.root.look(&place).stamp().map(|stamp| stamp.mtime);
+        self.sweep(index, entry);
         self.tree.plan.move_to(index, entry, place);
         self.summary.already += 1;
-        Ok(true)
+        Ok(Named::At(mtime))
+    }
+
+    /// Removes what an interrupted run may have left of a file that does not need it.
+    fn sweep(&mut self, index: u32, entry: &Entry) {
+        if self.older.contains_key(&index) {
+            let (place, own) = (self.tree.place(index, entry), self.tree.root.own().clone());
+            if let Ok(folder) = self.tree.root.parent_of(&place) {
+                Part::sweep(folder, &own, &place);
+            }
+        }
     }
 
     fn fail(&mut self, index: u32, fault: Fault) -> Take {
-        match fault {
-            Fault::Vanished | Fault::Denied | Fault::Changed | Fault::Unreadable => {}
-            Fault::Unwritable | Fault::Integrity | Fault::Kept => return Err(OUT_OF_TURN.into()),
+        if !fault.is_of_source() {
+            return Err(OUT_OF_TURN.into());
         }
         let entry = self.tree.manifest.get(index).ok_or(OUT_OF_TURN)?;
         match self.current.take() {
@@ -538,7 +540,9 @@ impl<'a> Intake<'a> {
                 }
             }
             None if state(&self.states, index) == Some(State::Wanted) => {
-                self.discard_part(index, entry);
+                // What an earlier run left of a file that cannot be had any more.
+                self.resume.remove(&index);
+                self.sweep(index, entry);
             }
             _ => return Err(OUT_OF_TURN.into()),
         }
@@ -546,16 +550,14 @@ impl<'a> Intake<'a> {
         self.finished.push(index);
         Ok(())
     }
+}
 
-    /// What an earlier run left of a file that cannot be had any more.
-    fn discard_part(&mut self, index: u32, entry: &Entry) {
-        if let Some(Resume::Part { name, .. }) = self.resume.remove(&index)
-            && let Ok(folder) = self.tree.root.parent_of(&self.tree.plan.place(index, entry))
-        {
-            // One that stays is never named: harmless.
-            let _ = folder.remove(&name);
-        }
-    }
+/// What became of a file whose content is all here.
+enum Named {
+    /// It is at its place, and has this time of last change.
+    At(Option<i64>),
+    /// It is not what was sent, or not what it was: it is asked for once more.
+    Again,
 }
 
 fn is_missing(state: &State) -> bool {

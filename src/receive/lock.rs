@@ -1,26 +1,30 @@
 //! `.transfer_lock.json`: what an interrupted transfer left behind, and one receiver a folder.
 //!
-//! The file is a hint and never trusted: it tells which unfinished files and other names are
-//! this program's own, and nothing else. What a file holds is hashed before it is used. Format,
-//! write order and invariants: `docs/resume.md`.
+//! The file is believed only if this user's key has signed it, and for this folder; and even then
+//! what a file holds is hashed before it is used. Format, write order and invariants:
+//! `docs/resume.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::marker::PhantomData;
 use std::time::{Duration, Instant, SystemTime};
 
+use hmac::{Hmac, Mac};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 use uuid::Uuid;
 
 use crate::bounds::{LOCK_COST, LOCK_PACE};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, reason, shown};
+use crate::files::disk;
 use crate::files::manifest::{Kind, Manifest};
-use crate::files::path::RelPath;
-use crate::files::root::{self, Found, Replace, Root};
+use crate::files::own::{Own, RESERVED};
+use crate::files::path::{RelPath, folded};
+use crate::files::root::{Found, Replace, Root};
 use crate::protocol::pages::HASH_LEN;
 use crate::receive::places::Places;
 
@@ -46,12 +50,10 @@ struct FileState {
     original_hash: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     partial_hash: Option<String>,
-    /// Time of last change as offered, in nanoseconds since 1970 UTC.
+    /// Time of last change as offered, or as the disk has it if the file is complete, in nanoseconds
+    /// since 1970 UTC.
     #[serde(default)]
     mtime: Option<i64>,
-    /// The unfinished file's name, where it is not the usual one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    part: Option<String>,
 }
 
 /// What an earlier run knew of an entry.
@@ -59,12 +61,12 @@ struct FileState {
 pub struct Known {
     /// Bytes as offered then.
     pub size: u64,
-    /// Time of last change as offered then.
+    /// Time of last change as offered then; of a file at its place, as the disk has it.
     pub mtime: Option<i64>,
-    /// The name of the unfinished file, where it was not the usual one.
-    pub part: Option<Box<str>>,
     /// It was at its place, so no unfinished file of it can be here.
     pub completed: bool,
+    /// The SHA-256 that it had then.
+    pub hash: Option<[u8; HASH_LEN]>,
 }
 
 /// What an earlier, interrupted run left, by the index of today's manifest.
@@ -76,6 +78,9 @@ pub struct Remembered {
     pub places: Places,
     /// Folders that it made.
     pub made: BTreeSet<u32>,
+    /// The files of which it was looked up that they still have the content they had; nothing
+    /// where that run was this very process.
+    pub intact: Option<BTreeSet<u32>>,
 }
 
 impl Remembered {
@@ -95,6 +100,11 @@ pub struct TransferLockManager {
     saved: Option<Instant>,
     cost: Duration,
 }
+
+/// Where the signature of a lock begins, and how it ends.
+const MAC: (&str, &str) = (",\"mac\":\"", "\"}");
+/// Bytes of all that.
+const TAIL: usize = MAC.0.len() + 2 * HASH_LEN + MAC.1.len();
 
 /// What the head of the lock says.
 #[derive(Debug, Clone)]
@@ -121,8 +131,8 @@ pub struct Snapshot<'a> {
     pub wanted: &'a dyn Fn(u32) -> bool,
     /// The file at hand: index, bytes on the disk, their SHA-256.
     pub current: Option<(u32, u64, [u8; HASH_LEN])>,
-    /// Unfinished files with unusual names.
-    pub parts: &'a BTreeMap<u32, String>,
+    /// Times of last change of those, where the disk has not kept the offered one.
+    pub times: &'a BTreeMap<u32, i64>,
     /// Entries that go elsewhere.
     pub places: &'a Places,
     /// Folders that the transfer makes, or an interrupted one has made.
@@ -133,10 +143,10 @@ pub struct Snapshot<'a> {
 }
 
 impl TransferLockManager {
-    /// Takes the folder for this receiver alone.
+    /// Takes the folder for this receiver alone, and tries it out.
     ///
     /// # Errors
-    /// Another receiver has it.
+    /// Another receiver has it, or it cannot be written to.
     pub fn acquire(root: &mut Root) -> Result<Self> {
         let guard = match root.guard() {
             Ok(guard) => Some(guard),
@@ -151,6 +161,17 @@ impl TransferLockManager {
             // A file system without locks: two receivers are then the user's own care.
             Err(_) => None,
         };
+        root.try_out().map_err(|error| {
+            let path = root.path().to_string_lossy().into_owned();
+            let (mut why, mut hint) = (reason(&error), "name another folder with -o");
+            if disk::is_full(&error) {
+                hint = "make room there, or name another folder with -o";
+                if root.room().files == Some(0) {
+                    why = "its disk takes no more files (no inodes are left)".into();
+                }
+            }
+            Error::failure(format!("cannot write into \"{}\": {why}", shown(&path))).hint(hint)
+        })?;
         let free = |name: &RelPath| is_free(root, name);
         let free: Vec<RelPath> = (0..MAX_LOCKS).filter_map(lock_name).filter(free).collect();
         let left = free.iter().find(|name| root.look(name) != Found::Nothing);
@@ -161,24 +182,36 @@ impl TransferLockManager {
     /// What an earlier run left for the entries of this manifest. Whatever is wrong with the
     /// file, the worst is that nothing is known.
     pub fn load(&self, root: &mut Root, manifest: &Manifest) -> Remembered {
-        let file = self.name.as_ref().and_then(|name| root.open_own(name).ok());
-        let Some(file) = file else { return Remembered::default() };
-        let inode = root::inode(&file);
-        parse(file, manifest, inode)
+        let name = self.name.as_ref();
+        let Some(mut file) = name.and_then(|name| root.open_file(name).ok()) else {
+            return Remembered::default();
+        };
+        let head = head_of(root.own(), root.number());
+        match is_signed(&mut file, root.own(), &head) {
+            Ok(true) => parse(file, manifest),
+            _ => Remembered::default(),
+        }
     }
 
-    /// Saves now.
+    /// Whether what it loads was saved by another process.
+    pub fn is_restart(&self) -> bool {
+        self.saved.is_none()
+    }
+
+    /// Saves now. What was saved is on the disk before anything that it tells of can be: a power
+    /// cut leaves no file that no lock knows.
     pub fn save(&mut self, root: &mut Root, snapshot: &Snapshot<'_>) -> io::Result<()> {
         let Some(name) = &self.name else { return Ok(()) };
         let began = Instant::now();
-        let temporary = temporary_name(root, name).ok_or(io::ErrorKind::AlreadyExists)?;
-        let folder = root.parent_of(&temporary)?;
-        let file = folder.create_file(temporary.name())?;
-        let lock = Lock { snapshot, inode: root::inode(&file) };
-        let mut writer = BufWriter::with_capacity(1 << 16, file);
-        serde_json::to_writer(&mut writer, &lock)?;
-        writer.flush()?;
-        folder.put(temporary.name(), name.name(), Replace::Allowed)?;
+        let scratch = root.own().scratch();
+        let (own, head) = (root.own().clone(), head_of(root.own(), root.number()));
+        let folder = root.parent_of(name)?;
+        if folder.look(&scratch) != Found::Nothing {
+            folder.remove(&scratch)?;
+        }
+        let written = write(folder.create_file(&scratch)?, &own, &head, snapshot);
+        let put = written.and_then(|()| folder.put(&scratch, name.name(), Replace::Allowed));
+        put.inspect_err(|_| drop(folder.remove(&scratch)))?;
         self.saved = Some(Instant::now());
         self.cost = began.elapsed();
         Ok(())
@@ -193,7 +226,8 @@ impl TransferLockManager {
     pub fn remove(&self, root: &mut Root) -> io::Result<()> {
         let Some(name) = &self.name else { return Ok(()) };
         // A save that failed, on a full disk, may have left its own.
-        let _ = temporary_name(root, name);
+        let scratch = root.own().scratch();
+        let _ = root.parent_of(name)?.remove(&scratch);
         // More than one where somebody has put an older one back.
         for name in (0..MAX_LOCKS).filter_map(lock_name) {
             if root.look(&name) != Found::Nothing && is_free(root, &name) {
@@ -202,6 +236,21 @@ impl TransferLockManager {
         }
         Ok(())
     }
+}
+
+/// Writes a lock, and waits until it is on the disk.
+fn write(file: File, own: &Own, head: &str, snapshot: &Snapshot<'_>) -> io::Result<()> {
+    let signed = Signed { file, mac: own.lock(), last: None };
+    let mut writer = BufWriter::with_capacity(1 << 16, signed);
+    writer.write_all(head.as_bytes())?;
+    let mut rest = Headless { writer: &mut writer, begun: false };
+    serde_json::to_writer(&mut rest, &Lock(snapshot))?;
+    let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?.finish()?;
+    match file.sync_all() {
+        Err(error) if disk::is_unsupported(&error) => {}
+        synced => synced?,
+    }
+    disk::close(file)
 }
 
 /// Names that the lock may have, the first that is not somebody else's.
@@ -216,65 +265,133 @@ fn lock_name(number: u32) -> Option<RelPath> {
     RelPath::parse(&name).ok()
 }
 
-/// Whether an entry would take a name that belongs to the lock, on any file system: one that was
-/// sent might be believed later. Inside folders these names mean nothing.
+/// Whether an entry would take a name that belongs to this program, in any folder and on any file
+/// system: somebody may receive into that folder later.
 pub fn is_reserved(path: &RelPath) -> bool {
-    let name = path.as_str().to_ascii_lowercase();
-    name.starts_with(".transfer_lock.") && path.parent().is_none()
-}
-
-/// A name for the file that shows how exact this disk's times are.
-pub fn probe_name() -> Option<RelPath> {
-    RelPath::parse(".transfer_lock.probe").ok()
+    folded(path.name()).starts_with(RESERVED)
 }
 
 /// Whether there is nothing of this name, or a lock of this user.
 fn is_free(root: &mut Root, name: &RelPath) -> bool {
     match root.look(name) {
         Found::Nothing => true,
-        Found::File { .. } => {
-            root.open_own(name).is_ok_and(|file| is_own(&file).is_ok_and(|own| own))
+        Found::File(_) => {
+            let own = owner_of(root.own());
+            root.open_file(name).is_ok_and(|file| begins_with(file, &own).is_ok_and(|own| own))
         }
         _ => false,
     }
 }
 
-/// A name for a lock while it is written. What a killed run left under it is removed.
-fn temporary_name(root: &mut Root, lock: &RelPath) -> Option<RelPath> {
-    (0..MAX_LOCKS).find_map(|number| {
-        let name = lock.with_name(&format!("{}.{number}.tmp", lock.name())).ok()?;
-        let free = is_free(root, &name);
-        if free && root.look(&name) != Found::Nothing {
-            root.parent_of(&name).and_then(|folder| folder.remove(name.name())).ok()?;
-        }
-        free.then_some(name)
-    })
-}
-
-/// Whether a file begins as a lock that was written to this very file.
-fn is_own(file: &File) -> io::Result<bool> {
-    let own = head_of(root::inode(file));
+/// Whether a file begins as a lock of this user does.
+fn begins_with(file: File, own: &str) -> io::Result<bool> {
     let mut head = Vec::new();
     file.take(own.len() as u64).read_to_end(&mut head)?;
-    // One that was just created says nothing yet.
+    // One that a power cut has emptied says nothing to anybody.
     Ok(head.is_empty() || head == own.as_bytes())
 }
 
-/// How a lock begins that was written to the file of this number. One that was sent here, by
-/// somebody who would like to be believed, or was copied from elsewhere, names another.
-fn head_of(inode: u64) -> String {
-    format!("{{\"version\":\"{VERSION}\",\"inode\":{inode},")
+/// How a lock of this user begins.
+fn owner_of(own: &Own) -> String {
+    format!("{{\"version\":\"{VERSION}\",\"owner\":\"{}\",", own.lock_mark())
 }
 
-/// Reads a lock, however long, keeping only what concerns the manifest. One that does not begin
-/// as the lock of this inode is not read at all.
-pub fn parse(mut file: impl Read, manifest: &Manifest, inode: u64) -> Remembered {
-    let head = head_of(inode);
+/// How a lock of this user begins that was written into the folder of this number. One that was
+/// moved here from another is not believed.
+fn head_of(own: &Own, folder: u64) -> String {
+    format!("{}\"folder\":{folder},", owner_of(own))
+}
+
+/// Whether a lock begins as it should and was signed with this user's key; the file is then at its
+/// beginning again.
+fn is_signed(file: &mut File, own: &Own, head: &str) -> io::Result<bool> {
+    let len = file.metadata()?.len();
+    let Some(signed) = len.checked_sub(TAIL as u64) else { return Ok(false) };
     let mut begun = vec![0; head.len()];
-    if file.read_exact(&mut begun).is_err() || begun != head.as_bytes() {
-        return Remembered::default();
+    file.read_exact(&mut begun)?;
+    if begun != head.as_bytes() {
+        return Ok(false);
     }
-    let whole = BufReader::with_capacity(1 << 16, begun.chain(file));
+    file.rewind()?;
+    let mut mac = own.lock();
+    io::copy(&mut (&*file).take(signed), &mut Macs(&mut mac))?;
+    let mut tail = String::new();
+    file.take(TAIL as u64).read_to_string(&mut tail)?;
+    file.rewind()?;
+    let found = tail.strip_prefix(MAC.0).and_then(|tail| tail.strip_suffix(MAC.1));
+    Ok(found.and_then(unhex).is_some_and(|found| mac.verify_slice(&found).is_ok()))
+}
+
+/// What is written goes into the signature.
+struct Macs<'a>(&'a mut Hmac<Sha256>);
+
+impl Write for Macs<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A lock on its way to the disk. The brace that ends it is held back: the signature comes first.
+struct Signed {
+    file: File,
+    mac: Hmac<Sha256>,
+    last: Option<u8>,
+}
+
+impl Signed {
+    fn finish(mut self) -> io::Result<File> {
+        let mac: [u8; HASH_LEN] = self.mac.finalize().into_bytes().into();
+        self.file.write_all(format!("{}{}{}", MAC.0, hex(&mac), MAC.1).as_bytes())?;
+        Ok(self.file)
+    }
+}
+
+impl Write for Signed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some((last, bytes)) = bytes.split_last() else { return Ok(0) };
+        for part in [self.last.as_slice(), bytes] {
+            self.mac.update(part);
+            self.file.write_all(part)?;
+        }
+        self.last = Some(*last);
+        Ok(bytes.len() + 1)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Leaves out the brace that begins an object: its head is written already.
+struct Headless<'a, W> {
+    writer: &'a mut W,
+    begun: bool,
+}
+
+impl<W: Write> Write for Headless<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let rest = match (self.begun, bytes) {
+            (false, [_, rest @ ..]) => rest,
+            _ => bytes,
+        };
+        self.begun |= !bytes.is_empty();
+        self.writer.write_all(rest)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// Reads a lock, however long, keeping only what concerns the manifest.
+pub fn parse(file: impl Read, manifest: &Manifest) -> Remembered {
+    let whole = BufReader::with_capacity(1 << 16, file);
     let mut json = serde_json::Deserializer::from_reader(whole);
     let mut remembered = Remembered::default();
     let seed = LockSeed { manifest, remembered: &mut remembered };
@@ -315,14 +432,10 @@ impl<'de> Visitor<'de> for LockSeed<'_> {
             match &*key {
                 "files" => map.next_value_seed(each(|path: &str, state: FileState| {
                     let Some(index) = index(path) else { return };
-                    let part = state.part.filter(|part| RelPath::parse(part).is_ok());
-                    let part = part.filter(|part| part.ends_with(".part") && !part.contains('/'));
-                    let known = Known {
-                        size: state.size,
-                        mtime: state.mtime,
-                        part: part.map(String::into_boxed_str),
-                        completed: state.status == Status::Completed,
-                    };
+                    let completed = state.status == Status::Completed;
+                    let hash = state.original_hash.as_deref().and_then(unhex);
+                    let hash = hash.filter(|_| completed);
+                    let known = Known { size: state.size, mtime: state.mtime, completed, hash };
                     remembered.files.insert(index, known);
                 }))?,
                 "renamed" => map.next_value_seed(each(|path: &str, place: String| {
@@ -372,18 +485,13 @@ impl<'de, T: Deserialize<'de>, F: FnMut(&str, T)> Visitor<'de> for Each<T, F> {
     }
 }
 
-/// A snapshot, and where it is written.
-struct Lock<'a> {
-    snapshot: &'a Snapshot<'a>,
-    inode: u64,
-}
+/// A snapshot, without its head.
+struct Lock<'a>(&'a Snapshot<'a>);
 
 impl Serialize for Lock<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let snapshot = self.snapshot;
-        let mut lock = serializer.serialize_struct("lock", 10)?;
-        lock.serialize_field("version", VERSION)?;
-        lock.serialize_field("inode", &self.inode)?;
+        let snapshot = self.0;
+        let mut lock = serializer.serialize_struct("lock", 8)?;
         lock.serialize_field("session_id", &snapshot.head.session)?;
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         lock.serialize_field("timestamp", &now)?;
@@ -410,28 +518,28 @@ impl Serialize for Files<'_> {
                 continue;
             }
             let current = snapshot.current.filter(|(current, ..)| *current == index);
+            // Of a file that is at its place from an earlier run all that was known is.
+            let older_done = older.filter(|older| older.completed && !wanted);
             let (status, transferred_bytes) = match (done, current) {
                 (Some(_), _) => (Status::Completed, size),
                 (None, Some((_, bytes, _))) => (Status::InProgress, bytes),
-                (None, None) if older.is_some_and(|older| older.completed) && !wanted => {
-                    (Status::Completed, size)
-                }
+                (None, None) if older_done.is_some() => (Status::Completed, size),
                 (None, None) => (Status::Pending, 0),
             };
             let (size, mtime) = match (done, older) {
                 (None, Some(older)) => (older.size, older.mtime),
-                _ => (size, Some(entry.mtime)),
+                _ => (size, Some(*snapshot.times.get(&index).unwrap_or(&entry.mtime))),
             };
+            let hash = done.or_else(|| older_done.and_then(|older| older.hash));
             files.serialize_entry(
                 entry.path.as_str(),
                 &FileState {
                     status,
                     size,
                     transferred_bytes,
-                    original_hash: done.as_ref().map(|hash| hex(hash)),
+                    original_hash: hash.as_ref().map(|hash| hex(hash)),
                     partial_hash: current.map(|(_, _, hash)| hex(&hash)),
                     mtime,
-                    part: snapshot.parts.get(&index).cloned(),
                 },
             )?;
         }
@@ -463,6 +571,19 @@ impl Serialize for Made<'_> {
 fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('0');
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; HASH_LEN]> {
+    let digit = |digit: &u8| char::from(*digit).to_digit(16).and_then(|it| u8::try_from(it).ok());
+    let mut bytes = [0; HASH_LEN];
+    if text.len() != 2 * HASH_LEN {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        let (high, low) = (pair.first().and_then(digit)?, pair.get(1).and_then(digit)?);
+        *byte = high << 4 | low;
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]

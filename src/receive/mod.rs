@@ -2,9 +2,12 @@
 //! offer, ask, receive.
 
 mod accept;
+pub mod consent;
 pub mod crew;
 pub mod intake;
 pub mod lock;
+pub mod names;
+pub mod part;
 pub mod pipe;
 pub mod places;
 pub mod plan;
@@ -25,7 +28,7 @@ use self::pipe::Landing;
 use self::plan::OnConflict;
 use self::sender::{NoSession, Sender};
 use self::stream::{Offered, await_offer};
-use crate::bounds::{BUSY_LIMIT, GONE_LIMIT, MAX_TRIES, STALL_LIMIT};
+use crate::bounds::{BUSY_LIMIT, GONE_LIMIT, MAX_CUTS, MAX_TRIES, STALL_LIMIT};
 use crate::control;
 use crate::crypto::keys::Role;
 use crate::error::{Error, Exit, Result, reason, shown};
@@ -143,11 +146,21 @@ struct Receiver<'a> {
 impl Receiver<'_> {
     /// Dials again when the connection is lost, until there was no progress for too long.
     fn persist(&mut self) -> Result<Summary> {
-        let mut tries = 0;
+        let (mut tries, mut cuts) = (0, 0);
         let mut unconfirmed = None;
         loop {
             let before = self.last_progress;
-            let attempt = self.connect();
+            let attempt = match self.connect() {
+                Err(NoSession::Cut(error)) if !self.met && cuts < MAX_CUTS => {
+                    let pause = pause(cuts) / 2;
+                    cuts += 1;
+                    self.ui.dials_again(&error, cuts, pause);
+                    control::sleep(pause)?;
+                    continue;
+                }
+                Err(NoSession::Cut(error)) => Err(NoSession::Failed(error)),
+                attempt => attempt,
+            };
             if let (Err(_), Some(error)) = (&attempt, unconfirmed.take()) {
                 return Err(error);
             }
@@ -178,7 +191,7 @@ impl Receiver<'_> {
                 Err(NoSession::Failed(error)) if self.met && error.exit == Exit::Network => {
                     (error, STALL_LIMIT)
                 }
-                Err(NoSession::Failed(error)) => return Err(error),
+                Err(NoSession::Failed(error) | NoSession::Cut(error)) => return Err(error),
             };
             if self.last_progress > before {
                 tries = 0;
@@ -228,8 +241,7 @@ impl Receiver<'_> {
         let keys = self.sender.handshake(stream)?;
         let id = uuid::Uuid::from_bytes(keys.session_id);
         self.ui.sender_connected(self.sender.name(), self.sender.address(), id);
-        let session =
-            Session::start(stream.halves(STALL_LIMIT)?, keys, Role::Sender, Limits::default())?;
+        let session = Session::start(stream.halves()?, keys, Role::Sender, Limits::default())?;
         let offered = await_offer(session, self.options.max_entries)?;
         let names = offered.offer().unsent_names.iter();
         let names = names.map(|unsent| (&*unsent.name, &*unsent.why));
@@ -290,7 +302,7 @@ impl Receiver<'_> {
             _ => None,
         };
         let ui = self.ui.beside_data();
-        let summary = pour(offered, &mut std::io::stdout(), (&ui, self.sender.name()))?;
+        let summary = pour(offered, &mut self.ui.data(), (&ui, self.sender.name()))?;
         ui.poured(path.as_ref(), None, &summary);
         Ok(summary)
     }
@@ -298,13 +310,13 @@ impl Receiver<'_> {
 
 /// A stream, into a folder.
 fn land(
-    mut offered: Offered,
+    offered: Offered,
     root: &mut Root,
     poured: &mut bool,
     (ui, name): (&Ui, &str),
 ) -> Result<Summary> {
     if ui.asks()
-        && let Err(error) = ask_stream(&mut offered, root, ui)
+        && let Err(error) = ask_stream(&offered, root, ui)
     {
         return Err(offered.refuse(Reason::Declined, error));
     }

@@ -3,18 +3,23 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
-use super::plan::free_name;
+use super::names::Names;
+use super::part::Part;
 use super::stream::{Offered, unconfirmed};
-use super::writer::part_names;
+use super::writer::Verified;
 use crate::crypto::keys::Role;
 use crate::crypto::record::Follows;
 use crate::error::{Error, Result, reason};
 use crate::event::{Event, Sink, Summary};
+use crate::files::disk;
+use crate::files::manifest::{Entry, Kind};
 use crate::files::path::RelPath;
-use crate::files::root::{self, Found, Replace, Root};
+use crate::files::root::{Found, Replace, Root, creation_mask};
+use crate::files::walk;
 use crate::protocol::codec::{Malformed, Reader};
 use crate::protocol::data::{self, Item};
 use crate::protocol::message::{self, Complete, Control, Message, OfferKind, Reason, STREAM_NAME};
@@ -106,6 +111,9 @@ fn take_content(
     out: &mut (dyn Write + Send),
     sink: Sink<'_>,
 ) -> Result<Summary, Stop> {
+    if expected.kind != OfferKind::Text {
+        session.cannot_come_back();
+    }
     session.send_pages(message::PLAN, [], pages::put_step)?;
     sink(Event::Planned { files: 1, bytes: expected.size.unwrap_or_default(), here: 0 });
     let mut content = Content::default();
@@ -117,7 +125,7 @@ fn take_content(
         _ => Err(OUT_OF_TURN.into()),
     })? {
         // Whoever reads it may take hours.
-        session.meanwhile(|| out.write_all(&content.piece)).map_err(unwritten)?;
+        out.write_all(&content.piece).map_err(unwritten)?;
         let bytes = content.piece.len() as u64;
         content.piece.clear();
         let files = u64::from(content.ended.is_some());
@@ -128,11 +136,12 @@ fn take_content(
         kind: expected.kind,
         bytes: content.got,
         hash: content.sum,
+        once: true,
         ..Summary::default()
     };
     match fault {
         None => {
-            session.meanwhile(|| out.flush()).map_err(unwritten)?;
+            out.flush().map_err(unwritten)?;
             summary.files = 1;
         }
         Some(fault) => summary.failed.push((expected.name.clone(), fault)),
@@ -168,12 +177,14 @@ impl Content {
                     self.sum = Some(own).filter(|_| whole);
                     self.ended = Some((!whole).then_some(Fault::Integrity));
                 }
-                Item::Failed { index, fault } if index == expected.index => match fault {
-                    Fault::Vanished | Fault::Denied | Fault::Changed | Fault::Unreadable => {
-                        self.ended = Some(Some(fault));
-                    }
-                    Fault::Unwritable | Fault::Integrity | Fault::Kept => return Err(TURN),
-                },
+                // Whoever reads a stream or a text and cannot go on stops.
+                Item::Failed { index, fault }
+                    if index == expected.index
+                        && expected.kind == OfferKind::Files
+                        && fault.is_of_source() =>
+                {
+                    self.ended = Some(Some(fault));
+                }
                 _ => return Err(TURN),
             }
         }
@@ -184,19 +195,32 @@ impl Content {
 /// Standard output is closed, or a disk is full.
 fn unwritten(error: io::Error) -> Stop {
     let message = format!("cannot write what comes in: {}", reason(&error));
-    let hint = match error.kind() {
-        ErrorKind::BrokenPipe => "whatever read it has ended; nothing more can be received",
-        ErrorKind::FileTooLarge => "the sender means it to be shown, but it is no text",
-        _ => "what was written so far is no whole file; run both sides again",
-    };
-    Stop::Own(Reason::Failed, Error::failure(message).hint(hint))
+    let stop = |told, hint| Stop::Own(told, Error::failure(message.clone()).hint(hint));
+    let not_whole = "what was written so far is no whole file; run both sides again";
+    match error.kind() {
+        // Not the disk says so, but whoever shows a text, or guards a terminal.
+        ErrorKind::InvalidData => {
+            stop(Reason::Failed, "the sender means it to be shown, but it is no text")
+        }
+        ErrorKind::InvalidInput => {
+            let hint =
+                "name a folder with -o, or add `| cat` to have it on the terminal all the same";
+            Stop::Own(Reason::Declined, Error::usage(message).hint(hint))
+        }
+        ErrorKind::BrokenPipe => {
+            stop(Reason::Failed, "whatever read it has ended; nothing more can be received")
+        }
+        _ if disk::is_full(&error) => stop(Reason::NoSpace { needed: 0, free: 0 }, not_whole),
+        _ if disk::may_be_gone(&error) => stop(Reason::DiskGone, not_whole),
+        _ => stop(Reason::Failed, not_whole),
+    }
 }
 
 /// A stream on its way into a folder: a file of the first free name, once it is whole.
 pub struct Landing<'a> {
     root: &'a mut Root,
-    part: RelPath,
-    file: File,
+    name: RelPath,
+    unfinished: Option<(File, Part)>,
     placed: Option<RelPath>,
 }
 
@@ -205,47 +229,76 @@ impl<'a> Landing<'a> {
     pub fn begin(root: &'a mut Root) -> io::Result<Self> {
         let invalid = |_| io::Error::from(ErrorKind::InvalidFilename);
         let name = RelPath::parse(STREAM_NAME).map_err(invalid)?;
-        let free = part_names(name.name()).filter_map(|name| RelPath::parse(&name).ok());
-        let part = free.into_iter().find(|part| root.look(part) == Found::Nothing);
-        let part = part.ok_or(ErrorKind::AlreadyExists)?;
-        let file = root.parent_of(&part)?.create_file(part.name())?;
-        Ok(Self { root, part, file, placed: None })
+        let own = root.own().clone();
+        let unfinished = Some(Part::create(root.parent_of(&name)?, &own, &name, true)?);
+        Ok(Self { root, name, unfinished, placed: None })
     }
 
     /// The name it has got.
     pub fn placed(&self) -> Option<&RelPath> {
         self.placed.as_ref()
     }
+
+    /// Gives a closed file the first name that is free.
+    fn place(&mut self, verified: &Verified, entry: &Entry) -> io::Result<RelPath> {
+        let (mut names, mut place) = (Names::default(), self.name.clone());
+        loop {
+            let folder = self.root.parent_of(&place)?;
+            match verified.place(folder, place.name(), entry, Replace::Never) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    let longest = folder.disk().longest_name;
+                    let free = |name: &RelPath| folder.look(name.name()) == Found::Nothing;
+                    place = names.find(&self.name, longest, free).ok_or(error)?;
+                }
+                placed => return placed.map(|_| place),
+            }
+        }
+    }
 }
 
 impl Write for Landing<'_> {
     fn write(&mut self, content: &[u8]) -> io::Result<usize> {
-        self.file.write(content)
+        match &mut self.unfinished {
+            Some((file, _)) => file.write(content),
+            None => Err(ErrorKind::BrokenPipe.into()),
+        }
     }
 
-    /// Gives the file its name.
+    /// Gives the file its name, and waits until it is on the disk.
     fn flush(&mut self) -> io::Result<()> {
-        let name =
-            RelPath::parse(STREAM_NAME).map_err(|_| io::Error::from(ErrorKind::InvalidFilename))?;
-        let place = match self.root.look(&name) {
-            Found::Nothing => Some(name),
-            _ => free_name(&name, |name| self.root.look(name) != Found::Nothing),
-        };
-        let place = place.ok_or(ErrorKind::AlreadyExists)?;
-        root::set_mode(&self.file, 0o644)?;
-        self.root.parent_of(&place)?.put(self.part.name(), place.name(), Replace::Never)?;
-        self.placed = Some(place);
-        Ok(())
+        let Some((file, part)) = self.unfinished.take() else { return Ok(()) };
+        let (mode, mtime) = (0o666 & !creation_mask(), walk::nanoseconds(SystemTime::now()));
+        let entry = Entry { path: self.name.clone(), kind: Kind::File(0), mode, mtime };
+        let closed = Verified::close(file, part, self.root.top(), &entry);
+        let verified = closed.inspect_err(|_| self.sweep())?;
+        match self.place(&verified, &entry) {
+            Ok(place) => self.placed = Some(place),
+            Err(error) => {
+                verified.discard(self.root.top());
+                return Err(match error.kind() {
+                    ErrorKind::InvalidData => {
+                        io::Error::other("somebody has put another file in its place")
+                    }
+                    _ => error,
+                });
+            }
+        }
+        self.root.flush()
+    }
+}
+
+impl Landing<'_> {
+    fn sweep(&self) {
+        Part::sweep(self.root.top(), self.root.own(), &self.name);
     }
 }
 
 impl Drop for Landing<'_> {
     fn drop(&mut self) {
-        if self.placed.is_none()
-            && let Ok(folder) = self.root.parent_of(&self.part)
-        {
-            // What stays is never named: harmless.
-            let _ = folder.remove(self.part.name());
+        // What stays is never named: harmless.
+        if let Some((file, part)) = self.unfinished.take() {
+            drop(file);
+            let _ = self.root.top().remove(&part.name);
         }
     }
 }

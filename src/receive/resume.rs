@@ -1,32 +1,33 @@
 //! What of a file is here already: an unfinished one of an earlier run, or one to be compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use sha2::{Digest, Sha256};
 
-use super::lock::Remembered;
-use super::plan::{Action, Plan, Survey};
-use super::writer::part_names;
+use super::lock::{Known, Remembered, TransferLockManager};
+use super::part::Part;
+use super::plan::{Action, Plan};
+use crate::bounds::MAX_LANES;
+use crate::files::disk::Stamp;
 use crate::files::manifest::{Entry, Manifest};
 use crate::files::path::RelPath;
-use crate::files::root::{self, Found, Root};
+use crate::files::root::{Found, Root};
 use crate::protocol::pages::{HASH_LEN, Step};
 
 /// Where the content of a file can begin.
 pub enum Resume {
     /// Behind what an unfinished file holds.
     Part {
-        /// Its name, beside the place of the file.
-        name: String,
         /// Bytes it holds.
         offset: u64,
         /// The hash of those, to be gone on with.
         hash: Sha256,
         /// What it was when it was hashed.
-        seen: Seen,
+        seen: Stamp,
     },
     /// Nowhere, if the file that is there has the sender's content.
     Same {
@@ -34,19 +35,9 @@ pub enum Resume {
         place: RelPath,
         /// Its SHA-256.
         hash: [u8; HASH_LEN],
+        /// What it was when it was hashed.
+        seen: Found,
     },
-}
-
-/// What tells whether a file was touched: its number, bytes and time of last change.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Seen(u64, u64, Option<SystemTime>);
-
-impl Seen {
-    /// The file as it is now.
-    pub fn of(file: &File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        Ok(Self(root::inode(file), metadata.len(), metadata.modified().ok()))
-    }
 }
 
 impl Resume {
@@ -70,66 +61,115 @@ impl Resume {
     }
 }
 
-/// What is believed of the files that are here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trust {
-    /// Unfinished files are gone on with.
-    Parts,
-    /// The same, and finished files of equal size are compared by content.
-    Content,
-    /// Unfinished files begin anew.
-    Nothing,
+/// What an interrupted run left for the entries of this manifest. What another process left is
+/// looked at: it may have ended with the power.
+pub fn remember(lock: &TransferLockManager, root: &mut Root, manifest: &Manifest) -> Remembered {
+    let mut remembered = lock.load(root, manifest);
+    if lock.is_restart() && !remembered.is_empty() {
+        remembered.intact = Some(verify(manifest, &remembered, root));
+    }
+    remembered
 }
 
-/// Hashes what there is of the files that the plan wants.
+/// Which of the files that an interrupted run finished still have the content that was verified
+/// then. After a power cut some have their name and time, and nothing else.
+fn verify(manifest: &Manifest, remembered: &Remembered, root: &mut Root) -> BTreeSet<u32> {
+    let finished = remembered.files.iter().filter_map(|(index, known)| {
+        let (entry, hash) = (manifest.get(*index)?, known.hash?);
+        Some((*index, remembered.places.of(*index, entry).into_owned(), known.size, hash))
+    });
+    let finished: Vec<_> = finished.collect();
+    let next = AtomicUsize::new(0);
+    let intact = |root: &mut Root| {
+        let mut intact = BTreeSet::new();
+        while let Some((index, place, size, hash)) =
+            finished.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            let found = root.look(place);
+            if found.stamp().is_some_and(|stamp| stamp.size == *size)
+                && let Ok(file) = root.open_file(place)
+                && hash_file(file, *size).is_ok_and(|found| found.finalize()[..] == hash[..])
+            {
+                intact.insert(*index);
+            }
+        }
+        intact
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_LANES);
+    let roots: Vec<_> = (1..threads).map_while(|_| root.again().ok()).collect();
+    thread::scope(|scope| {
+        let others: Vec<_> =
+            roots.into_iter().map(|mut root| scope.spawn(move || intact(&mut root))).collect();
+        let mut all = intact(root);
+        // What a thread did not come to tell is sent again.
+        all.extend(others.into_iter().flat_map(|other| other.join().unwrap_or_default()));
+        all
+    })
+}
+
+/// Hashes what there is of the files that the plan wants, and removes what is left of those that
+/// it does not.
+///
+/// With `anew`, unfinished files are gone on with from their first byte.
 pub fn find(
     manifest: &Manifest,
-    survey: &Survey,
     plan: &Plan,
     remembered: &Remembered,
     root: &mut Root,
-    trust: Trust,
+    anew: bool,
 ) -> BTreeMap<u32, Resume> {
+    let own = root.own().clone();
     let mut found = BTreeMap::new();
     for ((index, action), entry) in plan.actions().zip(manifest.entries()) {
-        if !entry.is_file() || !matches!(action, Action::Create | Action::Replace) {
+        if !entry.is_file() {
             continue;
         }
-        if trust == Trust::Content {
-            // Its own place too: an interrupted run may have given it another before it knew.
-            let equal = [&*survey.place(index, entry), &entry.path].into_iter().find_map(|place| {
-                let found = root.look(place);
-                let equal = matches!(found, Found::File { size, .. } if size == entry.size());
-                let file = root.open_file(place).ok().filter(|_| equal)?;
-                let hash = hash_file(file, entry.size()).ok()?.finalize().into();
-                Some(Resume::Same { place: place.clone(), hash })
-            });
-            if let Some(equal) = equal {
-                found.insert(index, equal);
-                continue;
-            }
-        }
-        let known = remembered.files.get(&index).filter(|known| !known.completed);
-        let Some(known) = known else { continue };
         let place = plan.place(index, entry);
-        let name = known.part.as_deref().map(String::from);
-        let Some(name) = name.or_else(|| default_part(manifest, &place)) else { continue };
-        let Ok(path) = place.with_name(&name) else { continue };
-        let Found::File { size, .. } = root.look(&path) else { continue };
-        let offset = if trust == Trust::Nothing { 0 } else { size.min(entry.size()) };
-        let Ok(file) = root.open_own(&path) else { continue };
-        let Ok(seen) = Seen::of(&file) else { continue };
+        let is_begun = |known: &&Known| !known.completed;
+        let known = remembered.files.get(&index).filter(is_begun);
+        if !matches!(action, Action::Create | Action::Replace) {
+            if let (Some(_), Ok(folder)) = (known, root.parent_of(&place)) {
+                Part::sweep(folder, &own, &place);
+            }
+            continue;
+        }
+        if let Some(same) = plan.compare(index).first().and_then(|place| same(root, place, entry)) {
+            found.insert(index, same);
+            continue;
+        }
+        if known.is_none() {
+            continue;
+        }
+        let intended = remembered.places.of(index, entry);
+        if intended != place
+            && let Ok(folder) = root.parent_of(&intended)
+        {
+            // It goes elsewhere now.
+            Part::sweep(folder, &own, &intended);
+        }
+        let Ok(folder) = root.parent_of(&place) else { continue };
+        let Some((file, _)) = Part::find(folder, &own, &place) else { continue };
+        let Ok(seen) = folder.stamp_of(&file) else { continue };
+        let offset = if anew { 0 } else { seen.size.min(entry.size()) };
         if let Ok(hash) = hash_file(file, offset) {
-            found.insert(index, Resume::Part { name, offset, hash, seen });
+            found.insert(index, Resume::Part { offset, hash, seen });
         }
     }
     found
 }
 
-/// The first name for the unfinished file that no entry of the transfer has.
-pub fn default_part(manifest: &Manifest, place: &RelPath) -> Option<String> {
-    part_names(place.name())
-        .find(|name| place.with_name(name).is_ok_and(|path| manifest.find(&path).is_none()))
+/// A file that may have the content of an entry, hashed.
+fn same(root: &mut Root, place: &RelPath, entry: &Entry) -> Option<Resume> {
+    let seen = root.look(place);
+    let equal = matches!(&seen, Found::File(stamp) if stamp.size == entry.size());
+    let file = root.open_file(place).ok().filter(|_| equal)?;
+    let hash = hash_file(file, entry.size()).ok()?.finalize().into();
+    Some(Resume::Same { place: place.clone(), hash, seen })
+}
+
+/// The SHA-256 of a file of this size.
+pub fn hash_of(root: &mut Root, place: &RelPath, size: u64) -> io::Result<[u8; HASH_LEN]> {
+    Ok(hash_file(root.open_file(place)?, size)?.finalize().into())
 }
 
 /// The first `len` bytes of a file, hashed.

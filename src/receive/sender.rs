@@ -1,6 +1,6 @@
 //! Where the sender is, the way there, and the proof that it is the one who showed the ticket.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -31,6 +31,9 @@ pub struct Sender {
 pub enum NoSession {
     /// The sender serves somebody else, perhaps this receiver's connection of a moment ago.
     Busy(Error),
+    /// The connection was closed before the sender said anything: it may not be wanted, or crowded
+    /// out by others. No token can have been tested on it.
+    Cut(Error),
     /// Anything else.
     Failed(Error),
 }
@@ -72,14 +75,28 @@ impl Sender {
     pub fn handshake(&mut self, stream: &Stream) -> Result<SessionKeys, NoSession> {
         let mut timed = stream.until(Instant::now() + HANDSHAKE_LIMIT);
         let name = &self.name;
-        let lost = |error: io::Error| {
-            Error::network(format!("{name} closed the connection: {}", reason(&error)))
-                .hint("its terminal may say why; is this machine a device of its tailnet?")
+        let lost = |error: io::Error| match error.kind() {
+            ErrorKind::TimedOut => {
+                let limit = HANDSHAKE_LIMIT.as_secs();
+                Error::network(format!(
+                    "{name} took the connection and did not answer within {limit} s"
+                ))
+                .hint("something else may listen on that port; is the port of the ticket right?")
+            }
+            _ => Error::network(format!("{name} closed the connection: {}", reason(&error)))
+                .hint("its terminal may say why; is this machine a device of its tailnet?"),
+        };
+        let cut = |error: io::Error| match error.kind() {
+            ErrorKind::UnexpectedEof
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe => NoSession::Cut(lost(error)),
+            _ => NoSession::Failed(lost(error)),
         };
         let start = Start::new(Role::Receiver, &self.token, &mut token::system_rng()?);
-        timed.write_all(start.hello()).map_err(lost)?;
+        timed.write_all(start.hello()).map_err(cut)?;
         let mut hello = [0u8; HELLO_LEN];
-        timed.read_exact(&mut hello).map_err(lost)?;
+        timed.read_exact(&mut hello).map_err(cut)?;
         let proof = start.prove(&hello, &self.id);
         let (proving, confirm) = proof.map_err(|error| explain(error, name))?;
         if self.guesses >= MAX_UNANSWERED {
@@ -194,7 +211,14 @@ mod tests {
                         assert_eq!(error.exit, Exit::Network, "{error}");
                     }
                     (Ok(_), _) => panic!("a session without a welcome"),
-                    (Err(NoSession::Busy(error) | NoSession::Failed(error)), _) => {
+                    (
+                        Err(
+                            NoSession::Busy(error)
+                            | NoSession::Cut(error)
+                            | NoSession::Failed(error),
+                        ),
+                        _,
+                    ) => {
                         panic!("{verdict:?}: {error}")
                     }
                 }

@@ -123,12 +123,6 @@ impl Offered {
         &self.offer
     }
 
-    /// Keeps the sender from giving up while a person thinks or a disk is read.
-    pub fn meanwhile<T>(&mut self, work: impl FnOnce(&Manifest) -> T) -> T {
-        let manifest = &self.manifest;
-        self.session.meanwhile(|| work(manifest))
-    }
-
     /// What is known of the sender.
     pub fn heard(&self) -> Heard {
         self.session.heard()
@@ -142,10 +136,7 @@ impl Offered {
     /// Carries the plan out.
     pub fn accept(mut self, root: &mut Root, start: Start<'_>, sink: Sink<'_>) -> Result<Summary> {
         self.watch.lap("plan");
-        // Folders and the first lock may take a while, as may links and modes at the end.
-        let manifest = &self.manifest;
-        let intake = self.session.meanwhile(|| Intake::new(manifest, root, start));
-        let mut intake = match intake {
+        let mut intake = match Intake::new(&self.manifest, root, start) {
             Ok(intake) => intake,
             Err(stop) => return Err(self.session.stop(stop)),
         };
@@ -155,7 +146,13 @@ impl Offered {
             return Err(self.session.stop(stop));
         }
         self.watch.lap("content");
-        let (mut summary, faults) = self.session.meanwhile(|| intake.finish());
+        let (mut summary, faults) = match intake.finish() {
+            Ok(finished) => finished,
+            Err(stop) => {
+                intake.keep_state();
+                return Err(self.session.stop(stop));
+            }
+        };
         summary.unsent = self.offer.unsent;
         summary.saved = self.session.saved();
         let complete = Complete { files: summary.files, failed: faults.len() as u64 };
@@ -201,7 +198,7 @@ fn take_content(
             intake.tell(sink);
         }
         // The crew still has some files in hand.
-        let again = session.meanwhile(|| intake.end_round())?;
+        let again = intake.end_round()?;
         intake.tell(sink);
         if again.is_empty() || attempt == ATTEMPTS {
             break;

@@ -2,12 +2,14 @@
 
 use std::io;
 
-use super::plan::{Action, Plan, free_name};
-use super::resume::default_part;
-use super::writer::{FileWriter, Verified, part_names};
+use super::part;
+use super::plan::{Action, Plan};
+use super::resume::hash_of;
+use super::writer::{FileWriter, Verified};
 use crate::files::manifest::{Entry, Kind, Manifest};
 use crate::files::path::RelPath;
-use crate::files::root::{self, Folder, Found, Replace, Root};
+use crate::files::root::{Folder, Found, Replace, Root};
+use crate::protocol::pages::HASH_LEN;
 
 /// A plan, and the folder it is carried out in.
 pub struct Tree<'a> {
@@ -23,7 +25,7 @@ pub struct Tree<'a> {
 #[derive(Default)]
 pub struct Folders {
     /// Those that could not be made.
-    pub failed: Vec<u32>,
+    pub failed: Vec<(u32, io::Error)>,
     /// Those that were there after all, under a name that this file system does not tell apart.
     pub found: Vec<u32>,
 }
@@ -34,34 +36,42 @@ impl Tree<'_> {
         self.plan.place(index, entry).into_owned()
     }
 
-    /// A name for the entry's unfinished file that nothing has, and whether it is the usual one.
-    pub fn free_part(&mut self, place: &RelPath) -> io::Result<(String, bool)> {
-        let usual = default_part(self.manifest, place);
-        let folder = self.root.parent_of(place)?;
-        let free = part_names(place.name()).find(|name| {
-            place.with_name(name).is_ok_and(|path| self.manifest.find(&path).is_none())
-                && folder.look(name) == Found::Nothing
-        });
-        let free = free.ok_or(io::ErrorKind::AlreadyExists)?;
-        let is_usual = Some(&free) == usual.as_ref();
-        Ok((free, is_usual))
+    /// Begins the unfinished file of an entry.
+    pub fn begin(&mut self, place: &RelPath) -> io::Result<FileWriter> {
+        // What an entry of the offer is called is not for an unfinished file.
+        let usual = place.with_name(&part::usual_name(place));
+        let free = usual.is_ok_and(|path| self.manifest.find(&path).is_none());
+        let own = self.root.own().clone();
+        FileWriter::create(self.root.parent_of(place)?, &own, place, free)
     }
 
-    /// Gives a verified file its name; one that was taken meanwhile is not replaced.
-    pub fn put(&mut self, index: u32, entry: &Entry, verified: &Verified) -> io::Result<()> {
-        let replace = self.replace(index);
+    /// Gives a verified file its name; one that was taken meanwhile is not replaced. Returns the
+    /// time of last change that the disk made of the offered one.
+    pub fn put(&mut self, index: u32, entry: &Entry, verified: &Verified) -> io::Result<i64> {
         let mut place = self.place(index, entry);
         loop {
+            let replace = self.plan.found(index).map_or(Replace::Never, Replace::Only);
             let folder = self.root.parent_of(&place)?;
             match verified.place(folder, place.name(), entry, replace) {
                 Err(error) if is_taken(&error) => place = self.other_name(&place).ok_or(error)?,
                 Err(error) => return Err(error),
-                Ok(()) => {
+                Ok(mtime) => {
                     self.plan.move_to(index, entry, place);
-                    return Ok(());
+                    return Ok(mtime);
                 }
             }
         }
+    }
+
+    /// Where a file is that has this very content, among those that the entry would be put beside
+    /// under another name.
+    pub fn twin(&mut self, index: u32, entry: &Entry, hash: &[u8; HASH_LEN]) -> Option<RelPath> {
+        // The first was compared by the sender.
+        let others = self.plan.compare(index).get(1..).unwrap_or_default().to_vec();
+        others.into_iter().find(|place| {
+            matches!(self.root.look(place), Found::File(stamp) if stamp.size == entry.size())
+                && hash_of(self.root, place, entry.size()).is_ok_and(|found| found == *hash)
+        })
     }
 
     /// Removes an unfinished file.
@@ -83,7 +93,8 @@ impl Tree<'_> {
                 match folder.create_folder(place.name(), entry.mode) {
                     // Names that this file system does not tell apart: the two are merged.
                     Err(error)
-                        if is_taken(&error) && folder.look(place.name()) == Found::Folder =>
+                        if is_taken(&error)
+                            && matches!(folder.look(place.name()), Found::Folder(_)) =>
                     {
                         folders.found.push(index);
                         Ok(())
@@ -91,47 +102,48 @@ impl Tree<'_> {
                     made => made,
                 }
             });
-            if made.is_err() {
-                folders.failed.push(index);
+            if let Err(error) = made {
+                folders.failed.push((index, error));
             }
         }
         folders
     }
 
-    /// Gives files that are here already the mode that was offered, and links the time; returns
-    /// those that could not get it.
-    pub fn finish_kept(&mut self) -> Vec<u32> {
-        let mut failed = Vec::new();
+    /// Gives files that are here already the mode that was offered, and links the time. What a
+    /// colleague owns, or a disk does not keep, stays as it is.
+    pub fn finish_kept(&mut self) {
         for (index, entry) in self.manifest.indexed() {
             let kept = self.plan.action(index) == Some(Action::Keep);
             if kept && matches!(entry.kind, Kind::Link(_)) {
                 let place = self.plan.place(index, entry);
-                let folder = self.root.parent_of(&place);
-                let set = folder.and_then(|folder| folder.set_link_time(place.name(), entry.mtime));
-                if set.is_err() {
-                    failed.push(index);
+                if let Ok(folder) = self.root.parent_of(&place) {
+                    let _ = folder.set_time(place.name(), entry.mtime);
                 }
             }
         }
-        for index in self.plan.remode() {
+        for index in &self.plan.remode().to_vec() {
             let kept = self.plan.action(*index) == Some(Action::Keep);
             let Some(entry) = self.manifest.get(*index).filter(|_| kept) else { continue };
-            let file = self.root.open_file(&self.plan.place(*index, entry));
-            if file.and_then(|file| root::set_mode(&file, entry.mode)).is_err() {
-                failed.push(*index);
-            }
+            let place = self.place(*index, entry);
+            let _ = self.attribute(&place, entry);
         }
-        failed
+    }
+
+    /// Gives a file that was there before the mode and time that were offered.
+    pub fn attribute(&mut self, place: &RelPath, entry: &Entry) -> io::Result<()> {
+        let file = self.root.open_file(place)?;
+        let folder = self.root.parent_of(place)?;
+        folder.set_attributes_of_kept(&file, entry.mode, entry.mtime)
     }
 
     /// Makes the links; returns those that could not be made.
-    pub fn make_links(&mut self) -> Vec<u32> {
+    pub fn make_links(&mut self) -> Vec<(u32, io::Error)> {
         let mut failed = Vec::new();
         for (index, entry) in self.manifest.indexed() {
             let Kind::Link(target) = &entry.kind else { continue };
             let wanted = matches!(self.plan.action(index), Some(Action::Create | Action::Replace));
-            if wanted && self.make_link(index, entry, target).is_err() {
-                failed.push(index);
+            if wanted && let Err(error) = self.make_link(index, entry, target) {
+                failed.push((index, error));
             }
         }
         failed
@@ -139,16 +151,21 @@ impl Tree<'_> {
 
     fn make_link(&mut self, index: u32, entry: &Entry, target: &str) -> io::Result<()> {
         let mut place = self.place(index, entry);
-        if self.replace(index) == Replace::Allowed {
+        if let Some(found) = self.plan.found(index).cloned() {
             // Made under a free name first, so that the old one is replaced in one step.
             let other = self.other_name(&place).ok_or(io::ErrorKind::AlreadyExists)?;
             let folder = self.root.parent_of(&place)?;
             folder.create_link(other.name(), target, entry.mtime)?;
-            let put = folder.put(other.name(), place.name(), Replace::Allowed);
-            if put.is_err() {
-                let _ = folder.remove(other.name());
+            match folder.put(other.name(), place.name(), Replace::Only(&found)) {
+                // Somebody has changed what was there: both are kept.
+                Err(error) if is_taken(&error) => self.plan.move_to(index, entry, other),
+                Err(error) => {
+                    let _ = folder.remove(other.name());
+                    return Err(error);
+                }
+                Ok(()) => {}
             }
-            return put;
+            return Ok(());
         }
         loop {
             let folder: Folder<'_> = self.root.parent_of(&place)?;
@@ -165,30 +182,25 @@ impl Tree<'_> {
 
     /// Gives the folders of `usable` their modes and times, from the innermost outwards, for a
     /// folder may end up closed to its owner. Returns those that could not get them.
-    pub fn finish_folders(&mut self, usable: impl Fn(u32) -> bool) -> Vec<u32> {
+    pub fn finish_folders(&mut self, usable: impl Fn(u32) -> bool) -> Vec<(u32, io::Error)> {
         let mut failed = Vec::new();
         for (index, entry) in self.manifest.indexed().rev() {
             if entry.kind == Kind::Folder && usable(index) {
                 let place = self.plan.place(index, entry);
-                if self.root.finish_folder(&place, entry.mode, entry.mtime).is_err() {
-                    failed.push(index);
+                if let Err(error) = self.root.finish_folder(&place, entry.mode, entry.mtime) {
+                    failed.push((index, error));
                 }
             }
         }
         failed
     }
 
-    /// Whether the entry may replace what is at its place.
-    pub fn replace(&self, index: u32) -> Replace {
-        match self.plan.action(index) {
-            Some(Action::Replace) => Replace::Allowed,
-            _ => Replace::Never,
-        }
-    }
-
     fn other_name(&mut self, place: &RelPath) -> Option<RelPath> {
         let (manifest, root) = (self.manifest, &mut *self.root);
-        free_name(place, |path| manifest.find(path).is_some() || root.look(path) != Found::Nothing)
+        let longest = root.top().disk().longest_name;
+        self.plan.other_name(place, longest, |path| {
+            manifest.find(path).is_none() && root.look(path) == Found::Nothing
+        })
     }
 }
 

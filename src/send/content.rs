@@ -16,9 +16,9 @@ use crate::files::manifest::Entry;
 use crate::files::path::RelPath;
 use crate::files::reader::{SourceFault, SourceFile};
 use crate::files::walk::Source;
-use crate::protocol::channel::Work;
 use crate::protocol::data;
 use crate::protocol::message::DATA;
+use crate::protocol::outbox::Work;
 use crate::protocol::pages::HASH_LEN;
 use crate::protocol::session::{Session, Stop};
 
@@ -159,7 +159,6 @@ impl<'a> Content<'a> {
                     return Ok(Err(fault));
                 }
                 left -= len as u64;
-                self.session.still_here()?;
                 self.session.check()?;
             }
             if let Err(fault) = prefix.agree(&mut file, have) {

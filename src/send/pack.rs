@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::compress::{self, Codec, Compression};
 use crate::crypto::record::Buffer;
-use crate::protocol::channel::Work;
 use crate::protocol::message::PACKED;
+use crate::protocol::outbox::Work;
 
 /// Records that go as they are once a probe has found nothing to gain.
 const REST: u8 = 3;

@@ -110,6 +110,9 @@ fn converse(
         }
         _ => Err(OUT_OF_TURN.into()),
     })?;
+    if kind == OfferKind::Stream {
+        session.cannot_come_back();
+    }
     sink(Event::Planned { files: 1, bytes: 0, here: 0 });
 
     let name = RelPath::parse(STREAM_NAME).map_err(|_| Malformed("a stream has no name"))?;
@@ -118,7 +121,7 @@ fn converse(
     let (bytes, hash) = Content::new(session, packer, name.clone()).send_all(input, sink)?;
     session.send_control(&Control::Done)?;
 
-    let mut summary = Summary { kind, bytes, hash: Some(hash), ..Summary::default() };
+    let mut summary = Summary { kind, bytes, hash: Some(hash), once: true, ..Summary::default() };
     let mut failed = 0u64;
     session.receive(|message, follows| match (message, follows) {
         (Message::Results(page), Follows::More) => Ok(pages::results(page, |index, fault| {
@@ -189,7 +192,6 @@ impl<'a> Content<'a> {
                     // Nothing comes: what there is need not wait for more.
                     self.flush(sink)?;
                     self.session.check()?;
-                    self.session.still_here()?;
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }

@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
-use super::gate::Admit;
+use super::gate::{Admit, Visitor};
 use crate::control;
 use crate::error::{Exit, Result};
-use crate::net::tailscale::TailscaleDetector;
+use crate::net::tailscale::{Peer, TailscaleDetector};
 use crate::ui::Ui;
 
 /// Where to listen, what to show, and whom to let in.
@@ -57,9 +57,9 @@ impl Place {
             }
             let tailscale = userspace.get().and_then(Option::as_ref);
             match tailscale.map(|tailscale| tailscale.whois(remote)) {
-                Some(Ok(Some(peer))) => Ok(peer.to_string()),
+                Some(Ok(Some(peer))) => Ok(visitor(&peer)),
                 Some(Err(error)) if error.exit == Exit::Refused => Err(error.message),
-                _ => Ok("a program on this machine".into()),
+                _ => Ok(Visitor { name: "a program on this machine".into(), device: None }),
             }
         };
         let here = Ipv4Addr::LOCALHOST.into();
@@ -73,7 +73,7 @@ impl Place {
         if tailscale.is_userspace()? {
             ui.note("this node has no network device: tailscaled delivers to 127.0.0.1");
             let admit = move |remote: SocketAddr| match tailscale.whois(remote) {
-                Ok(Some(peer)) => Ok(peer.to_string()),
+                Ok(Some(peer)) => Ok(visitor(&peer)),
                 Ok(None) => Err("it does not come from the tailnet".into()),
                 Err(error) => Err(error.message),
             };
@@ -81,9 +81,14 @@ impl Place {
             return Ok(Self { listen, ticket, elsewhere: None, admit: Box::new(admit) });
         }
         let admit = move |remote: SocketAddr| match tailscale.verify_peer_ip_cached(remote.ip()) {
-            Ok(peer) => Ok(peer.to_string()),
+            Ok(peer) => Ok(visitor(&peer)),
             Err(error) => Err(error.message),
         };
         Ok(Self { listen: ticket, ticket, elsewhere: None, admit: Box::new(admit) })
     }
+}
+
+/// A device of the tailnet.
+fn visitor(peer: &Peer) -> Visitor {
+    Visitor { name: peer.to_string(), device: Some(peer.id.clone()) }
 }

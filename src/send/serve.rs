@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::SendOptions;
 use super::gate::{Gate, Guest, Seat, Visit};
 use super::offer::Offer;
-use crate::bounds::{MAX_GUESSES, STALL_LIMIT};
+use crate::bounds::MAX_GUESSES;
 use crate::control;
 use crate::crypto::keys::Role;
 use crate::error::{Error, Exit, Result};
@@ -24,7 +24,7 @@ pub fn serve(gate: &Gate, offer: Offer, options: &SendOptions, ui: &Ui) -> Resul
     thread::scope(|scope| {
         let (tell, ends) = mpsc::channel();
         let many = options.receivers > 1;
-        let waiting = Waiting::new(options.timeout);
+        let waiting = Waiting::new(options.timeout, For::First);
         let total = Summary::default();
         let (left, pace) = (options.receivers, options.limit.map(Pace::new));
         let mut limits = Limits::default();
@@ -34,8 +34,19 @@ pub fn serve(gate: &Gate, offer: Offer, options: &SendOptions, ui: &Ui) -> Resul
             limits.content = limits.content.min(pace.rate().content());
         }
         let crowd = many.then(|| ui.crowd("Sending", left));
-        let serving =
-            Serving { gate, offer: &offer, ui, crowd, left, limits, pace, waiting, met: false };
+        let serving = Serving {
+            gate,
+            offer: &offer,
+            ui,
+            crowd,
+            left,
+            limits,
+            pace,
+            timeout: options.timeout,
+            served: 0,
+            waiting,
+            met: false,
+        };
         serving.run(scope, (&tell, &ends), total)
     })
 }
@@ -57,6 +68,9 @@ struct Serving<'a> {
     left: u32,
     limits: Limits,
     pace: Option<Arc<Pace>>,
+    /// How long a receiver is waited for, be it the first or one that was lost.
+    timeout: Duration,
+    served: u32,
     waiting: Waiting,
     /// Whether there has been a receiver.
     met: bool,
@@ -137,7 +151,9 @@ impl<'a> Serving<'a> {
             Ok(summary) if let Some(crowd) = &self.crowd => {
                 crowd.served();
                 self.ui.sent_to(name, &summary);
-                self.waiting = Waiting::new(self.waiting.limit);
+                self.served += 1;
+                let next = For::Another { served: self.served };
+                self.waiting = Waiting::new(self.timeout, next);
                 Ok(Some(summary))
             }
             Ok(summary) => {
@@ -147,8 +163,8 @@ impl<'a> Serving<'a> {
             // The receiver may come back, or be typed again, once it has room.
             Err(error) if may_come_back(&error) && lock(self.offer).is_whole() => {
                 self.gate.leave(seat);
-                self.ui.waits_again(name, &error, STALL_LIMIT);
-                self.waiting = Waiting::new(STALL_LIMIT);
+                self.ui.waits_again(name, &error, self.timeout);
+                self.waiting = Waiting::new(self.timeout, For::Lost(error));
                 Ok(None)
             }
             Err(error) if error.exit == Exit::Interrupted => {
@@ -165,7 +181,7 @@ impl<'a> Serving<'a> {
             Err(error) if self.crowd.is_some() && error.exit != Exit::Interrupted => {
                 self.gate.leave(seat);
                 self.ui.warn(&format!("{name}: {error}; somebody else may come instead"));
-                self.waiting = Waiting::new(STALL_LIMIT);
+                self.waiting = Waiting::new(self.timeout, For::Lost(error));
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -193,16 +209,48 @@ fn may_come_back(error: &Error) -> bool {
     error.exit == Exit::Network || fixable
 }
 
+/// Whom the wait is for.
+enum For {
+    /// Whoever knows the token.
+    First,
+    /// The next of several.
+    Another { served: u32 },
+    /// One whose session ended early, and how.
+    Lost(Error),
+}
+
 /// The wait for a receiver, with an end.
 struct Waiting {
     limit: Duration,
     deadline: Instant,
+    what: For,
     refusals: u32,
 }
 
 impl Waiting {
-    fn new(limit: Duration) -> Self {
-        Self { limit, deadline: Instant::now() + limit, refusals: 0 }
+    fn new(limit: Duration, what: For) -> Self {
+        Self { limit, deadline: Instant::now() + limit, what, refusals: 0 }
+    }
+
+    /// Nobody came: what really happened.
+    fn in_vain(&self) -> Error {
+        let limit = self.limit.as_secs();
+        let (message, hint) = match &self.what {
+            For::First => (
+                format!("no receiver came within {limit} s"),
+                "run the same command again; --timeout 30m waits longer".to_owned(),
+            ),
+            For::Another { served } => (
+                format!("no other receiver came within {limit} s, after {served}"),
+                "run the same command again for the others; --timeout 30m waits longer".to_owned(),
+            ),
+            For::Lost(error) => (
+                format!("{error}; the receiver did not come back within {limit} s"),
+                "run both sides again: it goes on where it stopped; --timeout 30m waits longer"
+                    .to_owned(),
+            ),
+        };
+        Error::network(message).hint(hint)
     }
 
     /// The next receiver, if one comes in a moment. While others are served it may take as long
@@ -240,11 +288,7 @@ impl Waiting {
                     self.refusals += 1;
                     ui.turned_away(address.ip(), &why, self.refusals);
                 }
-                None => {
-                    let limit = self.limit.as_secs();
-                    return Err(Error::network(format!("no receiver came within {limit} s"))
-                        .hint("run the same command again; --timeout 30m waits longer"));
-                }
+                None => return Err(self.in_vain()),
             }
         }
     }
@@ -259,12 +303,12 @@ fn converse(
     (ui, mut progress): (&Ui, Progress),
 ) -> Result<Summary> {
     let Guest { stream, keys, name, .. } = guest;
-    let session = stream.halves(STALL_LIMIT).and_then(|(reader, writer)| {
+    let session = stream.halves().and_then(|(reader, writer)| {
         let halves = (reader, Paced::new(writer, pace));
         Session::start(halves, keys, Role::Receiver, limits)
     });
-    let result = session.and_then(|mut session| {
-        let job = session.meanwhile(|| lock(offer).job(ui));
+    let result = session.and_then(|session| {
+        let job = lock(offer).job(ui);
         progress.beside(session.heard(), &name);
         let mut begun = Instant::now();
         let (sent, input) = job.send(session, ui, &mut |event| {

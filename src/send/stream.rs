@@ -115,6 +115,7 @@ fn converse(
                     *fault == Fault::Kept && entry.is_some_and(Entry::is_file)
                 });
                 summary.already = unasked.saturating_sub(kept.count() as u64).min(summary.files);
+                summary.once = attempt == 1;
                 watch.lap("results");
                 summary.phases = watch.phases();
                 return Ok(summary);
@@ -220,6 +221,10 @@ fn await_answer(
                     let in_order = last_result.is_none_or(|last| last < index);
                     let entry = manifest.get(index).filter(|_| in_order);
                     let entry = entry.ok_or(Malformed("a result names what was not offered"))?;
+                    // Only files have content that can fail.
+                    if !(entry.is_file() || matches!(fault, Fault::Unwritable | Fault::Kept)) {
+                        return Err(Malformed("a result that no folder or link can have"));
+                    }
                     last_result = Some(index);
                     summary.failed.push((entry.path.clone(), fault));
                     Ok(())

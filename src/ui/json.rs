@@ -4,7 +4,7 @@
 mod end;
 
 use std::fmt;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
@@ -13,20 +13,21 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::ser::Formatter;
 use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
 use self::end::{End, Outcome, Unsent, error_fields, fault_word};
 use super::line;
 use super::meter::{Meter, Reading};
 use super::sums::hex;
 use super::{Finding, Mark};
-use crate::bounds::MAX_TOPS;
+use crate::bounds::{MAX_TICKET, MAX_TOPS};
 use crate::control;
 use crate::error::{Error, Exit, reason};
 use crate::event::{Event, Fate, Summary};
 use crate::files::manifest::{Kind, Manifest, Totals};
 use crate::files::path::RelPath;
 use crate::protocol::pages::Fault;
-use crate::ticket::{Host, Ticket};
+use crate::ticket::{COMMAND, Host, Ticket};
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -137,10 +138,16 @@ impl Json {
             Host::Ip(ip) => ip.to_string(),
             Host::Name(name) => name.clone(),
         };
-        let text = ticket.to_string();
-        let command = format!("transfer receive {text}");
-        let fields =
-            json!({ "ticket": text, "host": host, "port": ticket.port, "command": command });
+        #[derive(Serialize)]
+        struct Fields<'a> {
+            ticket: &'a str,
+            host: String,
+            port: u16,
+            command: &'a str,
+        }
+        let command = ticket.command();
+        let text = command.strip_prefix(COMMAND).unwrap_or_default();
+        let fields = Fields { ticket: text, host, port: ticket.port, command: &command };
         self.stream().emit("ticket", fields);
     }
 
@@ -412,14 +419,14 @@ impl Stream {
             fields: T,
         }
         let Some(out) = self.out.as_mut().filter(|_| self.ended.is_none()) else { return };
-        let mut out = BufWriter::new(out);
-        let mut serializer = serde_json::Serializer::with_formatter(&mut out, Ascii);
+        // A ticket is no longer than this: none of it is left behind when a longer line grows, or in
+        // the buffer of stdout, which takes whole lines only if it has to.
+        let mut text = Zeroizing::new(Vec::with_capacity(8 * MAX_TICKET));
+        let mut serializer = serde_json::Serializer::with_formatter(&mut *text, Ascii);
         let written = Line { v: 1, event, state: self.state, fields }.serialize(&mut serializer);
+        text.push(b'\n');
         let written = written.map_err(io::Error::from);
-        let written = written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
-        if let Err(error) = written {
-            // What the buffer still holds is not tried again.
-            drop(out.into_parts());
+        if let Err(error) = written.and_then(|()| out.write_all(&text)).and_then(|()| out.flush()) {
             self.out = None;
             line(&format!("warning: cannot write to stdout: {}; going on", reason(&error)));
         }

@@ -26,14 +26,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use dialoguer::console::style;
+use dialoguer::console::{colors_enabled, colors_enabled_stderr, style};
+use zeroize::Zeroizing;
 
 pub use self::findings::{Finding, Mark};
 pub use self::json::State;
 pub use self::progress::{Crowd, Progress};
 pub use self::prompt::{Choice, Clash, Target, said_no};
 pub use self::signals::watch as watch_signals;
-pub use self::text::Text;
+pub use self::text::{Data, Text};
 
 use self::json::Json;
 use self::log::Log;
@@ -274,16 +275,19 @@ impl Ui {
     /// What to type on the other machine: the one line on stdout.
     pub fn ticket(&self, ticket: &Ticket) {
         self.say("on the other machine, run:");
-        let command = format!("transfer receive {ticket}");
+        let command = ticket.command();
         match &self.json {
             Some(json) => {
                 json.ticket(ticket);
-                self.show(&style(command).for_stderr().bold().to_string());
+                self.show(in_bold("", &command, colors_enabled_stderr()));
             }
             None => {
-                let (mut stdout, command) = (io::stdout(), style(command).bold());
-                // Nobody may be reading; the offer stands all the same.
-                let _ = writeln!(stdout, "{command}").and_then(|()| stdout.flush());
+                let mut command = in_bold("", &command, colors_enabled());
+                command.push('\n');
+                let mut stdout = io::stdout();
+                // In one piece, which passes by stdout's buffer. Nobody may be reading; the offer
+                // stands all the same.
+                let _ = stdout.write_all(command.as_bytes()).and_then(|()| stdout.flush());
             }
         }
         self.say("waiting for the receiver; Ctrl-C stops");
@@ -291,16 +295,22 @@ impl Ui {
 
     /// Another ticket for the same offer.
     pub fn ticket_elsewhere(&self, ticket: &Ticket) {
-        let command = format!("transfer receive {ticket}");
-        let command = style(command).for_stderr().bold();
-        self.show(&format!("from another machine of the tailnet: {command}"));
+        const INTRO: &str = "from another machine of the tailnet: ";
+        self.show(in_bold(INTRO, &ticket.command(), colors_enabled_stderr()));
         self.tell(|json| json.ticket(ticket));
     }
 
-    /// A line with a secret: for the screen, and not for the log.
-    fn show(&self, text: &str) {
+    /// A line for the screen, and not for the log.
+    fn hint(&self, text: &str) {
         if !self.quiet {
             line(text);
+        }
+    }
+
+    /// The same with a secret.
+    fn show(&self, text: Zeroizing<String>) {
+        if !self.quiet {
+            screen::secret(text);
         }
     }
 
@@ -420,6 +430,12 @@ impl Ui {
         Text::new(self.json.clone())
     }
 
+    /// Where content goes that is meant for standard output; what is no plain text, not onto a
+    /// terminal.
+    pub fn data(&self) -> Data {
+        Data::new()
+    }
+
     /// A new progress bar, or one that stays silent.
     pub fn progress(&self, verb: &'static str) -> Progress {
         Progress::new(verb, self.clone())
@@ -434,7 +450,7 @@ impl Ui {
     fn tell_keys(&self) {
         static TOLD: AtomicBool = AtomicBool::new(false);
         if !TOLD.swap(true, Relaxed) {
-            self.show("p pause, q stop");
+            self.hint("p pause, q stop");
         }
     }
 
@@ -443,7 +459,7 @@ impl Ui {
         let text = if paused { format!("paused by {name}") } else { format!("{name} goes on") };
         self.log(&text);
         if !self.draws {
-            self.show(&text);
+            self.hint(&text);
         }
         self.tell(|json| json.other_paused(paused));
     }
@@ -464,8 +480,8 @@ impl Ui {
     fn paused(&self, paused: bool) {
         let text = if paused { "paused; p goes on" } else { "going on" };
         self.log(text);
-        if !self.draws {
-            self.show(text);
+        if !self.draws && !self.quiet {
+            line(text);
         }
         self.tell(|json| json.pause(paused));
     }
@@ -480,4 +496,15 @@ impl Ui {
     pub fn beside_data(&self) -> Self {
         Self { draws: self.draws && !io::stdout().is_terminal(), ..self.clone() }
     }
+}
+
+/// A text with a secret that stands out behind an introduction. It is wiped, and there is room for
+/// a line end: growing would leave a copy behind.
+fn in_bold(intro: &str, text: &str, is_styled: bool) -> Zeroizing<String> {
+    let (bold, reset) = if is_styled { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    let parts = [intro, bold, text, reset];
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    let mut whole = Zeroizing::new(String::with_capacity(len + 1));
+    parts.iter().for_each(|part| whole.push_str(part));
+    whole
 }

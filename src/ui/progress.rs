@@ -461,7 +461,7 @@ mod tests {
         state.meter.plan(2_670_000_000, 1, now);
         let line = layout(super::parts("Receiving", &mut state, now), 100);
         assert!(line.starts_with(" Receiving  11% of 3.0 GB  [===>"), "{line}");
-        let heard = Heard::now();
+        let heard = Heard::default();
         heard.set_paused(true);
         state.other = Some((heard, "a-machine-with-a-name".into()));
         let line = layout(super::parts("Sending", &mut state, now), 100);

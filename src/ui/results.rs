@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::screen::paragraph;
-use super::words::{counted, outcome};
+use super::words::{counted, lacking, outcome};
 use super::{SHOWN, Ui};
 use crate::error::shown;
 use crate::event::Summary;
@@ -45,6 +45,11 @@ impl Ui {
             let lines = summary.renamed.iter().map(|(from, to)| format!("{from} -> {to}"));
             self.list(lines, count, !self.quiet);
         }
+        if let Some(lacking) = lacking(summary.lacking) {
+            let text =
+                format!("the disk does not keep the {lacking} of what came; the content is whole");
+            self.say_warning(&text);
+        }
         self.problems(summary, "");
         self.tell(|json| json.summary(summary, true));
     }
@@ -71,7 +76,8 @@ impl Ui {
         if !failed.is_empty() {
             let count = failed.len() as u64;
             self.say_warning(&format!("{} did not arrive:", counted(count, "entry", "entries")));
-            let lines = failed.iter().map(|(path, fault)| format!("{path}: {}", fault.words()));
+            let lines =
+                failed.iter().map(|(path, fault)| format!("{path}: {}", summary.why(path, *fault)));
             self.list(lines, count, true);
         }
         if summary.unsent > 0 {

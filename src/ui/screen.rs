@@ -8,6 +8,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use dialoguer::console::{Term, is_dumb, measure_text_width};
 use indicatif::{MultiProgress, ProgressDrawTarget, TermLike};
 use unicode_width::UnicodeWidthChar;
+use zeroize::Zeroizing;
 
 /// Where a bar is added to be seen, and suspended for whatever else is written.
 pub(super) static SCREEN: LazyLock<MultiProgress> = LazyLock::new(|| {
@@ -28,6 +29,13 @@ pub(super) fn paragraph(text: &str) {
     let (indent, _) = text.split_at(text.len() - words.len());
     let rows = folded(words, &format!("{indent}  "), size.map(|(_, columns)| columns.into()));
     SCREEN.suspend(|| write(&format!("{indent}{rows}")));
+}
+
+/// The same as [`line`] for one with a secret, which is wiped. stderr keeps nothing.
+pub(super) fn secret(mut text: Zeroizing<String>) {
+    // There is room for it: growing would leave a copy behind.
+    text.push('\n');
+    SCREEN.suspend(|| write(&text));
 }
 
 /// In one piece, so that lines of two processes on one terminal stay whole.

@@ -1,11 +1,16 @@
-//! Ctrl-C, SIGTERM and SIGHUP: stop at the next record, tell the other side, keep the state.
+//! Ctrl-C, SIGTERM and SIGHUP: stop at the next record, tell the other side, keep the state. What was
+//! ignored when the program began stays ignored: `nohup` and scripts mean it.
 
 use std::io::{IsTerminal, Write};
+#[cfg(unix)]
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::{process, thread};
 
 use dialoguer::console::Term;
+#[cfg(unix)]
+use signal_hook::consts::SIGXFSZ;
 
 use super::screen::{SCREEN, obeys};
 use super::{Ui, keys};
@@ -17,9 +22,11 @@ static ASKED: AtomicBool = AtomicBool::new(false);
 /// The first signal asks, the second, or a transfer that hangs, ends the process at once.
 /// Whatever the moment, what is on the disk can be resumed.
 pub fn watch(ui: &Ui) {
+    // A file over the limit (`ulimit -f`) is an error like any other, not the end of the process.
+    #[cfg(unix)]
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let ui = ui.clone();
-    // Without a handler a signal ends the process at once, which loses nothing either.
-    let _ = ctrlc::set_handler(move || {
+    listen(move || {
         if ASKED.swap(true, Ordering::Relaxed) {
             end(&ui);
         }
@@ -44,6 +51,41 @@ pub(super) fn cover_key() {
         let covered = if obeys() { "\r\x1b[K" } else { "\n" };
         let _ = std::io::stderr().write_all(covered.as_bytes());
     }
+}
+
+/// Calls `on_signal` for each. Without a handler a signal ends the process at once, which loses
+/// nothing either.
+#[cfg(unix)]
+fn listen(on_signal: impl Fn() + Send + 'static) {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::iterator::Signals;
+
+    let ignored = ignored();
+    let heeded = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !is_in(ignored, *signal));
+    if let Ok(mut signals) = Signals::new(heeded) {
+        let waiting = move || signals.forever().for_each(|_| on_signal());
+        let _ = thread::Builder::new().name("signals".into()).spawn(waiting);
+    }
+}
+
+#[cfg(not(unix))]
+fn listen(on_signal: impl Fn() + Send + 'static) {
+    let _ = ctrlc::set_handler(on_signal);
+}
+
+/// The signals that this process ignores, a bit for each, as Linux tells; others keep it to
+/// themselves.
+#[cfg(unix)]
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or_default()
+}
+
+#[cfg(unix)]
+fn is_in(signals: u64, signal: i32) -> bool {
+    let bit = u32::try_from(signal - 1).ok().and_then(|bit| 1u64.checked_shl(bit));
+    bit.is_some_and(|bit| signals & bit != 0)
 }
 
 fn end(ui: &Ui) -> ! {

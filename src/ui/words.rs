@@ -4,6 +4,7 @@ use std::fmt::{Display, Write};
 
 use crate::error::bytes;
 use crate::event::Summary;
+use crate::files::disk::Lacks;
 use crate::files::manifest::{Kind, Manifest, Totals};
 use crate::protocol::message::OfferKind;
 
@@ -60,6 +61,16 @@ pub(super) fn summary_of(manifest: &Manifest) -> String {
         let _ = write!(text, " and {more} more");
     }
     text
+}
+
+/// What a disk does not keep, if there is anything.
+pub(super) fn lacking(lacks: Lacks) -> Option<&'static str> {
+    match (lacks.modes, lacks.times) {
+        (true, true) => Some("permissions and times"),
+        (true, false) => Some("permissions"),
+        (false, true) => Some("times"),
+        (false, false) => None,
+    }
 }
 
 /// `1 file`, `2 files`, `19,327 files`.

@@ -24,7 +24,7 @@ use transfer::receive::lock::{Head, Snapshot, TransferLockManager};
 use transfer::receive::places::Places;
 
 use super::targets::crypto::{seal, shake};
-use super::targets::{CODECS, INODE, offered, put_item};
+use super::targets::{CODECS, offered, put_item};
 
 /// Name and bytes of each seed of a target.
 type Seeds = Vec<(&'static str, Vec<u8>)>;
@@ -268,7 +268,7 @@ fn locks() -> Seeds {
         done: &[Some([1; 32]), None, None, None, None],
         wanted: &|_| true,
         current: Some((2, 0, [2; 32])),
-        parts: &BTreeMap::from([(2, "b.txt.1.part".into())]),
+        times: &BTreeMap::from([(0, -6)]),
         places: &places,
         made: &BTreeSet::from([1]),
         older: &BTreeMap::new(),
@@ -277,18 +277,18 @@ fn locks() -> Seeds {
     let saved = fs::read_to_string(dir.path().join(".transfer_lock.json")).unwrap();
     let value: serde_json::Value = serde_json::from_str(&saved).unwrap();
     // Neither is the same twice.
-    let ours = format!("\"inode\":{INODE}");
     let saved = saved
-        .replace(&format!("\"inode\":{}", value["inode"]), &ours)
+        .replace(value["owner"].as_str().unwrap(), "the owner of this lock")
+        .replace(value["mac"].as_str().unwrap(), &"0".repeat(64))
+        .replace(&format!("\"folder\":{}", value["folder"]), "\"folder\":7")
         .replace(value["timestamp"].as_str().unwrap(), "2026-01-02T03:04:05Z");
-    let hostile = r#"{"version":"1.0","inode":7,"files":{"a":{"status":"pending","size":1,"transferred_bytes":9,
-        "part":"../../.profile.part"}},"renamed":{"a":"../x","é":"d/é"},"made":{"..":true,"d":[{}]}}"#;
+    let hostile = r#"{"version":"1.0","owner":"","folder":7,"files":{"a":{"status":"completed","size":1,"transferred_bytes":9,
+        "original_hash":"../../.profile.part"}},"renamed":{"a":"../x","é":"d/é"},"made":{"..":true,"d":[{}]}}"#;
     vec![
-        ("elsewhere", saved.replace(&ours, "\"inode\":8").into()),
         ("cut-off", saved[..saved.len() / 2].into()),
         ("saved", saved.into()),
         ("hostile", hostile.into()),
-        ("deep", format!("{{\"version\":\"1.0\",{ours},\"x\":{}", "[".repeat(500)).into()),
+        ("deep", format!("{{\"version\":\"1.0\",\"x\":{}", "[".repeat(500)).into()),
     ]
 }
 

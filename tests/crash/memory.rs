@@ -6,10 +6,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use hmac::Mac;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use transfer::compress::Compression;
 use transfer::event::Event;
+use transfer::files::own::Own;
 use transfer::send::content::StreamOptions;
 
 use crate::engine::{STREAM, transfer_with, walk_all};
@@ -302,8 +304,7 @@ fn a_lock_that_lies_costs_nothing() {
             let mut json: serde_json::Value = serde_json::from_str(&text)?;
             let first = first.get_or_insert_with(|| json.clone());
             if round.rng.random() {
-                // An old one, made to look as if it belonged here.
-                first["inode"] = json["inode"].clone();
+                // An old one.
                 return write_lock(&lock, first);
             }
             json["session_id"] = "not a number".into();
@@ -324,15 +325,22 @@ fn a_lock_that_lies_costs_nothing() {
     });
 }
 
-/// Writes a lock so that it begins as one does.
+/// Writes a lock so that it begins as one does, and signs it.
 fn write_lock(path: &Path, json: &serde_json::Value) -> Result<()> {
     let mut rest = json.clone();
     let fields = rest.as_object_mut().context("no object")?;
-    let (version, inode) = (fields.remove("version"), fields.remove("inode"));
-    let (version, inode) = (version.context("no version")?, inode.context("no inode")?);
+    fields.remove("mac");
+    let mut head = String::from("{");
+    for name in ["version", "owner", "folder"] {
+        let value = fields.remove(name).with_context(|| format!("no {name}"))?;
+        head.push_str(&format!("\"{name}\":{value},"));
+    }
     let rest = rest.to_string();
-    let rest = rest.strip_prefix('{').context("no object")?;
-    Ok(fs::write(path, format!("{{\"version\":{version},\"inode\":{inode},{rest}"))?)
+    let rest = rest.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    let signed = format!("{head}{}", rest.context("no object")?);
+    let mac = Own::of_user().lock().chain_update(&signed).finalize().into_bytes();
+    let mac: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(fs::write(path, format!("{signed},\"mac\":\"{mac}\"}}"))?)
 }
 
 /// A lock that cannot be read any more: the content arrives, and what was unfinished stays, as
@@ -430,19 +438,31 @@ fn parts_of_others_are_not_touched() {
     });
 }
 
-/// Files called like the lock, its temporary file, and unfinished files of those.
+/// Files called like the lock, its temporary file, and unfinished files of those: they arrive under
+/// other names, in every folder, for somebody may receive into it later.
 #[test]
 fn files_called_like_the_lock_arrive() {
     rounds(9, |mut round| {
-        let lock =
-            [LOCK, ".transfer_lock.json.tmp", ".transfer_lock.1.json", ".transfer_lock.json.part"];
-        for name in lock {
+        let others = [
+            (LOCK, ".transfer_lock (1).json"),
+            (".transfer_lock.json.tmp", ".transfer_lock.json (1).tmp"),
+            (".transfer_lock.1.json", ".transfer_lock.1 (1).json"),
+            (".transfer_lock.json.part", ".transfer_lock.json (1).part"),
+        ];
+        let mut sent = Vec::new();
+        for (name, other) in others {
             if round.rng.random() {
                 let path = round.root().join(name);
                 write(&path, noise(round.rng.random_range(0..3000), round.rng.random()))?;
+                sent.push((path, round.arrived().join(other)));
             }
         }
         round.until_it_ends(|_| Ok(()))?;
+        for (path, other) in sent {
+            fs::rename(&other, round.arrived().join(path.file_name().context("no name")?))?;
+            let time = fs::metadata(round.root())?.modified()?;
+            filetime::set_file_mtime(round.arrived(), time.into())?;
+        }
         round.ensure_equal()?;
         round.ensure_little_resent(round.size())
     });

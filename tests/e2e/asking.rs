@@ -7,8 +7,8 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use crate::proxy::Proxy;
-use crate::terminal::{Terminal, plain};
 use crate::util::process::{Process, Sender, clean, receiving, run, transfer};
+use crate::util::terminal::{Terminal, plain};
 use crate::util::tree::{Scratch, ensure_arrived, noise, touch, write};
 
 /// `transfer receive`, with everything that it may ask.

@@ -601,21 +601,23 @@ fn a_disk_that_fills_up_keeps_what_is_whole() -> Result<()> {
         write(&root.join(format!("{number:02}")), noise(3000, number))?;
     }
     let sender = Sender::pod(&[&root], &["-q"])?;
-    let options = "size=1m,nr_inodes=20";
+    // Enough for what comes, but for the lock beside it.
+    let options = "size=1m,nr_inodes=42";
     let Some(receiver) = receive_in_little_room(&sender.ticket, options, out.path())? else {
         return Ok(());
     };
     let received = receiver.end()?.expect(1)?;
-    received.says(&format!("error: the disk of \"{}\" is full\n", out.join("disk").display()))?;
+    let disk = out.join("disk").display().to_string();
+    received.says(&format!("error: the disk of \"{disk}\" takes no more files\n"))?;
     received.says(
-        "\n  make room there and run the same command again: it goes on where it stopped\n",
+        "\n  it has no inodes left: remove some files there and run the same command again",
     )?;
     run(receiving(&sender.ticket, &out.join("roomy"), &[]))?.expect(0)?;
-    sender.end()?.expect(0)?.says("the receiver's disk is full: ")?;
+    sender.end()?.expect(0)?.says("the receiver's disk takes no more files")?;
     ensure_arrived(&out.join("roomy"), &[&root])?;
     let (source, mut kept) = (tree(&root)?, tree(&out.join("disk.kept/tree"))?);
     kept.remove(Path::new(""));
-    ensure!(kept.len() > 5 && kept.len() < 20, "{} files were kept", kept.len());
+    ensure!(kept.len() > 20 && kept.len() < 40, "{} files were kept", kept.len());
     for (path, node) in kept {
         ensure!(source.get(&path) == Some(&node), "{path:?} is not whole: {node:?}");
     }
@@ -637,7 +639,7 @@ fn a_folder_that_may_not_be_written_to_is_told() -> Result<()> {
     chmod(&into.join("shut"), 0o555)?;
     let (sent, received) = send_into(&into.join("shut"), &[&from.join("file")], &[], 3)?;
     for ended in [sent, received] {
-        ended.says("\n  file: the receiver could not write it\n")?;
+        ended.says("\n  file: the receiver could not write it: ")?;
     }
     Ok(())
 }

@@ -47,7 +47,7 @@ fn awkward_names_and_contents_arrive() -> Result<()> {
     for number in 0..20 {
         write(&tree.join(format!("json/{number}.json")), "{}")?;
     }
-    for name in [".transfer_lock.json", "json/.transfer_lock.json"] {
+    for name in [".transfer_lock", "transfer_lock.json", "json/transfer_lock.json"] {
         write(&tree.join(name), "{}")?;
     }
     for name in ["x", "x.part", "x.part.part", "x.1.part", "x.2.part", ".part", "y.part", "z/.part"]

@@ -4,59 +4,41 @@ use std::fs;
 use std::io::{self, Write};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use transfer::bounds::{FAREWELL, MAX_CONTENT, MAX_PLAINTEXT};
+use transfer::bounds::FAREWELL;
 use transfer::crypto::keys::Role;
-use transfer::crypto::record::{Buffer, RecordReader, RecordWriter};
+use transfer::crypto::record::{Buffer, RecordWriter};
 use transfer::error::{Error, Exit, Result};
 use transfer::event::Summary;
-use transfer::files::manifest::{Entry, Kind};
-use transfer::files::path::RelPath;
-use transfer::protocol::message::{self, Complete, Control, Message, Offer, Reason, Wait};
+use transfer::protocol::message::{self, Complete, Control, Message, Reason, Wait};
+use transfer::protocol::outbox::Work;
 use transfer::protocol::pages::{self, Pages};
 use transfer::protocol::session::{Limits, Session, Stop, receive_last};
 use transfer::send::stream::send_over;
 
-use super::pipe::{Closer, Faults, PipeReader, PipeWriter, pipe};
+use super::pipe::{Closer, Faults, pipe};
 use super::util::{STREAM, keys, receive, walk};
 
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a side stands still here: much longer than the other one has patience.
 const PAUSE: Duration = Duration::from_millis(1600);
 const BEAT: Duration = Duration::from_millis(20);
+/// The time between two beats of a heart that does not.
+const NEVER: Duration = Duration::from_secs(3600);
 
-const IMPATIENT: Limits = Limits { patience: PATIENCE, heartbeat: BEAT, content: 700, lanes: 1 };
+const IMPATIENT: Limits =
+    Limits { patience: PATIENCE, last_patience: PATIENCE, heartbeat: BEAT, content: 700, lanes: 1 };
 
-type Ends = ((PipeReader, PipeWriter), (PipeReader, PipeWriter), Closer);
-
-/// A pipe whose first end's writes time out.
-fn ends() -> Ends {
-    let (mut first, second, closer) = pipe(Faults::default(), Faults::default());
-    first.1.limit = Some(PATIENCE / 10);
-    (first, second, closer)
-}
-
-/// An impatient sender's session, and a receiver's.
-fn sessions() -> (Session, Session, Closer) {
-    let (first, second, closer) = ends();
+/// An impatient sender's session, and that of a receiver that says something every `heartbeat`
+/// and waits for ever.
+fn sessions(heartbeat: Duration) -> (Session, Session, Closer) {
+    let (first, second, closer) = pipe(Faults::default(), Faults::default());
     let (sender_keys, receiver_keys) = keys();
     let sender = Session::start(first, sender_keys, Role::Receiver, IMPATIENT).unwrap();
-    let limits = Limits { content: 700, ..Limits::default() };
+    let limits = Limits { content: 700, heartbeat, patience: NEVER, ..Limits::default() };
     let receiver = Session::start(second, receiver_keys, Role::Sender, limits).unwrap();
     (sender, receiver, closer)
-}
-
-/// For a while does nothing but, perhaps, say that it is there.
-fn stand_still(session: &mut Session, says_wait: bool) -> Result<(), Stop> {
-    let end = Instant::now() + PAUSE;
-    while Instant::now() < end {
-        if says_wait {
-            session.send_control(&Control::Wait(Wait::default()))?;
-        }
-        thread::sleep(BEAT);
-    }
-    Ok(())
 }
 
 fn take_offer(session: &mut Session) {
@@ -72,12 +54,12 @@ fn take_offer(session: &mut Session) {
 }
 
 /// How a sender fares whose receiver reads nothing for a while in the middle of the content.
-fn send_to_a_paused_receiver(says_wait: bool) -> Result<Summary> {
+fn send_to_a_paused_receiver(heartbeat: Duration) -> Result<Summary> {
     let dir = tempfile::tempdir().unwrap();
     // More than pipe and queues hold.
     fs::write(dir.path().join("file"), vec![7; 100_000]).unwrap();
     let source = walk(&dir.path().join("file"));
-    let (sender, mut receiver, closer) = sessions();
+    let (sender, mut receiver, closer) = sessions(heartbeat);
     thread::scope(|scope| {
         let sending = scope.spawn(|| {
             let sent = send_over(sender, &source, STREAM, &mut |_| {});
@@ -88,7 +70,7 @@ fn send_to_a_paused_receiver(says_wait: bool) -> Result<Summary> {
         });
         take_offer(&mut receiver);
         receiver.send_pages(message::PLAN, [], pages::put_step).unwrap();
-        stand_still(&mut receiver, says_wait).unwrap();
+        thread::sleep(PAUSE);
         let mut done = false;
         while !done {
             let next = receiver
@@ -109,22 +91,22 @@ fn send_to_a_paused_receiver(says_wait: bool) -> Result<Summary> {
 
 #[test]
 fn a_paused_receiver_keeps_its_connection() {
-    assert_eq!(send_to_a_paused_receiver(true).unwrap().files, 1);
+    assert_eq!(send_to_a_paused_receiver(BEAT).unwrap().files, 1);
 }
 
 #[test]
 fn a_receiver_that_neither_reads_nor_speaks_is_lost() {
-    assert_eq!(send_to_a_paused_receiver(false).unwrap_err().exit, Exit::Network);
+    assert_eq!(send_to_a_paused_receiver(NEVER).unwrap_err().exit, Exit::Network);
 }
 
 /// How a side fares that waits for a message, and for the last one, while the other works.
-fn wait_for_a_busy_peer(says_wait: bool) -> Result<(), Stop> {
-    let (mut waiting, mut busy, closer) = sessions();
+fn wait_for_a_busy_peer(heartbeat: Duration) -> Result<(), Stop> {
+    let (mut waiting, mut busy, closer) = sessions(heartbeat);
     thread::scope(|scope| {
         scope.spawn(move || {
-            stand_still(&mut busy, says_wait)?;
+            thread::sleep(PAUSE);
             busy.send_pages(message::PLAN, [], pages::put_step)?;
-            stand_still(&mut busy, says_wait)?;
+            thread::sleep(PAUSE);
             busy.send_last(&Control::Bye)
         });
         let waited = waiting.receive(|message, _| match message {
@@ -140,64 +122,91 @@ fn wait_for_a_busy_peer(says_wait: bool) -> Result<(), Stop> {
 
 #[test]
 fn whoever_says_wait_is_waited_for() {
-    wait_for_a_busy_peer(true).unwrap();
-    let Err(Stop::Gone(error)) = wait_for_a_busy_peer(false) else { panic!("no patience ends") };
+    wait_for_a_busy_peer(BEAT).unwrap();
+    let Err(Stop::Gone(error)) = wait_for_a_busy_peer(NEVER) else { panic!("no patience ends") };
     assert_eq!(error.exit, Exit::Network);
+    assert_eq!(error.message, "the other side has sent nothing for too long");
 }
 
-/// The long steps of a receiver, with so many folders that they take a while: between the list and
-/// the plan, and between the content and the results.
+/// A lane that is kept by its work, such as a disk that has to wake up, does not keep the heart.
 #[test]
-fn a_receiver_at_work_says_so() {
-    let dir = tempfile::tempdir().unwrap();
-    let folders: Vec<Entry> = (1000..5000)
-        .map(|number| {
-            let path = RelPath::parse(&number.to_string()).unwrap();
-            Entry { path, kind: Kind::Folder, mode: 0o755, mtime: 1_000_000_000 }
-        })
-        .collect();
-    let (first, second, closer) = pipe(Faults::default(), Faults::default());
-    let (sender_keys, receiver_keys) = keys();
-    let heartbeat = Duration::from_millis(1);
-    let limits = Limits { patience: 5 * PATIENCE, heartbeat, ..Limits::default() };
-    let receiver = Session::start(second, receiver_keys, Role::Sender, limits).unwrap();
-    // No session here, for that drops what is counted.
-    let mut writer = RecordWriter::new(first.1, sender_keys.seal);
-    let mut reader = RecordReader::new(first.0, sender_keys.open, MAX_PLAINTEXT);
-    let mut waits_before = |kind: u8| {
-        let (mut buffer, mut waits) = (Buffer::default(), 0);
-        loop {
-            reader.read(&mut buffer).unwrap();
-            match Message::decode(buffer.plaintext()).unwrap() {
-                Message::Control(Control::Wait(_)) => waits += 1,
-                _ => {
-                    assert_eq!(buffer.plaintext(), [kind, 1]);
-                    return waits;
-                }
-            }
-        }
-    };
-    thread::scope(|scope| {
-        let receiving = scope.spawn(|| receive(receiver, dir.path()));
+fn a_side_whose_lanes_are_busy_says_so() {
+    for lanes in [1, 3] {
+        let (first, second, closer) = pipe(Faults::default(), Faults::default());
+        let (sender_keys, receiver_keys) = keys();
+        let limits = Limits { lanes, ..IMPATIENT };
+        let mut sender = Session::start(first, sender_keys, Role::Receiver, limits).unwrap();
+        let mut receiver = Session::start(second, receiver_keys, Role::Sender, limits).unwrap();
         let mut buffer = Buffer::default();
-        let offer =
-            Control::Offer(Offer { files: 0, folders: folders.len() as u64, ..Offer::default() });
-        offer.encode(&mut buffer).unwrap();
-        writer.write(&mut buffer).unwrap();
-        let put = pages::put_entry;
-        pages::write(message::ENTRIES, MAX_CONTENT, &mut buffer, &folders, put, |page| {
-            writer.write(page)
-        })
-        .unwrap();
-        assert!(waits_before(message::PLAN) > 0, "silent while it made folders");
-        Control::Done.encode(&mut buffer).unwrap();
-        writer.write(&mut buffer).unwrap();
-        assert!(waits_before(message::RESULTS) > 0, "silent while it finished folders");
-        Control::Bye.encode(&mut buffer).unwrap();
-        writer.write_last(&mut buffer).unwrap();
-        receiving.join().unwrap().unwrap();
+        for number in 0..2 * lanes {
+            buffer.extend(&[message::DATA, number as u8]);
+            let work: Work = Box::new(move |_, _| {
+                if number == 0 {
+                    thread::sleep(PAUSE);
+                }
+            });
+            sender.send_worked(&mut buffer, Some(work)).unwrap();
+        }
+        for number in 0..2 * lanes {
+            let order = receiver.receive(|message, _| match message {
+                Message::Data(items) => Ok(items.rest().to_vec()),
+                other => panic!("no data: {other:?}"),
+            });
+            assert_eq!(order.unwrap(), [number as u8]);
+        }
         closer.close();
-    });
+    }
+}
+
+/// A transfer of so many bytes over a line on which they trickle; once content flows, something
+/// befalls it.
+fn transfer_over(
+    trickle: (usize, Duration),
+    bytes: usize,
+    befalls: impl FnOnce(&Closer) + Send,
+) -> (Result<Summary>, Result<Summary>) {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, into) = (dir.path().join("file"), dir.path().join("in"));
+    fs::write(&file, vec![7; bytes]).unwrap();
+    fs::create_dir(&into).unwrap();
+    let source = walk(&file);
+    let (first, mut second, closer) = pipe(Faults::default(), Faults::default());
+    second.0.trickle = Some(trickle);
+    let limits = Limits { heartbeat: PATIENCE / 4, ..IMPATIENT };
+    let (sender_keys, receiver_keys) = keys();
+    let sender = Session::start(first, sender_keys, Role::Receiver, limits).unwrap();
+    let receiver = Session::start(second, receiver_keys, Role::Sender, limits).unwrap();
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| send_over(sender, &source, STREAM, &mut |_| {}));
+        let receiving = scope.spawn(|| receive(receiver, &into));
+        // Offer and list are some 200 bytes.
+        while closer.written()[0] < 1000 {
+            thread::sleep(BEAT);
+        }
+        befalls(&closer);
+        // Nobody closes anything before both have ended.
+        let ends = (sending.join().unwrap(), receiving.join().unwrap());
+        closer.close();
+        ends
+    })
+}
+
+#[test]
+fn a_line_that_dies_while_data_flows_is_noticed_on_both_sides() {
+    let line = (100, BEAT / 10);
+    let (sent, received) = ends_soon(move || transfer_over(line, 200_000, Closer::stall));
+    for end in [sent, received] {
+        let error = end.unwrap_err();
+        assert_eq!(error.exit, Exit::Network);
+        assert_eq!(error.message, "the other side has sent nothing for too long");
+    }
+}
+
+/// A record takes longer than there is patience, but its bytes come.
+#[test]
+fn a_slow_line_is_not_a_dead_one() {
+    let (sent, received) = transfer_over((20, PATIENCE / 20), 1500, |_| {});
+    assert_eq!((sent.unwrap().files, received.unwrap().files), (1, 1));
 }
 
 /// Only what stops a session, and what ends it well, is marked as the last.
@@ -220,7 +229,7 @@ fn marks_belong_on_last_messages_only() {
         (Control::Refuse(Reason::Declined), true, "the receiver said no"),
     ] {
         for unasked in [false, true] {
-            let (mut session, mut peer, closer) = sessions();
+            let (mut session, mut peer, closer) = sessions(NEVER);
             if last {
                 peer.send_last(&control).unwrap();
             } else {

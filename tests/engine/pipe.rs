@@ -1,8 +1,10 @@
-//! A connection in memory that can be cut and damaged at chosen bytes.
+//! A connection in memory that can be cut and damaged at chosen bytes, slowed down, and lost without
+//! a word.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
 use std::time::Duration;
 
 /// What goes wrong in one direction, counted in bytes written.
@@ -19,6 +21,8 @@ struct State {
     bytes: VecDeque<u8>,
     written: u64,
     closed: bool,
+    /// Nothing arrives any more, and nobody says so.
+    stalled: bool,
 }
 
 #[derive(Default)]
@@ -34,17 +38,22 @@ impl Direction {
     }
 }
 
+/// A read or write that gets nowhere for so long fails, as a socket's does.
+const LIMIT: Duration = Duration::from_millis(100);
+
 /// Bytes that may be on their way: little, so that both sides feel each other.
 const CAPACITY: usize = 4096;
 
-pub struct PipeReader(Arc<Direction>);
+pub struct PipeReader {
+    direction: Arc<Direction>,
+    /// So many bytes arrive at once at most, and so long after those before.
+    pub trickle: Option<(usize, Duration)>,
+}
 
 pub struct PipeWriter {
     direction: Arc<Direction>,
     back: Arc<Direction>,
     faults: Faults,
-    /// A write that gets nothing away for so long fails, as a socket's does.
-    pub limit: Option<Duration>,
 }
 
 /// Ends both directions, as closing a socket does.
@@ -54,6 +63,11 @@ pub struct Closer([Arc<Direction>; 2]);
 impl Closer {
     pub fn close(&self) {
         self.0.iter().for_each(|direction| direction.close());
+    }
+
+    /// From now on nothing arrives anywhere.
+    pub fn stall(&self) {
+        self.0.iter().for_each(|direction| direction.state.lock().unwrap().stalled = true);
     }
 
     /// Bytes written so far, in both directions.
@@ -72,21 +86,30 @@ pub fn pipe(
         direction: Arc::clone(direction),
         back: Arc::clone(back),
         faults,
-        limit: None,
     };
-    let first = (PipeReader(Arc::clone(&b)), writer(&a, &b, there));
-    let second = (PipeReader(Arc::clone(&a)), writer(&b, &a, back));
+    let reader =
+        |direction: &Arc<Direction>| PipeReader { direction: Arc::clone(direction), trickle: None };
+    let first = (reader(&b), writer(&a, &b, there));
+    let second = (reader(&a), writer(&b, &a, back));
     (first, second, Closer([a, b]))
 }
 
 impl Read for PipeReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut state = self.0.state.lock().unwrap();
-        while state.bytes.is_empty() && !state.closed {
-            state = self.0.changed.wait(state).unwrap();
+        let mut room = buffer.len();
+        if let Some((most, pause)) = self.trickle {
+            thread::sleep(pause);
+            room = room.min(most);
         }
-        let read = state.bytes.read(buffer)?;
-        self.0.changed.notify_all();
+        let mut state = self.direction.state.lock().unwrap();
+        while (state.bytes.is_empty() || state.stalled) && !state.closed {
+            state = match self.direction.changed.wait_timeout(state, LIMIT).unwrap() {
+                (_, waited) if waited.timed_out() => return Err(io::ErrorKind::TimedOut.into()),
+                (state, _) => state,
+            };
+        }
+        let read = state.bytes.read(&mut buffer[..room])?;
+        self.direction.changed.notify_all();
         Ok(read)
     }
 }
@@ -95,15 +118,9 @@ impl Write for PipeWriter {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let mut state = self.direction.state.lock().unwrap();
         while state.bytes.len() >= CAPACITY && !state.closed {
-            let changed = &self.direction.changed;
-            state = match self.limit {
-                None => changed.wait(state).unwrap(),
-                Some(limit) => match changed.wait_timeout(state, limit).unwrap() {
-                    (_, waited) if waited.timed_out() => {
-                        return Err(io::ErrorKind::TimedOut.into());
-                    }
-                    (state, _) => state,
-                },
+            state = match self.direction.changed.wait_timeout(state, LIMIT).unwrap() {
+                (_, waited) if waited.timed_out() => return Err(io::ErrorKind::TimedOut.into()),
+                (state, _) => state,
             };
         }
         if state.closed {

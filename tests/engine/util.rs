@@ -11,14 +11,14 @@ use transfer::crypto::handshake::{self, Verdict};
 use transfer::crypto::keys::{Role, SessionKeys};
 use transfer::error::Result;
 use transfer::event::{Sink, Summary};
-use transfer::files::root::{Found, Root};
+use transfer::files::root::Root;
 use transfer::files::select::Filters;
 use transfer::files::walk::{Developer, Source, Walk, WalkOptions};
 use transfer::protocol::session::{Limits, Session};
 use transfer::receive::intake::Start;
 use transfer::receive::lock::{Head, TransferLockManager};
 use transfer::receive::plan::{OnConflict, Plan, Survey};
-use transfer::receive::resume::{self, Trust};
+use transfer::receive::resume;
 use transfer::receive::stream::await_offer;
 use transfer::send::content::StreamOptions;
 use transfer::send::stream::send_over;
@@ -45,8 +45,9 @@ pub fn keys() -> (SessionKeys, SessionKeys) {
 
 /// A sender's and a receiver's session over one pipe, with records of `content` bytes.
 pub fn sessions(content: usize, there: Faults, back: Faults) -> (Session, Session, Closer) {
+    let patience = Duration::from_secs(5);
     let limits =
-        Limits { patience: Duration::from_secs(5), content, lanes: LANES, ..Limits::default() };
+        Limits { patience, last_patience: patience, content, lanes: LANES, ..Limits::default() };
     let (sender_keys, receiver_keys) = keys();
     let (first, second, closer) = pipe(there, back);
     let sender = Session::start(first, sender_keys, Role::Receiver, limits).unwrap();
@@ -72,15 +73,14 @@ pub fn receive(session: Session, into: &Path) -> Result<Summary> {
 }
 
 fn receive_with(session: Session, into: &Path, sink: Sink<'_>) -> Result<Summary> {
-    let mut offered = await_offer(session, None)?;
+    let offered = await_offer(session, None)?;
     let mut root = Root::open(into).unwrap();
     let mut lock = TransferLockManager::acquire(&mut root)?;
     let manifest = offered.manifest();
-    let remembered = lock.load(&mut root, manifest);
+    let remembered = resume::remember(&lock, &mut root, manifest);
     let survey = Survey::new(manifest, &remembered, &mut root);
-    let plan =
-        Plan::new(manifest, &survey, OnConflict::Rename, |path| root.look(path) != Found::Nothing);
-    let resume = resume::find(manifest, &survey, &plan, &remembered, &mut root, Trust::Parts);
+    let plan = Plan::new(manifest, &survey, &OnConflict::Rename.into(), &mut root);
+    let resume = resume::find(manifest, &plan, &remembered, &mut root, false);
     let head = Head { session: Uuid::nil(), sender: "pipe".into(), files: 0, bytes: 0 };
     let made = plan.made(manifest, &remembered);
     let older = remembered.files;
@@ -96,7 +96,6 @@ fn receive_with(session: Session, into: &Path, sink: Sink<'_>) -> Result<Summary
         threads: LANES,
         each_file: false,
     };
-    offered.meanwhile(|_| {});
     offered.accept(&mut root, start, sink)
 }
 

@@ -1,11 +1,15 @@
 //! The handshake: strangers at the sender's door, and impostors where the sender should be.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use socket2::{Domain, Socket, Type};
 use spake2::{Ed25519Group as Curve, Group};
 
 use crate::script::{CONTENT, Line, bytes, data, file, patient, read, start};
@@ -266,6 +270,102 @@ fn a_crowd_keeps_nobody_out() -> Result<()> {
     sender.end()?.expect(0)?;
     ensure_arrived(into.path(), &[&root])?;
     drop(crowd);
+    Ok(())
+}
+
+/// Connects from one address as fast as it can, 10,000 times a second at most, until it is told to
+/// stop, and says nothing. So many connections are open at a time. Returns how many there were.
+fn flood(to: SocketAddr, from: [u8; 4], stop: &AtomicBool) -> Result<usize> {
+    let (began, mut count, mut open) = (Instant::now(), 0, VecDeque::new());
+    // Should the test have failed otherwise.
+    while !stop.load(Ordering::Relaxed) && began.elapsed() < Duration::from_secs(30) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        // So that no port is kept from being used again.
+        socket.set_linger(Some(Duration::ZERO))?;
+        socket.bind(&SocketAddr::from((from, 0)).into())?;
+        // A full backlog answers nobody, and is not waited for.
+        socket.set_nonblocking(true)?;
+        let _ = socket.connect(&to.into());
+        open.push_back(socket);
+        count += 1;
+        if open.len() > 500 {
+            open.pop_front();
+        }
+        let due = began + Duration::from_micros(100) * count;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+    Ok(usize::try_from(count)?)
+}
+
+/// Passes bytes on half of `delay` later than they came; nobody waits for anybody.
+fn delayed(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+    let (queue, due) = mpsc::channel::<(Instant, Vec<u8>)>();
+    thread::spawn(move || {
+        for (at, bytes) in due {
+            thread::sleep(at.saturating_duration_since(Instant::now()));
+            if to.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Both);
+    });
+    let mut bytes = vec![0; 64 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut bytes) {
+        if queue.send((Instant::now() + delay / 2, bytes[..read].to_vec())).is_err() {
+            break;
+        }
+    }
+}
+
+/// Where a receiver seems to be that is `delay` away, there and back, and has an address of its own.
+fn far_away(sender: u16, from: [u8; 4], delay: Duration) -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = listener.local_addr()?.port();
+    thread::spawn(move || -> Result<()> {
+        loop {
+            let (near, _) = listener.accept()?;
+            let far = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            far.bind(&SocketAddr::from((from, 0)).into())?;
+            far.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, sender)).into())?;
+            let far = TcpStream::from(far);
+            let (near_too, far_too) = (near.try_clone()?, far.try_clone()?);
+            thread::spawn(move || delayed(near, far, delay));
+            thread::spawn(move || delayed(far_too, near_too, delay));
+        }
+    });
+    Ok(port)
+}
+
+/// Ten thousand connections a second from one address crowd out each other, and not the receiver
+/// that is 100 ms away at another. Rate and time are printed; that the receiver got in with its few
+/// tries is what is asserted.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_flood_from_one_address_keeps_nobody_else_out() -> Result<()> {
+    let stage = Stage::bare()?;
+    let root = stage.join("tree");
+    write(&root.join("file"), noise(10_000, 1))?;
+    let sender = Sender::pod(&[&root], &["-q"])?;
+    let port = sender.port()?;
+    let (target, stop) = (SocketAddr::from((Ipv4Addr::LOCALHOST, port)), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let (began, flooding) =
+            (Instant::now(), scope.spawn(|| flood(target, [127, 0, 0, 2], &stop)));
+        thread::sleep(Duration::from_millis(500));
+        let (into, asked) = (Scratch::new()?, Instant::now());
+        let far = far_away(port, [127, 0, 0, 3], Duration::from_millis(100))?;
+        let ticket = sender.ticket.replace(&format!(":{port}:"), &format!(":{far}:"));
+        let received = run(receiving(&ticket, into.path(), &["-v"]));
+        let (took, lasted) = (asked.elapsed(), began.elapsed());
+        stop.store(true, Ordering::Relaxed);
+        let count = flooding.join().unwrap()?;
+        let rate = count as f64 / lasted.as_secs_f64();
+        let received = received?.expect(0)?;
+        let again = received.stderr.matches("trying again").count();
+        eprintln!("under {rate:.0} connections a second: served in {took:?}, {again} tries more");
+        ensure_arrived(into.path(), &[&root])
+    })?;
+    sender.end()?.expect(0)?;
     Ok(())
 }
 

@@ -210,6 +210,13 @@ fn control_messages_that_make_no_sense() -> Result<()> {
         ("a type that is a number", text(r#"{"type":1}"#), JSON),
         ("a type that is a list", text(r#"{"type":["done"]}"#), JSON),
         ("two types", text(r#"{"type":"done","type":"done"}"#), JSON),
+        (
+            "a kind that is a number",
+            text(
+                r#"{"type":"offer","kind":1,"files":0,"folders":0,"links":0,"bytes":0,"unsent":0}"#,
+            ),
+            JSON,
+        ),
         ("a reason that is a number", text(r#"{"type":"cancel","reason":1}"#), JSON),
         ("no reason", text(r#"{"type":"cancel"}"#), JSON),
         ("a conflict of nothing", text(r#"{"type":"refuse","reason":"conflict"}"#), JSON),

@@ -81,7 +81,8 @@ fn slow_receiver(dawdle: Dawdle) -> Result<()> {
 
 fn slow_sender(dawdle: Dawdle) -> Result<()> {
     let name = format!("pace: a sender, {dawdle:?}");
-    let case = Case::new(name, 5, "this machine closed the connection: timed out");
+    let case =
+        Case::new(name, 5, "this machine took the connection and did not answer within 10 s");
     Stage::bare()?.receive_from(&case, |door| {
         let mut stream = door.next()?;
         let own = Own::new(Side::Sender, TOKEN);

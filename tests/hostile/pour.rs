@@ -37,6 +37,8 @@ fn content_that_was_not_agreed_on() -> Result<()> {
         ("two starts", vec![data(&[start(0, 0), start(0, 0)])], TURN),
         ("an end without a start", vec![data(&[end(SIZE, &[0; 32])])], TURN),
         ("a fault of the receiver's own", vec![data(&[failed(0, 5)])], TURN),
+        ("a fault of the sender's, which stops instead", vec![data(&[failed(0, 3)])], TURN),
+        ("a fault behind its start", vec![data(&[start(0, 0), failed(0, 4)])], TURN),
         ("bytes behind the end", vec![data(&[whole(0), bytes(b"x")])], TURN),
         ("a second content", vec![data(&[whole(0), whole(0)])], TURN),
         (
@@ -69,7 +71,7 @@ fn content_that_was_not_agreed_on() -> Result<()> {
 fn a_hash_that_differs() -> Result<()> {
     for kind in ["text", "stream"] {
         let stage = Stage::new()?;
-        let says = "stdin: its hash still differed after 3 attempts";
+        let says = "stdin: its hash differed, and it cannot be sent again";
         let case = Case::new(format!("pour: {kind}, another hash"), 6, says);
         let ended = stage.receive(&case, |line| {
             agree(line, kind)?;

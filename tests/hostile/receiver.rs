@@ -21,6 +21,8 @@ const CUT: &str = "a message is cut off";
 const FILE: u32 = 2;
 const OTHER: u32 = 3;
 
+const FOLDER: &str = "a result that no folder or link can have";
+
 fn complete(files: u64, failed: u64) -> Vec<u8> {
     control(format!(r#"{{"type":"complete","files":{files},"failed":{failed}}}"#))
 }
@@ -216,7 +218,7 @@ fn answers_that_lie() -> Result<()> {
         ("a result, twice", vec![results(&[(FILE, 5), (FILE, 6)])], RESULT),
         ("results, backwards", vec![results(&[(OTHER, 5), (FILE, 5)])], RESULT),
         ("a fault 0", vec![results(&[(FILE, 0)])], "an unknown fault"),
-        ("a fault 8", vec![results(&[(FILE, 8)])], "an unknown fault"),
+        ("a fault 13", vec![results(&[(FILE, 13)])], "an unknown fault"),
         ("half a result", vec![page(RESULTS, 1, &[0, 0, 0, 2])], CUT),
         (
             "results without end",
@@ -224,6 +226,8 @@ fn answers_that_lie() -> Result<()> {
             RESULT,
         ),
         ("results twice", vec![results(&[]), results(&[])], TURN),
+        ("a folder whose hash differs", vec![results(&[(0, 6)])], FOLDER),
+        ("a folder that changed", vec![results(&[(1, 3)])], FOLDER),
     ];
     all(&rows, |(name, messages, says)| {
         let stage = Stage::bare()?;
@@ -252,7 +256,7 @@ fn claims() -> Result<()> {
         ("no fault, and lists one", vec![], &[(FILE, 5)], (1, 0), 1, SUM),
         ("all faults there can be", vec![], &[(FILE, 5)], (1, u64::MAX), 1, SUM),
         ("false hashes of what it did not want", skip_all(), &[(FILE, 6)], (1, 1), 6, "differed"),
-        ("faults of folders", vec![], &[(0, 6), (1, 1)], (2, 2), 6, "tree: its hash"),
+        ("faults of folders", vec![], &[(0, 5), (1, 7)], (2, 2), 3, "tree: the receiver could"),
         ("faults of the sender", vec![], &[(FILE, 2)], (1, 1), 3, "tree/d/f: the sender may not"),
         (
             "to have kept all",

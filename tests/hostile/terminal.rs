@@ -18,9 +18,28 @@ use crate::util::process::{Sender, receiving, run, transfer};
 use crate::util::tree::{Scratch, write};
 
 /// Letters that are legal in a name, and must not be on a screen.
-const ODD: [&str; 12] = [
-    "\u{202e}", "\u{202d}", "\u{2066}", "\u{2067}", "\u{2069}", "\u{200e}", "\u{200f}", "\u{61c}",
-    "\u{200b}", "\u{feff}", "\u{2028}", "\u{2029}",
+const ODD: [&str; 21] = [
+    "\u{202e}",
+    "\u{202d}",
+    "\u{2066}",
+    "\u{2067}",
+    "\u{2069}",
+    "\u{200e}",
+    "\u{200f}",
+    "\u{61c}",
+    "\u{200b}",
+    "\u{feff}",
+    "\u{2028}",
+    "\u{2029}",
+    "\u{ad}",
+    "\u{34f}",
+    "\u{115f}",
+    "\u{180e}",
+    "\u{2800}",
+    "\u{3164}",
+    "\u{fe0f}",
+    "\u{fff9}",
+    "\u{e0041}",
 ];
 
 /// The same as they are to be shown.
@@ -252,4 +271,36 @@ fn without_own_sequences(shown: &str) -> Result<String> {
         rest.push_str(text.trim_start_matches(|c| Some(c) == letter));
     }
     Ok(rest.replace('\r', ""))
+}
+
+/// What could steer a terminal does not get onto it, however it comes; what is plain text does.
+#[test]
+fn data_that_is_no_text_is_not_for_a_terminal() -> Result<()> {
+    let from = Scratch::new()?;
+    let rows: [(&str, &[u8], bool); 3] = [
+        ("text", "Grüße,\n\t日本\n".as_bytes(), true),
+        ("an escape sequence", b"hello\n\x1b]0;owned\x07\n", false),
+        ("bytes", &[0, 159, 146, 150, 7, 7, 7, 7], false),
+    ];
+    for (name, content, shown) in rows {
+        write(&from.join("file"), content)?;
+        let sender = Sender::pod(&[&from.join("file")], &[])?;
+        let mut command = transfer();
+        command.args(["receive", "-y", "-o", "-", &sender.ticket]);
+        let receiver = AtTerminal::start(command)?;
+        if shown {
+            let screen = receiver.end(0)?;
+            ensure!(screen.contains("Grüße,\r\n") && screen.contains("日本"), "{name}: {screen:?}");
+            sender.end()?.expect(0)?;
+            continue;
+        }
+        let screen = receiver.end(2)?;
+        let says = "error: cannot write what comes in: it is no plain text, and standard output is a \
+             terminal\r\n  name a folder with -o, or add `| cat` to have it on the terminal all \
+             the same\r\n";
+        ensure!(screen.contains(says), "{name}: {screen:?}");
+        ensure!(!screen.contains("owned") && !screen.contains('\u{7}'), "{name}: {screen:?}");
+        sender.end()?.expect(7)?.says("the receiver said no")?;
+    }
+    Ok(())
 }

@@ -5,13 +5,13 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::pty::AtTerminal;
 use crate::script::{Line, PLAN, data, file, whole};
 use crate::shake::Side;
 use crate::stage::{TOKEN, token_of};
-use crate::util::process::{Process, Sender, receiving, run, transfer};
+use crate::util::process::{Pipe, Process, Sender, receiving, run, transfer};
 use crate::util::tree::{Scratch, noise, write};
 
 /// What everybody on the machine can read of a process.
@@ -136,6 +136,55 @@ fn the_token_is_shown_once() -> Result<()> {
         let said = received.stdout + &received.stderr + &sent.stderr;
         // Single words may be part of others.
         ensure!(!said.contains(&token) && !said.contains("aardvark"), "{said}");
+    }
+    Ok(())
+}
+
+/// All that a process has in its memory and may write to.
+#[cfg(target_os = "linux")]
+fn memory(process: u32) -> Result<Vec<u8>> {
+    use std::os::unix::fs::FileExt;
+    let (maps, file) = (format!("/proc/{process}/maps"), format!("/proc/{process}/mem"));
+    let file = fs::File::open(file)?;
+    let mut memory = Vec::new();
+    for line in fs::read_to_string(maps)?.lines().filter(|line| line.contains(" rw-p ")) {
+        let range = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
+        let (from, to) = range.context("a range of addresses")?;
+        let (from, to) = (u64::from_str_radix(from, 16)?, u64::from_str_radix(to, 16)?);
+        let mut bytes = vec![0; usize::try_from(to - from)?];
+        // The kernel's own pages cannot be read.
+        if file.read_exact_at(&mut bytes, from).is_ok() {
+            memory.extend(bytes);
+        }
+    }
+    Ok(memory)
+}
+
+/// What was written to show the ticket is wiped: of the places that hold the token, none is a
+/// line on its way out. (The token itself a sender needs until it ends.)
+#[test]
+#[cfg(target_os = "linux")]
+fn no_shown_ticket_stays_in_memory() -> Result<()> {
+    let from = Scratch::new()?;
+    write(&from.join("file"), "content")?;
+    for options in [&[][..], &["--json"], &["-v"]] {
+        let mut command = transfer();
+        command.args(["send", "--pod", "--port", "0", "-y"]).args(options).arg(from.join("file"));
+        let mut sender = Process::start(command)?;
+        let line = sender.wait_for(Pipe::Out, "transfer receive ")?;
+        let (_, ticket) = line.split_once("transfer receive ").context("a ticket")?;
+        let ticket = ticket.split(['"', '\n']).next().unwrap_or_default();
+        let token = ticket.rsplit(':').next().context("a token")?;
+        // Said behind everything that has the ticket in it.
+        sender.wait_until_said("waiting for the receiver")?;
+        let memory = memory(sender.id())?;
+        let found =
+            |text: &str| memory.windows(text.len()).filter(|it| *it == text.as_bytes()).count();
+        // That the look would see it.
+        ensure!(found(token) > 0, "{options:?}: not even the token that it needs was found");
+        let port_and_token = ticket.split_once(':').map_or(ticket, |(_, rest)| rest);
+        assert_eq!(found(port_and_token), 0, "{options:?}");
+        sender.kill()?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use util::process::{Ended, Pipe, Sender, clean, run};
+use util::process::{Ended, Pipe, Process, Sender, clean, run};
 use util::tree::{Scratch, chmod, ensure_arrived, noise, write};
 
 /// A device of the tailnet.
@@ -240,6 +240,34 @@ fn listening(process: u32) -> Result<Vec<String>> {
         }
     }
     Ok(addresses)
+}
+
+/// Packets vanish on the way while data flows, and neither kernel is told. Both sides notice by
+/// themselves, and go on when the way is there again.
+#[test]
+fn a_way_that_swallows_everything_is_noticed_on_both_sides() -> Result<()> {
+    let Some(tailnet) = Tailnet::new([ALPHA, BETA])? else { return Ok(()) };
+    write(&tailnet.tree.join("large"), noise(20_000_000, 2))?;
+    let mut command = tailnet.transfer(ALPHA);
+    command.args(["send", "-y", "--limit", "5M"]).arg(&tailnet.tree);
+    let mut sender = Sender::start(command)?;
+    let into = Scratch::new()?;
+    let mut command = tailnet.transfer(BETA);
+    command.args(["receive", "-y", "-v", &sender.ticket, "-o"]).arg(into.path());
+    let mut receiver = Process::start(command)?;
+    receiver.wait_for(Pipe::Err, "receiving ")?;
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let switch = tailnet.net.name("switch");
+    ip(&["-n", &switch, "link", "set", BETA.name, "nomaster"])?;
+    let lost = "the other side has sent nothing for too long";
+    let line = receiver.wait_for(Pipe::Err, "; trying again")?;
+    ensure!(line.contains(lost), "{line:?}");
+    let line = sender.process.wait_for(Pipe::Err, "; waiting for it to come back")?;
+    ensure!(line.contains(lost), "{line:?}");
+    ip(&["-n", &switch, "link", "set", BETA.name, "master", "br0"])?;
+    receiver.end()?.expect(0)?;
+    sender.end()?.expect(0)?;
+    ensure_arrived(into.path(), &[&tailnet.tree])
 }
 
 #[test]

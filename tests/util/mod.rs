@@ -3,4 +3,6 @@
 #![allow(dead_code, reason = "each of them uses its part")]
 
 pub mod process;
+#[cfg(unix)]
+pub mod terminal;
 pub mod tree;

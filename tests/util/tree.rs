@@ -63,6 +63,15 @@ impl Node {
         matches!(self.kind, Kind::File { .. })
     }
 
+    /// The same, with another mode and time: those that a disk makes of them.
+    pub fn with(
+        &self,
+        mode: impl FnOnce(Option<u32>) -> Option<u32>,
+        mtime: impl FnOnce(FileTime) -> FileTime,
+    ) -> Self {
+        Self { kind: self.kind.clone(), mode: mode(self.mode), mtime: mtime(self.mtime) }
+    }
+
     /// The same, but for the time of a folder, which changes with what is in it.
     pub fn same_but_folder_time(&self, other: &Self) -> bool {
         let same = self.kind == other.kind && self.mode == other.mode;

@@ -1,14 +1,14 @@
 //! A connection through a `tailscale nc` child. Pipes know no timeout, so a thread reads the
-//! child's output and hands it over through a channel, which does.
+//! child's output and hands it over through a channel, which does, and another feeds its input.
 
 use std::{
     io::{self, Read, Write},
     net::SocketAddr,
-    process::{Child, ChildStdin},
+    process::Child,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -22,6 +22,9 @@ use crate::{
 /// How much is read from the child at once, and how many such pieces wait for a slow reader.
 const PIECE: usize = 256 << 10;
 const PIECES: usize = 4;
+/// How long a write waits for room before it is to be tried again, and how often it looks.
+const ROOM: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(5);
 /// How long the child may take to send what it has and to exit.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -29,7 +32,8 @@ const GOODBYE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Nc {
     child: Mutex<Child>,
-    stdin: Mutex<Option<ChildStdin>>,
+    /// To the thread that feeds the child; it closes the child's input once this is gone.
+    input: Mutex<Option<SyncSender<Vec<u8>>>>,
     output: Mutex<Output>,
     stderr: Mutex<Receiver<Vec<u8>>>,
     /// The first bytes of its output: "Tailscale is stopped." comes inside the data stream.
@@ -54,16 +58,23 @@ impl Nc {
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn().map_err(|error| cli.cannot_run(&error))?;
-        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-            return Err(Error::network("`tailscale nc` has no output")
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else {
+            return Err(Error::network("`tailscale nc` has no input or output")
                 .hint("name a proxy of the tailnet in ALL_PROXY instead"));
         };
         let (sender, pieces) = sync_channel(PIECES);
         let start = Arc::new(OnceLock::new());
         let first = Arc::clone(&start);
         thread::spawn(move || pump(stdout, &sender, &first));
+        // One piece waits while another is written: what is here is not under way yet.
+        let (input, feed) = sync_channel::<Vec<u8>>(1);
+        thread::spawn(move || {
+            // An error is the child's end, which whoever writes next finds out about.
+            feed.iter().try_for_each(|piece| stdin.write_all(&piece))
+        });
         Ok(Self {
-            stdin: Mutex::new(child.stdin.take()),
+            input: Mutex::new(Some(input)),
             child: Mutex::new(child),
             output: Mutex::new(Output { pieces, piece: io::Cursor::default() }),
             stderr: Mutex::new(collect(stderr, 4096)),
@@ -99,16 +110,26 @@ impl Nc {
         }
     }
 
+    /// Hands over what is to be written; that it could not be, the next write tells.
     pub(super) fn write(&self, buf: &[u8]) -> io::Result<usize> {
-        let written = match lock(&self.stdin).as_mut() {
-            Some(stdin) => stdin.write(buf),
-            None => Err(io::ErrorKind::BrokenPipe.into()),
-        };
-        match written {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                Err(self.failure().unwrap_or(error))
-            }
-            other => other,
+        let piece = buf.get(..PIECE).unwrap_or(buf);
+        let (deadline, mut next) = (Instant::now() + ROOM, piece.to_vec());
+        loop {
+            let sent = match &*lock(&self.input) {
+                Some(input) => input.try_send(next),
+                None => Err(TrySendError::Disconnected(next)),
+            };
+            next = match sent {
+                Ok(()) => return Ok(piece.len()),
+                Err(TrySendError::Full(_)) if Instant::now() >= deadline => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Err(TrySendError::Full(next)) => next,
+                Err(TrySendError::Disconnected(_)) => {
+                    return Err(self.failure().unwrap_or(io::ErrorKind::BrokenPipe.into()));
+                }
+            };
+            thread::sleep(LOOK);
         }
     }
 
@@ -146,15 +167,11 @@ impl Nc {
         false
     }
 
-    /// Closing its input makes the child send what it has, and exit. While a write is stuck there
-    /// is no closing, only killing.
+    /// Closing its input makes the child send what it has, and exit. One that takes nothing more
+    /// is killed.
     pub(super) fn shutdown(&self) {
         self.ended_by_us.store(true, Ordering::SeqCst);
-        match self.stdin.try_lock() {
-            Ok(mut stdin) => drop(stdin.take()),
-            Err(TryLockError::Poisoned(stdin)) => drop(stdin.into_inner().take()),
-            Err(TryLockError::WouldBlock) => drop(lock(&self.child).kill()),
-        }
+        drop(lock(&self.input).take());
         self.exited_well();
     }
 }

@@ -174,7 +174,7 @@ fn what_no_honest_peer_sends_is_refused() {
         let unknown = Malformed("an unknown step in the plan");
         assert_eq!(read_plan(&[1, 0, 0, 0, 0, byte]), Err(unknown));
     }
-    for byte in [0, 8, 0xff] {
+    for byte in [0, 13, 0xff] {
         assert_eq!(read_results(&[1, 0, 0, 0, 0, byte]), Err(Malformed("an unknown fault")));
         assert_eq!(Fault::decode(byte), Err(Malformed("an unknown fault")));
     }

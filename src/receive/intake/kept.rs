@@ -1,15 +1,28 @@
 //! What is kept for the next run, and what the disk may do to this one.
 
 use std::io;
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::thread;
 use std::time::Instant;
 
 use super::{Current, Intake, State, Take, Target, state};
-use crate::bounds::SYNC_PACE;
-use crate::error::{self, Error};
+use crate::bounds::{FLUSH_PACE, MAX_TOLD};
+use crate::error::{self, Error, reason};
+use crate::files::disk::{self, Flush};
 use crate::protocol::message::Reason;
 use crate::protocol::pages::{Fault, HASH_LEN};
 use crate::protocol::session::Stop;
 use crate::receive::lock::Snapshot;
+
+/// A part of a file: which, so many bytes, their SHA-256.
+type AtHand = (u32, u64, [u8; HASH_LEN]);
+
+/// What is on its way to the disk, without anybody waiting for it.
+pub(super) struct Flushing {
+    /// The file at hand, as far as it was there at the beginning.
+    at_hand: Option<AtHand>,
+    done: Receiver<io::Result<()>>,
+}
 
 impl Intake<'_> {
     /// Both sides know that it is over: nothing is left to go on with.
@@ -25,62 +38,144 @@ impl Intake<'_> {
         let _ = self.save();
     }
 
-    /// A file that cannot be written is given up; a disk that is full ends the session.
+    /// A file that cannot be written is given up; a disk that is full or gone ends the session.
     pub(super) fn survive<T>(&mut self, index: u32, result: io::Result<T>) -> Take<Option<T>> {
-        match result {
-            Ok(value) => Ok(Some(value)),
-            Err(error) if is_full(&error) => Err(self.disk_is_full()),
-            Err(_) => {
-                self.set(index, State::Failed(Fault::Unwritable));
-                Ok(None)
-            }
+        let error = match result {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) => error,
+        };
+        self.check_disk(&error)?;
+        let is_link = self.tree.manifest.get(index).is_some_and(|entry| entry.is_link());
+        self.set(index, State::Failed(fault_of(&error, is_link)));
+        if self.reasons.len() < MAX_TOLD {
+            self.reasons.insert(index, reason(&error));
         }
+        Ok(None)
     }
 
-    fn disk_is_full(&self) -> Stop {
-        let root = &self.tree.root;
-        let free = root.free_space().unwrap_or(0);
-        let path = root.path().to_string_lossy();
-        let error = Error::failure(format!("the disk of \"{}\" is full", error::shown(&path)))
-            .hint("make room there and run the same command again: it goes on where it stopped");
-        Stop::Own(Reason::NoSpace { needed: 0, free }, error)
+    /// Whether an error is about more than one file.
+    fn check_disk(&self, error: &io::Error) -> Take {
+        if disk::is_full(error) {
+            return Err(self.disk_is_full(error));
+        }
+        // One file may be at fault, or one folder: then the rest goes on.
+        let gone = disk::may_be_gone(error).then(|| self.tree.root.is_gone()).flatten();
+        gone.map_or(Ok(()), |gone| Err(self.disk_is_gone(&gone)))
+    }
+
+    fn disk_is_full(&self, error: &io::Error) -> Stop {
+        let room = self.tree.root.room();
+        let path = self.shown_root();
+        let again = "and run the same command again: it goes on where it stopped";
+        if room.files == Some(0) && room.bytes != Some(0) {
+            let error = Error::failure(format!("the disk of \"{path}\" takes no more files"))
+                .hint(format!("it has no inodes left: remove some files there {again}"));
+            return Stop::Own(Reason::NoFiles, error);
+        }
+        let quota = error.kind() == io::ErrorKind::QuotaExceeded;
+        let why = if quota { format!(": {}", reason(error)) } else { String::new() };
+        let error = Error::failure(format!("the disk of \"{path}\" is full{why}"))
+            .hint(format!("make room there {again}"));
+        Stop::Own(Reason::NoSpace { needed: 0, free: room.bytes.unwrap_or(0) }, error)
+    }
+
+    fn disk_is_gone(&self, error: &io::Error) -> Stop {
+        let path = self.shown_root();
+        let error =
+            Error::failure(format!("\"{path}\" cannot be written to any more: {}", reason(error)))
+                .hint("once it can, run the same command again: it goes on where it stopped");
+        Stop::Own(Reason::DiskGone, error)
+    }
+
+    fn shown_root(&self) -> String {
+        error::shown(&self.tree.root.path().to_string_lossy()).into_owned()
+    }
+
+    /// Waits until everything is on the disk for certain.
+    pub(super) fn flush(&mut self) -> Take {
+        let begun = match self.flushing.take() {
+            Some(flushing) => flushing.done.recv().unwrap_or(Ok(())),
+            None => Ok(()),
+        };
+        begun.and_then(|()| self.tree.root.flush()).map_err(|error| self.not_written(&error))
+    }
+
+    fn not_written(&self, error: &io::Error) -> Stop {
+        let path = self.shown_root();
+        let error = Error::failure(format!(
+            "what came in could not be written to the disk of \"{path}\": {}",
+            reason(error)
+        ))
+        .hint("look after that disk; the same send and receive then mend what is missing");
+        Stop::Own(Reason::NotWritten, error)
     }
 
     /// Without a lock nothing could be resumed, but everything can be received.
     pub(super) fn saved(&self, saved: io::Result<()>) -> Take {
         match saved {
-            Err(error) if is_full(&error) => Err(self.disk_is_full()),
-            _ => Ok(()),
+            Err(error) => self.check_disk(&error),
+            Ok(()) => Ok(()),
         }
     }
 
-    /// Saves the lock when it is time. Now and then the content of the file at hand goes to the disk
-    /// first, while more of it comes; in between the lock tells what was there last.
+    /// Saves the lock when it is time. Now and then what was written goes to the disk first, while
+    /// more of it comes; in between the lock tells what was there last.
     pub(super) fn save_when_due(&mut self) -> Take {
-        let saved = match (&self.syncing, &self.current) {
-            (Some((index, syncing)), current) => {
-                let Some(synced) = syncing.done() else { return Ok(()) };
-                let is_at_hand = current.as_ref().is_some_and(|current| current.index == *index);
-                let synced = synced.map(|(bytes, hash)| (*index, bytes, hash));
-                self.syncing = None;
-                synced.and_then(|synced| {
-                    self.synced = Some(synced).filter(|_| is_at_hand);
-                    self.save_with(self.synced)
-                })
-            }
-            _ if !self.lock.is_due() => return Ok(()),
-            (None, Some(Current { index, target: Target::Writer(writer), .. }))
-                if self.last_sync.elapsed() >= SYNC_PACE =>
-            {
-                self.last_sync = Instant::now();
-                writer.sync_beside().map(|syncing| self.syncing = Some((*index, syncing)))
-            }
-            (None, current) => {
-                let at_hand = current.as_ref().map(|current| current.index);
-                self.save_with(self.synced.filter(|(index, ..)| Some(*index) == at_hand))
-            }
-        };
+        if let Some(flushing) = &self.flushing {
+            let flushed = match flushing.done.try_recv() {
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => Ok(()),
+                Ok(flushed) => flushed,
+            };
+            self.synced = self.flushing.take().and_then(|flushing| flushing.at_hand);
+            flushed.map_err(|error| self.not_written(&error))?;
+        } else if !self.lock.is_due() {
+            return Ok(());
+        } else if self.last_flush.elapsed() >= FLUSH_PACE {
+            let begun = self.begin_flush();
+            return self.saved(begun);
+        }
+        let at_hand = self.current.as_ref().map(|current| current.index);
+        let saved = self.save_with(self.synced.filter(|(index, ..)| Some(*index) == at_hand));
         self.saved(saved)
+    }
+
+    /// Lets everything that is written go to the disk, without waiting for one that may take a
+    /// second or more.
+    fn begin_flush(&mut self) -> io::Result<()> {
+        self.last_flush = Instant::now();
+        let (mut at_hand, mut file) = (None, None);
+        if let Some(Current { index, target: Target::Writer(writer), .. }) = &self.current {
+            let (written, hash) = writer.state();
+            at_hand = Some((*index, written, hash));
+            if self.tree.root.top().disk().flush == Flush::Each {
+                file = Some(writer.handle()?);
+            }
+        }
+        let flush = self.tree.root.flusher();
+        let (tell, done) = mpsc::channel();
+        // What is wrong with a file may be told once: whoever closes it listens. The session may
+        // have ended meanwhile.
+        let work = move || {
+            let flushed = flush();
+            let file = file.map_or(Ok(()), |file| file.sync_data().and(disk::close(file)));
+            drop(tell.send(flushed.and(file)));
+        };
+        thread::Builder::new().name("flush".into()).spawn(work)?;
+        self.flushing = Some(Flushing { at_hand, done });
+        Ok(())
+    }
+
+    /// Waits until nobody else holds the file of this index: some disks rename none that is open.
+    pub(super) fn let_go(&mut self, index: u32) -> Take {
+        let held = |flushing: &Flushing| flushing.at_hand.is_some_and(|(at, ..)| at == index);
+        if self.tree.root.top().disk().flush == Flush::Each
+            && self.flushing.as_ref().is_some_and(held)
+        {
+            let flushed = self.flushing.take().and_then(|flushing| flushing.done.recv().ok());
+            return flushed.unwrap_or(Ok(())).map_err(|error| self.not_written(&error));
+        }
+        Ok(())
     }
 
     /// Saves the lock now.
@@ -97,7 +192,7 @@ impl Intake<'_> {
 
     /// The lock never promises more than the disk holds: `current` tells how much that is of the
     /// file at hand.
-    fn save_with(&mut self, current: Option<(u32, u64, [u8; HASH_LEN])>) -> io::Result<()> {
+    fn save_with(&mut self, current: Option<AtHand>) -> io::Result<()> {
         let states = &self.states;
         let snapshot = Snapshot {
             head: &self.head,
@@ -110,7 +205,7 @@ impl Intake<'_> {
                 )
             },
             current,
-            parts: &self.parts,
+            times: &self.times,
             places: self.tree.plan.places(),
             made: &self.made,
             older: &self.older,
@@ -119,6 +214,18 @@ impl Intake<'_> {
     }
 }
 
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+/// What kind of failure the sender is told of.
+fn fault_of(error: &io::Error, is_link: bool) -> Fault {
+    use io::ErrorKind::{
+        AlreadyExists, FileTooLarge, InvalidFilename, PermissionDenied, ReadOnlyFilesystem,
+        Unsupported,
+    };
+    match error.kind() {
+        Unsupported | PermissionDenied if is_link => Fault::NoLinks,
+        PermissionDenied | ReadOnlyFilesystem => Fault::Forbidden,
+        InvalidFilename => Fault::NameRefused,
+        FileTooLarge => Fault::TooLarge,
+        AlreadyExists => Fault::NameTaken,
+        _ => Fault::Unwritable,
+    }
 }

@@ -7,7 +7,6 @@ use crate::protocol::codec::{Malformed, Reader};
 use crate::protocol::data::{self, Item};
 use crate::protocol::pages::HASH_LEN;
 use crate::receive::crew::{Crew, Job, Small};
-use crate::receive::resume::default_part;
 
 /// A file that is whole in a record: its content and its hash.
 type Whole<'a> = (&'a [u8], [u8; HASH_LEN]);
@@ -23,29 +22,28 @@ impl Intake<'_> {
     ) -> Result<Option<Small>, Malformed> {
         let wanted = state(&self.states, index) == Some(State::Wanted);
         let entry = self.tree.manifest.get(index).filter(|_| wanted && self.current.is_none());
-        let usual = !self.resume.contains_key(&index) && !self.parts.contains_key(&index);
+        let usual = !self.resume.contains_key(&index);
         let Some(entry) = entry.filter(|_| usual) else { return Ok(None) };
         let mut rest = *items;
         let Some((content, hash)) = whole(entry, &mut rest)? else { return Ok(None) };
         let place = self.tree.place(index, entry);
-        let Some(part) = default_part(self.tree.manifest, &place) else { return Ok(None) };
         let end = record.len() - (rest.len() + data::END_LEN);
         let content = end - content.len()..end;
         *items = rest;
-        let (entry, replace) = (entry.clone(), self.tree.replace(index));
-        Ok(Some(Small { index, entry, place, part, replace, content, hash }))
+        let (entry, found) = (entry.clone(), self.tree.plan.found(index).cloned());
+        Ok(Some(Small { index, entry, place, found, content, hash }))
     }
 
     /// Takes note of what the crew has done, and does what it could not do. Returns the records to
     /// be used again.
     pub(super) fn settle(&mut self, Job { record, files }: Job) -> Take<Buffer> {
-        for (small, is_placed) in files {
+        for (small, placed) in files {
             let Small { index, content, hash, .. } = small;
             let content = record.plaintext().get(content).unwrap_or_default();
-            if is_placed {
+            if let Some(mtime) = placed {
                 self.count(index, content);
                 self.finished.push(index);
-                self.arrived(index, hash);
+                self.arrived(index, hash, Some(mtime));
                 continue;
             }
             self.set(index, State::Wanted);

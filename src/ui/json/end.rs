@@ -36,7 +36,7 @@ pub(super) struct Outcome {
 struct Failed {
     path: String,
     fault: &'static str,
-    text: &'static str,
+    text: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,7 +89,7 @@ impl Outcome {
                 .map(|(name, fault)| Failed {
                     path: path(name),
                     fault: fault_word(*fault),
-                    text: fault.words(),
+                    text: summary.why(name, *fault),
                 })
                 .collect(),
             kept: kept.into_iter().map(|(name, _)| path(name)).collect(),
@@ -124,7 +124,7 @@ pub(super) fn error_fields(error: &Error) -> Value {
 fn unfinished(exit: Exit) -> Option<Value> {
     let message = match exit {
         Exit::Done => return None,
-        Exit::Integrity => "the hashes of some files still differed after 3 attempts",
+        Exit::Integrity => "the hashes of some files still differed at the end",
         _ => "some things could not be sent or written",
     };
     Some(error_fields(&Error::new(exit, message).hint("the last event lists them")))
@@ -153,5 +153,10 @@ pub(super) fn fault_word(fault: Fault) -> &'static str {
         Fault::Unwritable => "unwritable",
         Fault::Integrity => "integrity",
         Fault::Kept => "kept",
+        Fault::Forbidden => "forbidden",
+        Fault::NameRefused => "name-refused",
+        Fault::TooLarge => "too-large",
+        Fault::NoLinks => "no-links",
+        Fault::NameTaken => "name-taken",
     }
 }

@@ -1,0 +1,615 @@
+//! What the file system of a folder can do, found out by looking: nothing here goes by a name in
+//! a table where the disk itself can be asked.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cap_std::fs::Dir;
+
+use super::root::{Folder, Replace};
+use super::walk;
+use crate::bounds::MAX_NAME;
+
+/// How content gets to the disk for certain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// There is no disk: it is gone with the power in any case.
+    Never,
+    /// All at once, and the system tells of every write-back that failed since the folder was
+    /// opened.
+    Whole,
+    /// Each file by itself, before it is closed.
+    Each,
+}
+
+/// What a disk has room for; nothing where it does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that an ordinary user can still write.
+    pub bytes: Option<u64>,
+    /// Files, folders and links that can still be made.
+    pub files: Option<u64>,
+    /// What each file's bytes are rounded up to.
+    pub unit: u64,
+}
+
+impl Room {
+    /// Bytes that a file of this size takes.
+    pub fn taken_by(&self, size: u64) -> u64 {
+        size.checked_next_multiple_of(self.unit).unwrap_or(u64::MAX)
+    }
+}
+
+/// Attributes that a disk turned out not to keep.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lacks {
+    /// Permission bits.
+    pub modes: bool,
+    /// Times of last change.
+    pub times: bool,
+}
+
+/// One file system, as it showed itself in one of its folders.
+#[derive(Debug)]
+pub struct Disk {
+    /// Open as long as anything is written, so that no failed write-back goes unnoticed.
+    folder: Option<File>,
+    /// Which it is, on this machine, for now.
+    pub number: u64,
+    /// How its content is made certain.
+    pub flush: Flush,
+    /// Who owns what this program makes here; not always this program's user.
+    pub owner: Option<u32>,
+    /// Whether the number of a file stays what it is.
+    pub has_numbers: bool,
+    /// Whether names of other capitals are the same name.
+    pub folds: bool,
+    /// Whether a file can be marked beside its content.
+    pub has_marks: bool,
+    /// Bytes that a name may have.
+    pub longest_name: usize,
+    /// Bytes that a file may have.
+    pub largest_file: u64,
+    lacks_modes: AtomicBool,
+    lacks_times: AtomicBool,
+    /// What it made of times that were tried.
+    times: Mutex<BTreeMap<i64, i64>>,
+}
+
+/// Times whose outcome is remembered.
+const MAX_TIMES: usize = 1000;
+
+impl Disk {
+    /// Tries a folder out with a file of this name, which is gone afterwards; the folder keeps its
+    /// time.
+    ///
+    /// # Errors
+    /// Nothing can be written there.
+    pub fn try_out(dir: &Dir, scratch: &str) -> io::Result<Self> {
+        let mut disk = Self::unknown(dir);
+        let folder = Folder::new(dir, &disk);
+        let before = folder.raw_stamp(".");
+        let other = format!("{scratch}.1");
+        // What a killed run left.
+        for name in [scratch, &other] {
+            let _ = folder.remove(name);
+        }
+        let file = folder.create_file(scratch)?;
+        let own = file.metadata().map(|metadata| Stamp::of(&metadata));
+        let has_marks = system::can_mark(&file);
+        let largest_file = system::largest_file(&file);
+        let closed = close(file);
+        let number = |name: &str| folder.raw_stamp(name).map_or(0, |stamp| stamp.number);
+        let folds = folder.raw_stamp(&scratch.to_uppercase()).is_ok();
+        let mut numbers = vec![number(scratch), number(scratch)];
+        let mut name = scratch;
+        if folder.put(scratch, &other, Replace::Never).is_ok() {
+            name = &other;
+            numbers.push(number(name));
+        }
+        let removed = folder.remove(name);
+        if let Ok(before) = before {
+            folder.restore_time(before.mtime);
+        }
+        let own = closed.and(removed).and(own)?;
+        disk.has_numbers = own.number != 0 && numbers.iter().all(|number| *number == own.number);
+        (disk.owner, disk.folds) = (own.owner, folds);
+        (disk.has_marks, disk.largest_file) = (has_marks, largest_file);
+        // What the system says is not always what the disk takes: eCryptfs takes 143.
+        let said = disk.longest_name;
+        let takes = |len: &usize| {
+            let asked = dir.symlink_metadata("x".repeat(*len));
+            !asked.is_err_and(|error| error.kind() == io::ErrorKind::InvalidFilename)
+        };
+        let lengths = [said, 143, 100, 60].into_iter().filter(|len| *len <= said);
+        disk.longest_name = lengths.into_iter().find(takes).unwrap_or(said);
+        Ok(disk)
+    }
+
+    /// What must be thought of a disk that cannot be tried out.
+    pub fn unknown(dir: &Dir) -> Self {
+        let folder = dir.open(".").map(cap_std::fs::File::into_std).ok();
+        Self {
+            number: folder.as_ref().map_or(0, system::number),
+            flush: folder.as_ref().map_or(Flush::Each, system::flush),
+            longest_name: folder.as_ref().map_or(MAX_NAME, system::longest_name),
+            owner: None,
+            has_numbers: false,
+            folds: false,
+            has_marks: false,
+            largest_file: u64::MAX,
+            lacks_modes: AtomicBool::new(false),
+            lacks_times: AtomicBool::new(false),
+            times: Mutex::default(),
+            folder,
+        }
+    }
+
+    /// Makes everything certain that was written to it, where that is done at once.
+    ///
+    /// # Errors
+    /// Something could not be written: nobody knows what.
+    pub fn flush(&self) -> io::Result<()> {
+        match (&self.folder, self.flush) {
+            (Some(folder), Flush::Whole) => system::flush_all(folder),
+            _ => Ok(()),
+        }
+    }
+
+    /// What it has room for.
+    pub fn room(&self) -> Room {
+        let unknown = Room { bytes: None, files: None, unit: 1 };
+        self.folder.as_ref().and_then(system::room).unwrap_or(unknown)
+    }
+
+    /// Notes that an attribute could not be given, or is not what was given.
+    pub fn lacks(&self, lacks: Lacks) {
+        self.lacks_modes.fetch_or(lacks.modes, Ordering::Relaxed);
+        self.lacks_times.fetch_or(lacks.times, Ordering::Relaxed);
+    }
+
+    /// What it turned out to lack.
+    pub fn lacking(&self) -> Lacks {
+        Lacks {
+            modes: self.lacks_modes.load(Ordering::Relaxed),
+            times: self.lacks_times.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What it makes of a time of last change; `try_it` gives it to a file and looks.
+    pub fn time_of(&self, given: i64, try_it: impl FnOnce() -> Option<i64>) -> i64 {
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = times.get(&given) {
+            return *found;
+        }
+        let found = try_it().unwrap_or(given);
+        if times.len() >= MAX_TIMES {
+            times.clear();
+        }
+        times.insert(given, found);
+        found
+    }
+}
+
+/// What tells one file from another, and whether it was touched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// The disk it is on; 0 like its number.
+    pub disk: u64,
+    /// Its number in the file system; 0 where there is none, or it does not stay.
+    pub number: u64,
+    /// When it was made, in nanoseconds since 1970 UTC, where the file system keeps that.
+    pub born: Option<i64>,
+    /// Its bytes.
+    pub size: u64,
+    /// Its time of last change, in nanoseconds since 1970 UTC.
+    pub mtime: i64,
+    /// Its permission bits, where the system has them.
+    pub mode: Option<u16>,
+    /// Who owns it, where the system tells.
+    pub owner: Option<u32>,
+    /// How many names it has.
+    pub names: u64,
+}
+
+impl Stamp {
+    /// Of an open file.
+    pub fn of(metadata: &std::fs::Metadata) -> Self {
+        let time = |time: io::Result<std::time::SystemTime>| time.ok().map(walk::nanoseconds);
+        let stamp = Self {
+            size: metadata.len(),
+            mtime: time(metadata.modified()).unwrap_or(0),
+            born: time(metadata.created()),
+            names: 1,
+            ..Self::default()
+        };
+        system::complete(stamp, metadata)
+    }
+
+    /// Whether this is the same file, whatever happened to its content.
+    pub fn is(&self, other: &Self) -> bool {
+        (self.disk, self.number, self.born) == (other.disk, other.number, other.born)
+    }
+
+    /// Whether it is the same file, and nobody has written to it.
+    pub fn is_untouched(&self, other: &Self) -> bool {
+        self.is(other) && (self.size, self.mtime) == (other.size, other.mtime)
+    }
+}
+
+/// The disks that a tree lies on: one, unless others are mounted inside it.
+#[derive(Debug)]
+pub struct Disks {
+    scratch: String,
+    all: Mutex<Vec<Arc<Disk>>>,
+}
+
+impl Disks {
+    /// The disk of a folder, and the place of those that are found later.
+    pub fn new(first: Disk, scratch: &str) -> (Arc<Self>, Arc<Disk>) {
+        let first = Arc::new(first);
+        let all = Mutex::new(vec![Arc::clone(&first)]);
+        (Arc::new(Self { scratch: scratch.into(), all }), first)
+    }
+
+    /// The disk of a folder; `around` is that of the folder it is in.
+    pub fn of(&self, dir: &Dir, around: &Arc<Disk>) -> Arc<Disk> {
+        let number = system::number_of(dir);
+        if number == around.number {
+            return Arc::clone(around);
+        }
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.iter().find(|disk| disk.number == number) {
+            return Arc::clone(known);
+        }
+        let disk = Disk::try_out(dir, &self.scratch).unwrap_or_else(|_| Disk::unknown(dir));
+        let disk = Arc::new(disk);
+        all.push(Arc::clone(&disk));
+        disk
+    }
+
+    /// All of them, as far as they are known.
+    pub fn all(&self) -> Vec<Arc<Disk>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The name that is used to try a disk out.
+    pub fn scratch(&self) -> &str {
+        &self.scratch
+    }
+}
+
+#[cfg(unix)]
+mod system {
+    use std::os::unix::fs::MetadataExt;
+
+    use rustix::fs::{SeekFrom, fstatvfs, seek};
+    use rustix::process::{Resource, getrlimit};
+
+    use super::*;
+
+    pub fn number(file: &File) -> u64 {
+        file.metadata().map_or(0, |metadata| metadata.dev())
+    }
+
+    #[allow(clippy::useless_conversion, reason = "it has 32 bits on other systems")]
+    pub fn number_of(dir: &Dir) -> u64 {
+        rustix::fs::fstat(dir).map_or(0, |stat| u64::try_from(stat.st_dev).unwrap_or(0))
+    }
+
+    pub fn complete(stamp: Stamp, metadata: &std::fs::Metadata) -> Stamp {
+        Stamp {
+            disk: metadata.dev(),
+            number: metadata.ino(),
+            mode: u16::try_from(metadata.mode() & 0o7777).ok(),
+            owner: Some(metadata.uid()),
+            names: metadata.nlink(),
+            ..stamp
+        }
+    }
+
+    pub fn longest_name(folder: &File) -> usize {
+        let told = fstatvfs(folder).map_or(0, |stat| stat.f_namemax);
+        usize::try_from(told).ok().filter(|told| *told > 0).unwrap_or(MAX_NAME).min(MAX_NAME)
+    }
+
+    /// The system refuses to go where no file can reach, without writing anything.
+    pub fn largest_file(file: &File) -> u64 {
+        let reaches = |size: u64| seek(file, SeekFrom::Start(size)).is_ok();
+        let (mut fits, mut over) = (0, i64::MAX as u64);
+        if reaches(over) {
+            fits = u64::MAX;
+        }
+        while fits < over && over - fits > 1 {
+            let middle = fits + (over - fits) / 2;
+            *(if reaches(middle) { &mut fits } else { &mut over }) = middle;
+        }
+        fits.min(getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX))
+    }
+
+    pub fn room(folder: &File) -> Option<Room> {
+        let stat = fstatvfs(folder).ok()?;
+        let known = stat.f_blocks > 0;
+        Some(Room {
+            bytes: known.then(|| stat.f_bavail.saturating_mul(stat.f_frsize)),
+            files: (stat.f_files > 0).then_some(stat.f_favail),
+            unit: if whole_blocks(folder) { stat.f_frsize.max(1) } else { 1 },
+        })
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    mod kind {
+        use rustix::fs::fstatfs;
+
+        use super::*;
+
+        const EXT: u64 = 0xef53;
+        const XFS: u64 = 0x5846_5342;
+        const BTRFS: u64 = 0x9123_683e;
+        const F2FS: u64 = 0xf2f5_2010;
+        const FAT: u64 = 0x4d44;
+        const EXFAT: u64 = 0x2011_bab0;
+        const NTFS3: u64 = 0x7366_746e;
+        const TMPFS: u64 = 0x0102_1994;
+        const RAMFS: u64 = 0x8584_58f6;
+
+        fn of(folder: &File) -> u64 {
+            // The constants have 32 bits, whatever the type of the field.
+            fstatfs(folder).map_or(0, |stat| stat.f_type as u64 & 0xffff_ffff)
+        }
+
+        /// `syncfs` tells of write-backs that failed since Linux 5.8, where the file system is the
+        /// kernel's own and nothing lies between.
+        pub fn flush(folder: &File) -> Flush {
+            match of(folder) {
+                TMPFS | RAMFS => Flush::Never,
+                EXT | XFS | BTRFS | F2FS | FAT | EXFAT | NTFS3 if is_told() => Flush::Whole,
+                _ => Flush::Each,
+            }
+        }
+
+        fn is_told() -> bool {
+            let system = rustix::system::uname();
+            let release = system.release().to_string_lossy();
+            let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+            let mut next = || numbers.next().and_then(|number| number.parse::<u32>().ok());
+            (next(), next()) >= (Some(5), Some(8))
+        }
+
+        pub fn flush_all(folder: &File) -> io::Result<()> {
+            Ok(rustix::fs::syncfs(folder)?)
+        }
+
+        pub fn whole_blocks(folder: &File) -> bool {
+            matches!(of(folder), EXT | XFS | FAT | EXFAT | TMPFS)
+        }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    mod kind {
+        use super::*;
+
+        pub fn flush(_: &File) -> Flush {
+            Flush::Each
+        }
+
+        pub fn flush_all(_: &File) -> io::Result<()> {
+            Ok(())
+        }
+
+        pub fn whole_blocks(_: &File) -> bool {
+            false
+        }
+    }
+
+    use kind::whole_blocks;
+    pub use kind::{flush, flush_all};
+
+    pub fn can_mark(file: &File) -> bool {
+        let marked = super::mark(file, b"trial");
+        marked.is_ok() && super::is_marked(file, b"trial") && super::unmark(file).is_ok()
+    }
+}
+
+#[cfg(not(unix))]
+mod system {
+    use super::*;
+
+    pub fn number(_: &File) -> u64 {
+        0
+    }
+
+    pub fn number_of(_: &Dir) -> u64 {
+        0
+    }
+
+    pub fn complete(stamp: Stamp, _: &std::fs::Metadata) -> Stamp {
+        stamp
+    }
+
+    pub fn flush(_: &File) -> Flush {
+        Flush::Each
+    }
+
+    pub fn flush_all(_: &File) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub fn longest_name(_: &File) -> usize {
+        MAX_NAME
+    }
+
+    pub fn largest_file(_: &File) -> u64 {
+        u64::MAX
+    }
+
+    pub fn can_mark(_: &File) -> bool {
+        false
+    }
+
+    pub fn room(_: &File) -> Option<Room> {
+        None
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+mod marks {
+    use rustix::fs::{XattrFlags, fgetxattr, fremovexattr, fsetxattr};
+
+    use super::*;
+
+    const NAME: &str = "user.transfer";
+
+    /// Writes a mark beside a file's content.
+    pub fn mark(file: &File, mark: &[u8]) -> io::Result<()> {
+        Ok(fsetxattr(file, NAME, mark, XattrFlags::empty())?)
+    }
+
+    /// Whether a file bears this mark.
+    pub fn is_marked(file: &File, mark: &[u8]) -> bool {
+        let mut found = [0; 64];
+        let len = fgetxattr(file, NAME, &mut found[..]);
+        len.is_ok_and(|len| found.get(..len) == Some(mark))
+    }
+
+    /// Takes the mark away.
+    pub fn unmark(file: &File) -> io::Result<()> {
+        Ok(fremovexattr(file, NAME)?)
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+mod marks {
+    use super::*;
+
+    /// Writes a mark beside a file's content.
+    pub fn mark(_: &File, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Whether a file bears this mark.
+    pub fn is_marked(_: &File, _: &[u8]) -> bool {
+        false
+    }
+
+    /// Takes the mark away.
+    pub fn unmark(_: &File) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+pub use marks::{is_marked, mark, unmark};
+
+/// Closes a written file. Some file systems tell only now that the content did not get there:
+/// a quota on a network, an upload.
+///
+/// # Errors
+/// The content is not there.
+#[cfg(unix)]
+pub fn close(file: File) -> io::Result<()> {
+    Ok(nix::unistd::close(file)?)
+}
+
+/// Closes a written file; elsewhere it was flushed before, and closing tells nothing.
+#[cfg(not(unix))]
+pub fn close(file: File) -> io::Result<()> {
+    drop(file);
+    Ok(())
+}
+
+/// Brings what was written to a file to the disk, before it is closed, where that is done for each
+/// file by itself. What a file system has no word for is not an error.
+pub fn flush_file(file: &File, disk: &Disk) -> io::Result<()> {
+    if disk.flush != Flush::Each {
+        return Ok(());
+    }
+    match file.sync_data() {
+        Err(error) if is_unsupported(&error) => Ok(()),
+        flushed => flushed,
+    }
+}
+
+/// Whether a file system does not know what was asked of it.
+pub fn is_unsupported(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, Unsupported};
+    matches!(error.kind(), InvalidInput | Unsupported)
+}
+
+/// Whether there is no room: of bytes, of files, or of what this user may have.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether the disk itself may be gone: unplugged, gone read-only, its server away.
+#[cfg(unix)]
+pub fn may_be_gone(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let gone = [
+        Errno::IO,
+        Errno::ROFS,
+        Errno::NODEV,
+        Errno::NXIO,
+        Errno::NOTCONN,
+        Errno::STALE,
+        Errno::TIMEDOUT,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        Errno::CONNABORTED,
+        Errno::CONNRESET,
+        Errno::SHUTDOWN,
+    ];
+    error.raw_os_error().is_some_and(|code| gone.iter().any(|gone| gone.raw_os_error() == code))
+}
+
+/// Whether the disk itself may be gone: unplugged, gone read-only, its server away.
+#[cfg(not(unix))]
+pub fn may_be_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotConnected, ReadOnlyFilesystem, StaleNetworkFileHandle};
+    matches!(error.kind(), NotConnected | ReadOnlyFilesystem | StaleNetworkFileHandle)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use cap_std::ambient_authority;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_is_tried_out_and_nothing_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let handle = Dir::open_ambient_dir(dir.path(), ambient_authority()).unwrap();
+        std::fs::write(dir.path().join("scratch"), "left by a killed run").unwrap();
+        let disk = Disk::try_out(&handle, "scratch").unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(disk.has_numbers && disk.number != 0);
+        assert_eq!(disk.owner, Some(rustix::process::geteuid().as_raw()));
+        assert!(disk.largest_file > 1 << 32 && disk.longest_name >= 143);
+        let room = disk.room();
+        assert!(room.bytes.is_some_and(|bytes| bytes > 0));
+        assert_eq!(room.taken_by(0), 0);
+        disk.flush().unwrap();
+    }
+
+    #[test]
+    fn a_file_takes_whole_blocks() {
+        let room = |unit| Room { bytes: None, files: None, unit };
+        let cases = [(1, 5, 5), (4096, 1, 4096), (4096, 4096, 4096), (512, 0, 0)];
+        for (unit, size, taken) in cases {
+            assert_eq!(room(unit).taken_by(size), taken);
+        }
+        assert_eq!(room(4096).taken_by(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn what_a_disk_makes_of_a_time_is_asked_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let handle = Dir::open_ambient_dir(dir.path(), ambient_authority()).unwrap();
+        let disk = Disk::unknown(&handle);
+        assert_eq!(disk.time_of(1_500_000_000, || Some(1_000_000_000)), 1_000_000_000);
+        assert_eq!(disk.time_of(1_500_000_000, || panic!("asked again")), 1_000_000_000);
+        assert_eq!(disk.time_of(7, || None), 7);
+    }
+}

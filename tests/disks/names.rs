@@ -1,0 +1,344 @@
+//! Names: two that are one on this disk, those that are taken, those that are too long.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::faulty::{Faults, Folds};
+use crate::proxy::Proxy;
+use crate::stage::{
+    Holds, all, break_off, contents, ensure_code, ensure_contents, ensure_ended, ensure_holds,
+    faulty, send,
+};
+use crate::util::process::{Process, Sender, receiving, run};
+use crate::util::tree::{Scratch, noise, touch, write};
+
+/// Entries of one offer, in a `tree`: name and content. All have the same time.
+pub type Offer = &'static [(&'static str, &'static str)];
+
+pub const PAIR: Offer = &[("README", "AAAA"), ("readme", "BBBB")];
+
+fn pairs() -> [(Folds, Offer); 9] {
+    [
+        (Folds::Trailing, &[("notes", "1"), ("notes.", "2"), ("notes. ", "3")]),
+        (Folds::Decomposed, &[("u\u{308}ber", "1"), ("\u{fc}ber", "2")]),
+        (Folds::Case, PAIR),
+        (Folds::Case, &[("README", "AAAA"), ("readme", "longer")]),
+        (
+            Folds::Case,
+            &[("a/x", "1"), ("b", "2"), ("c/README", "3"), ("c/readme", "4"), ("d", "5")],
+        ),
+        (Folds::Case, &[("Docs/one", "1"), ("docs/two", "2")]),
+        (Folds::Case, &[("Docs/same", "1"), ("docs/same", "2")]),
+        (Folds::Case, &[("ÄRGER", "1"), ("ärger", "2"), ("Ärger", "3")]),
+        (Folds::Accents, &[("re\u{301}sume\u{301}", "1"), ("r\u{e9}sum\u{e9}", "2")]),
+    ]
+}
+
+pub fn make(root: &Path, offer: Offer) -> Result<()> {
+    for (name, content) in offer {
+        write(&root.join(name), content)?;
+        touch(&root.join(name), 1_600_000_000, 0)?;
+    }
+    Ok(())
+}
+
+/// No two entries claim one file, whatever is to become of conflicts; and the second send of all of
+/// it adds nothing.
+#[test]
+fn two_names_that_are_one() -> Result<()> {
+    let policies: [&[&str]; 4] = [
+        &[],
+        &["--on-conflict", "rename"],
+        &["--on-conflict", "overwrite"],
+        &["--on-conflict", "overwrite", "--checksum"],
+    ];
+    let rows: Vec<_> =
+        pairs().into_iter().flat_map(|pair| policies.map(|policy| (pair, policy))).collect();
+    all(
+        &rows,
+        |row| format!("{row:?}"),
+        |((folds, offer), options)| {
+            let Some(disk) = faulty(Faults { folds: *folds, ..Faults::default() })? else {
+                return Ok(());
+            };
+            let from = Scratch::new()?;
+            let root = from.join("tree");
+            make(&root, offer)?;
+            let expected: Vec<_> = offer.iter().map(|(_, content)| content.as_bytes()).collect();
+            for run in ["sent", "sent again"] {
+                let (sent, received) = send(&[&root], disk.path(), options)?;
+                ensure_ended(&sent, &received, 0).context(run)?;
+                ensure_contents(disk.path(), &expected).context(run)?;
+                // Two folders that are one lose nothing.
+                if run == "sent" && offer[0].0 != "Docs/one" {
+                    received.says(" -> ")?;
+                }
+            }
+            Ok(())
+        },
+    )
+}
+
+/// A connection that is lost between the two does not count one as the other.
+#[test]
+fn two_names_that_are_one_over_two_connections() -> Result<()> {
+    let offers: [(&str, &str); 2] = [("README", "readme"), ("a/DATA", "a/data")];
+    all(
+        &offers,
+        |row| format!("{row:?}"),
+        |(first, second)| {
+            let Some(disk) = faulty(Faults { folds: Folds::Case, ..Faults::default() })? else {
+                return Ok(());
+            };
+            let from = Scratch::new()?;
+            for (name, content) in [(first, "AAAA"), (second, "BBBB")] {
+                write(&from.join(name), content)?;
+                touch(&from.join(name), 1_600_000_000, 0)?;
+            }
+            let big = noise(3_000_000, 1);
+            write(&from.join("big"), &big)?;
+            // In this order: what is between is broken.
+            let paths = if first.contains('/') {
+                vec![from.join("a"), from.join("big")]
+            } else {
+                vec![from.join(first), from.join("big"), from.join(second)]
+            };
+            let paths: Vec<&Path> = paths.iter().map(|path| &**path).collect();
+            for options in [&["--on-conflict", "overwrite"][..], &[]] {
+                let sender = Sender::pod(&paths, &[])?;
+                let proxy = Proxy::start(&sender, 1_500_000)?;
+                let into = disk.path().join(format!("in {}", options.len()));
+                fs::create_dir(&into)?;
+                let receiver = Process::start(receiving(&proxy.ticket, &into, options))?;
+                proxy.wait_stalled()?;
+                proxy.cut();
+                proxy.resume();
+                let received = receiver.end()?;
+                ensure_ended(&sender.end()?, &received, 0)?;
+                ensure_contents(&into, &[b"AAAA", b"BBBB", &big])?;
+            }
+            Ok(())
+        },
+    )
+}
+
+/// An entry whose name is that of another's unfinished file, in other letters, and one kill: in the
+/// first, between the two, in the last.
+#[test]
+fn a_name_like_an_unfinished_one() -> Result<()> {
+    let names = [
+        ("DATA.PART", "data", Folds::Case),
+        ("Data.part", "dATA", Folds::Case),
+        ("r\u{e9}sum\u{e9}.part", "re\u{301}sume\u{301}", Folds::Accents),
+    ];
+    let sizes = [(70_000, 2_000_000), (2_000_000, 70_000), (70_000, 70_000)];
+    let limits = [600_000, 1_500_000, 3_000_000, 4_500_000];
+    let rows: Vec<_> = names
+        .into_iter()
+        .flat_map(|names| sizes.map(|sizes| (names, sizes)))
+        .flat_map(|row| limits.map(|limit| (row, limit)))
+        .filter(|((_, (first, second)), limit)| *limit < first + second + 3_000_000)
+        .collect();
+    all(
+        &rows,
+        |row| format!("{row:?}"),
+        |(((part, name, folds), sizes), limit)| {
+            let Some(disk) = faulty(Faults { folds: *folds, ..Faults::default() })? else {
+                return Ok(());
+            };
+            let from = Scratch::new()?;
+            let (first, second) = (noise(sizes.0, 1), noise(sizes.1, 2));
+            let big = noise(3_000_000, 3);
+            let files = [(*part, &first), ("big", &big), (*name, &second)];
+            for (name, content) in files {
+                write(&from.join(name), content)?;
+            }
+            let paths = files.map(|(name, _)| from.join(name));
+            let paths = [&*paths[0], &paths[1], &paths[2]];
+            let sender = break_off(&paths, disk.path(), &[], *limit as u64)?;
+            let received = run(receiving(&sender.ticket, disk.path(), &[]))?;
+            ensure_ended(&sender.end()?, &received, 0)?;
+            ensure_contents(disk.path(), &[&first, &big, &second])?;
+            let names = contents(disk.path())?;
+            for (name, content) in files {
+                ensure!(
+                    names.get(Path::new(name)) == Some(content),
+                    "{name} is not: {:?}",
+                    names.keys()
+                );
+            }
+            Ok(())
+        },
+    )
+}
+
+/// What was given another name once is not given yet another.
+#[test]
+fn the_same_send_repeated_adds_nothing() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    write(&root.join("notes.txt"), "sent")?;
+    write(&root.join("sub/taken by a folder"), "sent too")?;
+    write(&into.join("tree/notes.txt"), "mine")?;
+    // Files that are made in one tick of the clock have one time.
+    touch(&into.join("tree/notes.txt"), 1_500_000_000, 0)?;
+    write(&into.join("tree/notes (1).txt"), "mine, of another time")?;
+    write(&into.join("tree/sub/taken by a folder/mine"), "mine as well")?;
+    let expected: [&[u8]; 5] =
+        [b"sent", b"sent too", b"mine", b"mine, of another time", b"mine as well"];
+    for options in [&[][..], &[], &["--on-conflict", "rename"], &["--checksum"]] {
+        let (sent, received) = send(&[&root], into.path(), options)?;
+        ensure_ended(&sent, &received, 0)?;
+        ensure_contents(into.path(), &expected).with_context(|| format!("{options:?}"))?;
+    }
+    // What differs is not the same, whatever it is called.
+    write(&root.join("notes.txt"), "sent, and newer")?;
+    let (sent, received) = send(&[&root], into.path(), &[])?;
+    ensure_ended(&sent, &received, 0)?;
+    let files = contents(into.path())?;
+    let newer = files.get(Path::new("tree/notes (3).txt")).context("not under the next name")?;
+    ensure!(newer == b"sent, and newer" && files.len() == 6, "{:?}", files.keys());
+    Ok(())
+}
+
+/// Content decides before a copy is made; the time is the sender's then.
+#[test]
+fn a_touched_file_is_the_same_file() -> Result<()> {
+    let policies: [&[&str]; 4] =
+        [&[], &["--on-conflict", "rename"], &["--on-conflict", "overwrite"], &["--checksum"]];
+    all(
+        &policies,
+        |row| format!("{row:?}"),
+        |options| {
+            let (from, into) = (Scratch::new()?, Scratch::new()?);
+            let root = from.join("tree");
+            let large = noise(3_000_000, 3);
+            for (name, content) in [("small", &b"content"[..]), ("empty", b""), ("large", &large)] {
+                for (at, seconds) in [(&root, 1_600_000_000), (&into.join("tree"), 1_500_000_000)] {
+                    write(&at.join(name), content)?;
+                    touch(&at.join(name), seconds, 0)?;
+                }
+            }
+            touch(&root, 1_400_000_000, 0)?;
+            touch(&into.join("tree"), 1_400_000_000, 0)?;
+            let sender = Sender::pod(&[&root], &[])?;
+            let proxy = Proxy::start(&sender, u64::MAX)?;
+            let received = run(receiving(&proxy.ticket, into.path(), options))?;
+            ensure_ended(&sender.end()?, &received, 0)?;
+            ensure_holds(into.path(), &root, Holds { times: None, ..Holds::ALL })?;
+            for name in ["small", "empty", "large"] {
+                let time = fs::metadata(into.join("tree").join(name))?.modified()?;
+                let expected = fs::metadata(root.join(name))?.modified()?;
+                ensure!(time == expected, "{name} has another time");
+            }
+            let crossed = proxy.passed();
+            ensure!(crossed < 1_000_000, "{crossed} bytes of what was there have crossed");
+            Ok(())
+        },
+    )
+}
+
+/// Names that the disk takes, though not with a suffix.
+#[test]
+fn long_names_arrive() -> Result<()> {
+    let rows = [(143, false), (143, true), (100, true), (255, false)];
+    all(
+        &rows,
+        |row| format!("{row:?}"),
+        |(longest, hidden)| {
+            let faults =
+                Faults { longest_name: *longest, hides_longest_name: *hidden, ..Faults::default() };
+            let Some(disk) = faulty(faults)? else { return Ok(()) };
+            let from = Scratch::new()?;
+            let root = from.join("tree");
+            let folder = root.join("d".repeat(*longest));
+            for (number, shorter) in [0, 1, 4, 5, 8].into_iter().enumerate() {
+                write(&folder.join("x".repeat(longest - shorter)), noise(2000, number as u64))?;
+            }
+            write(&root.join("é".repeat(longest / 2)), noise(3000, 7))?;
+            // One after the other, and the last is broken off.
+            write(&root.join("y".repeat(*longest)), noise(3_000_000, 8))?;
+            for again in ["sent", "sent again"] {
+                let into = disk.path().join("in");
+                let _ = fs::create_dir(&into);
+                let (sent, received) = send(&[&root], &into, &[])?;
+                ensure_ended(&sent, &received, 0).context(again)?;
+                ensure_holds(&into, &root, Holds::ALL).context(again)?;
+            }
+            let other = disk.path().join("other");
+            fs::create_dir(&other)?;
+            let sender = break_off(&[&root], &other, &[], 1_500_000)?;
+            let received = run(receiving(&sender.ticket, &other, &[]))?;
+            ensure_ended(&sender.end()?, &received, 0).context("gone on with")?;
+            ensure_holds(&other, &root, Holds::ALL).context("gone on with")
+        },
+    )
+}
+
+/// A name that this disk cannot hold keeps the rest from nobody, and both sides hear why.
+#[test]
+fn a_name_that_is_too_long_is_told() -> Result<()> {
+    for hidden in [false, true] {
+        let faults = Faults { longest_name: 143, hides_longest_name: hidden, ..Faults::default() };
+        let Some(disk) = faulty(faults)? else { return Ok(()) };
+        let from = Scratch::new()?;
+        let root = from.join("tree");
+        write(&root.join("short"), "content")?;
+        write(&root.join("n".repeat(200)), "content of the other")?;
+        let (sent, received) = send(&[&root], disk.path(), &[])?;
+        ensure_code("receiver", &received, 3)?;
+        ensure_code("sender", &sent, 3)?;
+        received.says("file name too long")?;
+        sent.says("could not write it: ")?;
+        ensure_contents(disk.path(), &[b"content"])?;
+    }
+    Ok(())
+}
+
+/// A name that is as long as the disk takes, and is taken: the number fits.
+#[test]
+fn long_names_that_are_taken() -> Result<()> {
+    for (longest, hidden) in [(143, false), (143, true), (255, false)] {
+        let faults =
+            Faults { longest_name: longest, hides_longest_name: hidden, ..Faults::default() };
+        let Some(disk) = faulty(faults)? else { return Ok(()) };
+        let from = Scratch::new()?;
+        let root = from.join("tree");
+        let names = ["x".repeat(longest), format!("{}.txt", "y".repeat(longest - 4))];
+        for name in &names {
+            write(&root.join(name), format!("sent {name}"))?;
+            write(&disk.path().join("tree").join(name), "mine")?;
+        }
+        let sent = names.map(|name| format!("sent {name}"));
+        let expected = [sent[0].as_bytes(), sent[1].as_bytes(), b"mine", b"mine"];
+        for again in ["sent", "sent again"] {
+            let (sent, received) = send(&[&root], disk.path(), &[])?;
+            ensure_ended(&sent, &received, 0).context(again)?;
+            ensure_contents(disk.path(), &expected).context(again)?;
+        }
+    }
+    Ok(())
+}
+
+/// A name that the disk writes down in another way than it was given.
+#[test]
+fn a_name_that_is_written_in_another_way() -> Result<()> {
+    for (folds, name) in [(Folds::Decomposed, "r\u{e9}sum\u{e9}"), (Folds::Trailing, "resume.")] {
+        let Some(disk) = faulty(Faults { folds, ..Faults::default() })? else { return Ok(()) };
+        let from = Scratch::new()?;
+        let (big, small) = (noise(3_000_000, 1), noise(2000, 2));
+        write(&from.join(name).join("small"), &small)?;
+        write(&from.join(name).join(format!("z {name}")), &big)?;
+        let path = from.join(name);
+        let sender = break_off(&[&path], disk.path(), &[], 1_500_000)?;
+        let received = run(receiving(&sender.ticket, disk.path(), &[]))?;
+        ensure_ended(&sender.end()?, &received, 0)?;
+        ensure_contents(disk.path(), &[&small, &big])?;
+        let (sent, received) = send(&[&path], disk.path(), &[])?;
+        ensure_ended(&sent, &received, 0).context("sent again")?;
+        ensure_contents(disk.path(), &[&small, &big]).context("sent again")?;
+    }
+    Ok(())
+}
