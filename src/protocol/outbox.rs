@@ -354,3 +354,45 @@ fn beat<W: Write>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::handshake::{Start, Verdict};
+    use crate::crypto::keys::{Role, SealKey};
+    use crate::token::{self, Token};
+
+    fn key() -> SealKey {
+        let token = Token::parse("ocean-tiger").unwrap();
+        let mut rng = token::system_rng().unwrap();
+        let mut start = |role| Start::new(role, &token, &mut rng);
+        let (sender, receiver) = (start(Role::Sender), start(Role::Receiver));
+        let (sent, received) = (*sender.hello(), *receiver.hello());
+        let (_, confirm) = receiver.prove(&sent, &[7; 16]).unwrap();
+        let waiting = sender.await_proof(&received).unwrap();
+        waiting.check(&confirm).unwrap().answer(Verdict::Welcome).1.seal
+    }
+
+    /// That this side is paused, or goes on, is said at once, and again behind what was queued
+    /// before; anything else waits for its time.
+    #[test]
+    fn a_pause_is_news_until_it_is_told() {
+        const BEAT: Duration = Duration::from_secs(3600);
+        let way = Way::new(RecordWriter::new(Vec::new(), key()));
+        let has_news = |paused| way.number_wait(BEAT, paused).ok().map(|(number, _)| number);
+        let write = |number, tells_pause| way.write(number, b"", tells_pause).unwrap().unwrap();
+        assert_eq!(has_news(false), None);
+        assert_eq!(has_news(true), Some(0));
+        // Not beside one that is on its way.
+        assert_eq!(has_news(true), None);
+        write(0, true);
+        assert_eq!(has_news(true), None);
+        let (number, _) = way.number(0, Follows::More).unwrap().unwrap();
+        write(number, false);
+        assert_eq!(has_news(true), Some(2));
+        write(2, true);
+        assert_eq!(has_news(false), Some(3));
+        write(3, false);
+        assert_eq!(has_news(false), None);
+    }
+}

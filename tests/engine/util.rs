@@ -46,8 +46,10 @@ pub fn keys() -> (SessionKeys, SessionKeys) {
 /// A sender's and a receiver's session over one pipe, with records of `content` bytes.
 pub fn sessions(content: usize, there: Faults, back: Faults) -> (Session, Session, Closer) {
     let patience = Duration::from_secs(5);
-    let limits =
-        Limits { patience, last_patience: patience, content, lanes: LANES, ..Limits::default() };
+    // A side that waits for the rest of a record whose length was damaged would be kept by a heart
+    // that beats meanwhile.
+    let heartbeat = 100 * patience;
+    let limits = Limits { patience, last_patience: patience, heartbeat, content, lanes: LANES };
     let (sender_keys, receiver_keys) = keys();
     let (first, second, closer) = pipe(there, back);
     let sender = Session::start(first, sender_keys, Role::Receiver, limits).unwrap();
