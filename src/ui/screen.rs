@@ -31,7 +31,7 @@ pub(super) fn paragraph(text: &str) {
     SCREEN.suspend(|| write(&format!("{indent}{rows}")));
 }
 
-/// The same as [`line`] for one with a secret, which is wiped. stderr keeps nothing.
+/// The same as `line` for one with a secret, which is wiped. stderr keeps nothing.
 pub(super) fn secret(mut text: Zeroizing<String>) {
     // There is room for it: growing would leave a copy behind.
     text.push('\n');
