@@ -19,16 +19,14 @@ use crate::bounds::MAX_TEXT;
 use crate::completions::CompletionsOptions;
 use crate::compress::Compression;
 use crate::doctor::DoctorOptions;
-use crate::error::{Error, Result, reason, shown};
+use crate::error::{Error, Exit, Result, reason, shown};
 use crate::files::exclude::Pattern;
 use crate::files::path::RelPath;
 use crate::files::select::Filters;
 use crate::net::pace::Rate;
 use crate::receive::plan::OnConflict;
 use crate::receive::{Conflict, ReceiveOptions};
-
 use crate::send::{Agreed, SendOptions, What};
-use crate::ticket::DEFAULT_PORT;
 use crate::token::{AGREED_WORDS, DEFAULT_WORDS, MAX_WORDS, MIN_AGREED, MIN_WORDS, Token};
 use crate::ui::Ui;
 
@@ -75,7 +73,7 @@ pub enum Command {
         transfer receive --on-conflict skip laptop:ocean-tiger",
         after_long_help = help::RECEIVE)]
     Receive(ReceiveArgs),
-    /// Look whether a transfer would work here, and what to do if not
+    /// Check whether a transfer would work here, and what to do if not
     #[command(after_help = "Examples:\n  \
         transfer doctor              this machine\n  \
         transfer doctor laptop       and the way to another\n  \
@@ -99,7 +97,7 @@ pub enum Command {
 /// Options that both sides have.
 #[derive(Debug, Args)]
 pub struct Common {
-    /// Ask nothing: send everything, uncompressed; resume; keep both on a conflict
+    /// Ask nothing
     #[arg(short, long)]
     yes: bool,
     /// Say only what went wrong
@@ -108,9 +106,13 @@ pub struct Common {
     /// Say more; twice lists every file
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// Tell programs on stdout: one JSON object a line; ask nothing
-    #[arg(long)]
-    json: bool,
+    /// Tell programs on stdout: one JSON object a line; ask nothing; =files tells of each file too
+    #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true,
+          default_missing_value = "run")]
+    json: Option<JsonArg>,
+    /// Write the SHA-256 of every file that is in its place to FILE, for `sha256sum -c`
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
     /// Append everything that -vv would say to this file, with the time
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
@@ -119,12 +121,28 @@ pub struct Common {
     habits: Habits,
 }
 
+/// `--json`, as typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum JsonArg {
+    /// How the run goes
+    Run,
+    /// The same, and what becomes of each file
+    Files,
+}
+
 impl Common {
     /// The terminal as these options want it.
     fn ui(&self, reads_input: bool) -> (Ui, Result<()>) {
-        let mut ui = Ui::new(self.quiet, self.verbose, self.yes || reads_input, self.json);
+        let mut ui = Ui::new(self.quiet, self.verbose, self.yes, self.json.is_some());
+        if self.json == Some(JsonArg::Files) {
+            ui.tell_files();
+        }
+        if reads_input {
+            ui.leave_keyboard();
+        }
         let log = self.log_file.as_deref().map_or(Ok(()), |file| ui.log_to(file));
-        (ui, log)
+        let sums = self.manifest.as_deref().map_or(Ok(()), |file| ui.sums_to(file));
+        (ui, log.and(sums))
     }
 }
 
@@ -134,7 +152,10 @@ impl Command {
         match self {
             Self::Send(args) => args.common.ui(args.reads_input()),
             Self::Receive(args) => args.common.ui(false),
-            _ => (Ui::new(false, 0, true, false), Ok(())),
+            Self::Doctor(args) => (Ui::new(false, 0, true, args.json), Ok(())),
+            Self::Completions(_) | Self::Man | Self::Token(_) => {
+                (Ui::new(false, 0, true, false), Ok(()))
+            }
         }
     }
 
@@ -155,6 +176,7 @@ impl Command {
 
 /// `transfer send`, as typed.
 #[derive(Debug, Args)]
+#[command(mut_arg("yes", |yes| yes.help("Ask nothing: send everything, uncompressed")))]
 pub struct SendArgs {
     /// Files and folders to send; patterns that the shell left alone work too; - sends what comes
     /// in on standard input
@@ -171,9 +193,9 @@ pub struct SendArgs {
     /// Serve this machine only, on 127.0.0.1, without Tailscale (containers, trying it out)
     #[arg(long)]
     pod: bool,
-    /// Listen on this port; 0 takes any that is free
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_PORT)]
-    port: u16,
+    /// Listen on this port; 0 takes any that is free; without this 15820, or the next free one
+    #[arg(long, value_name = "N")]
+    port: Option<u16>,
     /// Words in the token: each more makes guessing 7,776 times as hard
     #[arg(long, value_name = "N", default_value_t = DEFAULT_WORDS,
           value_parser = clap::value_parser!(u8).range(i64::from(MIN_WORDS)..=i64::from(MAX_WORDS)))]
@@ -186,7 +208,7 @@ pub struct SendArgs {
     /// more to a guesser: three guesses a run.
     #[arg(long, value_name = "FILE", conflicts_with = "words")]
     token_file: Option<PathBuf>,
-    /// Serve so many receivers, all with the same ticket; it is dead afterwards
+    /// Serve N receivers, all with the same ticket; it is dead afterwards
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=64))]
     receivers: u32,
@@ -354,6 +376,7 @@ fn read_text() -> Result<String> {
 
 /// `transfer receive`, as typed.
 #[derive(Debug, Args)]
+#[command(mut_arg("yes", |yes| yes.help("Ask nothing: take it, resume, keep both on a conflict")))]
 pub struct ReceiveArgs {
     /// As the sender's screen shows it; asked for when it is not given
     #[arg(value_name = "HOST[:PORT]:TOKEN", env = "TRANSFER_TICKET", hide_env_values = true)]
@@ -408,6 +431,8 @@ enum ConflictArg {
     Skip,
     /// Keep the new one; folders are never replaced
     Overwrite,
+    /// Keep the one that was changed last
+    Newer,
     /// Stop before anything is changed
     Fail,
 }
@@ -429,7 +454,7 @@ impl ReceiveArgs {
             return Err(Error::usage("who the sender is was not said")
                 .hint("name it: `transfer receive --token-file FILE laptop`"));
         }
-        if self.common.json && self.output_dir.as_os_str() == "-" {
+        if self.common.json.is_some() && self.output_dir.as_os_str() == "-" {
             return Err(Error::usage("events and data cannot both go to standard output")
                 .hint("leave --json away, or name a folder with -o"));
         }
@@ -445,6 +470,7 @@ impl ReceiveArgs {
                 ConflictArg::Rename => Some(Conflict::Go(OnConflict::Rename)),
                 ConflictArg::Skip => Some(Conflict::Go(OnConflict::Skip)),
                 ConflictArg::Overwrite => Some(Conflict::Go(OnConflict::Overwrite)),
+                ConflictArg::Newer => Some(Conflict::Go(OnConflict::Newer)),
                 ConflictArg::Fail => Some(Conflict::Fail),
             },
             checksum: self.checksum,
@@ -464,13 +490,15 @@ pub struct DoctorArgs {
     /// Leave Tailscale out
     #[arg(long)]
     pod: bool,
-    /// Look at this port, here and there
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_PORT,
-          value_parser = clap::value_parser!(u16).range(1..))]
-    port: u16,
+    /// Look at this port, here and there; without this at 15820
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
     /// The folder that would be received into
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     output_dir: PathBuf,
+    /// Tell programs on stdout: one JSON object a line
+    #[arg(long)]
+    json: bool,
 }
 
 impl DoctorArgs {
@@ -524,6 +552,28 @@ fn rate_of_rsync(text: &str) -> Result<Rate, String> {
         Ok(_) => Rate::parse(&format!("{}KiB", text.trim())),
         Err(_) => Rate::parse(text),
     }
+}
+
+/// Tells what is wrong with a command line that means nothing, to programs too if it has `--json`,
+/// or the help that was asked for.
+pub fn explain(error: &clap::Error) -> Exit {
+    // Nobody may be reading.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return Exit::Done;
+    }
+    let args = std::env::args_os().skip(1).take_while(|arg| arg != "--");
+    let json = args.filter_map(|arg| arg.into_string().ok());
+    let ui = Ui::new(true, 0, true, json.into_iter().any(|arg| arg.starts_with("--json")));
+    ui.begin();
+    let text = error.render().to_string();
+    let mut parts =
+        text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+    let message = parts.next().unwrap_or_default();
+    let hint = parts.find(|part| !part.is_empty()).unwrap_or_default();
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    ui.usage(&Error::usage(message).hint(hint));
+    ui.end(Exit::Usage)
 }
 
 /// `90`, `90s`, `5m`, `1h 30m`: at least a second, at most a year.

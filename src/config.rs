@@ -63,12 +63,14 @@ pub enum Conflicts {
     Rename,
     Skip,
     Overwrite,
+    Newer,
     Fail,
 }
 
 impl Conflicts {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Ask, Self::Rename, Self::Skip, Self::Overwrite, Self::Fail];
+    pub const ALL: [Self; 6] =
+        [Self::Ask, Self::Rename, Self::Skip, Self::Overwrite, Self::Newer, Self::Fail];
 
     /// As the flag has it.
     pub fn name(self) -> &'static str {
@@ -77,6 +79,7 @@ impl Conflicts {
             Self::Rename => "rename",
             Self::Skip => "skip",
             Self::Overwrite => "overwrite",
+            Self::Newer => "newer",
             Self::Fail => "fail",
         }
     }

@@ -15,12 +15,18 @@ pub const SLICE: Duration = Duration::from_millis(100);
 const RUN: u8 = 0;
 const PAUSE: u8 = 1;
 const STOP: u8 = 2;
+const QUIT: u8 = 3;
 
 static WISH: AtomicU8 = AtomicU8::new(RUN);
 
-/// Asks the engines to stop at the next record, with the state kept.
+/// A signal came: the engines are to stop at the next record, with the state kept.
 pub fn stop() {
     WISH.store(STOP, Ordering::Relaxed);
+}
+
+/// The same, because a person pressed a key for it.
+pub fn quit() {
+    WISH.store(QUIT, Ordering::Relaxed);
 }
 
 /// Pauses a running transfer, goes on with a paused one; one that stops keeps stopping.
@@ -37,13 +43,13 @@ pub fn is_paused() -> bool {
     WISH.load(Ordering::Relaxed) == PAUSE
 }
 
-/// Fails once the transfer is to stop.
+/// Fails once the transfer is to stop. What is true then, only the stories know: the hint is theirs.
 pub fn check() -> Result<(), Error> {
-    if WISH.load(Ordering::Relaxed) == STOP {
-        return Err(Error::new(Exit::Interrupted, "interrupted")
-            .hint("the same command goes on where it stopped"));
+    match WISH.load(Ordering::Relaxed) {
+        STOP => Err(Error::new(Exit::Interrupted, "interrupted").chosen()),
+        QUIT => Err(Error::new(Exit::Interrupted, "stopped").chosen()),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Sleeps, but not beyond the wish to stop.

@@ -43,6 +43,8 @@ pub struct Error {
     pub cause: Option<io::ErrorKind>,
     /// It quotes what may be a part of a token: for the screen, not for a log.
     pub secret: bool,
+    /// Whoever reads it has chosen so: it is said, but not called an error.
+    pub chosen: bool,
 }
 
 /// What nearly every function here returns.
@@ -51,7 +53,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error that ends the process with `exit`.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None, cause: None, secret: false }
+        Self {
+            exit,
+            message: message.into(),
+            hint: None,
+            cause: None,
+            secret: false,
+            chosen: false,
+        }
     }
 
     /// The same, for [`Exit::Failure`].
@@ -83,6 +92,12 @@ impl Error {
     /// Adds what the system said.
     pub fn cause(mut self, cause: io::ErrorKind) -> Self {
         self.cause = Some(cause);
+        self
+    }
+
+    /// Is the reader's own choice.
+    pub fn chosen(mut self) -> Self {
+        self.chosen = true;
         self
     }
 

@@ -7,7 +7,7 @@ use crate::error::Exit;
 use crate::files::disk::Lacks;
 use crate::files::path::RelPath;
 use crate::protocol::message::OfferKind;
-use crate::protocol::pages::Fault;
+use crate::protocol::pages::{Fault, HASH_LEN};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub enum Event<'a> {
         files: u64,
         /// Bytes of those.
         bytes: u64,
+        /// Bytes that are there of files that are gone on with, and do not cross.
+        here: u64,
     },
     /// A file is done with on this side: it crossed whole, or it failed.
     Finished {
@@ -40,6 +42,19 @@ pub enum Event<'a> {
         /// What they are like.
         remark: Remark,
     },
+    /// What became of a file, now that it is certain. Told only if somebody wants to know of each.
+    File {
+        /// As it was offered.
+        path: &'a RelPath,
+        /// Where it is at the receiver; only that side knows.
+        place: Option<&'a RelPath>,
+        /// Its bytes.
+        size: u64,
+        /// The SHA-256 of its content, if this side has seen all of that.
+        hash: Option<[u8; HASH_LEN]>,
+        /// What became of it.
+        fate: Fate,
+    },
     /// Some hashes differed: these files are sent once more.
     Again {
         /// How many.
@@ -58,6 +73,17 @@ pub enum Remark {
     Grown,
     /// It holds more or less than its size says, and was not sent.
     Deceptive,
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It crossed, and is at its place.
+    Arrived,
+    /// It was at its place before.
+    Already,
+    /// It is not, or it was not wanted.
+    Missing(Fault),
 }
 
 /// Where events go; called from the engine's own thread.
@@ -86,6 +112,8 @@ pub struct Summary {
     pub lacking: Lacks,
     /// Entries that got another name on the receiver's disk; only the receiver knows.
     pub renamed: Vec<(RelPath, RelPath)>,
+    /// The SHA-256 of what was received alone: a stream, or a file to standard output.
+    pub hash: Option<[u8; HASH_LEN]>,
     /// What the sender found and could not offer.
     pub unsent: u64,
     /// From the first byte of the session to its last.

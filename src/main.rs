@@ -12,7 +12,7 @@ use transfer::{completions, doctor, manual, receive, send};
 fn main() -> ExitCode {
     let mut cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(error) => error.exit(),
+        Err(error) => return ExitCode::from(cli::explain(&error) as u8),
     };
     let (ui, log) = cli.command.ui();
     if cli.command.is_transfer() {
@@ -36,7 +36,8 @@ fn main() -> ExitCode {
             Command::Man => ui.print(&manual::page(Cli::command())).map(|()| Exit::Done),
         }
     };
-    let exit = run().unwrap_or_else(|error: Error| {
+    let saved = |exit| ui.save_sums().map(|()| exit);
+    let exit = run().and_then(saved).unwrap_or_else(|error: Error| {
         ui.error(&error);
         error.exit
     });

@@ -60,7 +60,7 @@ const FILES: &[(&str, &str)] = &[
         "~/.config/transfer/config.toml",
         "Answers that were kept, used where a question would be asked: exclude-dev = true or false, \
          compress = \"auto\", \"lz4\", \"blosc\" or \"none\", on-conflict = \"ask\", \"rename\", \"skip\", \
-         \"overwrite\" or \"fail\". Each is a flag too, and the flag comes first. $XDG_CONFIG_HOME \
+         \"overwrite\", \"newer\" or \"fail\". Each is a flag too, and the flag comes first. $XDG_CONFIG_HOME \
          names another folder than ~/.config.",
     ),
     ("NAME.part", "A file that is not whole yet, at its place in the output folder."),

@@ -174,7 +174,7 @@ pub fn system_rng() -> Result<StdRng> {
     })
 }
 
-/// How many bits of chance a token of `words` words holds.
+/// How many bits of entropy a token of `words` words holds.
 pub fn entropy_bits(words: u8) -> f64 {
     f64::from(words) * (WORDS.len() as f64).log2()
 }

@@ -436,7 +436,11 @@ fn the_engines_agree() {
     let sending = thread::spawn(move || {
         let walk = WalkOptions { follow_symlinks: false, developer: Developer::Include };
         let source = std::sync::Arc::new(Walk::new(&paths, &Filters::default()).unwrap().run(walk));
-        let options = StreamOptions { follow_symlinks: false, compression: Compression::Auto };
+        let options = StreamOptions {
+            follow_symlinks: false,
+            compression: Compression::Auto,
+            each_file: false,
+        };
         send_over(sender, &source, options, &mut |_| {}).unwrap();
     });
     let mut root = Root::open(to.path()).unwrap();
@@ -455,6 +459,7 @@ fn the_engines_agree() {
         lock: &mut lock,
         head,
         threads: 1,
+        each_file: false,
     };
     offered.accept(&mut root, start, &mut |_| {}).unwrap();
     sending.join().unwrap();

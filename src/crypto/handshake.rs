@@ -19,6 +19,8 @@ use crate::token::Token;
 pub const MAGIC: [u8; 8] = *b"TRANSFER";
 /// The protocol version both sides must speak.
 pub const VERSION: u16 = 1;
+/// What a doctor writes instead of a hello: magic, and a version that is none.
+pub const LOOK: [u8; 10] = *b"TRANSFER\0\0";
 /// Bytes of a hello: magic, version, X25519 key, SPAKE2 message.
 pub const HELLO_LEN: usize = 8 + 2 + 32 + 33;
 /// Bytes of the receiver's confirmation: its id, then its proof.

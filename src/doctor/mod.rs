@@ -22,7 +22,7 @@ use crate::error::{Error, Exit, Result, shown};
 use crate::net::dial::Proxy;
 use crate::net::listener::{Listener, port_owner};
 use crate::net::tailscale::{Status, TailscaleDetector};
-use crate::ticket::Host;
+use crate::ticket::{DEFAULT_PORT, Host};
 use crate::ui::{Finding, Mark, Ui};
 
 /// What to look at; resolved from the command line.
@@ -32,8 +32,8 @@ pub struct DoctorOptions {
     pub peer: Option<String>,
     /// Leave Tailscale out.
     pub pod: bool,
-    /// TCP port, here and there.
-    pub port: u16,
+    /// TCP port, here and there; nothing for the usual one.
+    pub port: Option<u16>,
     /// The folder to receive into.
     pub output: PathBuf,
 }
@@ -76,12 +76,14 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
         Some(Ok((_, status))) => Node::Tailnet(status),
         Some(Err(_)) => Node::Unknown,
     };
-    doctor.port(&node, options.port);
+    let own = peer.as_ref().filter(|(host, _)| host.address().is_some_and(|ip| ip.is_loopback()));
+    let is_looked_at = own.is_some_and(|(_, port)| port.or(options.port) == options.port);
+    doctor.port(&node, options.port, is_looked_at);
     doctor.proxy(&node);
     doctor.kept();
     doctor.folder(&options.output);
     if let Some((host, port)) = peer {
-        doctor.peer(&host, port.unwrap_or(options.port), tailscale);
+        doctor.peer(&host, port.or(options.port).unwrap_or(DEFAULT_PORT), tailscale);
     }
     Ok(doctor.end())
 }
@@ -170,13 +172,18 @@ impl Doctor<'_> {
         asked
     }
 
-    fn port(&mut self, node: &Node<'_>, port: u16) {
-        let ip = node.listens_at();
-        let finding = match Listener::bind(ip, port) {
+    /// The port that the next `transfer send` would listen on, if it is told the same. What
+    /// `is_looked_at` is a sender here, of which more is said below.
+    fn port(&mut self, node: &Node<'_>, asked: Option<u16>, is_looked_at: bool) {
+        let (ip, port) = (node.listens_at(), asked.unwrap_or(DEFAULT_PORT));
+        let finding = match Listener::bind_some(ip, asked, DEFAULT_PORT) {
+            Ok(free) if free.address().port() != port => {
+                next_to(port_owner(port).as_deref(), free.address().port())
+            }
             Ok(_) if matches!(node, Node::Unknown) => Finding::fine(format!("free at {ip}")),
             Ok(_) => Finding::fine(format!("free at {ip}, where `transfer send` listens")),
             Err(error) if error.cause == Some(io::ErrorKind::AddrInUse) => {
-                taken(&error, port, port_owner(port).as_deref())
+                taken(&error, port, port_owner(port).as_deref(), is_looked_at)
             }
             Err(error) => (&error).into(),
         };
@@ -251,10 +258,27 @@ impl Doctor<'_> {
     }
 }
 
-/// Somebody has the port: an offer of this user's, or another program.
-fn taken(error: &Error, port: u16, owner: Option<&str>) -> Finding {
+/// Somebody has the usual port, and the next sender takes another.
+fn next_to(owner: Option<&str>, port: u16) -> Finding {
+    Finding::fine(match owner {
+        Some(owner) if owner.starts_with("transfer (") => format!(
+            "in use by {owner}: a `transfer send` waits there; the next would listen on {port}"
+        ),
+        Some(owner) => format!("in use by {owner}; `transfer send` would listen on {port} instead"),
+        None => format!("in use; `transfer send` would listen on {port} instead"),
+    })
+}
+
+/// Somebody has the port that was asked for: an offer of this user's, or another program.
+fn taken(error: &Error, port: u16, owner: Option<&str>, is_looked_at: bool) -> Finding {
     if let Some(owner) = owner.filter(|owner| owner.starts_with("transfer (")) {
-        return Finding::fine(format!("in use by {owner}: a `transfer send` waits there"));
+        let what = format!("in use by {owner}: a `transfer send` waits there");
+        if is_looked_at {
+            return Finding::fine(what);
+        }
+        return Finding::problem(what).advice(
+            "another needs another port: leave --port away, and the next free one is taken",
+        );
     }
     let look = match env::consts::OS {
         "windows" => format!("`netstat -ano | findstr :{port}`"),
@@ -306,11 +330,13 @@ mod tests {
     #[test]
     fn whoever_has_the_port_is_named_or_can_be_found() {
         let error = Error::network("port 9 is in use").hint("choose another");
-        let own = taken(&error, 9, Some("transfer (process 7)"));
+        let own = taken(&error, 9, Some("transfer (process 7)"), true);
         assert_eq!(own.mark, Mark::Fine);
-        let other = taken(&error, 9, Some("transferx (process 7)"));
+        let own = taken(&error, 9, Some("transfer (process 7)"), false);
+        assert_eq!(own.mark, Mark::Problem);
+        let other = taken(&error, 9, Some("transferx (process 7)"), true);
         assert_eq!((other.mark, other.advice.as_deref()), (Mark::Problem, Some("choose another")));
-        let unknown = taken(&error, 9, None).advice.unwrap();
+        let unknown = taken(&error, 9, None, false).advice.unwrap();
         assert!(unknown.ends_with("shows who has it; or choose another"), "{unknown}");
         assert!(unknown.contains(":9"), "{unknown}");
     }

@@ -1,12 +1,12 @@
 //! The other machine: who it is, whether a sender answers there, and by which way.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Doctor, LEAST, Tailscale, tailnet};
-use crate::crypto::handshake::{HELLO_LEN, HandshakeError, Hello, check_hello};
+use crate::crypto::handshake::{HELLO_LEN, HandshakeError, Hello, LOOK, MAGIC, check_hello};
 use crate::error::{Error, Result, reason};
 use crate::net::dial::{Route, Stream, dial};
 use crate::net::tailscale::{TailscaleDetector, Way};
@@ -96,12 +96,17 @@ enum Answer {
 const BLOCKED: &str = "is `transfer send` running there? a rule of the tailnet or a firewall may \
                        block the port";
 
-/// Connects, and reads what a sender says first. Nothing is said to it.
+/// Connects, and reads what a sender says first. It is told that this was a look; another program
+/// is told nothing.
 fn greet(target: SocketAddr, route: &Route, limit: Duration) -> Result<Answer> {
     let deadline = Instant::now() + limit;
     let stream = dial(target, route, limit)?;
     let mut said = vec![];
     let read = stream.until(deadline).take(HELLO_LEN as u64).read_to_end(&mut said);
+    if said.starts_with(&MAGIC) {
+        // Should it be lost, the sender only wonders who that was.
+        let _ = stream.until(deadline).write_all(&LOOK);
+    }
     close(stream);
     let not_ours = || Answer::Other(HandshakeError::NotTransfer.to_string());
     let error = match (Hello::try_from(&*said), read) {

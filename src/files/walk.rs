@@ -102,6 +102,11 @@ impl Walk {
         Ok(Self { tops, selection, one_file_system: filters.one_file_system })
     }
 
+    /// Whether a folder is among the paths.
+    pub fn has_folder(&self) -> bool {
+        self.tops.values().any(|path| path.is_dir())
+    }
+
     /// Makes the list as the disk is now.
     pub fn run(&self, options: WalkOptions) -> Source {
         let who = |path: &PathBuf| path.symlink_metadata().map(|it| FileId::of(&it));

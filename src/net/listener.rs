@@ -12,6 +12,9 @@ use super::dial::Stream;
 use crate::bounds::MAX_BACKLOG;
 use crate::error::{Error, Exit, Result, reason};
 
+/// Ports that are tried one after the other where none was asked for.
+const PORTS: u16 = 100;
+
 /// A bound port. Clones share it; [`Listener::close`] ends them all.
 #[derive(Debug, Clone)]
 pub struct Listener {
@@ -29,6 +32,23 @@ impl Listener {
         // Where it cannot be changed later, it stays at the 128 of the standard library.
         let _ = SockRef::from(&socket).listen(MAX_BACKLOG);
         Ok(Self { socket: Arc::new(socket), address, closed: Arc::new(AtomicBool::new(false)) })
+    }
+
+    /// Binds the port that was asked for, or else `usual` or the next one that is free.
+    ///
+    /// # Errors
+    /// Those of `usual`, where none is.
+    pub fn bind_some(ip: IpAddr, port: Option<u16>, usual: u16) -> Result<Self> {
+        if let Some(port) = port {
+            return Self::bind(ip, port);
+        }
+        let first = Self::bind(ip, usual);
+        let taken = |error: &Error| error.cause == Some(io::ErrorKind::AddrInUse);
+        if !first.as_ref().is_err_and(taken) {
+            return first;
+        }
+        let mut others = (1..PORTS).filter_map(|step| usual.checked_add(step));
+        others.find_map(|port| Self::bind(ip, port).ok()).map_or(first, Ok)
     }
 
     /// The address it is bound to; the port is the system's choice when 0 was asked for.
@@ -145,6 +165,22 @@ mod tests {
         }
         let hint = format!("choose another with --port, such as --port {}", other_port(port));
         assert_eq!(error.hint.unwrap(), hint);
+    }
+
+    #[test]
+    fn the_next_port_is_taken_where_none_was_asked_for() {
+        let here = Ipv4Addr::LOCALHOST.into();
+        let first = Listener::bind(here, 0).unwrap();
+        let usual = first.address().port();
+        let next = Listener::bind_some(here, None, usual).unwrap().address().port();
+        assert!((usual + 1..usual + PORTS).contains(&next), "{usual} {next}");
+        let asked = Listener::bind_some(here, Some(usual), usual).unwrap_err();
+        assert_eq!(asked.cause, Some(io::ErrorKind::AddrInUse));
+        drop(first);
+        let free = Listener::bind_some(here, None, usual).unwrap();
+        assert_eq!(free.address().port(), usual);
+        let elsewhere = Ipv4Addr::new(192, 0, 2, 1).into();
+        assert!(Listener::bind_some(elsewhere, None, usual).is_err());
     }
 
     #[test]

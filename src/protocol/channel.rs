@@ -5,12 +5,12 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::Duration;
 
 use super::lanes::{self, Turn};
-use super::message::{Control, DATA, Message};
+use super::message::{Control, DATA, Message, Wait, Why};
 use crate::bounds::{MAX_PLAINTEXT, MAX_QUEUED};
 use crate::compress;
 use crate::crypto::record::{Buffer, Follows, RecordError, RecordReader};
@@ -51,6 +51,22 @@ impl From<ChannelError> for Error {
     }
 }
 
+/// What the other side has said last of itself; known to whoever shows it.
+#[derive(Debug, Clone, Default)]
+pub struct Heard(Arc<AtomicBool>);
+
+impl Heard {
+    /// Whether it has said last that it is paused.
+    pub fn is_paused(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+
+    /// Takes note of it.
+    pub fn set_paused(&self, paused: bool) {
+        self.0.store(paused, Relaxed);
+    }
+}
+
 type Arrived = Result<(Buffer, Follows), ChannelError>;
 
 /// The way in.
@@ -58,6 +74,7 @@ pub struct Inbox {
     opened: Receiver<Arrived>,
     used: SyncSender<Buffer>,
     saved: Arc<AtomicU64>,
+    heard: Heard,
 }
 
 impl Inbox {
@@ -72,14 +89,15 @@ impl Inbox {
         let saved = Arc::<AtomicU64>::default();
         let reads = lanes::round(lanes, (reader, empty));
         let delivers = lanes::round(lanes, sender);
+        let heard = Heard::default();
         let lanes = reads.into_iter().zip(delivers).map(|(reads, delivers)| {
-            let saved = unpack.then(|| Arc::clone(&saved));
+            let (saved, heard) = (unpack.then(|| Arc::clone(&saved)), heard.clone());
             move || {
-                let _ = read_all(&reads, &delivers, saved.as_deref());
+                let _ = read_all(&reads, &delivers, saved.as_deref(), &heard);
             }
         });
         lanes::start("open", lanes).map_err(|_| ChannelError::Closed)?;
-        Ok(Self { opened, used, saved })
+        Ok(Self { opened, used, saved, heard })
     }
 
     /// The next record that is no `wait`.
@@ -105,6 +123,11 @@ impl Inbox {
         }
     }
 
+    /// What is known of the other side.
+    pub fn heard(&self) -> Heard {
+        self.heard.clone()
+    }
+
     /// Bytes that compression has spared the line.
     pub fn saved(&self) -> u64 {
         self.saved.load(Relaxed)
@@ -122,6 +145,7 @@ fn read_all<R: Read>(
     reads: &Turn<(RecordReader<R>, Receiver<Buffer>)>,
     delivers: &Turn<SyncSender<Arrived>>,
     unpacked: Option<&AtomicU64>,
+    heard: &Heard,
 ) -> Option<()> {
     // What a compressed record came in, or a `wait`, is used for the next.
     let mut spare = Buffer::default();
@@ -143,7 +167,9 @@ fn read_all<R: Read>(
         // A `wait` has done its work by coming, and in the queue of an engine that is blocked itself
         // they would pile up until nothing more is read. A marked one is a violation, and for the
         // engine to see.
-        if matches!(opened, Ok(Follows::More)) && is_wait(&buffer) {
+        let wait = if matches!(opened, Ok(Follows::More)) { wait(&buffer) } else { None };
+        heard.set_paused(wait.is_some_and(|wait| wait.why == Some(Why::Paused)));
+        if wait.is_some() {
             spare = buffer;
         } else {
             let more = matches!(opened, Ok(Follows::More));
@@ -153,8 +179,11 @@ fn read_all<R: Read>(
     }
 }
 
-fn is_wait(buffer: &Buffer) -> bool {
-    matches!(Message::decode(buffer.plaintext()), Ok(Message::Control(Control::Wait)))
+fn wait(buffer: &Buffer) -> Option<Wait> {
+    match Message::decode(buffer.plaintext()) {
+        Ok(Message::Control(Control::Wait(wait))) => Some(wait),
+        _ => None,
+    }
 }
 
 /// Puts what a compressed record holds in its place, and returns how much longer that is. All

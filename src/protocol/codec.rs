@@ -9,8 +9,10 @@ pub struct Malformed(pub &'static str);
 
 impl From<Malformed> for Error {
     fn from(error: Malformed) -> Self {
-        Error::new(Exit::Failure, error.to_string())
-            .hint("run the same version of transfer on both machines and try again")
+        Error::new(Exit::Failure, error.to_string()).hint(
+            "compare `transfer --version` on both machines, install the newer one on both, and try \
+             again; if they are the same, please report it",
+        )
     }
 }
 

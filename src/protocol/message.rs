@@ -35,7 +35,7 @@ pub enum Control {
     /// Receiver, instead of a plan: it will not take the offer.
     Refuse(Reason),
     /// Either: still at work on what the other side waits for.
-    Wait,
+    Wait(Wait),
     /// Sender: every file that was asked for has been sent, or said to be unsendable.
     Done,
     /// Receiver: the end of its direction; the per-file results came before.
@@ -44,6 +44,25 @@ pub enum Control {
     Bye,
     /// Either: it stops, and this is why.
     Cancel(Reason),
+}
+
+/// What lies behind a wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// Nothing while there is work to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Why>,
+}
+
+/// Why a side stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// The person there has paused it.
+    Paused,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// What a text or stream is called where a name is needed.
@@ -181,7 +200,8 @@ impl Control {
                 value.get("kind").is_none_or(Value::is_string)
                     && names.into_iter().flatten().all(Value::is_object)
             }
-            Self::Wait | Self::Done | Self::Complete(_) | Self::Bye => true,
+            Self::Wait(_) => value.get("why").is_none_or(|why| why.is_string() || why.is_null()),
+            Self::Done | Self::Complete(_) | Self::Bye => true,
         };
         Ok((is_plain && is_text("type")).then_some(control))
     }
@@ -308,6 +328,8 @@ mod tests {
 
     use super::*;
 
+    const WAIT: Control = Control::Wait(Wait { why: None });
+
     fn decoded(json: &str) -> Read<Control> {
         let mut plaintext = vec![CONTROL];
         plaintext.extend(json.as_bytes());
@@ -334,7 +356,8 @@ mod tests {
                 r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":1,"unsent_names":[{"name":"a\nb","why":"it is odd"}]}"#),
             (Control::Offer(Offer { kind: OfferKind::Stream, ..Offer::default() }),
                 r#"{"type":"offer","kind":"stream","files":0,"folders":0,"links":0,"bytes":0,"unsent":0,"unsent_names":[]}"#),
-            (Control::Wait, r#"{"type":"wait"}"#),
+            (Control::Wait(Wait::default()), r#"{"type":"wait"}"#),
+            (Control::Wait(Wait { why: Some(Why::Paused) }), r#"{"type":"wait","why":"paused"}"#),
             (Control::Done, r#"{"type":"done"}"#),
             (Control::Bye, r#"{"type":"bye"}"#),
             (Control::Complete(Complete { files: 5, failed: 6 }),
@@ -364,7 +387,8 @@ mod tests {
     #[test]
     fn what_a_later_version_adds_is_ignored() {
         for (json, control) in [
-            (r#"{"mood":[{}],"type":"wait"}"#, Control::Wait),
+            (r#"{"mood":[{}],"type":"wait"}"#, WAIT),
+            (r#"{"type":"wait","why":"tea"}"#, Control::Wait(Wait { why: Some(Why::Other) })),
             (r#" { "type" : "bye", "x": null } "#, Control::Bye),
             (r#"{"type":"complete","files":1,"failed":0,"x":1}"#, {
                 Control::Complete(Complete { files: 1, failed: 0 })
@@ -372,9 +396,9 @@ mod tests {
             (r#"{"reason":"tired","type":"cancel"}"#, Control::Cancel(Reason::Other)),
             (r#"{"type":"cancel","reason":"tired","of":1}"#, Control::Cancel(Reason::Other)),
             (r#"{"type":"refuse","reason":"declined","x":1}"#, Control::Refuse(Reason::Declined)),
-            (r#"{"type":"wait","reason":0,"unsent_names":[["n","w"]]}"#, Control::Wait),
-            (r#"{"type":"wait","files":"x","kind":7}"#, Control::Wait),
-            (r#"{"x":1,"x":2,"type":"wait","x":"\u00e9"}"#, Control::Wait),
+            (r#"{"type":"wait","reason":0,"unsent_names":[["n","w"]]}"#, WAIT),
+            (r#"{"type":"wait","files":"x","kind":7}"#, WAIT),
+            (r#"{"x":1,"x":2,"type":"wait","x":"\u00e9"}"#, WAIT),
             (r#"{"type":"cancel","reason":"declined","count":"many"}"#, {
                 Control::Cancel(Reason::Declined)
             }),
@@ -407,6 +431,8 @@ mod tests {
             "\u{feff}{\"type\":\"wait\"}",
             r#"{"type":"shrug"}"#,
             r#"{"type":"Wait"}"#,
+            r#"{"type":"wait","why":0}"#,
+            r#"{"type":"wait","why":["paused"]}"#,
             r#"{"type":1}"#,
             r#"{"type":2}"#,
             r#"{"type":null}"#,
@@ -466,7 +492,7 @@ mod tests {
     #[test]
     fn controls_have_a_limit() {
         let padded = |len: usize| r#"{"type":"wait"}"#.to_owned() + &" ".repeat(len - 15);
-        assert_eq!(decoded(&padded(MAX_CONTROL)), Ok(Control::Wait));
+        assert_eq!(decoded(&padded(MAX_CONTROL)), Ok(WAIT));
         let too_long = Malformed("a control message is too long");
         assert_eq!(decoded(&padded(MAX_CONTROL + 1)), Err(too_long));
 

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::channel::ChannelError;
 use super::lanes;
-use super::message::Control;
+use super::message::{Control, Wait, Why};
 use crate::bounds::{MAX_PLAINTEXT, MAX_QUEUED};
+use crate::control;
 use crate::crypto::record::{Buffer, Follows, RecordError, RecordWriter, Seal, Sealer};
 
 /// What a lane does with a record before it seals it; the second buffer is its working memory.
@@ -32,7 +33,7 @@ pub struct Outbox {
     used: Receiver<Buffer>,
     /// How it ended, once the last record is written or one could not be.
     ended: Receiver<Result<(), RecordError>>,
-    /// The heart beats until this is gone.
+    /// The heart beats until this is gone, and at once when it is told.
     alive: Option<Sender<()>>,
 }
 
@@ -79,6 +80,13 @@ impl Outbox {
     pub fn send(&mut self, buffer: Buffer, work: Option<Work>) -> Result<(), ChannelError> {
         let outgoing = self.outgoing(buffer, work, Follows::More);
         self.queue(outgoing)
+    }
+
+    /// This side has been paused, or goes on: whoever waits there wants to know at once. One that
+    /// reads nothing itself is not waited for, so that this side can still be stopped.
+    pub fn nudge(&self) {
+        // The heart may have stopped already; then nobody is left to be told.
+        let _ = self.alive.as_ref().map(|alive| alive.send(()));
     }
 
     /// Queues the last record and waits until all have been written.
@@ -159,6 +167,8 @@ struct State<W> {
     writer: Option<W>,
     /// When something last was.
     spoken: Instant,
+    /// Whether that said that this side is paused.
+    told_pause: bool,
     /// Nothing more is numbered or written.
     broken: bool,
 }
@@ -176,6 +186,7 @@ impl<W: Write> Way<W> {
             written: 0,
             writer: Some(writer),
             spoken: Instant::now(),
+            told_pause: false,
             broken: false,
         };
         Self { state: Mutex::new(state), changed: Condvar::new() }
@@ -206,7 +217,12 @@ impl<W: Write> Way<W> {
     }
 
     /// Writes a record once it is its turn.
-    fn write(&self, number: u64, record: &[u8]) -> Option<Result<(), RecordError>> {
+    fn write(
+        &self,
+        number: u64,
+        record: &[u8],
+        tells_pause: bool,
+    ) -> Option<Result<(), RecordError>> {
         let mut state = self.turn(|state| state.written == number && state.writer.is_some())?;
         let mut writer = state.writer.take()?;
         drop(state);
@@ -214,7 +230,7 @@ impl<W: Write> Way<W> {
         let mut state = self.state();
         state.writer = Some(writer);
         state.written += 1;
-        state.spoken = Instant::now();
+        (state.spoken, state.told_pause) = (Instant::now(), tells_pause);
         drop(state);
         self.changed.notify_all();
         Some(written.map_err(RecordError::from))
@@ -227,18 +243,20 @@ impl<W: Write> Way<W> {
     }
 
     /// A number for a `wait`, unless something was said since `heartbeat`, or is about to be; then
-    /// how long there is nothing to do.
-    fn number_wait(&self, heartbeat: Duration) -> Result<Number, Option<Duration>> {
+    /// how long there is nothing to do. That this side is `paused`, or is no more, is news if
+    /// nothing has told it yet; while it is, what was queued before may still be written after it.
+    fn number_wait(&self, heartbeat: Duration, paused: bool) -> Result<Number, Option<Duration>> {
         let mut state = self.state();
         let quiet = state.spoken.elapsed();
+        let nap = if paused { control::SLICE.min(heartbeat) } else { heartbeat };
         if state.broken {
             return Err(None);
         }
-        if quiet < heartbeat {
-            return Err(Some(heartbeat - quiet));
+        if quiet < heartbeat && state.told_pause == paused {
+            return Err(Some(nap.min(heartbeat - quiet)));
         }
         if state.numbered > state.written {
-            return Err(Some(heartbeat));
+            return Err(Some(nap));
         }
         // The last record may have gone out.
         state.number(Follows::More).map_err(|_| None)
@@ -282,7 +300,7 @@ fn write_all<W: Write>(
         }
         let written = way.number(place, follows)?.and_then(|(number, seal)| {
             let record = seal.seal(&mut buffer)?;
-            way.write(number, record).transpose()
+            way.write(number, record, false).transpose()
         });
         match written {
             Ok(Some(())) => {}
@@ -301,7 +319,8 @@ fn write_all<W: Write>(
     }
 }
 
-/// Says `wait` when nothing else has been said for `heartbeat`, until the session is over.
+/// Says `wait` when nothing else has been said for `heartbeat`, and when this side is paused or goes
+/// on, until the session is over.
 fn beat<W: Write>(
     way: &Way<W>,
     heartbeat: Duration,
@@ -309,9 +328,10 @@ fn beat<W: Write>(
 ) -> Result<(), RecordError> {
     let mut nap = heartbeat;
     let mut buffer = Buffer::default();
-    while let Err(RecvTimeoutError::Timeout) = dead.recv_timeout(nap) {
+    while let Ok(()) | Err(RecvTimeoutError::Timeout) = dead.recv_timeout(nap) {
         nap = heartbeat;
-        let (number, seal) = match way.number_wait(heartbeat) {
+        let paused = control::is_paused();
+        let (number, seal) = match way.number_wait(heartbeat, paused) {
             Ok(number) => number,
             Err(Some(left)) => {
                 nap = left;
@@ -319,15 +339,60 @@ fn beat<W: Write>(
             }
             Err(None) => return Ok(()),
         };
-        let written = Control::Wait
+        if paused {
+            nap = control::SLICE.min(heartbeat);
+        }
+        let written = Control::Wait(Wait { why: paused.then_some(Why::Paused) })
             .encode(&mut buffer)
             .map_err(|_| RecordError::Length)
             .and_then(|()| seal.seal(&mut buffer))
-            .and_then(|record| way.write(number, record).unwrap_or(Ok(())));
+            .and_then(|record| way.write(number, record, paused).unwrap_or(Ok(())));
         if let Err(error) = written {
             way.break_off();
             return Err(error);
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::handshake::{Start, Verdict};
+    use crate::crypto::keys::{Role, SealKey};
+    use crate::token::{self, Token};
+
+    fn key() -> SealKey {
+        let token = Token::parse("ocean-tiger").unwrap();
+        let mut rng = token::system_rng().unwrap();
+        let mut start = |role| Start::new(role, &token, &mut rng);
+        let (sender, receiver) = (start(Role::Sender), start(Role::Receiver));
+        let (sent, received) = (*sender.hello(), *receiver.hello());
+        let (_, confirm) = receiver.prove(&sent, &[7; 16]).unwrap();
+        let waiting = sender.await_proof(&received).unwrap();
+        waiting.check(&confirm).unwrap().answer(Verdict::Welcome).1.seal
+    }
+
+    /// That this side is paused, or goes on, is said at once, and again behind what was queued
+    /// before; anything else waits for its time.
+    #[test]
+    fn a_pause_is_news_until_it_is_told() {
+        const BEAT: Duration = Duration::from_secs(3600);
+        let way = Way::new(RecordWriter::new(Vec::new(), key()));
+        let has_news = |paused| way.number_wait(BEAT, paused).ok().map(|(number, _)| number);
+        let write = |number, tells_pause| way.write(number, b"", tells_pause).unwrap().unwrap();
+        assert_eq!(has_news(false), None);
+        assert_eq!(has_news(true), Some(0));
+        // Not beside one that is on its way.
+        assert_eq!(has_news(true), None);
+        write(0, true);
+        assert_eq!(has_news(true), None);
+        let (number, _) = way.number(0, Follows::More).unwrap().unwrap();
+        write(number, false);
+        assert_eq!(has_news(true), Some(2));
+        write(2, true);
+        assert_eq!(has_news(false), Some(3));
+        write(3, false);
+        assert_eq!(has_news(false), None);
+    }
 }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::channel::{ChannelError, Inbox};
+use super::channel::{ChannelError, Heard, Inbox};
 use super::codec::Malformed;
 use super::lanes;
 use super::line::{Line, Listening, Patient};
@@ -185,7 +185,7 @@ impl Session {
     /// The next record, for those who keep it for a while. A cancelling peer ends the session.
     pub fn receive_record(&mut self) -> Result<(Buffer, Follows), Stop> {
         let (buffer, follows) = loop {
-            Self::obey()?;
+            self.obey()?;
             if let Some(arrived) = self.inbox.recv_within(control::SLICE)? {
                 break arrived;
             }
@@ -199,16 +199,27 @@ impl Session {
         self.inbox.recycle(buffer);
     }
 
+    /// What is known of the other side, whoever has the session.
+    pub fn heard(&self) -> Heard {
+        self.inbox.heard()
+    }
+
     /// Bytes that compression has spared the line, of all that came in.
     pub fn saved(&self) -> u64 {
         self.inbox.saved()
     }
 
-    /// Stands still while the transfer is paused, and fails once it is to stop.
-    fn obey() -> Result<(), Stop> {
+    /// Stands still while the transfer is paused, and fails once it is to stop. The heart says so
+    /// at once, and when it goes on.
+    fn obey(&self) -> Result<(), Stop> {
+        let mut paused = false;
         loop {
             control::check().map_err(|error| Stop::Own(Reason::Interrupted, error))?;
-            if !control::is_paused() {
+            if control::is_paused() != paused {
+                paused = !paused;
+                self.outbox.nudge();
+            }
+            if !paused {
                 return Ok(());
             }
             thread::sleep(control::SLICE);
@@ -217,7 +228,7 @@ impl Session {
 
     /// Whether the other side has said, without being asked, that it stops.
     pub fn check(&mut self) -> Result<(), Stop> {
-        Self::obey()?;
+        self.obey()?;
         match self.inbox.try_recv()? {
             Some((buffer, follows)) => Err(unasked(&buffer, follows, self.peer)),
             None => Ok(()),
@@ -283,7 +294,7 @@ fn sift(buffer: &Buffer, follows: Follows, peer: Role) -> Result<Message<'_>, St
         (Message::Control(Control::Cancel(reason) | Control::Refuse(reason)), Follows::Nothing) => {
             Err(Stop::Gone(reason.told_by(peer)))
         }
-        (Message::Control(Control::Cancel(_) | Control::Refuse(_) | Control::Wait), _) => {
+        (Message::Control(Control::Cancel(_) | Control::Refuse(_) | Control::Wait(_)), _) => {
             Err(OUT_OF_TURN.into())
         }
         (message, _) => Ok(message),

@@ -22,7 +22,7 @@ use crate::files::root::Root;
 use crate::protocol::lanes;
 use crate::protocol::message::Reason;
 use crate::protocol::pages::HASH_LEN;
-use crate::ui::{Choice, Target, Ui, said_no};
+use crate::ui::{Choice, Clash, Target, Ui, said_no};
 
 /// The output folder, and the right to write into it.
 pub struct Output {
@@ -103,8 +103,9 @@ pub fn accept(
             false => Ok(()),
         };
         let anew = interrupted && options.fresh;
-        let answer =
-            room.and_then(|()| ui.ask_take(anew).map_err(|error| (Reason::Declined, error)));
+        let answer = room.and_then(|()| {
+            ui.ask_take(offered.manifest(), anew).map_err(|error| (Reason::Declined, error))
+        });
         if let Err((reason, error)) = answer {
             return Err(offered.refuse(reason, error));
         }
@@ -129,7 +130,9 @@ pub fn accept(
     let merge = !policy.overwrites();
     let older = remembered.files;
     let threads = lanes::default_count();
-    offered.accept(root, Start { plan, resume, made, merge, older, lock, head, threads }, sink)
+    let each_file = ui.wants_files();
+    let start = Start { plan, resume, made, merge, older, lock, head, threads, each_file };
+    offered.accept(root, start, sink)
 }
 
 /// How many files are whole, begun, and not begun.
@@ -154,7 +157,7 @@ pub fn ask_stream(offered: &Offered, root: &Root, ui: &Ui) -> Result<()> {
     let mut target = target_of(offered, &Survey::default(), root);
     target.hidden = name.iter().filter(|name| is_hidden(name) && is_home(root)).collect();
     ui.target(&target);
-    ui.ask_take(false)
+    ui.ask_take(offered.manifest(), false)
 }
 
 fn target_of<'a>(offered: &'a Offered, survey: &Survey, root: &'a Root) -> Target<'a> {
@@ -192,6 +195,9 @@ fn fingerprint(manifest: &Manifest) -> [u8; HASH_LEN] {
 
 type Refusal = (Reason, Error);
 
+/// Taken names that are shown before the question about them; the others are counted.
+const SHOWN_CLASHES: usize = 5;
+
 /// Whether a person was asked.
 struct Asked(bool);
 
@@ -217,15 +223,12 @@ fn decide(
         open.map(|(index, _)| index).collect::<Vec<_>>()
     };
     let open = open(offered, policy);
-    if open.is_empty() {
+    let Some(first) = open.first().and_then(|index| offered.manifest().get(*index)) else {
         return Ok(Asked(false));
-    }
+    };
     let count = open.len() as u64;
-    let first = open.iter().filter_map(|index| offered.manifest().get(*index)).take(5);
-    let names: Vec<String> = first.map(|entry| entry.path.to_string()).collect();
     if !asked {
-        let name = names.first().cloned().unwrap_or_default();
-        let message = format!("names are taken already: {count}, such as \"{name}\"");
+        let message = format!("names are taken already: {count}, such as \"{}\"", first.path);
         let hint = match lock.is_restart() {
             true => "nothing was changed; --on-conflict rename keeps both",
             false => "what came before them is here; --on-conflict rename keeps both",
@@ -242,9 +245,18 @@ fn decide(
         }
         return Ok(Asked(false));
     }
-    let answer = match ui.ask_conflict(count, &names) {
+    // Whether some are no conflict, only the sender's hashes tell.
+    let is_compared = open.iter().any(|index| survey.is_compared(*index));
+    let clash = |index: &u32| {
+        let offered = offered.manifest().get(*index)?;
+        let here = survey.clash(*index, offered).map(|old| (old.size, old.mtime));
+        Some(Clash { offered, here })
+    };
+    let clashes: Vec<_> = open.iter().filter_map(clash).take(SHOWN_CLASHES).collect();
+    let answer = match ui.ask_conflict(count, &clashes, is_compared) {
         Ok(Choice::Rename) => OnConflict::Rename,
         Ok(Choice::Overwrite) => OnConflict::Overwrite,
+        Ok(Choice::Newer) => OnConflict::Newer,
         Ok(Choice::Skip) => OnConflict::Skip,
         Ok(Choice::Cancel) => {
             return Err((Reason::Declined, said_no()));

@@ -1,5 +1,6 @@
 //! Data items in, files out: the part of the receiving engine that touches the disk.
 
+mod fates;
 mod kept;
 mod small;
 
@@ -84,6 +85,8 @@ pub struct Start<'a> {
     pub head: Head,
     /// Threads that write small files.
     pub threads: usize,
+    /// Tell of each file what became of it, with its hash.
+    pub each_file: bool,
 }
 
 /// A transfer being written to disk.
@@ -113,6 +116,8 @@ pub struct Intake<'a> {
     moved: (u64, u32),
     /// Files that ended since then.
     finished: Vec<u32>,
+    /// Entries of which nobody was told what became of them, if it is to be told.
+    untold: Option<BTreeSet<u32>>,
     summary: Summary,
 }
 
@@ -121,7 +126,7 @@ type Take<T = ()> = Result<T, Stop>;
 impl<'a> Intake<'a> {
     /// Takes over a plan, makes its folders, and writes the first lock.
     pub fn new(manifest: &'a Manifest, root: &'a mut Root, start: Start<'a>) -> Take<Self> {
-        let Start { plan, resume, made, merge, older, lock, head, threads } = start;
+        let Start { plan, resume, made, merge, older, lock, head, threads, each_file } = start;
         let mut summary = Summary::default();
         let mut states = Vec::with_capacity(manifest.entries().len());
         for ((index, action), entry) in plan.actions().zip(manifest.entries()) {
@@ -136,6 +141,7 @@ impl<'a> Intake<'a> {
                 summary.already += 1;
             }
         }
+        let untold = each_file.then(|| (0..).take(states.len()).collect());
         let mut intake = Self {
             hashes: vec![None; states.len()],
             times: BTreeMap::new(),
@@ -155,6 +161,7 @@ impl<'a> Intake<'a> {
             crew: None,
             moved: (0, 0),
             finished: Vec::new(),
+            untold,
             summary,
         };
         // The lock tells what is to be made before it is there: a folder that it does not name
@@ -182,6 +189,17 @@ impl<'a> Intake<'a> {
                 _ => Some((index, Step::Skip)),
             },
         )
+    }
+
+    /// Bytes that are there of the files that are gone on with.
+    pub fn begun(&self) -> u64 {
+        let wanted = |index| state(&self.states, index) == Some(State::Wanted);
+        let begun = self.resume.iter().filter(|(index, _)| wanted(**index));
+        let begun = begun.filter_map(|(index, resume)| {
+            let entry = self.tree.manifest.get(*index)?;
+            Some(resume.offset(entry)).filter(|offset| *offset < entry.size())
+        });
+        begun.sum()
     }
 
     /// How many files are still to come, and their bytes.
@@ -240,9 +258,13 @@ impl<'a> Intake<'a> {
 
     /// Tells what happened since the last call.
     pub fn tell(&mut self, sink: Sink<'_>) {
-        let files = self.finished.len() as u64;
-        for entry in self.finished.drain(..).filter_map(|index| self.tree.manifest.get(index)) {
-            sink(Event::Finished { name: &entry.path });
+        let finished = std::mem::take(&mut self.finished);
+        let files = finished.len() as u64;
+        for index in finished {
+            if let Some(entry) = self.tree.manifest.get(index) {
+                sink(Event::Finished { name: &entry.path });
+                self.tell_fate(index, entry, sink);
+            }
         }
         let bytes = std::mem::take(&mut self.moved.0);
         if let Some(entry) = self.tree.manifest.get(self.moved.1) {

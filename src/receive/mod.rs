@@ -122,12 +122,16 @@ pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
         poured: false,
         last_progress,
     };
-    let summary = receiver.persist().map_err(|error| match error.hint.as_deref() {
-        Some(hint) if agreed && hint.contains("the sender's screen") => {
-            error.hint("do both files hold the same token? the screen does not show it")
-        }
-        _ => error,
-    })?;
+    let summary =
+        receiver.persist().map_err(|error| receiver.explain(error)).map_err(|error| match error
+            .hint
+            .as_deref()
+        {
+            Some(hint) if agreed && hint.contains("the sender's screen") => {
+                error.hint("do both files hold the same token? the screen does not show it")
+            }
+            _ => error,
+        })?;
     let options = &receiver.options;
     ui.received(&summary, (!options.to_stdout()).then_some(&options.output));
     Ok(summary.exit())
@@ -277,6 +281,21 @@ impl Receiver<'_> {
         }
     }
 
+    /// What is true once the person here, or a signal, has stopped it.
+    fn explain(&self, error: Error) -> Error {
+        match error.exit {
+            Exit::Interrupted if self.poured => {
+                error.or_hint("what came so far is no whole file; run both sides again")
+            }
+            Exit::Interrupted if self.met => error
+                .or_hint("the same command goes on where it stopped; the sender waits 5 minutes"),
+            Exit::Interrupted => {
+                error.or_hint("nothing was received; the ticket holds as long as the sender waits")
+            }
+            _ => error,
+        }
+    }
+
     /// One connection, from dialling to the last word.
     fn connect(&mut self) -> Result<Summary, NoSession> {
         control::check()?;
@@ -306,7 +325,7 @@ impl Receiver<'_> {
             OfferKind::Stream if self.is_asked() => {
                 self.ui.offered_stream(offered.offer().name.as_deref())
             }
-            OfferKind::Stream => self.ui.note("receiving what comes in there"),
+            OfferKind::Stream => self.ui.note("receiving a stream"),
         }
         (self.met, self.had_session) = (true, true);
         if offered.offer().kind == OfferKind::Text || self.options.to_stdout() {
@@ -322,9 +341,11 @@ impl Receiver<'_> {
             },
         };
         if offered.offer().kind == OfferKind::Stream {
-            return Ok(land(offered, &mut output.root, &mut self.poured, self.ui)?);
+            let (poured, name) = (&mut self.poured, self.sender.name());
+            return Ok(land(offered, &mut output.root, poured, (self.ui, name))?);
         }
         let mut progress = self.ui.progress("Receiving");
+        progress.beside(offered.heard(), self.sender.name());
         let (last, mut begun) = (&mut self.last_progress, Instant::now());
         let from = (id, self.sender.address().to_string());
         let summary = accept(offered, output, &mut self.options, from, self.ui, &mut |event| {
@@ -371,16 +392,28 @@ impl Receiver<'_> {
     fn pour(&mut self, offered: Offered) -> Result<Summary> {
         if offered.offer().kind == OfferKind::Text {
             let mut text = self.ui.text();
-            return pour(offered, &mut text, &self.ui.beside_data());
+            return pour(offered, &mut text, (&self.ui.beside_data(), self.sender.name()));
         }
         // What is written is written: another connection could not go on.
         self.poured = true;
-        pour(offered, &mut self.ui.data(), &self.ui.beside_data())
+        let path = match offered.manifest().entries() {
+            [only] => Some(only.path.clone()),
+            _ => None,
+        };
+        let ui = self.ui.beside_data();
+        let summary = pour(offered, &mut self.ui.data(), (&ui, self.sender.name()))?;
+        ui.poured(path.as_ref(), None, &summary);
+        Ok(summary)
     }
 }
 
 /// A stream, into a folder.
-fn land(offered: Offered, root: &mut Root, poured: &mut bool, ui: &Ui) -> Result<Summary> {
+fn land(
+    offered: Offered,
+    root: &mut Root,
+    poured: &mut bool,
+    (ui, name): (&Ui, &str),
+) -> Result<Summary> {
     if ui.asks()
         && let Err(error) = ask_stream(&offered, root, ui)
     {
@@ -396,15 +429,21 @@ fn land(offered: Offered, root: &mut Root, poured: &mut bool, ui: &Ui) -> Result
         }
     };
     *poured = true;
-    let summary = pour(offered, &mut landing, ui)?;
+    let summary = pour(offered, &mut landing, (ui, name))?;
+    ui.poured(None, landing.placed(), &summary);
     if let Some(place) = landing.placed() {
-        ui.note(&format!("what came in is now called {place}"));
+        ui.note(&format!("saved the stream as \"{place}\""));
     }
     Ok(summary)
 }
 
-fn pour(offered: Offered, out: &mut (dyn Write + Send), ui: &Ui) -> Result<Summary> {
+fn pour(
+    offered: Offered,
+    out: &mut (dyn Write + Send),
+    (ui, name): (&Ui, &str),
+) -> Result<Summary> {
     let (mut progress, begun) = (ui.progress("Receiving"), Instant::now());
+    progress.beside(offered.heard(), name);
     let summary = offered.pour(out, &mut |event| progress.on(&event))?;
     Ok(Summary { elapsed: begun.elapsed(), ..summary })
 }

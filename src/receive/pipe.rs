@@ -26,7 +26,7 @@ use crate::protocol::data::{self, Item};
 use crate::protocol::message::{
     self, Complete, Control, Message, Offer, OfferKind, Reason, STREAM_NAME,
 };
-use crate::protocol::pages::{self, Fault};
+use crate::protocol::pages::{self, Fault, HASH_LEN};
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop, receive_last};
 
 /// One content that is expected.
@@ -108,6 +108,8 @@ struct Content {
     piece: Vec<u8>,
     hash: Sha256,
     got: u64,
+    /// Its hash, once it came whole.
+    sum: Option<[u8; HASH_LEN]>,
     /// Whether it came whole, once it has ended.
     ended: Option<Option<Fault>>,
 }
@@ -122,7 +124,7 @@ fn take_content(
         session.cannot_come_back();
     }
     session.send_pages(message::PLAN, [], pages::put_step)?;
-    sink(Event::Planned { files: 1, bytes: expected.size.unwrap_or_default() });
+    sink(Event::Planned { files: 1, bytes: expected.size.unwrap_or_default(), here: 0 });
     let mut content = Content::default();
     while session.receive(|message, follows| match (message, follows) {
         (Message::Data(items), Follows::More) => {
@@ -139,8 +141,13 @@ fn take_content(
         sink(Event::Moved { bytes, files, name: &expected.name });
     }
     let fault = content.ended.ok_or(Malformed("a file that was asked for did not come"))?;
-    let mut summary =
-        Summary { kind: expected.kind, bytes: content.got, once: true, ..Summary::default() };
+    let mut summary = Summary {
+        kind: expected.kind,
+        bytes: content.got,
+        hash: content.sum,
+        once: true,
+        ..Summary::default()
+    };
     match fault {
         None => {
             out.flush().map_err(unwritten)?;
@@ -174,7 +181,9 @@ impl Content {
                     if size != self.got || expected.size.is_some_and(|offered| offered != size) {
                         return Err(Malformed("a file is not as long as was offered"));
                     }
-                    let whole = std::mem::take(&mut self.hash).finalize()[..] == hash[..];
+                    let own: [u8; HASH_LEN] = std::mem::take(&mut self.hash).finalize().into();
+                    let whole = own == hash;
+                    self.sum = Some(own).filter(|_| whole);
                     self.ended = Some((!whole).then_some(Fault::Integrity));
                 }
                 // Whoever reads a stream or a text and cannot go on stops.

@@ -48,6 +48,9 @@ pub enum OnConflict {
     Skip,
     /// Keep the new one. Never at the price of a folder: then both are kept.
     Overwrite,
+    /// Of two files keep the one that was changed last, the old one if both were at once. What has
+    /// no such time is kept beside the other.
+    Newer,
 }
 
 /// What will happen to an entry.
@@ -271,6 +274,20 @@ impl Survey {
         self.found.get(&index)
     }
 
+    /// The file that is where another one would go.
+    pub fn clash(&self, index: u32, entry: &Entry) -> Option<&Stamp> {
+        match self.found(index)? {
+            Found::File(stamp) if entry.is_file() => Some(stamp),
+            _ => None,
+        }
+    }
+
+    /// Whether an entry's content is compared with that of the file that it meets.
+    pub fn is_compared(&self, index: u32) -> bool {
+        let meets = usize::try_from(index).ok().and_then(|at| self.meets.get(at));
+        meets == Some(&Meets::Touched)
+    }
+
     /// How many files are there already.
     pub fn files_here(&self, manifest: &Manifest) -> u64 {
         let entries = manifest.entries().iter().zip(&self.meets);
@@ -299,6 +316,11 @@ fn unholdable(entry: &Entry, eyes: &impl Eyes) -> Option<Meets> {
     let unholdable = cfg!(windows) && path::windows_name(entry.path.name()).is_some();
     let reserved = lock::is_reserved(&entry.path) || eyes.is_part(&entry.path);
     (unholdable || reserved).then_some(Meets::Unholdable)
+}
+
+/// Whether what is offered was changed later than the file that is there.
+fn is_newer(entry: &Entry, old: &Stamp, eyes: &impl Eyes) -> bool {
+    old.mtime < entry.mtime && !eyes.is_time(entry.mtime, old.mtime)
 }
 
 /// What an interrupted run knew of a file.
@@ -377,12 +399,19 @@ impl Plan {
                 (Meets::Nothing, _) => Action::Create,
                 (Meets::Itself, _) => Action::Keep,
                 (Meets::Ours | Meets::Unsure, _) => Action::Replace,
-                (Meets::Doubted, OnConflict::Skip) => Action::Keep,
+                (Meets::Doubted, OnConflict::Skip | OnConflict::Newer) => Action::Keep,
                 (Meets::Replaceable | Meets::Doubted | Meets::Touched, OnConflict::Overwrite) => {
                     Action::Replace
                 }
                 (Meets::Replaceable | Meets::Obstacle | Meets::Touched, OnConflict::Skip) => {
                     Action::Skip
+                }
+                (Meets::Replaceable | Meets::Touched, OnConflict::Newer) => {
+                    match survey.clash(index, entry) {
+                        Some(old) if is_newer(entry, old, eyes) => Action::Replace,
+                        Some(_) => Action::Skip,
+                        None => Action::Create,
+                    }
                 }
                 _ => Action::Create,
             };
@@ -601,6 +630,8 @@ mod tests {
         looked: Vec<String>,
         /// Whether names of other capitals are the same name.
         folds: bool,
+        /// What it rounds times down to.
+        grain: i64,
         largest: Option<u64>,
     }
 
@@ -615,7 +646,7 @@ mod tests {
         }
 
         fn is_time(&self, given: i64, found: i64) -> bool {
-            given == found
+            given.div_euclid(self.grain.max(1)) == found.div_euclid(self.grain.max(1))
         }
 
         fn lists(&mut self, path: &RelPath) -> bool {
@@ -714,6 +745,51 @@ mod tests {
                 expect(planned, &expected, &format!("{name}, {policy:?}"));
             }
         }
+    }
+
+    /// What is there, and what becomes of a file of 1 byte that was changed at 5 s.
+    #[test]
+    fn of_two_files_the_newer_is_kept() {
+        const S: i64 = 1_000_000_000;
+        let mut offered = Manifest::default();
+        let path = RelPath::parse("a").unwrap();
+        offered.push(Entry { path, kind: Kind::File(1), mode: 0o644, mtime: 5 * S + 7 }).unwrap();
+        let folder = Found::Folder(Stamp::default());
+        // Only what may have the content is compared with it.
+        #[rustfmt::skip]
+        let cases = [
+            ("older", file(9, 4 * S), 1, Action::Replace, "a", false),
+            ("older, of the same size", file(1, 4 * S), 1, Action::Replace, "a", true),
+            ("newer", file(9, 6 * S), 1, Action::Skip, "a", false),
+            ("newer, of the same size", file(1, 6 * S), 1, Action::Skip, "a", true),
+            ("changed at the same time", file(9, 5 * S + 7), 1, Action::Skip, "a", false),
+            ("at the same time as the disk keeps it", file(9, 5 * S), S, Action::Skip, "a", false),
+            ("the same", file(1, 5 * S + 7), 1, Action::Keep, "a", false),
+            ("a link", link("b"), 1, Action::Create, "a (1)", false),
+            ("a folder", folder, 1, Action::Create, "a (1)", false),
+            ("nothing", Found::Nothing, 1, Action::Create, "a", false),
+        ];
+        for (name, found, grain, action, place, is_compared) in cases {
+            let mut fake = Fake { disk: vec![("a", found)], grain, ..Fake::default() };
+            let survey = Survey::new(&offered, &Remembered::default(), &mut fake);
+            let plan = Plan::new(&offered, &survey, &OnConflict::Newer.into(), &mut fake);
+            let entry = offered.get(0).unwrap();
+            let planned = (plan.action(0).unwrap(), plan.place(0, entry).as_str().to_owned());
+            assert_eq!(planned, (action, place.into()), "{name}");
+            assert_eq!(!plan.compare(0).is_empty(), is_compared, "{name}");
+        }
+    }
+
+    /// What was only doubted, and is not asked about, stays.
+    #[test]
+    fn the_newer_policy_keeps_what_is_doubted() {
+        let offered = manifest(&[("a", Kind::File(1))]);
+        let mut fake = Fake { disk: vec![("a", same_file(1))], ..Fake::default() };
+        let remembered = Remembered::default();
+        let mut survey = Survey::new(&offered, &remembered, &mut fake);
+        survey.doubt_files(&offered, &remembered, &mut fake);
+        let plan = Plan::new(&offered, &survey, &OnConflict::Newer.into(), &mut fake);
+        assert_eq!(plan.action(0), Some(Action::Keep));
     }
 
     #[test]

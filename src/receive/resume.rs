@@ -173,7 +173,7 @@ pub fn hash_of(root: &mut Root, place: &RelPath, size: u64) -> io::Result<[u8; H
 }
 
 /// The first `len` bytes of a file, hashed.
-fn hash_file(mut file: File, len: u64) -> io::Result<Sha256> {
+pub fn hash_file(mut file: File, len: u64) -> io::Result<Sha256> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
     let mut left = len;

@@ -101,7 +101,10 @@ impl Sender {
         let (proving, confirm) = proof.map_err(|error| explain(error, name))?;
         if self.guesses >= MAX_UNANSWERED {
             return Err(Error::refused(format!("{name} left {MAX_UNANSWERED} proofs unanswered"))
-                .hint("somebody may be in between; start `transfer send` again")
+                .hint(
+                    "someone in between may be guessing the token: stop the sender, start it again, \
+                     and use its new ticket",
+                )
                 .into());
         }
         self.guesses += 1;

@@ -15,6 +15,7 @@ use crate::files::manifest::{Entry, Kind, Manifest, ManifestError};
 use crate::files::modes::MADE_UP;
 use crate::files::path::RelPath;
 use crate::files::root::{Root, creation_mask};
+use crate::protocol::channel::Heard;
 use crate::protocol::codec::Malformed;
 use crate::protocol::message::{self, Complete, Control, Message, Offer, OfferKind, Reason};
 use crate::protocol::pages::{self, Pages};
@@ -162,6 +163,11 @@ impl Offered {
         }
     }
 
+    /// What is known of the sender.
+    pub fn heard(&self) -> Heard {
+        self.session.heard()
+    }
+
     /// Takes none of it.
     pub fn refuse(self, reason: Reason, error: Error) -> Error {
         self.session.stop(Stop::Own(reason, error))
@@ -199,6 +205,7 @@ impl Offered {
         match ended {
             Ok(()) => {
                 intake.forget_state();
+                intake.tell_others(sink);
                 self.watch.lap("end");
                 summary.phases = self.watch.phases();
                 Ok(summary)
@@ -224,7 +231,7 @@ fn take_content(
 ) -> Result<(), Stop> {
     let (files, bytes) = intake.wanted();
     session.send_pages(message::PLAN, intake.steps(), pages::put_step)?;
-    sink(Event::Planned { files, bytes });
+    sink(Event::Planned { files, bytes, here: intake.begun() });
 
     for attempt in 1..=ATTEMPTS {
         while take_record(session, intake)? {

@@ -35,6 +35,8 @@ pub struct StreamOptions {
     pub follow_symlinks: bool,
     /// Which compression to try.
     pub compression: Compression,
+    /// Tell of each file what became of it, with its hash.
+    pub each_file: bool,
 }
 
 /// Bytes the receiver has of a file, and their SHA-256.
@@ -49,9 +51,22 @@ pub struct Tally {
     saved: Arc<AtomicU64>,
     /// Files that were found otherwise than listed, at most one remark for each and attempt.
     remarks: Mutex<Vec<(u32, Remark)>>,
+    /// The SHA-256 of each file, where somebody wants to know.
+    hashes: Mutex<BTreeMap<u32, [u8; HASH_LEN]>>,
 }
 
 impl Tally {
+    /// The SHA-256 of a file that was sent, if it was kept.
+    pub fn hash_of(&self, index: u32) -> Option<[u8; HASH_LEN]> {
+        self.hashes.lock().unwrap_or_else(PoisonError::into_inner).get(&index).copied()
+    }
+
+    fn keep(&self, index: u32, hash: [u8; HASH_LEN], options: StreamOptions) {
+        if options.each_file {
+            self.hashes.lock().unwrap_or_else(PoisonError::into_inner).insert(index, hash);
+        }
+    }
+
     /// Bytes of content that were sent, and what compression has saved of them.
     pub fn totals(&self) -> (u64, u64) {
         (self.sent.load(Relaxed), self.saved.load(Relaxed))
@@ -210,6 +225,7 @@ impl<'a> Content<'a> {
                 Err(fault) => return Ok(Err(fault)),
             },
         }
+        self.tally.keep(index, hash, self.options);
         data::put_end(self.begun(), entry.size(), &hash);
         self.send(packer.work()).map(Ok)
     }
@@ -324,6 +340,7 @@ fn gather(
                     tally.remark(index, Remark::Grown);
                 }
             }
+            tally.keep(index, hash, options);
             data::put_end(buffer, entry.size(), &hash);
             Ok(())
         };
@@ -332,6 +349,21 @@ fn gather(
         }
     }
     sent
+}
+
+/// The SHA-256 of a file that need not be sent; nothing if it is not any more what it was.
+pub fn hash_of(source: &Source, index: u32, options: StreamOptions) -> Option<[u8; HASH_LEN]> {
+    let entry = source.manifest.get(index)?;
+    let mut file = source.files(options.follow_symlinks).open(index).ok()?;
+    let (mut prefix, mut left) = (Prefixed::default(), entry.size());
+    let mut piece = vec![0; 1 << 18];
+    while left > 0 {
+        let len = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+        prefix.hash(&mut file, piece.get_mut(..len)?).ok()?;
+        left -= len as u64;
+    }
+    matches!(file.end(), Ok(End::AsListed)).then_some(())?;
+    Some(prefix.hash.finalize().into())
 }
 
 /// The part of a file that the receiver says it has.

@@ -18,7 +18,7 @@ use crate::bounds::{
     HANDSHAKE_LIMIT, MAX_CONNECTIONS, MAX_CONNECTIONS_EACH, MAX_GUESSES, MAX_HANDSHAKES, MAX_VISITS,
 };
 use crate::crypto::handshake::{
-    self, CONFIRM_LEN, HELLO_LEN, HandshakeError, ReceiverId, Start, Verdict,
+    self, CONFIRM_LEN, HELLO_LEN, HandshakeError, LOOK, ReceiverId, Start, Verdict,
 };
 use crate::crypto::keys::{Role, SessionKeys};
 use crate::net::dial::Stream;
@@ -51,6 +51,13 @@ pub enum Visit {
         name: String,
         /// How many more are forgiven.
         left: u8,
+    },
+    /// A `transfer doctor` that had a look, or somebody who says so.
+    Look {
+        /// From where.
+        address: SocketAddr,
+        /// Who, to be shown.
+        name: String,
     },
     /// Someone who may not connect, or who was not understood.
     Refused {
@@ -251,6 +258,7 @@ impl Shared {
                     return Visit::Guest(Box::new(Guest { seat, stream, keys: *keys, name }));
                 }
                 Ok(Outcome::WrongToken(left)) => Visit::WrongToken { name, left },
+                Ok(Outcome::Look) => Visit::Look { address, name },
                 Ok(Outcome::Busy) => refused(HandshakeError::Busy.to_string()),
                 Err(why) => refused(why),
             },
@@ -275,7 +283,12 @@ impl Shared {
         let start = Start::new(Role::Sender, &self.token, &mut rng);
         timed.write_all(start.hello()).map_err(lost)?;
         let mut hello = [0u8; HELLO_LEN];
-        timed.read_exact(&mut hello).map_err(lost)?;
+        let (head, rest) = hello.split_at_mut(LOOK.len());
+        timed.read_exact(head).map_err(lost)?;
+        if *head == LOOK {
+            return Ok(Outcome::Look);
+        }
+        timed.read_exact(rest).map_err(lost)?;
         let proof = start.await_proof(&hello).map_err(|error| error.to_string())?;
         let mut confirm = [0u8; CONFIRM_LEN];
         timed.read_exact(&mut confirm).map_err(lost)?;
@@ -327,6 +340,7 @@ enum Outcome {
     Welcome(Box<SessionKeys>),
     Busy,
     WrongToken(u8),
+    Look,
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use crate::files::select::Filters;
 use crate::files::walk::Walk;
 use crate::net::listener::Listener;
 use crate::net::pace::Rate;
-use crate::ticket::{Host, Ticket};
+use crate::ticket::{DEFAULT_PORT, Host, Ticket};
 use crate::token::{self, Token};
 use crate::ui::Ui;
 
@@ -43,8 +43,8 @@ pub struct SendOptions {
     pub dry_run: bool,
     /// Serve this machine only, on 127.0.0.1, without Tailscale.
     pub pod: bool,
-    /// TCP port to listen on; 0 lets the system choose.
-    pub port: u16,
+    /// TCP port to listen on; 0 lets the system choose. Nothing for the usual one or the next.
+    pub port: Option<u16>,
     /// Words in the token.
     pub words: u8,
     /// A token that was agreed beforehand, in place of a new one.
@@ -118,8 +118,10 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
         Some(agreed) => agreed.token.clone(),
         None => Token::generate(options.words)?,
     };
-    ui.detail(&format!("the token holds {:.1} bits of chance", token::entropy_bits(token.words())));
-    let listener = Listener::bind(place.listen, options.port)?;
+    ui.detail(&format!("the token has {:.1} bits of entropy", token::entropy_bits(token.words())));
+    // Whoever has agreed on a token has agreed on a port as well: there is no ticket to tell another.
+    let port = options.port.or(options.agreed.is_some().then_some(DEFAULT_PORT));
+    let listener = Listener::bind_some(place.listen, port, DEFAULT_PORT)?;
     let port = listener.address().port();
     let offer = Offer::begin(walk, options, ui)?;
     let gate = Gate::open(listener, token.clone(), seats, place.admit)
@@ -138,10 +140,15 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
         drop(told);
     }
 
-    serve::serve(&gate, offer, options, ui).map_err(|error| match &options.agreed {
-        Some(_) if error.exit == Exit::Refused => error.hint(
+    serve::serve(&gate, offer, options, ui).map_err(|error| match (&options.agreed, error.exit) {
+        (Some(_), Exit::Refused) => error.hint(
             "do both files hold the same? if so, somebody guesses: make a new one, `transfer token`",
         ),
+        (Some(_), Exit::Interrupted) => error,
+        // Whatever was sent, this ticket is dead.
+        (None, Exit::Interrupted) => {
+            error.or_hint("this ticket is void; `transfer send` makes another")
+        }
         _ => error,
     })
 }

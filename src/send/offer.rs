@@ -118,7 +118,7 @@ impl Job {
                 (sent, None)
             }
             Self::Input(Some(mut input), compression) => {
-                ui.note("sending what comes in");
+                ui.note("sending a stream");
                 let sent = send_stream(session, OfferKind::Stream, &mut input, compression, sink);
                 (sent, Some(input))
             }
@@ -172,9 +172,16 @@ impl Files {
         let running = Some(Self::start(&walk, walk_options)?);
         let compression = options.compression.unwrap_or(Compression::Off);
         if options.exclude_developer.is_none() && options.compression.is_none() && !ui.asks() {
-            ui.note("nothing is asked: developer folders go too, without compression");
+            ui.note(match walk.has_folder() {
+                true => "nothing is asked: developer folders go too, without compression",
+                false => "nothing is asked: it goes without compression",
+            });
         }
-        let stream = StreamOptions { follow_symlinks: options.follow_symlinks, compression };
+        let stream = StreamOptions {
+            follow_symlinks: options.follow_symlinks,
+            compression,
+            each_file: ui.wants_files(),
+        };
         Ok(Self { walk, options: walk_options, stream, ready: None, running, told: false })
     }
 

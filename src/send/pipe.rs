@@ -16,12 +16,12 @@ use crate::compress::Compression;
 use crate::control;
 use crate::crypto::record::{Buffer, Follows};
 use crate::error::{Error, Result, reason};
-use crate::event::{Event, Sink, Summary};
+use crate::event::{Event, Fate, Sink, Summary};
 use crate::files::path::RelPath;
 use crate::protocol::codec::Malformed;
 use crate::protocol::data;
 use crate::protocol::message::{self, Control, DATA, Message, Offer, OfferKind, STREAM_NAME};
-use crate::protocol::pages::{self, Fault, Pages};
+use crate::protocol::pages::{self, Fault, HASH_LEN, Pages};
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop};
 
 /// Bytes read at once: what a pipe holds.
@@ -87,7 +87,16 @@ pub fn send_stream(
     sink: Sink<'_>,
 ) -> Result<Summary> {
     let outcome = converse(&mut session, kind, input, compression, sink);
-    conclude(session, outcome)
+    let summary = conclude(session, outcome)?;
+    if let (OfferKind::Stream, Ok(path)) = (kind, RelPath::parse(STREAM_NAME)) {
+        let fate = match summary.failed.first() {
+            Some((_, fault)) => Fate::Missing(*fault),
+            None => Fate::Arrived,
+        };
+        let (size, hash) = (summary.bytes, summary.hash);
+        sink(Event::File { path: &path, place: None, size, hash, fate });
+    }
+    Ok(summary)
 }
 
 fn converse(
@@ -115,15 +124,15 @@ fn converse(
     if kind == OfferKind::Stream {
         session.cannot_come_back();
     }
-    sink(Event::Planned { files: 1, bytes: 0 });
+    sink(Event::Planned { files: 1, bytes: 0, here: 0 });
 
     let name = RelPath::parse(STREAM_NAME).map_err(|_| Malformed("a stream has no name"))?;
     let saved = Arc::<AtomicU64>::default();
     let packer = Packer::new(compression, &saved);
-    let bytes = Content::new(session, packer, name.clone()).send_all(input, sink)?;
+    let (bytes, hash) = Content::new(session, packer, name.clone()).send_all(input, sink)?;
     session.send_control(&Control::Done)?;
 
-    let mut summary = Summary { kind, bytes, once: true, ..Summary::default() };
+    let mut summary = Summary { kind, bytes, hash: Some(hash), once: true, ..Summary::default() };
     let mut failed = 0u64;
     session.receive(|message, follows| match (message, follows) {
         (Message::Results(page), Follows::More) => Ok(pages::results(page, |index, fault| {
@@ -153,6 +162,9 @@ fn converse(
     Ok(summary)
 }
 
+/// What was sent: so many bytes, and their SHA-256.
+type Sent = (u64, [u8; HASH_LEN]);
+
 /// The content, on its way into records.
 struct Content<'a> {
     session: &'a mut Session,
@@ -174,7 +186,7 @@ impl<'a> Content<'a> {
         Self { session, packer, name, buffer, hash: Sha256::new(), pending: 0, sent: 0 }
     }
 
-    fn send_all(mut self, input: &mut Input, sink: Sink<'_>) -> Result<u64, Stop> {
+    fn send_all(mut self, input: &mut Input, sink: Sink<'_>) -> Result<Sent, Stop> {
         loop {
             match input.pieces.recv_timeout(control::SLICE) {
                 Ok(Ok(piece)) => {
@@ -200,7 +212,7 @@ impl<'a> Content<'a> {
         let hash = std::mem::take(&mut self.hash).finalize().into();
         data::put_end(&mut self.buffer, size, &hash);
         self.flush(sink)?;
-        Ok(size)
+        Ok((size, hash))
     }
 
     fn put(&mut self, mut piece: &[u8], sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Stop> {

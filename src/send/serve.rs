@@ -16,7 +16,7 @@ use crate::error::{Error, Exit, Result};
 use crate::event::{Event, Summary};
 use crate::net::pace::{Pace, Paced};
 use crate::protocol::session::{Limits, Session};
-use crate::ui::Ui;
+use crate::ui::{Crowd, Progress, Ui};
 
 /// How long a receiver that comes while questions are asked waits for the answers.
 const MOMENT: Duration = Duration::from_secs(5);
@@ -48,13 +48,18 @@ pub fn serve(gate: &Gate, mut offer: Offer, options: &SendOptions, ui: &Ui) -> R
         if let Some(pace) = &pace {
             limits.content = limits.content.min(pace.rate().content());
         }
-        let (timeout, served) = (options.timeout, 0);
+        let crowd = many.then(|| ui.crowd("Sending", left));
+        let (timeout, served, met) = (options.timeout, 0, false);
         let offer = &offer;
         let serving =
-            Serving { gate, offer, ui, many, left, limits, pace, timeout, served, waiting };
+            Serving { gate, offer, ui, crowd, left, limits, pace, timeout, served, waiting, met };
         serving.run(scope, (&tell, &ends), &mut first, total)
     })
 }
+
+/// To whoever stops a sender that has had a receiver.
+const AGAIN: &str = "this ticket is void; `transfer send` makes another, and the receiver goes on \
+                     from what it has";
 
 /// How a session ended, whose seat it had, and who that was.
 type End = (Seat, String, Result<Summary>);
@@ -63,7 +68,8 @@ struct Serving<'a> {
     gate: &'a Gate,
     offer: &'a Mutex<Offer>,
     ui: &'a Ui,
-    many: bool,
+    /// The bar of all, where there may be several.
+    crowd: Option<Crowd>,
     /// Receivers that have not been served yet.
     left: u32,
     limits: Limits,
@@ -72,6 +78,8 @@ struct Serving<'a> {
     timeout: Duration,
     served: u32,
     waiting: Waiting,
+    /// Whether there has been a receiver.
+    met: bool,
 }
 
 impl<'a> Serving<'a> {
@@ -109,17 +117,27 @@ impl<'a> Serving<'a> {
                     (self.left, closed) = (running, Some(error));
                     continue;
                 }
+                Err(error) if self.met && error.exit == Exit::Interrupted => {
+                    return Err(error.or_hint(AGAIN));
+                }
                 Err(error) => return Err(error),
             };
-            running += 1;
+            (running, self.met) = (running + 1, true);
             let (tell, offer, pace) = (tell.clone(), self.offer, self.pace.clone());
             let limits = self.limits;
-            let ui = if self.many { self.ui.beside_others() } else { self.ui.clone() };
+            let (ui, progress) = match &self.crowd {
+                Some(crowd) => {
+                    let ui = self.ui.beside_others();
+                    let progress = crowd.join(&ui);
+                    (ui, progress)
+                }
+                None => (self.ui.clone(), self.ui.progress("Sending")),
+            };
             self.ui.receiver_connected(&guest.name, uuid::Uuid::from_bytes(guest.keys.session_id));
             let (seat, name) = (guest.seat, guest.name.clone());
             let started =
                 thread::Builder::new().name("serve".into()).spawn_scoped(scope, move || {
-                    let result = converse(*guest, offer, limits, pace, &ui);
+                    let result = converse(*guest, offer, limits, pace, (&ui, progress));
                     // The story may have ended meanwhile, by Ctrl-C or a third wrong token.
                     let _ = tell.send((seat, name, result));
                 });
@@ -127,7 +145,7 @@ impl<'a> Serving<'a> {
                 return Err(Error::no_thread(&error));
             }
         }
-        if self.many {
+        if self.crowd.take().is_some() {
             self.ui.sent_to_all(&total);
         }
         closed.map_or(Ok(worst), Err)
@@ -141,7 +159,8 @@ impl<'a> Serving<'a> {
         result: Result<Summary>,
     ) -> Result<Option<Summary>> {
         match result {
-            Ok(summary) if self.many => {
+            Ok(summary) if let Some(crowd) = &self.crowd => {
+                crowd.served();
                 self.ui.sent_to(name, &summary);
                 self.served += 1;
                 let next = For::Another { served: self.served };
@@ -159,11 +178,18 @@ impl<'a> Serving<'a> {
                 self.waiting = Waiting::new(self.timeout, For::Lost(error));
                 Ok(None)
             }
+            Err(error) if error.exit == Exit::Interrupted => {
+                let hint = match lock(self.offer).is_whole() {
+                    true => AGAIN,
+                    false => "what was read of the input is gone: run both sides again",
+                };
+                Err(error.or_hint(hint))
+            }
             Err(error) if may_come_back(&error) => {
                 Err(error.hint("what was read of the input is gone: run both sides again"))
             }
             // Of several receivers the others go on, and somebody else may have this one's place.
-            Err(error) if self.many && error.exit != Exit::Interrupted => {
+            Err(error) if self.crowd.is_some() && error.exit != Exit::Interrupted => {
                 self.gate.leave(seat);
                 self.ui.warn(&format!("{name}: {error}; somebody else may come instead"));
                 self.waiting = Waiting::new(self.timeout, For::Lost(error));
@@ -269,6 +295,10 @@ impl Waiting {
                 .hint("run the same command again for a new token"));
             }
             Some(Visit::WrongToken { name, left }) => ui.wrong_token(&name, left),
+            Some(Visit::Look { address, name }) => {
+                self.refusals += 1;
+                ui.looked(&name, address.ip(), self.refusals);
+            }
             Some(Visit::Refused { address, why }) => {
                 self.refusals += 1;
                 ui.turned_away(address.ip(), &why, self.refusals);
@@ -285,16 +315,16 @@ fn converse(
     offer: &Mutex<Offer>,
     limits: Limits,
     pace: Option<Arc<Pace>>,
-    ui: &Ui,
+    (ui, mut progress): (&Ui, Progress),
 ) -> Result<Summary> {
-    let Guest { stream, keys, .. } = guest;
+    let Guest { stream, keys, name, .. } = guest;
     let session = stream.halves().and_then(|(reader, writer)| {
         let halves = (reader, Paced::new(writer, pace));
         Session::start(halves, keys, Role::Receiver, limits)
     });
     let result = session.and_then(|session| {
         let job = lock(offer).job(ui);
-        let mut progress = ui.progress("Sending");
+        progress.beside(session.heard(), &name);
         let mut begun = Instant::now();
         let (sent, input) = job.send(session, ui, &mut |event| {
             if let Event::Planned { .. } = event {

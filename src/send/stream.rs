@@ -1,12 +1,14 @@
 //! The sending engine: files in, records out. Runs over any stream; prints and asks nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::content::{Content, Prefix, StreamOptions, Tally};
+use super::content::{self, Content, Prefix, StreamOptions, Tally};
 use crate::bounds::{ATTEMPTS, MAX_UNSENT_NAMES};
+use crate::control;
 use crate::crypto::record::Follows;
 use crate::error::Result;
-use crate::event::{Event, Remark, Sink, Stopwatch, Summary};
+use crate::event::{Event, Fate, Remark, Sink, Stopwatch, Summary};
 use crate::files::manifest::{Entry, Manifest};
 use crate::files::reader::SourceFault;
 use crate::files::walk::Source;
@@ -22,8 +24,35 @@ pub fn send_over(
     options: StreamOptions,
     sink: Sink<'_>,
 ) -> Result<Summary> {
-    let outcome = converse(&mut session, source, options, sink);
-    conclude(session, outcome)
+    let (tally, mut asked) = (Arc::<Tally>::default(), BTreeSet::new());
+    let outcome = converse(&mut session, source, options, (&tally, &mut asked), sink);
+    let summary = conclude(session, outcome)?;
+    if options.each_file {
+        tell_files(source, options, (&tally, &asked), &summary, sink);
+    }
+    Ok(summary)
+}
+
+/// What became of each file. Those that were not asked for are read for their hashes, which nobody
+/// waits for any more.
+fn tell_files(
+    source: &Source,
+    options: StreamOptions,
+    (tally, asked): (&Tally, &BTreeSet<u32>),
+    summary: &Summary,
+    sink: Sink<'_>,
+) {
+    let missing: BTreeMap<_, _> =
+        summary.failed.iter().map(|(path, fault)| (path, *fault)).collect();
+    for (index, entry) in source.manifest.indexed().filter(|(_, entry)| entry.is_file()) {
+        let (hash, fate) = match missing.get(&entry.path) {
+            Some(fault) => (None, Fate::Missing(*fault)),
+            None if asked.contains(&index) => (tally.hash_of(index), Fate::Arrived),
+            None if control::check().is_err() => return,
+            None => (content::hash_of(source, index, options), Fate::Already),
+        };
+        sink(Event::File { path: &entry.path, place: None, size: entry.size(), hash, fate });
+    }
 }
 
 /// Says the last word: that it knows the results, or why it stops.
@@ -41,6 +70,7 @@ fn converse(
     session: &mut Session,
     source: &Arc<Source>,
     options: StreamOptions,
+    (tally, asked): (&Arc<Tally>, &mut BTreeSet<u32>),
     sink: Sink<'_>,
 ) -> Result<Summary, Stop> {
     let mut watch = Stopwatch::start();
@@ -55,13 +85,20 @@ fn converse(
     let here: u64 = plan.iter().filter_map(|(_, have)| have.map(|(offset, _)| offset)).sum();
     let bytes: u64 = bytes_of(&mut plan.iter().map(|(index, _)| *index));
     let bytes = bytes - here;
-    sink(Event::Planned { files: plan.len() as u64, bytes });
+    let begun = plan.iter().filter_map(|(index, have)| {
+        let (offset, _) = (*have)?;
+        (offset < manifest.get(*index)?.size()).then_some(offset)
+    });
+    sink(Event::Planned { files: plan.len() as u64, bytes, here: begun.sum() });
+    if options.each_file {
+        asked.extend(plan.iter().map(|(index, _)| *index));
+    }
 
     let mut summary = Summary { unsent: source.unsent.len() as u64, ..Summary::default() };
-    let tally = Arc::<Tally>::default();
+    let unasked = manifest.totals().files - plan.len() as u64;
     let mut attempt = 1;
     loop {
-        let mut content = Content::new(session, source, options, &tally, sink);
+        let mut content = Content::new(session, source, options, tally, sink);
         for (index, step) in plan {
             content.send_file(index, step)?;
         }
@@ -71,6 +108,13 @@ fn converse(
         match await_answer(session, manifest, &mut summary)? {
             None => {
                 (summary.bytes, summary.saved) = tally.totals();
+                // What was not asked for and is not missing was there before, if the receiver is right
+                // about what it has.
+                let kept = summary.failed.iter().filter(|(path, fault)| {
+                    let entry = manifest.find(path).and_then(|at| manifest.entries().get(at));
+                    *fault == Fault::Kept && entry.is_some_and(Entry::is_file)
+                });
+                summary.already = unasked.saturating_sub(kept.count() as u64).min(summary.files);
                 summary.once = attempt == 1;
                 for remark in [Remark::Grown, Remark::Deceptive] {
                     let names = tally.names(remark, manifest);

@@ -2,8 +2,9 @@
 
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 
+use super::screen::end_of;
 use super::{Ui, counted, names_of, summary_of};
-use crate::error::{Error, Result, reason, shown};
+use crate::error::{Error, Result, bytes, reason, shown};
 use crate::files::manifest::{Entry, Kind, Manifest};
 use crate::files::select::LeftOut;
 use crate::files::walk::Source;
@@ -46,14 +47,19 @@ impl Ui {
     /// The sum of what [`Ui::entries`] lists.
     pub fn would_send(&self, manifest: &Manifest) {
         self.note(&format!("would send {}", summary_of(manifest)));
+        self.tell(|json| json.offer(manifest));
     }
 
-    /// What would go, a line an entry, on stdout: size, tab, path. A folder has a slash at its
+    /// What would go, a line an entry, on stdout, with `--json` an event each: size, tab, path. A folder has a slash at its
     /// end, a link a third column. No path has a tab or a line break in it.
     ///
     /// # Errors
     /// stdout takes no more, unless its reader has just had enough.
     pub fn entries(&self, manifest: &Manifest) -> Result<()> {
+        if let Some(json) = &self.json {
+            json.entries(manifest);
+            return Ok(());
+        }
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
         let mut out = BufWriter::new(stdout.lock());
@@ -79,6 +85,18 @@ fn line(entry: &Entry) -> String {
         Kind::Folder => format!("{size}\t{path}/"),
         Kind::Link(target) => format!("{size}\t{path}\t-> {target}"),
     }
+}
+
+/// An entry in a list for people: its size, and as much of its path as fits into the window.
+pub(super) fn row(entry: &Entry, columns: usize) -> String {
+    let (size, path) = match &entry.kind {
+        Kind::File(size) => (bytes(*size), entry.path.to_string()),
+        Kind::Folder => (String::new(), format!("{}/", entry.path)),
+        Kind::Link(target) => (String::new(), format!("{} -> {}", entry.path, shown(target))),
+    };
+    let size = format!("  {size:>9}  ");
+    let room = columns.saturating_sub(size.len());
+    format!("{size}{}", end_of(&path, room))
 }
 
 /// Safe on a terminal, the tabs kept.

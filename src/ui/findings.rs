@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
-use dialoguer::console::{Term, measure_text_width, style};
+use dialoguer::console::{Term, style};
 
+use super::screen::folded;
 use super::{Ui, counted};
+use crate::error::Error;
 
 /// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,11 +70,19 @@ impl Ui {
     /// The first line: which program this is, for those who are shown the rest.
     pub fn visit(&self) {
         let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-        self.put(&format!("transfer {} on {os} {arch}\n", env!("CARGO_PKG_VERSION")));
+        let version = format!("transfer {} on {os} {arch}", env!("CARGO_PKG_VERSION"));
+        match &self.json {
+            Some(json) => json.note(&version),
+            None => self.put(&format!("{version}\n")),
+        }
     }
 
     /// What was found about a topic; an empty one goes on with the topic before.
     pub fn findings(&self, topic: &str, findings: &[Finding]) {
+        if let Some(json) = &self.json {
+            findings.iter().for_each(|finding| json.finding(topic, finding));
+            return;
+        }
         let mut text = String::new();
         if !topic.is_empty() {
             let _ = writeln!(text, "{}", style(topic).bold());
@@ -101,6 +111,7 @@ impl Ui {
 
     /// The last line.
     pub fn diagnosis(&self, problems: u32, warnings: u32) {
+        let is_well = problems == 0;
         let problems = match problems {
             0 => "no problems".into(),
             problems => counted(problems.into(), "problem", "problems"),
@@ -109,7 +120,15 @@ impl Ui {
             0 => String::new(),
             warnings => format!(", {}", counted(warnings.into(), "warning", "warnings")),
         };
-        self.put(&format!("{problems}{warnings}\n"));
+        match &self.json {
+            Some(json) if is_well => json.note(&format!("{problems}{warnings}")),
+            // The last event tells the same of an error.
+            Some(json) => json.error(
+                &Error::failure(format!("{problems}{warnings}"))
+                    .hint("the finding events say what to do"),
+            ),
+            None => self.put(&format!("{problems}{warnings}\n")),
+        }
     }
 }
 
@@ -118,46 +137,4 @@ fn width() -> Option<usize> {
     let term = Term::stdout();
     let (_, columns) = term.is_term().then(|| term.size_checked()).flatten()?;
     Some(columns.into())
-}
-
-/// Words behind an indent that is there already, in lines that fit beside it.
-fn folded(text: &str, indent: &str, width: Option<usize>) -> String {
-    let mut folded = String::new();
-    let mut column = indent.len();
-    for word in text.split(' ') {
-        let length = measure_text_width(word);
-        if column > indent.len() && width.is_some_and(|width| column + 1 + length > width) {
-            folded.push('\n');
-            folded += indent;
-            column = indent.len();
-        } else if column > indent.len() {
-            folded.push(' ');
-            column += 1;
-        }
-        folded += word;
-        column += length;
-    }
-    folded.push('\n');
-    folded
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_fit_beside_their_indent() {
-        let long = "a word-that-is-longer-than-the-line b";
-        for (text, width, expected) in [
-            ("one two three", None, "one two three\n"),
-            ("one two three", Some(15), "one two three\n"),
-            ("one two three", Some(14), "one two\n  three\n"),
-            ("日本 日本", Some(11), "日本 日本\n"),
-            ("日本 日本", Some(10), "日本\n  日本\n"),
-            (long, Some(12), "a\n  word-that-is-longer-than-the-line\n  b\n"),
-            ("", Some(1), "\n"),
-        ] {
-            assert_eq!(folded(text, "  ", width), expected, "{text} {width:?}");
-        }
-    }
 }

@@ -15,15 +15,18 @@ use serde_json::ser::Formatter;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use self::end::{End, Outcome, Unsent, error_fields};
+use self::end::{End, Outcome, Unsent, error_fields, fault_word};
 use super::line;
 use super::meter::{Meter, Reading};
+use super::sums::hex;
+use super::{Finding, Mark};
 use crate::bounds::{MAX_TICKET, MAX_TOPS};
 use crate::control;
 use crate::error::{Error, Exit, reason};
-use crate::event::{Event, Summary};
-use crate::files::manifest::{Manifest, Totals};
+use crate::event::{Event, Fate, Summary};
+use crate::files::manifest::{Kind, Manifest, Totals};
 use crate::files::path::RelPath;
+use crate::protocol::pages::Fault;
 use crate::ticket::{COMMAND, Host, Ticket};
 
 /// Where a run stands.
@@ -53,6 +56,10 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub(super) struct Json(Mutex<Stream>);
 
 struct Stream {
+    /// Whether each file is told of.
+    has_files: bool,
+    /// What the doctor looks at.
+    topic: String,
     /// Nothing once nobody reads.
     out: Option<Box<dyn Write + Send>>,
     state: State,
@@ -77,6 +84,8 @@ impl fmt::Debug for Json {
 impl Json {
     pub(super) fn new(out: impl Write + Send + 'static) -> Self {
         Self(Mutex::new(Stream {
+            has_files: false,
+            topic: String::new(),
             out: Some(Box::new(out)),
             state: State::Idle,
             meter: Meter::default(),
@@ -87,6 +96,16 @@ impl Json {
             error: None,
             ended: None,
         }))
+    }
+
+    /// Tells of each file too.
+    pub(super) fn tell_files(&self) {
+        self.stream().has_files = true;
+    }
+
+    /// Whether it does.
+    pub(super) fn has_files(&self) -> bool {
+        self.stream().has_files
     }
 
     /// The first line: idle.
@@ -160,6 +179,48 @@ impl Json {
         self.stream().emit("peer", fields);
     }
 
+    pub(super) fn looked(&self, name: &str, address: IpAddr) {
+        let fields = json!({ "result": "looked", "name": name, "address": address });
+        self.stream().emit("peer", fields);
+    }
+
+    /// The other side stands still, or goes on.
+    pub(super) fn other_paused(&self, paused: bool) {
+        self.stream().emit("peer_paused", json!({ "paused": paused }));
+    }
+
+    /// What a dry run lists.
+    pub(super) fn entries(&self, manifest: &Manifest) {
+        let mut stream = self.stream();
+        for entry in manifest.entries() {
+            let (kind, target) = match &entry.kind {
+                Kind::File(_) => ("file", None),
+                Kind::Folder => ("folder", None),
+                Kind::Link(target) => ("link", Some(&**target)),
+            };
+            let (path, size) = (entry.path.as_str(), entry.size());
+            let fields = json!({ "path": path, "kind": kind, "size": size, "target": target });
+            stream.emit("entry", fields);
+        }
+    }
+
+    /// What the doctor has found; without a topic it is that of the last.
+    pub(super) fn finding(&self, topic: &str, finding: &Finding) {
+        let mut stream = self.stream();
+        if !topic.is_empty() {
+            stream.topic = topic.into();
+        }
+        let mark = match finding.mark {
+            Mark::Fine => "ok",
+            Mark::Warning => "warning",
+            Mark::Problem => "problem",
+            Mark::Skipped => "skipped",
+        };
+        let (topic, text, advice) = (stream.topic.clone(), &finding.what, &finding.advice);
+        let fields = json!({ "topic": topic, "mark": mark, "text": text, "advice": advice });
+        stream.emit("finding", fields);
+    }
+
     pub(super) fn turned_away(&self, address: IpAddr, why: &str) {
         let fields = json!({ "result": "turned_away", "address": address, "text": why });
         self.stream().emit("peer", fields);
@@ -200,7 +261,7 @@ impl Json {
         let mut stream = self.stream();
         let now = Instant::now();
         match event {
-            Event::Planned { files, bytes } => {
+            Event::Planned { files, bytes, .. } => {
                 stream.meter.plan(*bytes, *files, now);
                 let fields = json!({
                     "files": files,
@@ -211,6 +272,24 @@ impl Json {
                 stream.emit("plan", fields);
             }
             Event::Finished { .. } | Event::Remark { .. } => {}
+            Event::File { path, place, size, hash, fate } if stream.has_files => {
+                let (result, fault) = match fate {
+                    Fate::Arrived => ("arrived", None),
+                    Fate::Already => ("already", None),
+                    Fate::Missing(Fault::Kept) => ("kept", None),
+                    Fate::Missing(fault) => ("failed", Some(fault_word(*fault))),
+                };
+                let fields = json!({
+                    "path": path.as_str(),
+                    "place": place.map(RelPath::as_str),
+                    "size": size,
+                    "sha256": hash.as_ref().map(hex),
+                    "result": result,
+                    "fault": fault,
+                });
+                stream.emit("file", fields);
+            }
+            Event::File { .. } => {}
             Event::Moved { bytes, files, name } => {
                 if stream.meter.moved(*bytes, *files, now) {
                     stream.path = Some((*name).clone());

@@ -4,7 +4,6 @@
 
 #[cfg(unix)]
 mod unix {
-    use std::io::Read;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Mutex, PoisonError};
     use std::thread;
@@ -17,8 +16,8 @@ mod unix {
     };
 
     use crate::control::{self, SLICE};
-    use crate::ui::Ui;
     use crate::ui::screen::{SCREEN, is_in_front};
+    use crate::ui::{Ui, signals};
 
     const CTRL_Z: u8 = 0x1a;
     const ESCAPE: u8 = 0x1b;
@@ -175,8 +174,10 @@ mod unix {
             match poll(&mut ready, Some(&PAUSE)) {
                 Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) if is_in_front(&stdin) => {
+                    // Not through the buffer of the standard library, which would take the next key
+                    // along, where nobody waits for it.
                     let mut key = [0];
-                    return (&stdin).read_exact(&mut key).ok().map(|()| key);
+                    return rustix::io::read(&stdin, &mut key).ok().filter(|n| *n > 0).map(|_| key);
                 }
                 Ok(_) => {}
                 Err(_) => return None,
@@ -209,7 +210,10 @@ mod unix {
                         ui.paused(!before);
                     }
                 }
-                [b'q' | b'Q'] => control::stop(),
+                [b'q' | b'Q'] => {
+                    control::quit();
+                    signals::grace(ui);
+                }
                 _ => {}
             }
         }

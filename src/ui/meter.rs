@@ -53,6 +53,21 @@ impl Meter {
         self.marks = VecDeque::from([(now, self.done.0)]);
     }
 
+    /// Another session runs beside those that were planned.
+    pub(super) fn join(&mut self, bytes: u64, files: u64, now: Instant) {
+        let first = self.begun.is_none();
+        self.begun.get_or_insert(now);
+        self.again(bytes, files);
+        if first {
+            self.marks = VecDeque::from([(now, self.done.0)]);
+        }
+    }
+
+    /// A session has ended: so much of what it had planned will not cross.
+    pub(super) fn leave(&mut self, bytes: u64, files: u64) {
+        self.total = (self.total.0.saturating_sub(bytes), self.total.1.saturating_sub(files));
+    }
+
     /// Some of it will cross once more.
     pub(super) fn again(&mut self, bytes: u64, files: u64) {
         self.total = (self.total.0.saturating_add(bytes), self.total.1.saturating_add(files));
@@ -191,6 +206,22 @@ mod tests {
             let left = read.left.map(|left| u64::try_from(left.as_millis()).unwrap());
             assert_eq!((read.rate, left), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn sessions_side_by_side_add_up() {
+        let start = Instant::now();
+        let mut meter = Meter::default();
+        meter.join(10, 1, start);
+        meter.join(10, 1, start);
+        meter.moved(14, 1, start);
+        // One of them is lost, and comes back with the rest.
+        meter.leave(6, 1);
+        let read = meter.read(start);
+        assert_eq!((read.bytes, read.total_bytes, read.total_files), (14, 14, 1));
+        meter.join(6, 1, start);
+        let read = meter.read(start);
+        assert_eq!((read.bytes, read.total_bytes, read.total_files), (14, 20, 2));
     }
 
     #[test]

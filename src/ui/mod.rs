@@ -13,8 +13,10 @@ mod meter;
 mod patient;
 mod progress;
 mod prompt;
+mod results;
 mod screen;
 mod signals;
+mod sums;
 mod text;
 mod words;
 
@@ -22,29 +24,33 @@ use std::io::{self, IsTerminal, Write};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use dialoguer::console::{colors_enabled, colors_enabled_stderr, style};
 use zeroize::Zeroizing;
 
 pub use self::findings::{Finding, Mark};
 pub use self::json::State;
 pub use self::patient::{Answer, IsOver};
-pub use self::progress::Progress;
-pub use self::prompt::{Choice, Target, said_no};
+pub use self::progress::{Crowd, Progress};
+pub use self::prompt::{Choice, Clash, Target, said_no};
 pub use self::signals::watch as watch_signals;
 pub use self::text::{Data, Text};
 
 use self::json::Json;
 use self::log::Log;
-use self::screen::line;
-use self::words::{counted, lacking, names_of, outcome, rate, summary_of};
+use self::screen::{line, paragraph};
+use self::sums::Sums;
+use self::words::{counted, names_of, rate, summary_of};
 use crate::bounds::{MAX_REFUSALS, SHOWN_REFUSALS};
 use crate::control;
 use crate::error::{Error, Exit, Result, reason, shown};
-use crate::event::Summary;
+use crate::event::{Event, Fate, Summary};
 use crate::files::manifest::Manifest;
-use crate::files::path::RelPath;
-use crate::protocol::pages::Fault;
+use crate::files::path::{PathError, RelPath};
+use crate::protocol::message::STREAM_NAME;
+use crate::protocol::pages::HASH_LEN;
 use crate::ticket::{COMMAND, Ticket};
 
 /// How much is said, where, and whether somebody is there to answer. A clone says it in the same
@@ -59,26 +65,36 @@ pub struct Ui {
     draws: bool,
     json: Option<Arc<Json>>,
     log: Option<Arc<Log>>,
+    sums: Option<Arc<Sums>>,
 }
+
+/// The SHA-256 of a file.
+type Hash = [u8; HASH_LEN];
 
 /// Lines of a list that are shown before the rest is only counted.
 const SHOWN: usize = 10;
 
 impl Ui {
     /// Asks only when a person sits at both ends of the terminal, has not said `--yes`, and no
-    /// program listens instead.
+    /// program listens instead. The keys work all the same.
     pub fn new(quiet: bool, verbose: u8, yes: bool, json: bool) -> Self {
         let terminal = io::stderr().is_terminal();
-        let person = terminal && io::stdin().is_terminal() && !yes;
+        let person = terminal && io::stdin().is_terminal();
         Self {
             quiet,
             verbose,
-            asks: person && !json,
+            asks: person && !yes && !json,
             keys: person && !quiet,
             draws: terminal && !quiet && !json && screen::obeys(),
             json: json.then(|| Arc::new(Json::new(io::stdout()))),
             log: None,
+            sums: None,
         }
+    }
+
+    /// Standard input is what is sent: neither answers nor keys come from there.
+    pub fn leave_keyboard(&mut self) {
+        (self.asks, self.keys) = (false, false);
     }
 
     /// Says everything to a file too.
@@ -88,6 +104,54 @@ impl Ui {
     pub fn log_to(&mut self, file: &Path) -> Result<()> {
         self.log = Some(Arc::new(Log::open(file)?));
         Ok(())
+    }
+
+    /// Tells programs of each file too.
+    pub fn tell_files(&self) {
+        self.tell(|json| json.tell_files());
+    }
+
+    /// Writes the hashes of all files to a file, when they are known.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] when it cannot be that file.
+    pub fn sums_to(&mut self, file: &Path) -> Result<()> {
+        self.sums = Some(Arc::new(Sums::new(file)?));
+        Ok(())
+    }
+
+    /// Whether the engines are to tell of each file.
+    pub fn wants_files(&self) -> bool {
+        self.sums.is_some() || self.json.as_ref().is_some_and(|json| json.has_files())
+    }
+
+    /// What became of a file: where it is at the receiver, if this is the receiver.
+    fn fate(&self, path: &RelPath, place: Option<&RelPath>, hash: Option<Hash>, fate: Fate) {
+        if let (Some(sums), Some(hash), Fate::Arrived | Fate::Already) = (&self.sums, hash, fate) {
+            sums.note(place.unwrap_or(path).as_str(), hash);
+        }
+    }
+
+    /// What became of a stream, or of a file that went to standard output: its path, if it has
+    /// one, and its place.
+    pub fn poured(&self, path: Option<&RelPath>, place: Option<&RelPath>, summary: &Summary) {
+        let Ok(stream) = RelPath::parse(STREAM_NAME) else { return };
+        let path = path.unwrap_or(&stream);
+        let fate = match summary.failed.first() {
+            Some((_, fault)) => Fate::Missing(*fault),
+            None => Fate::Arrived,
+        };
+        self.fate(path, place, summary.hash, fate);
+        let (size, hash) = (summary.bytes, summary.hash);
+        self.tell(|json| json.on(&Event::File { path, place, size, hash, fate }));
+    }
+
+    /// Writes what `--manifest` asks for. What did not come to its end has none.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn save_sums(&self) -> Result<()> {
+        self.sums.as_ref().map_or(Ok(()), |sums| sums.save())
     }
 
     /// The first words, for those who need to know where a run begins.
@@ -104,13 +168,14 @@ impl Ui {
     }
 
     /// The last words of a process that is ended in the middle of something.
-    fn cut_short(&self) -> Exit {
-        let Err(error) = control::check() else { return Exit::Interrupted };
+    /// Returns the exit code, and why it ends.
+    fn cut_short(&self) -> (Exit, String) {
+        let Err(error) = control::check() else { return (Exit::Interrupted, String::new()) };
         let exit = self.json.as_ref().map_or(error.exit, |json| json.cut_short(&error));
         if let Some(log) = &self.log {
             log.cut_short(&format!("cut short: exit code {}", exit as u8));
         }
-        exit
+        (exit, error.message)
     }
 
     /// Whether questions may be asked.
@@ -135,14 +200,14 @@ impl Ui {
     fn say(&self, text: &str) {
         self.log(text);
         if !self.quiet {
-            line(text);
+            paragraph(text);
         }
     }
 
     fn say_warning(&self, text: &str) {
-        let text = format!("warning: {text}");
-        self.log(&text);
-        line(&text);
+        self.log(&format!("warning: {text}"));
+        let warning = style("warning:").for_stderr().yellow().bold();
+        paragraph(&format!("{warning} {text}"));
     }
 
     /// Something good to know; `-q` hides it.
@@ -155,7 +220,7 @@ impl Ui {
     pub fn detail(&self, text: &str) {
         self.log(text);
         if self.verbose > 0 {
-            line(text);
+            paragraph(text);
         }
     }
 
@@ -170,18 +235,28 @@ impl Ui {
         self.tell(|json| json.state(state));
     }
 
-    /// The last thing that is said when it went wrong.
+    /// The last thing that is said when it went wrong, or when the person here had enough.
     pub fn error(&self, error: &Error) {
-        line(&format!("error: {error}"));
+        signals::cover_key();
+        let (red, plain) = match error.chosen {
+            true => (String::new(), ""),
+            false => (format!("{} ", style("error:").for_stderr().red().bold()), "error: "),
+        };
+        paragraph(&format!("{red}{error}"));
         if let Some(hint) = &error.hint {
-            line(&format!("  {hint}"));
+            paragraph(&format!("  {hint}"));
         }
         if error.secret {
             self.log("error: what was given as ticket is none (its words are not logged)");
         } else {
-            self.log(&format!("error: {error}"));
+            self.log(&format!("{plain}{error}"));
             error.hint.iter().for_each(|hint| self.log(&format!("  {hint}")));
         }
+        self.tell(|json| json.error(error));
+    }
+
+    /// A command line that means nothing, of which people have been told.
+    pub fn usage(&self, error: &Error) {
         self.tell(|json| json.error(error));
     }
 
@@ -203,13 +278,14 @@ impl Ui {
     /// a file of this name is not shown.
     pub fn ticket(&self, ticket: &Ticket, agreed: Option<&Path>) {
         self.say("on the other machine, run:");
-        let mut command = command_for(ticket, agreed);
+        let command = command_for(ticket, agreed);
         match &self.json {
             Some(json) => {
                 json.ticket(ticket, &command, agreed.is_some());
-                self.show(command);
+                self.show(in_bold("", &command, colors_enabled_stderr()));
             }
             None => {
+                let mut command = in_bold("", &command, colors_enabled());
                 command.push('\n');
                 let mut stdout = io::stdout();
                 // In one piece, which passes by stdout's buffer. Nobody may be reading; the offer
@@ -224,10 +300,7 @@ impl Ui {
     pub fn ticket_elsewhere(&self, ticket: &Ticket, agreed: Option<&Path>) {
         const INTRO: &str = "from another machine of the tailnet: ";
         let command = command_for(ticket, agreed);
-        let mut text = Zeroizing::new(String::with_capacity(INTRO.len() + command.len() + 1));
-        text.push_str(INTRO);
-        text.push_str(&command);
-        self.show(text);
+        self.show(in_bold(INTRO, &command, colors_enabled_stderr()));
         self.tell(|json| json.ticket(ticket, &command, agreed.is_some()));
     }
 
@@ -245,7 +318,14 @@ impl Ui {
         self.note(&format!("waiting up to {patience} for {name}: {why}"));
     }
 
-    /// A line with a secret: for the screen, and not for the log.
+    /// A line for the screen, and not for the log.
+    fn hint(&self, text: &str) {
+        if !self.quiet {
+            line(text);
+        }
+    }
+
+    /// The same with a secret.
     fn show(&self, text: Zeroizing<String>) {
         if !self.quiet {
             screen::secret(text);
@@ -268,23 +348,35 @@ impl Ui {
     /// Somebody guessed; after `left` more the offer ends.
     pub fn wrong_token(&self, name: &str, left: u8) {
         if left > 0 {
-            self.say_warning(&format!("wrong token from {name}; {left} more end the offer"));
+            let left = counted(left.into(), "attempt", "attempts");
+            self.say_warning(&format!("wrong token from {name}; {left} left"));
         }
         self.tell(|json| json.wrong_token(name, left));
     }
 
     /// The offer's `number`th connection that came to nothing.
     pub fn turned_away(&self, address: IpAddr, why: &str, number: u32) {
-        if number > MAX_REFUSALS {
-            return;
+        if number <= MAX_REFUSALS {
+            self.came_to_nothing(&format!("turned away {address}: {why}"), number);
+            self.tell(|json| json.turned_away(address, why));
         }
-        let text = format!("turned away {address}: {why}");
+    }
+
+    /// The same, of a `transfer doctor`.
+    pub fn looked(&self, name: &str, address: IpAddr, number: u32) {
+        if number <= MAX_REFUSALS {
+            let text = format!("{name} had a look with `transfer doctor`: it reaches this offer");
+            self.came_to_nothing(&text, number);
+            self.tell(|json| json.looked(name, address));
+        }
+    }
+
+    fn came_to_nothing(&self, text: &str, number: u32) {
         match number {
-            0..SHOWN_REFUSALS => self.say(&text),
+            0..SHOWN_REFUSALS => self.say(text),
             SHOWN_REFUSALS => self.say(&format!("{text} (more only with -v)")),
-            _ => self.detail(&text),
+            _ => self.detail(text),
         }
-        self.tell(|json| json.turned_away(address, why));
     }
 
     /// The receiver lost its sender and dials again after `pause`; for the `attempt`th time
@@ -301,8 +393,12 @@ impl Ui {
 
     /// The sender lost its receiver and waits `patience` for it.
     pub fn waits_again(&self, name: &str, why: &Error, patience: Duration) {
-        let lost = if why.exit == Exit::Network { "lost " } else { "" };
-        self.say_warning(&format!("{lost}{name}: {why}; waiting for it to come back"));
+        // What the receiver has said of itself says it all.
+        let lost = match why.exit {
+            Exit::Network if why.hint.is_none() => "the receiver disconnected: ",
+            _ => "",
+        };
+        self.say_warning(&format!("{name}: {lost}{why}; waiting for it to come back"));
         self.tell(|json| json.waits_again(why, patience));
     }
 
@@ -336,8 +432,13 @@ impl Ui {
         self.tell(|json| json.unsent(count, names.clone()));
         if count > 0 && !again {
             self.warn(&format!("cannot be sent: {}", counted(count, "thing", "things")));
+            let outside = PathError::Outside.to_string();
+            let leads_out = names.clone().any(|(_, why)| why == outside);
             let lines = names.map(|(name, why)| format!("{}: {}", shown(name), shown(why)));
             self.list(lines, count, true);
+            if leads_out {
+                self.say("  `send --follow-symlinks` sends what links out of the tree point to");
+            }
         }
     }
 
@@ -356,6 +457,29 @@ impl Ui {
     /// A new progress bar, or one that stays silent.
     pub fn progress(&self, verb: &'static str) -> Progress {
         Progress::new(verb, self.clone())
+    }
+
+    /// The same for several receivers.
+    pub fn crowd(&self, verb: &'static str, receivers: u32) -> Crowd {
+        Crowd::new(verb, self.clone(), receivers)
+    }
+
+    /// Which keys there are, once.
+    fn tell_keys(&self) {
+        static TOLD: AtomicBool = AtomicBool::new(false);
+        if !TOLD.swap(true, Relaxed) {
+            self.hint("p pause, q stop");
+        }
+    }
+
+    /// The other side stands still, or goes on; the bar says so itself.
+    fn other_paused(&self, name: &str, paused: bool) {
+        let text = if paused { format!("paused by {name}") } else { format!("{name} goes on") };
+        self.log(&text);
+        if !self.draws {
+            self.hint(&text);
+        }
+        self.tell(|json| json.other_paused(paused));
     }
 
     /// A file is done with, which only `-vv` says.
@@ -380,27 +504,6 @@ impl Ui {
         self.tell(|json| json.pause(paused));
     }
 
-    /// How sending ended.
-    pub fn sent(&self, summary: &Summary) {
-        self.say(&outcome("sent", summary, ""));
-        self.phases(summary);
-        self.problems(summary);
-        self.tell(|json| json.summary(summary, false));
-    }
-
-    /// How sending to one of several receivers ended.
-    pub fn sent_to(&self, name: &str, summary: &Summary) {
-        self.note(&format!("{name}: {}", outcome("sent", summary, "")));
-        self.phases(summary);
-        self.problems(summary);
-    }
-
-    /// How sending to several receivers ended.
-    pub fn sent_to_all(&self, total: &Summary) {
-        self.say("all receivers have been served");
-        self.tell(|json| json.summary(total, false));
-    }
-
     /// The terminal for one of several sessions at a time: no bar, no keys, and no events of
     /// its own, which could not be told from those of the others.
     pub fn beside_others(&self) -> Self {
@@ -411,91 +514,17 @@ impl Ui {
     pub fn beside_data(&self) -> Self {
         Self { draws: self.draws && !io::stdout().is_terminal(), ..self.clone() }
     }
+}
 
-    /// How receiving ended, into a folder or, where there is none, to standard output.
-    pub fn received(&self, summary: &Summary, folder: Option<&Path>) {
-        let place = match folder {
-            Some(folder) => format!(" into {}", shown(&folder.to_string_lossy())),
-            None => " to standard output".into(),
-        };
-        self.say(&outcome("received", summary, &place));
-        self.phases(summary);
-        if !summary.renamed.is_empty() {
-            let count = summary.renamed.len() as u64;
-            self.say(&format!("{} under another name:", counted(count, "entry", "entries")));
-            let lines = summary.renamed.iter().map(|(from, to)| format!("{from} -> {to}"));
-            self.list(lines, count, !self.quiet);
-        }
-        if let Some(lacking) = lacking(summary.lacking) {
-            let text =
-                format!("the disk does not keep the {lacking} of what came; the content is whole");
-            self.say_warning(&text);
-        }
-        self.problems(summary);
-        self.tell(|json| json.summary(summary, true));
-    }
-
-    /// Where the time went, for the curious.
-    fn phases(&self, summary: &Summary) {
-        let laps = summary.phases.iter();
-        let laps: Vec<_> =
-            laps.map(|(phase, took)| format!("{phase} {:.2} s", took.as_secs_f64())).collect();
-        if !laps.is_empty() {
-            self.detail(&format!("time: {}", laps.join(", ")));
-        }
-    }
-
-    fn problems(&self, summary: &Summary) {
-        let kept = |fault: Fault| fault == Fault::Kept;
-        let (kept, failed): (Vec<_>, Vec<_>) =
-            summary.failed.iter().partition(|(_, fault)| kept(*fault));
-        if !kept.is_empty() {
-            let count = counted(kept.len() as u64, "entry was", "entries were");
-            self.say(&format!("{count} not wanted, as something has the name already"));
-        }
-        if !failed.is_empty() {
-            let count = failed.len() as u64;
-            self.say_warning(&format!("{} did not arrive:", counted(count, "entry", "entries")));
-            let lines =
-                failed.iter().map(|(path, fault)| format!("{path}: {}", summary.why(path, *fault)));
-            self.list(lines, count, true);
-        }
-        if summary.unsent > 0 {
-            let count = counted(summary.unsent, "thing", "things");
-            self.say_warning(&format!("{count} could not be sent, as listed above"));
-        }
-    }
-
-    /// The first lines of a list of `count`; with `-v`, and in the log, all that are known.
-    fn list(&self, lines: impl Iterator<Item = String>, count: u64, visible: bool) {
-        let line = |text: &str| {
-            if visible {
-                line(text)
-            }
-        };
-        let limit = if self.verbose > 0 { usize::MAX } else { SHOWN };
-        let mut known = 0;
-        for item in lines {
-            let item = format!("  {item}");
-            self.log(&item);
-            if known < limit {
-                line(&item);
-            }
-            known += 1;
-        }
-        let unknown = count.saturating_sub(known as u64);
-        if unknown > 0 {
-            self.log(&format!("  and {unknown} more"));
-        }
-        let hidden = known.saturating_sub(limit) as u64;
-        let advice = match (hidden, unknown) {
-            (0, 0) => return,
-            (0, _) => "",
-            (_, 0) => " (-v lists all)",
-            (_, _) => " (-v lists some of them)",
-        };
-        line(&format!("  and {} more{advice}", hidden + unknown));
-    }
+/// A text with a secret that stands out behind an introduction. It is wiped, and there is room for
+/// a line end: growing would leave a copy behind.
+fn in_bold(intro: &str, text: &str, is_styled: bool) -> Zeroizing<String> {
+    let (bold, reset) = if is_styled { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    let parts = [intro, bold, text, reset];
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    let mut whole = Zeroizing::new(String::with_capacity(len + 1));
+    parts.iter().for_each(|part| whole.push_str(part));
+    whole
 }
 
 /// What to type on the other machine.

@@ -5,14 +5,15 @@ use std::fmt::Write;
 use std::io;
 use std::path::Path;
 
-use dialoguer::console::Term;
-use dialoguer::{Completion, Confirm, Input, Select};
+use dialoguer::console::{Key, Term};
+use dialoguer::{Completion, Confirm, Input};
 use zeroize::Zeroizing;
 
-use super::{Answer, IsOver, Ui, counted, line, names_of, screen, summary_of};
+use super::screen::paragraph;
+use super::{Answer, IsOver, Ui, choice, counted, line, names_of, screen, summary_of};
 use crate::config;
 use crate::error::{Error, Exit, Result, bytes, reason, shown};
-use crate::files::manifest::Manifest;
+use crate::files::manifest::{Entry, Manifest};
 use crate::files::path::RelPath;
 use crate::ticket::Ticket;
 
@@ -23,10 +24,22 @@ pub enum Choice {
     Rename,
     /// Keep the new one.
     Overwrite,
+    /// Keep the one that was changed last.
+    Newer,
     /// Keep the old one.
     Skip,
     /// Stop, with nothing changed.
     Cancel,
+}
+
+/// A name that is taken.
+#[derive(Debug)]
+pub struct Clash<'a> {
+    /// What is offered.
+    pub offered: &'a Entry,
+    /// The file that is there: its bytes, and its time of last change in nanoseconds since 1970.
+    /// Nothing where it is another kind of thing, or the offered one is.
+    pub here: Option<(u64, i64)>,
 }
 
 /// Where an offer would go, and what it meets there.
@@ -48,14 +61,14 @@ impl Ui {
     /// What a question is about; even `-q` needs to see that.
     fn question(&self, text: &str) {
         self.log(text);
-        line(text);
+        paragraph(text);
     }
 
     pub(super) fn confirm(&self, question: &str, default: bool) -> Result<bool> {
         // What does not fit into one row would be left behind by its answer.
         let fits = screen::width(question) + " [Y/n] yes".len() < screen::columns();
         if !fits {
-            line(question);
+            paragraph(question);
         }
         let answer = Confirm::new()
             .with_prompt(if fits { question } else { "" })
@@ -80,13 +93,13 @@ impl Ui {
             names_of(folders)
         ));
         let question = "leave out regenerable developer folders?";
-        let answer = self.ask_meanwhile(question, true, is_over)?;
+        let answer = self.ask_meanwhile(question, true, is_over).map_err(unsent)?;
         Ok(self.kept(answer, |yes| format!("exclude-dev = {yes}")))
     }
 
     /// Compress on the way? Nothing when nobody said so before it was over.
     pub fn ask_compression(&self, is_over: &mut IsOver<'_>) -> Result<Option<bool>> {
-        let answer = self.ask_meanwhile("use compression?", false, is_over)?;
+        let answer = self.ask_meanwhile("use compression?", false, is_over).map_err(unsent)?;
         Ok(self.kept(answer, |yes| format!("compress = \"{}\"", if yes { "auto" } else { "none" })))
     }
 
@@ -107,7 +120,28 @@ impl Ui {
 
     /// Go on with what an interrupted transfer left?
     pub fn ask_resume(&self) -> Result<bool> {
-        self.confirm("an interrupted transfer was found here; resume it?", true)
+        let question = "an interrupted transfer was found here; resume it?";
+        self.confirm(question, true).map_err(untaken)
+    }
+
+    /// A single key of `keys`; Enter stands for the first, Escape for the last.
+    fn press(&self, question: &str, keys: &str) -> Result<char> {
+        let term = Term::stderr();
+        term.write_str(&format!("{question} ")).map_err(unread)?;
+        let key = loop {
+            let key = match term.read_key().map_err(unread)? {
+                Key::Enter => keys.chars().next(),
+                Key::Escape => keys.chars().last(),
+                Key::Char(key) => Some(key.to_ascii_lowercase()),
+                _ => None,
+            };
+            if let Some(key) = key.filter(|key| keys.contains(*key)) {
+                break key;
+            }
+        };
+        term.write_line(&key.to_string()).map_err(unread)?;
+        self.log(&format!("{question} {key}"));
+        Ok(key)
     }
 
     /// What the other side offers, before a question about it: even `-q` needs to see that.
@@ -147,39 +181,81 @@ impl Ui {
     ///
     /// # Errors
     /// [`Exit::Declined`] when it is not wanted.
-    pub fn ask_take(&self, anew: bool) -> Result<()> {
+    pub fn ask_take(&self, manifest: &Manifest, anew: bool) -> Result<()> {
         let question = if anew { "take it all anew?" } else { "take it?" };
-        match self.confirm(question, true)? {
-            true => Ok(()),
-            false => Err(said_no()),
+        let entries = manifest.entries();
+        let mut listed = 0;
+        loop {
+            let (question, keys) = match entries.len() {
+                0 => (format!("{question} [Y/n]"), "yqn"),
+                _ if listed == entries.len() => (format!("{question} [Y/n]"), "ylqn"),
+                _ if listed > 0 => (format!("{question} [Y/n] (l lists more)"), "ylqn"),
+                _ => (format!("{question} [Y/n] (l lists it)"), "ylqn"),
+            };
+            match self.press(&question, keys).map_err(untaken)? {
+                'y' => return Ok(()),
+                'l' => {
+                    listed = if listed == entries.len() { 0 } else { listed };
+                    let (rows, columns) =
+                        (screen::rows().saturating_sub(2).max(1), screen::columns());
+                    let page = entries.iter().skip(listed).take(rows);
+                    for entry in page {
+                        line(&choice::row(entry, columns));
+                        listed += 1;
+                    }
+                }
+                _ => return Err(said_no()),
+            }
         }
     }
 
-    /// What to do about names that are taken.
-    pub fn ask_conflict(&self, count: u64, names: &[String]) -> Result<Choice> {
+    /// What to do about names that are taken: so many, of which some are shown. `is_compared` when
+    /// files of one size are no conflict if their content is the same.
+    pub fn ask_conflict(
+        &self,
+        count: u64,
+        clashes: &[Clash<'_>],
+        is_compared: bool,
+    ) -> Result<Choice> {
         self.question(&format!("{} already:", counted(count, "name exists", "names exist")));
-        for name in names {
-            self.question(&format!("  {name}"));
+        for Clash { offered, here } in clashes {
+            self.question(&format!("  {}", offered.path));
+            let (size, time) = match here {
+                Some((size, time)) => (bytes(*size), date(*time)),
+                None => (String::new(), "another kind of thing".into()),
+            };
+            self.question(&format!("    here  {size:>9}  {time}"));
+            let size = if offered.is_file() { bytes(offered.size()) } else { String::new() };
+            let newer = match here {
+                Some((_, time)) if offered.mtime > *time => " (newer)",
+                Some((_, time)) if offered.mtime < *time => " (older)",
+                _ => "",
+            };
+            let time = date(offered.mtime);
+            self.question(&format!("    sent  {size:>9}  {time}{newer}"));
         }
-        if let Some(more) = count.checked_sub(names.len() as u64).filter(|more| *more > 0) {
+        if let Some(more) = count.checked_sub(clashes.len() as u64).filter(|more| *more > 0) {
             self.question(&format!("  and {more} more"));
         }
-        let choices = [
-            ("rename: keep both, the new one as \"name (1)\"", Choice::Rename),
-            ("overwrite: keep the new one", Choice::Overwrite),
-            ("skip: keep the old one", Choice::Skip),
-            ("cancel", Choice::Cancel),
-        ];
-        let chosen = Select::new()
-            .with_prompt("what about them?")
-            .items(choices.iter().map(|(text, _)| text))
-            .default(0)
-            .interact_on_opt(&Term::stderr())
-            .map_err(unanswered)?;
-        let choice = chosen.and_then(|chosen| choices.get(chosen));
-        let (text, choice) = choice.copied().unwrap_or(("cancel", Choice::Cancel));
-        self.log(&format!("what about them? {text}"));
-        Ok(choice)
+        if is_compared {
+            self.question("files of the same content stay as they are; of the others:");
+        }
+        for choice in [
+            "r  rename: keep both, the new one as \"name (1)\"",
+            "o  overwrite: keep the new one",
+            "n  newer: keep the one that was changed last",
+            "s  skip: keep the old one",
+            "q  cancel: take nothing at all",
+        ] {
+            self.question(&format!("  {choice}"));
+        }
+        Ok(match self.press("which? [R/o/n/s/q]", "ronsq").map_err(untaken)? {
+            'r' => Choice::Rename,
+            'o' => Choice::Overwrite,
+            'n' => Choice::Newer,
+            's' => Choice::Skip,
+            _ => Choice::Cancel,
+        })
     }
 
     /// The ticket, when none was given. A slip is told at once, and asked about again.
@@ -202,8 +278,8 @@ impl Ui {
             match Ticket::parse(&typed) {
                 Err(error) if tries < TICKET_TRIES => {
                     // It may quote a part of the token: not for the log.
-                    line(&error.message);
-                    error.hint.iter().for_each(|hint| line(&format!("  {hint}")));
+                    paragraph(&error.message);
+                    error.hint.iter().for_each(|hint| paragraph(&format!("  {hint}")));
                     tries += 1;
                 }
                 ticket => return ticket,
@@ -234,16 +310,38 @@ fn place_name(folder: &Path) -> String {
     shown(name.strip_suffix('/').filter(|name| !name.is_empty()).unwrap_or(&name)).into_owned()
 }
 
+/// A time as `ls -l` tells it, in the time zone of this machine.
+fn date(nanoseconds: i64) -> String {
+    let time = jiff::Timestamp::from_nanosecond(nanoseconds.into()).unwrap_or_default();
+    let time = time.to_zoned(jiff::tz::TimeZone::system());
+    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
 /// Whoever said no has ended both sides.
 pub fn said_no() -> Error {
     Error::new(Exit::Declined, "you said no")
         .hint("nothing was changed; run both sides again to answer otherwise")
+        .chosen()
+}
+
+/// The same before anything was offered.
+fn unsent(error: Error) -> Error {
+    if error.chosen { error.hint("nothing was sent") } else { error }
+}
+
+/// The same for whoever pressed Ctrl-C at a question about an offer.
+fn untaken(error: Error) -> Error {
+    error.or_hint("nothing was changed; run both sides again")
 }
 
 fn unanswered(error: dialoguer::Error) -> Error {
     let dialoguer::Error::IO(error) = error;
+    unread(error)
+}
+
+fn unread(error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::Interrupted => Error::new(Exit::Interrupted, "interrupted"),
+        io::ErrorKind::Interrupted => Error::new(Exit::Interrupted, "interrupted").chosen(),
         _ => Error::failure(format!("cannot ask: {}", reason(&error)))
             .hint("--yes takes the safe answers"),
     }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::mem;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use dialoguer::console::{Term, is_dumb};
+use dialoguer::console::{Term, is_dumb, measure_text_width};
 use indicatif::{MultiProgress, ProgressDrawTarget, TermLike};
 use unicode_width::UnicodeWidthChar;
 use zeroize::Zeroizing;
@@ -53,7 +53,18 @@ fn cleared() -> &'static str {
     if obeys() { "\r\x1b[J" } else { "\n" }
 }
 
-/// The same for one with a secret, which is wiped. stderr keeps nothing.
+/// The same, in rows that fit the window: its words stay whole, and further rows stand below the
+/// first one's, two columns in.
+pub(super) fn paragraph(text: &str) {
+    let term = Term::stderr();
+    let size = term.is_term().then(|| term.size_checked()).flatten();
+    let words = text.trim_start_matches(' ');
+    let (indent, _) = text.split_at(text.len() - words.len());
+    let rows = folded(words, &format!("{indent}  "), size.map(|(_, columns)| columns.into()));
+    SCREEN.suspend(|| write(&format!("{indent}{rows}")));
+}
+
+/// The same as `line` for one with a secret, which is wiped. stderr keeps nothing.
 pub(super) fn secret(mut text: Zeroizing<String>) {
     // There is room for it: growing would leave a copy behind.
     text.push('\n');
@@ -125,6 +136,39 @@ impl TermLike for Bottom {
     }
 }
 
+/// Words behind an indent that is there already, in lines that fit beside it. A number keeps its
+/// unit.
+pub(super) fn folded(text: &str, indent: &str, width: Option<usize>) -> String {
+    let mut folded = String::new();
+    let mut column = indent.len();
+    let mut words = text.split(' ').peekable();
+    while let Some(word) = words.next() {
+        let mut word = word.to_owned();
+        if let Some(unit) = words.next_if(|word| is_unit(word)) {
+            word.push(' ');
+            word.push_str(unit);
+        }
+        let length = measure_text_width(&word);
+        if column > indent.len() && width.is_some_and(|width| column + 1 + length > width) {
+            folded.push('\n');
+            folded += indent;
+            column = indent.len();
+        } else if column > indent.len() {
+            folded.push(' ');
+            column += 1;
+        }
+        folded += &word;
+        column += length;
+    }
+    folded.push('\n');
+    folded
+}
+
+fn is_unit(word: &str) -> bool {
+    let word = word.trim_end_matches([',', ';', ':', ')']).trim_end_matches("/s");
+    matches!(word, "B" | "kB" | "MB" | "GB" | "TB" | "PB" | "EB" | "s")
+}
+
 /// Whether the terminal obeys the few sequences that a bar needs.
 pub(super) fn obeys() -> bool {
     match cfg!(windows) {
@@ -152,6 +196,12 @@ pub(super) fn is_in_front<T>(_: T) -> bool {
 pub(super) fn columns() -> usize {
     let size = Term::stderr().size_checked();
     size.map_or(80, |(_, columns)| columns.into())
+}
+
+/// Rows of the window.
+pub(super) fn rows() -> usize {
+    let size = Term::stderr().size_checked();
+    size.map_or(24, |(rows, _)| rows.into())
 }
 
 /// Columns that a text takes at most: terminals do not agree about all of it.
@@ -188,9 +238,56 @@ pub(super) fn end_of(text: &str, columns: usize) -> String {
     format!("{CUT}{}", text.get(from..).unwrap_or_default())
 }
 
+/// The beginning of a text, as much of it as fits into so many columns.
+pub(super) fn start_of(text: &str, columns: usize) -> String {
+    const CUT: &str = "...";
+    if width(text) <= columns {
+        return text.into();
+    }
+    let mut room = columns.saturating_sub(CUT.len());
+    let fits = |c: &char| {
+        let left = room.checked_sub(width_of(*c));
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    let start: String = text.chars().take_while(fits).collect();
+    format!("{start}{CUT}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_fit_beside_their_indent() {
+        let long = "a word-that-is-longer-than-the-line b";
+        for (text, width, expected) in [
+            ("one two three", None, "one two three\n"),
+            ("one two three", Some(15), "one two three\n"),
+            ("one two three", Some(14), "one two\n  three\n"),
+            ("日本 日本", Some(11), "日本 日本\n"),
+            ("日本 日本", Some(10), "日本\n  日本\n"),
+            (long, Some(12), "a\n  word-that-is-longer-than-the-line\n  b\n"),
+            ("at 2.9 MB/s, and", Some(11), "at\n  2.9 MB/s,\n  and\n"),
+            ("", Some(1), "\n"),
+        ] {
+            assert_eq!(folded(text, "  ", width), expected, "{text} {width:?}");
+        }
+    }
+
+    #[test]
+    fn texts_are_cut_to_their_start() {
+        let cases = [
+            ("paused by desktop", 17, "paused by desktop"),
+            ("paused by desktop", 16, "paused by des..."),
+            ("写真/海辺", 8, "写真/..."),
+            ("写真/海辺", 6, "写..."),
+            ("paused", 3, "..."),
+        ];
+        for (text, columns, expected) in cases {
+            assert_eq!(start_of(text, columns), expected);
+        }
+    }
 
     #[test]
     fn texts_are_cut_to_their_end() {

@@ -1,6 +1,7 @@
 //! Ctrl-C, SIGTERM and SIGHUP: stop at the next record, tell the other side, keep the state. What was
 //! ignored when the program began stays ignored: `nohup` and scripts mean it.
 
+use std::io::{IsTerminal, Write};
 #[cfg(unix)]
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use dialoguer::console::Term;
 #[cfg(unix)]
 use signal_hook::consts::SIGXFSZ;
 
-use super::screen::SCREEN;
+use super::screen::{SCREEN, obeys};
 use super::{Ui, keys};
 use crate::bounds::GRACE;
 use crate::control::{self, SLICE};
@@ -30,13 +31,26 @@ pub fn watch(ui: &Ui) {
             end(&ui);
         }
         control::stop();
-        // In a thread of its own: this one has to be there for the second signal.
-        let ui = ui.clone();
-        let _ = thread::Builder::new().name("grace".into()).spawn(move || {
-            thread::sleep(GRACE);
-            end(&ui);
-        });
+        grace(&ui);
     });
+}
+
+/// Ends the process soon, however it hangs. In a thread of its own: this one has to be there for a
+/// second signal.
+pub(super) fn grace(ui: &Ui) {
+    let ui = ui.clone();
+    let _ = thread::Builder::new().name("grace".into()).spawn(move || {
+        thread::sleep(GRACE);
+        end(&ui);
+    });
+}
+
+/// Begins a new row where a terminal has written `^C` for the key that was pressed.
+pub(super) fn cover_key() {
+    if ASKED.load(Ordering::Relaxed) && std::io::stderr().is_terminal() {
+        let covered = if obeys() { "\r\x1b[K" } else { "\n" };
+        let _ = std::io::stderr().write_all(covered.as_bytes());
+    }
 }
 
 /// Calls `on_signal` for each. Without a handler a signal ends the process at once, which loses
@@ -76,11 +90,15 @@ fn is_in(signals: u64, signal: i32) -> bool {
 
 fn end(ui: &Ui) -> ! {
     keys::restore();
-    let exit = ui.cut_short();
+    let (exit, why) = ui.cut_short();
     // The bar goes for good. Whoever writes to the terminal may hang, and is not waited for.
     let (cleared, is_cleared) = channel();
-    let clear = || {
+    let clear = move || {
         SCREEN.suspend(move || {
+            cover_key();
+            let said =
+                format!("{why}\n  the other side could not be told, and notices by itself\n");
+            let _ = std::io::stderr().write_all(said.as_bytes());
             let _ = cleared.send(());
             thread::sleep(GRACE);
         });

@@ -8,11 +8,17 @@ use crate::files::disk::Lacks;
 use crate::files::manifest::{Kind, Manifest, Totals};
 use crate::protocol::message::OfferKind;
 
-/// `sent 3 files: 12.3 MB in 0.1 s, 123.0 MB/s`.
-pub(super) fn outcome(verb: &str, summary: &Summary, place: &str) -> String {
+/// `sent 3 files: 12.3 MB in 0.1 s, 123.0 MB/s`; `already` is where files may have been before.
+pub(super) fn outcome(verb: &str, summary: &Summary, place: &str, already: &str) -> String {
     // A text is shown, and is there at once.
     if summary.kind == OfferKind::Text && summary.files == 1 {
         return format!("{verb} a text of {}", bytes(summary.bytes));
+    }
+    if summary.already > 0 && summary.already == summary.files && summary.bytes == 0 {
+        return match summary.files {
+            1 => format!("the file was already {already}"),
+            files => format!("all {} were already {already}", counted(files, "file", "files")),
+        };
     }
     let what = match summary.kind {
         OfferKind::Stream if summary.files == 1 => "a stream".into(),
@@ -20,7 +26,7 @@ pub(super) fn outcome(verb: &str, summary: &Summary, place: &str) -> String {
     };
     let mut line = format!("{verb} {what}{place}");
     if summary.already > 0 {
-        let _ = write!(line, " (of them here already: {})", summary.already);
+        let _ = write!(line, " (of them {already} already: {})", summary.already);
     }
     let elapsed = summary.elapsed.as_secs_f64();
     let _ = write!(line, ": {} in {elapsed:.1} s", bytes(summary.bytes));
@@ -116,7 +122,11 @@ mod tests {
         #[rustfmt::skip]
         let cases = [
             ((Files, 2, 0, 3_000_000), " into in", "received 2 files into in: 3.0 MB in 2.0 s, 1.5 MB/s"),
-            ((Files, 2, 2, 0), " into .", "received 2 files into . (of them here already: 2): 0 B in 2.0 s"),
+            ((Files, 2, 1, 0), " into .", "received 2 files into . (of them here already: 1): 0 B in 2.0 s"),
+            ((Files, 2, 2, 0), " into .", "all 2 files were already here"),
+            ((Files, 1, 1, 0), " into .", "the file was already here"),
+            ((Files, 2, 2, 5), " into .", "received 2 files into . (of them here already: 2): 5 B in 2.0 s, 2 B/s"),
+            ((Files, 0, 0, 0), " into .", "received 0 files into .: 0 B in 2.0 s"),
             ((Files, 1, 0, 2), " to standard output", "received 1 file to standard output: 2 B in 2.0 s, 1 B/s"),
             ((Stream, 1, 0, 2), " into .", "received a stream into .: 2 B in 2.0 s, 1 B/s"),
             ((Stream, 0, 0, 2), " into .", "received 0 files into .: 2 B in 2.0 s, 1 B/s"),
@@ -126,7 +136,7 @@ mod tests {
         for ((kind, files, already, bytes), place, expected) in cases {
             let elapsed = Duration::from_secs(2);
             let summary = Summary { kind, files, already, bytes, elapsed, ..Summary::default() };
-            assert_eq!(outcome("received", &summary, place), expected);
+            assert_eq!(outcome("received", &summary, place, "here"), expected);
         }
     }
 

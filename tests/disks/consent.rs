@@ -33,15 +33,14 @@ fn what_was_not_shown_was_not_agreed_to() -> Result<()> {
     let proxy = Proxy::start(&sender, 1_500_000)?;
     let mut terminal = Terminal::new()?;
     let process = terminal.start(receive(&proxy.ticket, into.path()))?;
-    terminal.wait_for("what about them?")?;
-    terminal.answer(b"\x1b[B\r")?;
-    terminal.wait_for("overwrite")?;
+    terminal.wait_for("which? [R/o/n/s/q] ")?;
+    terminal.answer(b"o")?;
     proxy.wait_stalled()?;
     write(&into.join("tree/thesis.tex"), USERS)?;
     proxy.cut();
     proxy.resume();
     // Whether it asks anew or keeps both is its own affair.
-    while terminal.wait_for_one(&["what about them?", "received "])? == 0 {
+    while terminal.wait_for_one(&["which? [R/o/n/s/q] ", "received "])? == 0 {
         terminal.answer(b"\r")?;
     }
     let received = process.end()?;

@@ -8,8 +8,8 @@ use anyhow::{Result, ensure};
 
 use crate::proxy::Proxy;
 use crate::util::process::{Process, Sender, clean, receiving, run, transfer};
-use crate::util::terminal::Terminal;
-use crate::util::tree::{Scratch, ensure_arrived, noise, write};
+use crate::util::terminal::{Terminal, plain};
+use crate::util::tree::{Scratch, ensure_arrived, noise, touch, write};
 
 /// `transfer receive`, with everything that it may ask.
 fn receive(ticket: &str, into: &Path, options: &[&str]) -> Command {
@@ -51,11 +51,12 @@ fn what_comes_is_shown_and_may_be_refused() -> Result<()> {
         }
         ensure!(fs::read_dir(into.path())?.next().is_none(), "something was taken");
         ended.says("error: the receiver said no\n  its own terminal may say why")?;
+        // What a person has chosen is no error.
         let said = match receiver {
-            7 => "error: you said no\r\n  nothing was changed",
-            _ => "error: interrupted\r\n",
+            7 => "you said no\r\n  nothing was changed; run both sides again",
+            _ => "interrupted\r\n  nothing was changed; run both sides again",
         };
-        ensure!(screen.contains(said), "{screen:?}");
+        ensure!(screen.contains(said) && !screen.contains("error"), "{screen:?}");
     }
     Ok(())
 }
@@ -91,9 +92,12 @@ fn taken_names_are_counted_before_the_question() -> Result<()> {
     }
     for (options, question, keys, code) in [
         (&["--on-conflict", "rename"][..], "take it? [Y/n]", &b"y"[..], 0),
-        (&[], "what about them?", b"\r", 0),
-        // The last answer of four.
-        (&[], "what about them?", b"\x1b[A\r", 7),
+        (&[], "which? [R/o/n/s/q] ", b"\r", 0),
+        (&[], "which? [R/o/n/s/q] ", b"x?O", 0),
+        (&[], "which? [R/o/n/s/q] ", b"n", 0),
+        (&[], "which? [R/o/n/s/q] ", b"s", 0),
+        (&[], "which? [R/o/n/s/q] ", b"\x1b", 7),
+        (&[], "which? [R/o/n/s/q] ", b"q", 7),
     ] {
         let into = Scratch::new()?;
         run(receiving(&Sender::pod(&[&root], &[])?.ticket, into.path(), &[]))?.expect(0)?;
@@ -110,8 +114,65 @@ fn taken_names_are_counted_before_the_question() -> Result<()> {
         let screen = terminal.read()?;
         ensure!(!screen.contains("[Y/n]"), "asked again: {screen:?}");
         ensure!(code != 0 || screen.contains("(of them here already: 1)"), "{screen:?}");
+        let kept = fs::read_to_string(into.join("tree/taken"))?;
+        let expected = if keys == b"x?O" { "taken" } else { "older" };
+        assert_eq!(kept, expected, "{keys:?}");
+        let beside = into.join("tree/taken (1)").exists();
+        assert_eq!(beside, code == 0 && keys != b"x?O" && keys != b"n" && keys != b"s", "{keys:?}");
     }
     Ok(())
+}
+
+/// The question about a taken name shows both files: how large they are, and when they were changed.
+#[test]
+fn a_taken_name_shows_both_files() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    for (folder, content, seconds) in
+        [(&from, "x".repeat(1500), 1_700_000_060), (&into, "old".into(), 1_700_000_000)]
+    {
+        write(&folder.join("notes"), content)?;
+        touch(&folder.join("notes"), seconds, 0)?;
+    }
+    let sender = Sender::pod(&[&from.join("notes")], &[])?;
+    let mut command = receive(&sender.ticket, into.path(), &[]);
+    command.env("TZ", "UTC");
+    let mut terminal = Terminal::new()?;
+    let process = terminal.start(command)?;
+    let shown = terminal.wait_for("which? [R/o/n/s/q] ")?;
+    let both = "1 name exists already:\r\n  notes\r\n    here        3 B  2023-11-14 22:13:20\r\n    \
+                sent     1.5 kB  2023-11-14 22:14:20 (newer)\r\n";
+    ensure!(shown.contains(both), "{shown:?}");
+    terminal.answer(b"n")?;
+    process.end()?.expect(0)?;
+    sender.end()?.expect(0)?;
+    assert_eq!(fs::read(into.join("notes"))?.len(), 1500);
+    Ok(())
+}
+
+/// A key lists what is offered, a window at a time.
+#[test]
+fn what_is_offered_can_be_listed() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    for number in 0..30 {
+        write(&root.join(format!("{number:02}")), "x".repeat(1500))?;
+    }
+    let sender = Sender::pod(&[&root], &[])?;
+    let mut terminal = Terminal::new()?;
+    terminal.resize(80)?;
+    let process = terminal.start(receive(&sender.ticket, into.path(), &[]))?;
+    terminal.wait_for("take it? [Y/n] (l lists it) ")?;
+    terminal.answer(b"l")?;
+    let page = terminal.wait_for("take it? [Y/n] (l lists more) ")?;
+    ensure!(page.contains("             tree/\r\n     1.5 kB  tree/00\r\n"), "{page:?}");
+    ensure!(page.contains("tree/20\r\n") && !page.contains("tree/21"), "{page:?}");
+    terminal.answer(b"l")?;
+    let page = terminal.wait_for("take it? [Y/n] ")?;
+    ensure!(page.contains("tree/21\r\n") && page.contains("tree/29\r\n"), "{page:?}");
+    terminal.answer(b"y")?;
+    process.end()?.expect(0)?;
+    sender.end()?.expect(0)?;
+    ensure_arrived(into.path(), &[&root])
 }
 
 /// Whoever goes on with a transfer has taken it before.
@@ -274,7 +335,8 @@ fn a_typed_ticket_is_checked_and_completed() -> Result<()> {
         let screen = terminal.read()?;
         // What was typed last is shown once more.
         let again = screen.matches(prompt).count() > 1;
-        ensure!(!again && screen.contains("error: "), "{screen:?}");
+        let said = if code == 2 { "error: " } else { "interrupted" };
+        ensure!(!again && plain(&screen).contains(said), "{screen:?}");
     }
     Ok(())
 }

@@ -130,6 +130,46 @@ fn the_sender_of_a_ticket_is_found() -> Result<()> {
     Ok(())
 }
 
+/// What the doctor says of the port is what happens to the next `send`.
+#[test]
+fn the_port_of_the_next_sender_is_told() -> Result<()> {
+    let from = Scratch::new()?;
+    write(&from.join("file"), "content")?;
+    let send = |options: &[&str]| {
+        let mut command = transfer();
+        command.args(["send", "--pod", "-y"]).args(options).arg(from.join("file"));
+        command
+    };
+    let doctor = |options: &[&str]| {
+        let mut command = transfer();
+        command.args(["doctor", "--pod"]).args(options).current_dir(from.path());
+        run(command)
+    };
+    // A ticket leaves the usual port out.
+    let port_of = |sender: &Sender| sender.port().map_or("15820".into(), |port| port.to_string());
+    let first = Sender::start(send(&[]))?;
+    // Where no port was asked for, the next free one is taken, as the doctor says. Others on this
+    // machine may be faster than the second sender, but not every time.
+    let mut tries = 0..5;
+    let (_second, port) = loop {
+        ensure!(tries.next().is_some(), "the doctor is never right");
+        let told = doctor(&[])?.expect(0)?;
+        let second = Sender::start(send(&[]))?;
+        let port = port_of(&second);
+        ensure!(port_of(&first) != port, "one port for two");
+        let listens = told.stdout.split("would listen on ").nth(1).unwrap_or("15820 ");
+        if listens.split(|c: char| !c.is_ascii_digit()).next() == Some(&*port) {
+            break (second, port);
+        }
+    };
+    // One that was asked for is taken or refused.
+    let refused = run(send(&["--port", &port]))?.expect(5)?;
+    refused.says(&format!("error: port {port} is in use"))?;
+    let told = doctor(&["--port", &port])?.expect(1)?;
+    ensure!(told.stdout.ends_with("1 problem\n"), "{told:#?}");
+    Ok(())
+}
+
 /// What Tailscale lacks, in the words that `send` and `receive` have for it.
 #[test]
 #[cfg(unix)]

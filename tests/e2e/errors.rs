@@ -380,7 +380,8 @@ fn three_wrong_tokens_end_the_offer() -> Result<()> {
         assert_eq!(received.stderr, format!("error: this machine: wrong token\n  {hint}\n"));
         let line = sender.process.wait_for(Pipe::Err, "wrong token")?;
         let who = "a program on this machine";
-        assert_eq!(line, format!("warning: wrong token from {who}; {left} more end the offer\n"));
+        let attempts = if left == 1 { "1 attempt" } else { "2 attempts" };
+        assert_eq!(line, format!("warning: wrong token from {who}; {attempts} left\n"));
     }
     let received = run(receiving(&wrong, &into.join("out"), &["-q"]))?.expect(4)?;
     let hint = "the sender has ended its offer; start `transfer send` there again";

@@ -374,7 +374,8 @@ fn a_connection_cut_in_the_handshake_is_reported() -> Result<()> {
             sender.process.wait_for(Pipe::Err, "turned away 127.0.0.1: ")?;
         } else {
             let line = sender.process.wait_for(Pipe::Err, "; waiting for it to come back")?;
-            ensure!(line.starts_with("warning: lost a program on this machine: "), "{line:?}");
+            let lost = "warning: a program on this machine: the receiver disconnected: ";
+            ensure!(line.starts_with(lost), "{line:?}");
         }
     }
     run(receiving(&sender.ticket, into.path(), &[]))?.expect(0)?;

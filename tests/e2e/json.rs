@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use crate::events::{Events, SCHEMA, check_line, fields, known};
 use crate::proxy::Proxy;
 use crate::scripted;
-use crate::util::process::{Pipe, Process, Sender, run, send_into, transfer};
-use crate::util::tree::{Scratch, ensure_arrived, noise, write};
+use crate::util::process::{Pipe, Process, Sender, clean, run, send_into, transfer};
+use crate::util::tree::{Scratch, ensure_arrived, noise, touch, write};
 
 /// `transfer send --pod --port 0 --json OPTIONS PATHS`.
 fn sending(paths: &[&Path], options: &[&str]) -> Command {
@@ -303,6 +303,32 @@ fn strangers_and_the_end_of_patience_are_told() -> Result<()> {
     has(sent.end(), json!({ "result": "network" }))
 }
 
+/// A doctor that looks is no stranger, and costs no guess.
+#[test]
+fn a_doctors_look_is_told() -> Result<()> {
+    let from = Scratch::new()?;
+    write(&from.join("file"), "content")?;
+    for json in [true, false] {
+        let paths = [&*from.join("file")];
+        let mut offer = if json { sender(&paths, &[])? } else { Sender::pod(&paths, &[])? };
+        let mut doctor = transfer();
+        doctor.args(["doctor", "--pod", &offer.ticket]);
+        run(doctor)?.expect(0)?;
+        let who = "a program on this machine";
+        let line = format!("{who} had a look with `transfer doctor`: it reaches this offer\n");
+        assert_eq!(offer.process.wait_for(Pipe::Err, "look")?, line);
+        offer.process.interrupt()?;
+        let ended = offer.end()?.expect(130)?;
+        ensure!(!ended.stderr.contains("turned away"), "{ended:#?}");
+        if json {
+            let events = Events::of(&ended)?;
+            let looked = json!({ "result": "looked", "name": who, "address": "127.0.0.1" });
+            has(events.one("peer")?, looked)?;
+        }
+    }
+    Ok(())
+}
+
 /// Signals in the middle of a transfer and while nothing happens.
 #[test]
 #[cfg(unix)]
@@ -320,7 +346,7 @@ fn the_last_line_is_the_end_after_a_signal_too() -> Result<()> {
     has(received.end(), json!({ "result": "interrupted", "failed": [], "already": null }))?;
     let error = json!({
         "message": "interrupted",
-        "hint": "the same command goes on where it stopped",
+        "hint": "the same command goes on where it stopped; the sender waits 5 minutes",
     });
     has(received.end(), json!({ "error": error }))?;
     let crossed = received.end()["bytes"].as_u64().context("no bytes")?;
@@ -332,6 +358,9 @@ fn the_last_line_is_the_end_after_a_signal_too() -> Result<()> {
     let sent = Events::of(&sender.end()?.expect(130)?)?;
     assert_eq!(sent.states(), ["idle", "transferring", "idle", "error"]);
     has(sent.one("reconnecting")?, json!({ "patience": 300.0 }))?;
+    let hint = "this ticket is void; `transfer send` makes another, and the receiver goes on from \
+                what it has";
+    has(&sent.end()["error"], json!({ "message": "interrupted", "hint": hint }))?;
 
     // What is here does not cross again.
     let (sent, received) = exchange(into.path(), &[&file], &[], 0)?;
@@ -492,6 +521,201 @@ fn mistakes_end_with_the_last_line_too() -> Result<()> {
         assert_eq!(events.states(), ["idle", "error"], "{args:?}");
         has(&events.end()["error"], json!({ "message": message }))?;
         has(events.end(), json!({ "files": 0, "bytes": 0, "elapsed": 0.0 }))?;
+    }
+    Ok(())
+}
+
+/// A command line that means nothing is told to programs as well.
+#[test]
+fn usage_errors_end_with_the_last_line_too() -> Result<()> {
+    let cases: &[(&[&str], &str)] = &[
+        (&["send", "--json", "--nope", "file"], "unexpected argument '--nope' found"),
+        (&["send", "--json=files", "--words", "1", "file"], "invalid value '1' for '--words <N>'"),
+        (&["receive", "--json", "a", "b"], "unexpected argument 'b' found"),
+        (&["send", "--json"], "the following required arguments were not provided: <PATHS>..."),
+        (&["doctor", "--json", "--port", "0"], "invalid value '0' for '--port <N>'"),
+        (&["send", "--json=all", "file"], "invalid value 'all' for '--json[=<WHAT>]'"),
+    ];
+    for (args, message) in cases {
+        let mut command = transfer();
+        command.args(*args);
+        let ended = run(command)?.expect(2)?;
+        let events = Events::of(&ended)?;
+        assert_eq!(events.states(), ["idle", "error"], "{args:?}");
+        let said = events.end()["error"]["message"].as_str().context("no message")?;
+        ensure!(said.starts_with(message), "{args:?}: {said:?}");
+        ensure!(events.end()["error"]["hint"].is_string(), "{args:?}: {events:#?}");
+        ended.says("--help")?;
+    }
+    // Behind `--` it is a name; help is for people.
+    for (args, code) in [(&["send", "--nope", "--", "--json"][..], 2), (&["send", "--help"], 0)] {
+        let mut command = transfer();
+        command.args(args);
+        ensure!(!run(command)?.expect(code)?.stdout.contains('{'), "{args:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_dry_run_is_told() -> Result<()> {
+    let from = Scratch::new()?;
+    let root = from.join("tree");
+    write(&root.join("a \u{202e}b"), "content")?;
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("a \u{202e}b", root.join("link"))?;
+    let mut command = transfer();
+    command.args(["send", "--json", "--dry-run"]).arg(&root);
+    let events = Events::of(&run(command)?.expect(0)?)?;
+    let kinds: Vec<_> = events.all("entry").into_iter().map(|line| line["kind"].clone()).collect();
+    assert_eq!(
+        kinds,
+        if cfg!(unix) { vec!["folder", "file", "link"] } else { vec!["folder", "file"] }
+    );
+    has(events.all("entry")[1], json!({ "path": "tree/a \u{202e}b", "size": 7, "target": null }))?;
+    #[cfg(unix)]
+    has(events.all("entry")[2], json!({ "size": 0, "target": "a \u{202e}b" }))?;
+    has(events.one("offer")?, json!({ "files": 1, "folders": 1, "bytes": 7 }))?;
+    has(events.end(), json!({ "result": "done", "files": 0 }))
+}
+
+#[test]
+fn what_the_doctor_finds_is_told() -> Result<()> {
+    let into = Scratch::new()?;
+    write(&into.join("file"), "precious")?;
+    let doctor = |options: &[&str]| {
+        let mut command = transfer();
+        command.args(["doctor", "--pod", "--json"]).args(options).current_dir(into.path());
+        run(command)
+    };
+    let well = doctor(&[])?.expect(0)?;
+    let events = Events::of(&well)?;
+    let topics: Vec<_> = events.all("finding").into_iter().map(|line| &line["topic"]).collect();
+    for topic in ["Tailscale", "Port 15820", "Proxy", "Folder ."] {
+        ensure!(topics.contains(&&Value::from(topic)), "{topic}: {topics:?}");
+    }
+    assert_eq!(well.stderr, "");
+    let bad = Events::of(&doctor(&["-o", "file/deep"])?.expect(1)?)?;
+    let mut problems = bad.all("finding").into_iter().filter(|line| line["mark"] == "problem");
+    let problem = problems.next_back().context("no problem")?;
+    has(problem, json!({ "topic": "Folder file/deep", "text": "\"file\" is not a folder" }))?;
+    has(&bad.end()["error"], json!({ "message": "1 problem" }))
+}
+
+/// Each file with its hash and what became of it, on both sides, and both lists for `sha256sum -c`.
+#[test]
+#[cfg(unix)]
+fn every_file_is_told_of_and_listed() -> Result<()> {
+    use sha2::{Digest, Sha256};
+    let (from, into, lists) = (Scratch::new()?, Scratch::new()?, Scratch::new()?);
+    let root = from.join("tree");
+    for (name, content) in [("new", "new"), ("back\\slash", "x"), ("taken", "sent"), ("same", "y")]
+    {
+        write(&root.join(name), content)?;
+        write(&into.join("tree").join(name), content)?;
+    }
+    write(&root.join("large"), noise(5_000_000, 1))?;
+    write(&root.join("unreadable later"), "z")?;
+    for folder in [&root, &into.join("tree")] {
+        touch(&folder.join("same"), 1_000_000_000, 0)?;
+    }
+    fs::remove_file(into.join("tree/new"))?;
+    fs::remove_file(into.join("tree/back\\slash"))?;
+    write(&into.join("tree/taken"), "mine, and longer")?;
+    let list = |name: &str| lists.join(name).to_string_lossy().into_owned();
+    for (policy, taken) in [("skip", "kept"), ("rename", "arrived")] {
+        let mut command = transfer();
+        command.args(["send", "--pod", "--port", "0", "--json=files"]);
+        command.args(["--manifest", &list("sent")]).arg(&root);
+        let sender = ticketed(Process::start(command)?)?;
+        let options = ["--json=files", "--manifest", &list("received"), "--on-conflict", policy];
+        let mut receive = transfer();
+        receive.args(["receive", "-o"]).arg(into.path()).args(options).arg(&sender.ticket);
+        let received = Events::of(&run(receive)?.expect(0)?)?;
+        let sent = Events::of(&sender.end()?.expect(0)?)?;
+        for (events, is_receiver) in [(&sent, false), (&received, true)] {
+            let files = events.all("file");
+            assert_eq!(files.len(), 6, "{files:#?}");
+            for file in files {
+                let path = file["path"].as_str().context("no path")?;
+                let name = path.strip_prefix("tree/").context("no tree")?;
+                let again = policy == "rename";
+                let result = match name {
+                    "same" => "already",
+                    "taken" => taken,
+                    _ if again => "already",
+                    _ => "arrived",
+                };
+                let content = fs::read(from.join(path))?;
+                let hash: String =
+                    Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+                let hash = if result == "kept" { Value::Null } else { hash.into() };
+                let place = match (is_receiver, name, result) {
+                    (false, ..) | (_, _, "kept") => Value::Null,
+                    (_, "taken", _) => "tree/taken (1)".into(),
+                    _ => path.into(),
+                };
+                let expected = json!({ "size": content.len(), "sha256": hash, "result": result });
+                has(file, expected)?;
+                has(file, json!({ "place": place, "fault": null }))?;
+            }
+        }
+        for (folder, name) in [(from.path(), "sent"), (into.path(), "received")] {
+            let mut check = Command::new("sha256sum");
+            check.args(["-c", "--strict", "--quiet", &list(name)]).current_dir(folder);
+            run(check)?.expect(0)?;
+            let lines = fs::read_to_string(list(name))?.lines().count();
+            assert_eq!(lines, if taken == "kept" { 5 } else { 6 }, "{name}, {policy}");
+        }
+    }
+    // A file that fails has no hash, and is on no list.
+    fs::remove_file(into.join("tree/large"))?;
+    let sender = sender(&[&root], &["--limit", "5M"])?;
+    let proxy = Proxy::start(&sender, 1_000_000)?;
+    let mut receive = transfer();
+    receive.args(["receive", "--json=files", "--manifest", &list("partial"), "-o"]);
+    let receiver = Process::start({
+        receive.arg(into.join("other")).arg(&proxy.ticket);
+        receive
+    })?;
+    proxy.wait_stalled()?;
+    fs::remove_file(root.join("unreadable later"))?;
+    proxy.resume();
+    let received = Events::of(&receiver.end()?.expect(3)?)?;
+    sender.end()?.expect(3)?;
+    let failed: Vec<_> =
+        received.all("file").into_iter().filter(|line| line["result"] == "failed").collect();
+    assert_eq!(failed.len(), 1, "{received:#?}");
+    has(
+        failed[0],
+        json!({ "path": "tree/unreadable later", "fault": "vanished", "sha256": null }),
+    )?;
+    assert_eq!(fs::read_to_string(list("partial"))?.lines().count(), 5);
+    Ok(())
+}
+
+/// What is no file of a list: a stream, and one file to standard output.
+#[test]
+#[cfg(unix)]
+fn what_is_poured_is_told_of_too() -> Result<()> {
+    let (into, lists) = (Scratch::new()?, Scratch::new()?);
+    let list = |name: &str| lists.join(name).to_string_lossy().into_owned();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "printf abc | \"$0\" send --pod --port 0 --json=files --manifest \"$1\" -"]);
+    command.arg(transfer().get_program()).arg(list("sent"));
+    let sender = ticketed(Process::start(clean(command))?)?;
+    let options = ["--json=files", "--manifest", &list("received")];
+    let mut receive = transfer();
+    receive.args(["receive", "-o"]).arg(into.path()).args(options).arg(&sender.ticket);
+    let received = Events::of(&run(receive)?.expect(0)?)?;
+    let sent = Events::of(&sender.end()?.expect(0)?)?;
+    let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    for (events, place) in [(&sent, Value::Null), (&received, "stdin".into())] {
+        has(events.one("file")?, json!({ "path": "stdin", "place": place, "sha256": hash }))?;
+        has(events.one("file")?, json!({ "size": 3, "result": "arrived" }))?;
+    }
+    for name in ["sent", "received"] {
+        assert_eq!(fs::read_to_string(list(name))?, format!("{hash}  stdin\n"), "{name}");
     }
     Ok(())
 }

@@ -93,7 +93,7 @@ fn a_stream_can_be_kept() -> Result<()> {
     for name in ["stdin", "stdin (1)"] {
         let sender = send_from(&input, &["-"])?;
         let received = run(receiving(&sender.ticket, into.path(), &[]))?.expect(0)?;
-        received.says(&format!("what came in is now called {name}\n"))?;
+        received.says(&format!("saved the stream as \"{name}\"\n"))?;
         received.says("received a stream into ")?;
         sender.end()?.expect(0)?;
         ensure!(fs::read(&input)? == fs::read(into.join(name))?, "{name} differs");

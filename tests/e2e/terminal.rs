@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::events::Events;
 use crate::proxy::Proxy;
 use crate::util::process::{Pipe, Process, Sender, clean, receiving, run, send_into, transfer};
-use crate::util::terminal::Terminal;
+use crate::util::terminal::{Terminal, plain};
 use crate::util::tree::{Scratch, ensure_arrived, noise, write};
 
 /// Whether a text changes colours or weight: `ESC [ … m`.
@@ -46,7 +46,7 @@ fn json_asks_nothing_on_a_terminal() -> Result<()> {
     Events::of(&sender.end()?.expect(0)?)?;
     ensure!(received.end()["renamed"][0]["to"] == "tree/file (1)", "{received:#?}");
     for terminal in [here, there] {
-        let screen = terminal.read()?;
+        let screen = plain(&terminal.read()?);
         ensure!(!screen.contains(['?', '\u{1b}', '{']), "{screen}");
         ensure!(screen.contains("nothing is asked"), "{screen}");
     }
@@ -78,11 +78,128 @@ fn a_pause_is_told() -> Result<()> {
     let received = Events::of(&receiver.end()?.expect(130)?)?;
     assert_eq!(received.states().last(), Some(&"error"));
     let screen = terminal.read()?;
-    ensure!(screen.contains("paused; p goes on\r\ngoing on\r\n"), "{screen:?}");
+    for line in ["paused; p goes on\r\n", "going on\r\n", "stopped\r\n  the same command goes on"] {
+        ensure!(screen.contains(line), "{screen:?}");
+    }
+    ensure!(!screen.contains("error:"), "{screen:?}");
     drop(proxy);
     run(receiving(&sender.ticket, into.path(), &[]))?.expect(0)?;
     sender.end()?.expect(0)?;
     ensure_arrived(into.path(), &[&file])
+}
+
+/// The other side's pause is shown by the bar and told to programs, and so is its end. The keys are
+/// told of once, and work with `-y` too.
+#[test]
+fn the_other_sides_pause_is_told() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let file = from.join("file");
+    write(&file, noise(40_000_000, 1))?;
+    let mut command = transfer();
+    command.args(["send", "--pod", "--port", "0", "-y", "--limit", "8M"]).arg(&file);
+    let mut here = Terminal::new()?;
+    here.resize(100)?;
+    let mut sender = here.start(command)?;
+    let line = sender.wait_for(Pipe::Out, "transfer receive ")?;
+    let ticket = line.trim_end().trim_start_matches("transfer receive ").to_owned();
+    let mut there = Terminal::new()?;
+    let mut command = transfer();
+    command.args(["receive", "-y", "--json", "-o"]).arg(into.path()).arg(&ticket);
+    let mut receiver = there.start(command)?;
+    there.wait_for("p pause, q stop\r\n")?;
+    there.press(b'p')?;
+    receiver.wait_for(Pipe::Out, "\"state\":\"paused\"")?;
+    here.wait_for("paused by a program on this machine")?;
+    there.press(b'p')?;
+    receiver.wait_for(Pipe::Out, "\"event\":\"state\",\"state\":\"transferring\"")?;
+    here.wait_for(" left")?;
+    here.press(b'p')?;
+    here.wait_for("paused (p goes on)")?;
+    receiver.wait_for(
+        Pipe::Out,
+        "\"event\":\"peer_paused\",\"state\":\"transferring\",\"paused\":true",
+    )?;
+    here.press(b'p')?;
+    receiver.wait_for(Pipe::Out, "\"paused\":false")?;
+    there.press(b'q')?;
+    Events::of(&receiver.end()?.expect(130)?)?;
+    here.wait_for("; waiting for it to come back")?;
+    sender.interrupt()?;
+    sender.end()?.expect(130)?;
+    let screen = there.read()?;
+    for line in ["paused by this machine\r\n", "this machine goes on\r\n"] {
+        ensure!(screen.contains(line), "{screen:?}");
+    }
+    let screen = here.read()?;
+    ensure!(!screen.contains("p pause"), "told again: {screen:?}");
+    let hint = "interrupted\r\n  this ticket is void; `transfer send` makes another";
+    ensure!(screen.contains(hint) && !screen.contains("error"), "{screen:?}");
+    Ok(())
+}
+
+/// `q` ends a sender also while the other side reads nothing.
+#[test]
+fn a_key_stops_beside_a_pause() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let file = from.join("file");
+    write(&file, noise(40_000_000, 1))?;
+    let mut command = transfer();
+    command.args(["send", "--pod", "--port", "0", "-y"]).arg(&file);
+    let mut here = Terminal::new()?;
+    here.resize(100)?;
+    let mut sender = here.start(command)?;
+    let line = sender.wait_for(Pipe::Out, "transfer receive ")?;
+    let ticket = line.trim_end().trim_start_matches("transfer receive ").to_owned();
+    let sender = Sender { process: sender, ticket };
+    let proxy = Proxy::start(&sender, 3_000_000)?;
+    let receiver = Process::start(receiving(&proxy.ticket, into.path(), &[]))?;
+    proxy.wait_stalled()?;
+    here.wait_for(" Sending ")?;
+    here.answer(b"pq")?;
+    sender.end()?.expect(130)?;
+    ensure!(here.read()?.contains("stopped\r\n  "), "nothing is said");
+    receiver.kill()
+}
+
+/// With several receivers there is one bar, which counts them.
+#[test]
+fn several_receivers_share_a_bar() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let file = from.join("file");
+    write(&file, noise(3_000_000, 1))?;
+    let mut command = transfer();
+    command.args(["send", "--pod", "--port", "0", "-y", "--receivers", "3"]).arg(&file);
+    let mut terminal = Terminal::new()?;
+    terminal.resize(100)?;
+    let mut sender = terminal.start(command)?;
+    let line = sender.wait_for(Pipe::Out, "transfer receive ")?;
+    let ticket = line.trim_end().trim_start_matches("transfer receive ").to_owned();
+    for number in 0..3 {
+        run(receiving(&ticket, &into.join(format!("{number}")), &[]))?.expect(0)?;
+        if number < 2 {
+            let bar = terminal.wait_for(&format!("{} of 3 served", number + 1))?;
+            ensure!(bar.contains("waiting"), "{bar:?}");
+        }
+    }
+    sender.end()?.expect(0)?;
+    ensure!(terminal.read()?.contains("all receivers have been served\r\n"), "no end");
+    Ok(())
+}
+
+/// What went wrong stands out, and the command to type; a long hint is broken between its words.
+#[test]
+fn errors_stand_out_and_fit_the_window() -> Result<()> {
+    let terminal = Terminal::new()?;
+    terminal.resize(40)?;
+    let mut command = transfer();
+    command.args(["send", "--pod", "no/where"]);
+    terminal.start(command)?.end()?.expect(1)?;
+    let screen = terminal.read()?;
+    ensure!(screen.contains("\u{1b}[31m\u{1b}[1merror:\u{1b}[0m cannot send"), "{screen:?}");
+    let screen = plain(&screen);
+    let hint = "  check the path; a name with spaces\r\n    needs quotes\r\n";
+    ensure!(screen.ends_with(hint), "{screen:?}");
+    Ok(())
 }
 
 /// A job in the background of a terminal listens to no keys: the system would stop it for that.

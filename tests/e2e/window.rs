@@ -126,6 +126,9 @@ fn a_long_question_fits_a_narrow_window() -> Result<()> {
         terminal.wait_for(asked)?;
         terminal.answer(b"q")?;
         sender.end()?.expect(7)?;
+        let screen = terminal.read()?;
+        let said = "you said no\r\n  nothing was sent\r\n";
+        ensure!(screen.contains(said) && !screen.contains("error"), "{screen:?}");
     }
     Ok(())
 }

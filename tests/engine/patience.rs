@@ -11,7 +11,7 @@ use transfer::crypto::keys::Role;
 use transfer::crypto::record::{Buffer, RecordWriter};
 use transfer::error::{Error, Exit, Result};
 use transfer::event::Summary;
-use transfer::protocol::message::{self, Complete, Control, Message, Reason};
+use transfer::protocol::message::{self, Complete, Control, Message, Reason, Wait};
 use transfer::protocol::outbox::Work;
 use transfer::protocol::pages::{self, Pages};
 use transfer::protocol::session::{Limits, Session, Stop, receive_last};
@@ -214,7 +214,11 @@ fn a_slow_line_is_not_a_dead_one() {
 fn marks_belong_on_last_messages_only() {
     let cancel = || Control::Cancel(Reason::Failed);
     for (control, last, expected) in [
-        (Control::Wait, true, "the other side broke the protocol: a message came out of turn"),
+        (
+            Control::Wait(Wait::default()),
+            true,
+            "the other side broke the protocol: a message came out of turn",
+        ),
         (cancel(), false, "the other side broke the protocol: a message came out of turn"),
         (
             Control::Refuse(Reason::Declined),
@@ -299,7 +303,7 @@ fn a_peer_that_never_stops_talking_holds_nobody_back_who_cannot_write() {
     });
     let lost = ends_soon(move || {
         loop {
-            if let Err(stop) = session.send_control(&Control::Wait) {
+            if let Err(stop) = session.send_control(&Control::Wait(Wait::default())) {
                 return session.stop(stop);
             }
         }

@@ -46,8 +46,10 @@ pub fn keys() -> (SessionKeys, SessionKeys) {
 /// A sender's and a receiver's session over one pipe, with records of `content` bytes.
 pub fn sessions(content: usize, there: Faults, back: Faults) -> (Session, Session, Closer) {
     let patience = Duration::from_secs(5);
-    let limits =
-        Limits { patience, last_patience: patience, content, lanes: LANES, ..Limits::default() };
+    // A side that waits for the rest of a record whose length was damaged would be kept by a heart
+    // that beats meanwhile.
+    let heartbeat = 100 * patience;
+    let limits = Limits { patience, last_patience: patience, heartbeat, content, lanes: LANES };
     let (sender_keys, receiver_keys) = keys();
     let (first, second, closer) = pipe(there, back);
     let sender = Session::start(first, sender_keys, Role::Receiver, limits).unwrap();
@@ -56,7 +58,7 @@ pub fn sessions(content: usize, there: Faults, back: Faults) -> (Session, Sessio
 }
 
 pub const STREAM: StreamOptions =
-    StreamOptions { follow_symlinks: false, compression: Compression::Off };
+    StreamOptions { follow_symlinks: false, compression: Compression::Off, each_file: false };
 
 pub fn walk(path: &Path) -> Arc<Source> {
     walk_all(&[path.into()])
@@ -85,7 +87,17 @@ fn receive_with(session: Session, into: &Path, sink: Sink<'_>) -> Result<Summary
     let made = plan.made(manifest, &remembered);
     let older = remembered.files;
     let lock = &mut lock;
-    let start = Start { plan, resume, made, merge: true, older, lock, head, threads: LANES };
+    let start = Start {
+        plan,
+        resume,
+        made,
+        merge: true,
+        older,
+        lock,
+        head,
+        threads: LANES,
+        each_file: false,
+    };
     offered.accept(&mut root, start, sink)
 }
 

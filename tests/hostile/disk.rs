@@ -96,7 +96,7 @@ fn send_wanted(line: &mut Line, entries: &[Entry]) -> Result<()> {
 fn at_the_name_of_a_file() -> Result<()> {
     let ways: &[(&[&str], &str)] = &[
         (&["rename"], "x -> x (1)"),
-        (&["skip"], "not wanted"),
+        (&["skip"], "skipped"),
         (&["overwrite"], "received"),
         (&["fail"], "names are taken already"),
         (&["rename", "--checksum"], "x -> x (1)"),

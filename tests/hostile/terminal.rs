@@ -195,7 +195,7 @@ fn at_a_terminal() -> Result<()> {
         entries.len()
     )))?;
     crate::script::list(&entries).iter().try_for_each(|page| line.say(page))?;
-    receiver.wait_for("what about them?")?;
+    receiver.wait_for("which? [R/o/n/s/q]")?;
     receiver.press("\r")?;
     line.hear_pages(PLAN)?;
     for index in 0..u32::try_from(entries.len())? {

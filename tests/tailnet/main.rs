@@ -385,8 +385,9 @@ fn a_doctor_sees_what_a_receiver_would_meet() -> Result<()> {
         doctor(BETA, &[name], 0, &[own, online, waits, direct])?;
     }
     let id = sender.process.id();
-    let taken =
-        format!("  ok       in use by transfer (process {id}): a `transfer send` waits there\n");
+    let taken = format!(
+        "  ok       in use by transfer (process {id}): a `transfer send` waits there; the next"
+    );
     doctor(ALPHA, &[], 0, &[&taken])?;
     doctor(
         ALPHA,

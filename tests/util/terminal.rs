@@ -132,3 +132,16 @@ impl Terminal {
         Ok(String::from_utf8_lossy(&all).into_owned())
     }
 }
+
+/// A text without its colours and weights.
+pub fn plain(text: &str) -> String {
+    let mut rest = text.split("\u{1b}[");
+    let mut plain = rest.next().unwrap_or_default().to_owned();
+    for part in rest {
+        match part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').strip_prefix('m') {
+            Some(text) => plain.push_str(text),
+            None => plain.push_str(&format!("\u{1b}[{part}")),
+        }
+    }
+    plain
+}

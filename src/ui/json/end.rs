@@ -144,7 +144,7 @@ fn exit_word(exit: Exit) -> &'static str {
     }
 }
 
-fn fault_word(fault: Fault) -> &'static str {
+pub(super) fn fault_word(fault: Fault) -> &'static str {
     match fault {
         Fault::Vanished => "vanished",
         Fault::Denied => "denied",
