@@ -10,7 +10,7 @@ use std::io;
 use crate::files::disk;
 use crate::files::own::{Own, PART};
 use crate::files::path::RelPath;
-use crate::files::root::{Folder, Found};
+use crate::files::root::{Folder, Found, Replace};
 
 /// An unfinished file.
 #[derive(Debug)]
@@ -36,27 +36,23 @@ impl Part {
         place: &RelPath,
         free: bool,
     ) -> io::Result<(File, Self)> {
+        // Under a name that is proof enough first: whenever this is killed, it is known whose it is.
+        let (file, mut part) = Self::create_briefly(folder, own, place)?;
         let usual = usual_name(place);
-        if free && folder.disk().has_marks && usual.len() <= folder.disk().longest_name {
-            let mut made = folder.create_file(&usual);
-            if is_taken(&made) && open_usual(folder, own, place).is_some() {
+        let serves = free && folder.disk().has_marks && usual.len() <= folder.disk().longest_name;
+        if serves && disk::mark(&file, &own.part_mark(place)).is_ok() {
+            part.is_marked = true;
+            if open_usual(folder, own, place).is_some() {
                 // Of an earlier run, and of no use to this one.
-                made = folder.remove(&usual).and_then(|()| folder.create_file(&usual));
+                folder.remove(&usual)?;
             }
-            match made {
-                Ok(file) if disk::mark(&file, &own.part_mark(place)).is_ok() => {
-                    // Nobody else goes on with it while it is written.
-                    let _ = file.try_lock();
-                    return Ok((file, Self { name: usual, is_marked: true }));
-                }
-                Ok(_) => folder.remove(&usual)?,
-                Err(error) if disk::is_full(&error) || disk::may_be_gone(&error) => {
-                    return Err(error);
-                }
-                Err(_) => {}
+            if folder.put(&part.name, &usual, Replace::Never).is_ok() {
+                part.name = usual;
             }
+            // Nobody else goes on with it while it is written.
+            let _ = file.try_lock();
         }
-        Self::create_briefly(folder, own, place)
+        Ok((file, part))
     }
 
     /// Makes one that is finished or gone in a moment.

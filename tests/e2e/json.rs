@@ -531,7 +531,7 @@ fn usage_errors_end_with_the_last_line_too() -> Result<()> {
     let cases: &[(&[&str], &str)] = &[
         (&["send", "--json", "--nope", "file"], "unexpected argument '--nope' found"),
         (&["send", "--json=files", "--words", "1", "file"], "invalid value '1' for '--words <N>'"),
-        (&["receive", "--json", "a", "b"], "unexpected argument 'b' found"),
+        (&["doctor", "--json", "a", "b"], "unexpected argument 'b' found"),
         (&["send", "--json"], "the following required arguments were not provided: <PATHS>..."),
         (&["doctor", "--json", "--port", "0"], "invalid value '0' for '--port <N>'"),
         (&["send", "--json=all", "file"], "invalid value 'all' for '--json[=<WHAT>]'"),

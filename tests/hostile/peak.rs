@@ -28,9 +28,12 @@ impl Watch {
         let (peak, mut there) = (Arc::clone(&watch.peak), watch.look());
         thread::spawn(move || {
             // When nobody waits for the figure any more, the number may be another process's.
-            while there && Arc::strong_count(&peak) > 1 {
+            // One that has only begun has no figure yet.
+            let mut seen = there;
+            while (there || !seen) && Arc::strong_count(&peak) > 1 {
                 thread::sleep(Duration::from_millis(1));
                 there = look(process, &peak);
+                seen |= there;
             }
         });
         watch

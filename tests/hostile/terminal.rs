@@ -15,6 +15,7 @@ use crate::script::{
 use crate::shake::Side;
 use crate::stage::{Case, Stage, TOKEN, all, ensure_clean};
 use crate::util::process::{Sender, receiving, run, transfer};
+use crate::util::terminal::plain;
 use crate::util::tree::{Scratch, write};
 
 /// Letters that are legal in a name, and must not be on a screen.
@@ -294,7 +295,7 @@ fn data_that_is_no_text_is_not_for_a_terminal() -> Result<()> {
             sender.end()?.expect(0)?;
             continue;
         }
-        let screen = receiver.end(2)?;
+        let screen = plain(&receiver.end(2)?);
         let says = "error: cannot write what comes in: it is no plain text, and standard output is a \
              terminal\r\n  name a folder with -o, or add `| cat` to have it on the terminal all \
              the same\r\n";
