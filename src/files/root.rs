@@ -565,22 +565,28 @@ impl<'a> Folder<'a> {
         }
     }
 
+    /// Moves a file to a name that is free, in one step or not at all: not every file system can.
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-    fn rename_to_free(&self, from: &str, to: &str) -> io::Result<()> {
+    pub fn put_at_once(&self, from: &str, to: &str) -> io::Result<()> {
         use rustix::fs::{RenameFlags, renameat_with};
-        use rustix::io::Errno;
-        match renameat_with(self.dir, from, self.dir, to, RenameFlags::NOREPLACE) {
-            // File systems without the flag; some refuse it as if it were forbidden.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM | Errno::ACCESS) => {
-                self.link_to_free(from, to)
-            }
-            other => Ok(other?),
-        }
+        Ok(renameat_with(self.dir, from, self.dir, to, RenameFlags::NOREPLACE)?)
     }
 
+    /// Moves a file to a name that is free, in one step or not at all: not every system can.
     #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    pub fn put_at_once(&self, _: &str, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn rename_to_free(&self, from: &str, to: &str) -> io::Result<()> {
-        self.link_to_free(from, to)
+        use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+        match self.put_at_once(from, to) {
+            // File systems without the flag; some refuse it as if it were forbidden.
+            Err(error) if matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported) => {
+                self.link_to_free(from, to)
+            }
+            put => put,
+        }
     }
 
     /// A second name is refused when it is taken; then the first goes.

@@ -10,7 +10,7 @@ use std::io;
 use crate::files::disk;
 use crate::files::own::{Own, PART};
 use crate::files::path::RelPath;
-use crate::files::root::{Folder, Found, Replace};
+use crate::files::root::{Folder, Found};
 
 /// An unfinished file.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Part {
                 // Of an earlier run, and of no use to this one.
                 folder.remove(&usual)?;
             }
-            if folder.put(&part.name, &usual, Replace::Never).is_ok() {
+            if folder.put_at_once(&part.name, &usual).is_ok() {
                 part.name = usual;
             }
             // Nobody else goes on with it while it is written.
