@@ -82,6 +82,10 @@ pub const DIAL_LIMIT: Duration = Duration::from_secs(30);
 /// How long a side may be silent, every 5 s of which it should have said something, before its
 /// connection counts as lost. With half a second until it is dialled again, less than 30 s.
 pub const LOST_LIMIT: Duration = Duration::from_secs(20);
+/// So many times as long as a line may be silent a record may take to bring…
+pub const RECORD_PATIENCE: u32 = 3;
+/// …so many bytes, or to be whole.
+pub const RECORD_BYTES: usize = 4096;
 /// How long a lost peer is waited for, and without progress dialled; and how long it may be silent
 /// where losing it loses all.
 pub const STALL_LIMIT: Duration = Duration::from_secs(5 * 60);

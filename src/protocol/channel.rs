@@ -10,6 +10,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError
 use std::time::Duration;
 
 use super::lanes::{self, Turn};
+use super::line::Line;
 use super::message::{Control, DATA, Message, Wait, Why};
 use crate::bounds::{MAX_PLAINTEXT, MAX_QUEUED};
 use crate::compress;
@@ -83,6 +84,7 @@ impl Inbox {
         reader: RecordReader<R>,
         lanes: usize,
         unpack: bool,
+        line: &Line,
     ) -> Result<Self, ChannelError> {
         let (sender, opened) = mpsc::sync_channel(MAX_QUEUED);
         let (used, empty) = mpsc::sync_channel(MAX_QUEUED + 2 * lanes);
@@ -92,8 +94,9 @@ impl Inbox {
         let heard = Heard::default();
         let lanes = reads.into_iter().zip(delivers).map(|(reads, delivers)| {
             let (saved, heard) = (unpack.then(|| Arc::clone(&saved)), heard.clone());
+            let line = line.clone();
             move || {
-                let _ = read_all(&reads, &delivers, saved.as_deref(), &heard);
+                let _ = read_all(&reads, &delivers, saved.as_deref(), (&heard, &line));
             }
         });
         lanes::start("open", lanes).map_err(|_| ChannelError::Closed)?;
@@ -145,7 +148,7 @@ fn read_all<R: Read>(
     reads: &Turn<(RecordReader<R>, Receiver<Buffer>)>,
     delivers: &Turn<SyncSender<Arrived>>,
     unpacked: Option<&AtomicU64>,
-    heard: &Heard,
+    (heard, line): (&Heard, &Line),
 ) -> Option<()> {
     // What a compressed record came in, or a `wait`, is used for the next.
     let mut spare = Buffer::default();
@@ -154,6 +157,9 @@ fn read_all<R: Read>(
         // A new one grows with what arrives: idle directions cost nothing.
         let mut buffer = empty.try_recv().unwrap_or_else(|_| std::mem::take(&mut spare));
         let fetched = reader.fetch(&mut buffer).map_err(ChannelError::from);
+        if fetched.is_ok() {
+            line.record();
+        }
         if matches!(&fetched, Ok(sealed) if sealed.claims() == Follows::More) {
             reads.pass((reader, empty));
         }

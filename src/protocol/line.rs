@@ -11,6 +11,8 @@ use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::bounds::{RECORD_BYTES, RECORD_PATIENCE};
+
 /// When something last came from the other side, and how long nothing may come; known to both
 /// directions.
 #[derive(Debug, Clone)]
@@ -20,12 +22,17 @@ pub struct Line(Arc<Mutex<State>>);
 struct State {
     heard: Instant,
     patience: Duration,
+    /// Since the last whole record, or since enough came of the one under way: time spent listening,
+    /// and bytes.
+    listened: Duration,
+    came: usize,
 }
 
 impl Line {
     /// A line on which something was just heard.
     pub fn new(patience: Duration) -> Self {
-        Self(Arc::new(Mutex::new(State { heard: Instant::now(), patience })))
+        let (listened, came) = (Duration::ZERO, 0);
+        Self(Arc::new(Mutex::new(State { heard: Instant::now(), patience, listened, came })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -38,8 +45,26 @@ impl Line {
         self.state().patience = patience;
     }
 
-    fn note(&self) {
-        self.state().heard = Instant::now();
+    /// A whole record has come.
+    pub fn record(&self) {
+        let mut state = self.state();
+        (state.listened, state.came) = (Duration::ZERO, 0);
+    }
+
+    /// Bytes have come after so much listening. False when they are too few to be a record on its
+    /// way: then its length was damaged, and what comes are the signs of life of the other side, which
+    /// waits as well.
+    fn note(&self, bytes: usize, listened: Duration) -> bool {
+        let mut state = self.state();
+        state.heard = Instant::now();
+        state.listened += listened;
+        state.came = state.came.saturating_add(bytes);
+        let is_time = state.listened >= state.patience * RECORD_PATIENCE;
+        let is_enough = state.came >= RECORD_BYTES;
+        if is_enough {
+            (state.listened, state.came) = (Duration::ZERO, 0);
+        }
+        is_enough || !is_time
     }
 
     /// Whether there is no hope for who listens, or tries to write, since then.
@@ -70,12 +95,10 @@ impl<R: Read> Read for Listening<R> {
             match self.reader.read(bytes) {
                 Err(error)
                     if error.kind() == io::ErrorKind::TimedOut && !self.line.is_dead(began) => {}
-                read => {
-                    if read.is_ok() {
-                        self.line.note();
-                    }
-                    return read;
+                Ok(read) if !self.line.note(read, began.elapsed()) => {
+                    return Err(io::ErrorKind::TimedOut.into());
                 }
+                read => return read,
             }
         }
     }
@@ -166,6 +189,31 @@ mod tests {
             let read = Listening::new(Slow(times), line).read(&mut [0]);
             assert_eq!(read.err().map(|error| error.kind()), expected, "{name}");
         }
+    }
+
+    /// A byte now and then keeps a line alive, but not a record that never becomes whole.
+    #[test]
+    fn a_record_has_to_come_on() {
+        struct Trickle(usize);
+        impl Read for Trickle {
+            fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+                thread::sleep(Duration::from_millis(1));
+                Ok(self.0.min(bytes.len()))
+            }
+        }
+        let reads = |bytes: usize, is_whole: bool| {
+            let line = Line::new(Duration::from_millis(10));
+            let mut listening = Listening::new(Trickle(bytes), line.clone());
+            (0..200).all(|_| {
+                if is_whole {
+                    line.record();
+                }
+                listening.read(&mut [0; 8192]).is_ok()
+            })
+        };
+        assert!(!reads(1, false), "a record that does not come on");
+        assert!(reads(1, true), "whole records, each of a byte");
+        assert!(reads(RECORD_BYTES, false), "a long one that comes");
     }
 
     /// Time in which nobody listened does not count.

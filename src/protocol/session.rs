@@ -107,7 +107,7 @@ impl Session {
         // what says that it is remains for the engine to refuse.
         let is_receiving = peer == Role::Sender;
         let (lanes_in, lanes_out) = if is_receiving { (lanes, 1) } else { (1, lanes) };
-        let inbox = Inbox::start(reader, lanes_in, is_receiving)?;
+        let inbox = Inbox::start(reader, lanes_in, is_receiving, &line)?;
         let writer = Patient::new(writer, line.clone());
         let outbox = Outbox::start(RecordWriter::new(writer, keys.seal), lanes_out, heartbeat)?;
         Ok(Self { inbox, outbox, peer, line, last_patience, content })
