@@ -101,7 +101,7 @@ pub const FAREWELL: Duration = Duration::from_secs(2);
 pub const LOCK_PACE: Duration = Duration::from_secs(2);
 /// Time between two flushes while content comes, at least: they keep the disk busy, but what is
 /// written then need not be waited for at the end.
-pub const FLUSH_PACE: Duration = Duration::from_secs(5);
+pub const FLUSH_PACE: Duration = Duration::from_secs(2);
 /// A save that took long delays the next, so that keeping the lock costs at most a twentieth.
 pub const LOCK_COST: u32 = 20;
 /// How long a transfer may take to come to its next record, once it is to stop, before it is

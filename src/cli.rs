@@ -412,6 +412,9 @@ pub struct ReceiveArgs {
     /// Compare files that are here by content instead of size and time
     #[arg(long)]
     checksum: bool,
+    /// Do not wait until what came is on the disk: faster, but a power cut may take it
+    #[arg(long)]
+    no_sync: bool,
     /// Begin anew, whatever an interrupted run left
     #[arg(long, conflicts_with = "checksum")]
     fresh: bool,
@@ -473,6 +476,7 @@ impl ReceiveArgs {
                 ConflictArg::Newer => Some(Conflict::Go(OnConflict::Newer)),
                 ConflictArg::Fail => Some(Conflict::Fail),
             },
+            sync: !self.no_sync,
             checksum: self.checksum,
             fresh: self.fresh,
             resume: false,

@@ -16,7 +16,7 @@ use crate::bounds::MAX_NAME;
 /// How content gets to the disk for certain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flush {
-    /// There is no disk: it is gone with the power in any case.
+    /// There is no disk, and it is gone with the power in any case; or nobody wants to wait.
     Never,
     /// All at once, and the system tells of every write-back that failed since the folder was
     /// opened.
@@ -244,15 +244,20 @@ impl Stamp {
 #[derive(Debug)]
 pub struct Disks {
     scratch: String,
+    /// Whether what is written is to be on the disk at the end.
+    flushes: bool,
     all: Mutex<Vec<Arc<Disk>>>,
 }
 
 impl Disks {
     /// The disk of a folder, and the place of those that are found later.
-    pub fn new(first: Disk, scratch: &str) -> (Arc<Self>, Arc<Disk>) {
+    pub fn new(mut first: Disk, scratch: &str, flushes: bool) -> (Arc<Self>, Arc<Disk>) {
+        if !flushes {
+            first.flush = Flush::Never;
+        }
         let first = Arc::new(first);
         let all = Mutex::new(vec![Arc::clone(&first)]);
-        (Arc::new(Self { scratch: scratch.into(), all }), first)
+        (Arc::new(Self { scratch: scratch.into(), flushes, all }), first)
     }
 
     /// The disk of a folder; `around` is that of the folder it is in.
@@ -265,7 +270,10 @@ impl Disks {
         if let Some(known) = all.iter().find(|disk| disk.number == number) {
             return Arc::clone(known);
         }
-        let disk = Disk::try_out(dir, &self.scratch).unwrap_or_else(|_| Disk::unknown(dir));
+        let mut disk = Disk::try_out(dir, &self.scratch).unwrap_or_else(|_| Disk::unknown(dir));
+        if !self.flushes {
+            disk.flush = Flush::Never;
+        }
         let disk = Arc::new(disk);
         all.push(Arc::clone(&disk));
         disk

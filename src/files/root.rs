@@ -70,6 +70,8 @@ pub struct Root {
     disk: Arc<Disk>,
     disks: Arc<Disks>,
     own: Own,
+    /// Whether what is written is to be on the disk at the end.
+    flushes: bool,
     path: PathBuf,
     /// The folders that were entered last, from the top down; of a deep path only the innermost
     /// [`MAX_OPEN`] are open.
@@ -102,14 +104,21 @@ impl Root {
     pub fn open_as(path: &Path, own: Own) -> io::Result<Self> {
         Dir::create_ambient_dir_all(path, ambient_authority())?;
         let dir = Dir::open_ambient_dir(path, ambient_authority())?;
-        let (disks, disk) = Disks::new(Disk::unknown(&dir), &own.scratch());
-        Ok(Self { dir, disk, disks, own, path: path.into(), entered: Vec::new() })
+        let (disks, disk) = Disks::new(Disk::unknown(&dir), &own.scratch(), true);
+        let (path, entered) = (path.into(), Vec::new());
+        Ok(Self { dir, disk, disks, own, flushes: true, path, entered })
+    }
+
+    /// Leaves it to the system when what is written gets to the disk. Before it is tried out.
+    pub fn flush_never(&mut self) {
+        self.flushes = false;
     }
 
     /// Finds out whether it can be written to, and what its disk can do.
     pub fn try_out(&mut self) -> io::Result<()> {
         let scratch = self.own.scratch();
-        (self.disks, self.disk) = Disks::new(Disk::try_out(&self.dir, &scratch)?, &scratch);
+        (self.disks, self.disk) =
+            Disks::new(Disk::try_out(&self.dir, &scratch)?, &scratch, self.flushes);
         self.entered.clear();
         Ok(())
     }
@@ -118,7 +127,7 @@ impl Root {
     pub fn again(&self) -> io::Result<Self> {
         let (disk, disks) = (Arc::clone(&self.disk), Arc::clone(&self.disks));
         let (dir, own, path) = (self.dir.try_clone()?, self.own.clone(), self.path.clone());
-        Ok(Self { dir, disk, disks, own, path, entered: Vec::new() })
+        Ok(Self { dir, disk, disks, own, flushes: self.flushes, path, entered: Vec::new() })
     }
 
     /// What its disk has room for.

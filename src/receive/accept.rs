@@ -35,12 +35,15 @@ pub struct Output {
 impl Output {
     /// Opens the folder, making it if it is missing, finds out whether it can be written to, and
     /// keeps other receivers out of it.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path, flushes: bool) -> Result<Self> {
         let mut root = Root::open(path).map_err(|error| {
             let path = path.to_string_lossy();
             Error::failure(format!("cannot use \"{}\": {}", shown(&path), reason(&error)))
                 .hint("name another folder with -o")
         })?;
+        if !flushes {
+            root.flush_never();
+        }
         let lock = TransferLockManager::acquire(&mut root)?;
         Ok(Self { root, lock, policy: None })
     }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::bounds::{LOCK_COST, LOCK_PACE};
 use crate::error::{Error, Result, reason, shown};
-use crate::files::disk;
+use crate::files::disk::{self, Flush};
 use crate::files::manifest::{Kind, Manifest};
 use crate::files::own::{Own, RESERVED};
 use crate::files::path::{RelPath, folded};
@@ -209,7 +209,9 @@ impl TransferLockManager {
         if folder.look(&scratch) != Found::Nothing {
             folder.remove(&scratch)?;
         }
-        let written = write(folder.create_file(&scratch)?, &own, &head, snapshot);
+        let flushes = folder.disk().flush != Flush::Never;
+        let file = folder.create_file(&scratch)?;
+        let written = write(file, &own, &head, (snapshot, flushes));
         let put = written.and_then(|()| folder.put(&scratch, name.name(), Replace::Allowed));
         put.inspect_err(|_| drop(folder.remove(&scratch)))?;
         self.saved = Some(Instant::now());
@@ -238,17 +240,24 @@ impl TransferLockManager {
     }
 }
 
-/// Writes a lock, and waits until it is on the disk.
-fn write(file: File, own: &Own, head: &str, snapshot: &Snapshot<'_>) -> io::Result<()> {
+/// Writes a lock, and waits until it is on the disk, unless nobody wants to.
+fn write(
+    file: File,
+    own: &Own,
+    head: &str,
+    (snapshot, flushes): (&Snapshot<'_>, bool),
+) -> io::Result<()> {
     let signed = Signed { file, mac: own.lock(), last: None };
     let mut writer = BufWriter::with_capacity(1 << 16, signed);
     writer.write_all(head.as_bytes())?;
     let mut rest = Headless { writer: &mut writer, begun: false };
     serde_json::to_writer(&mut rest, &Lock(snapshot))?;
     let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?.finish()?;
-    match file.sync_all() {
-        Err(error) if disk::is_unsupported(&error) => {}
-        synced => synced?,
+    if flushes {
+        match file.sync_all() {
+            Err(error) if disk::is_unsupported(&error) => {}
+            synced => synced?,
+        }
     }
     disk::close(file)
 }
@@ -268,7 +277,8 @@ fn lock_name(number: u32) -> Option<RelPath> {
 /// Whether an entry would take a name that belongs to this program, in any folder and on any file
 /// system: somebody may receive into that folder later.
 pub fn is_reserved(path: &RelPath) -> bool {
-    folded(path.name()).starts_with(RESERVED)
+    // Nothing else folds to a dot, and few names begin with one.
+    path.name().starts_with('.') && folded(path.name()).starts_with(RESERVED)
 }
 
 /// Whether there is nothing of this name, or a lock of this user.

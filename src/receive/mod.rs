@@ -61,6 +61,8 @@ pub struct ReceiveOptions {
     pub max_entries: Option<u32>,
     /// What to do about existing files; nothing when it is to be asked.
     pub on_conflict: Option<Conflict>,
+    /// Wait until what came is on the disk before it counts.
+    pub sync: bool,
     /// Compare files that are here by content, not by size and time.
     pub checksum: bool,
     /// Begin anew, whatever an interrupted run left.
@@ -107,7 +109,7 @@ pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
     // A folder that is there is taken before the sender is bothered; one that is not is made
     // only when something comes.
     let folder = !options.to_stdout() && options.output.is_dir();
-    let output = folder.then(|| Output::open(&options.output)).transpose()?;
+    let output = folder.then(|| Output::open(&options.output, options.sync)).transpose()?;
     ui.note(&format!("connecting to {}", sender.name()));
     let last_progress = Instant::now();
     let mut receiver = Receiver {
@@ -334,7 +336,7 @@ impl Receiver<'_> {
         let output = match &mut self.output {
             Some(output) => output,
             none => match check_output(&self.options.output)
-                .and_then(|_| Output::open(&self.options.output))
+                .and_then(|_| Output::open(&self.options.output, self.options.sync))
             {
                 Ok(output) => none.insert(output),
                 Err(error) => return Err(offered.refuse(Reason::Unwritable, error).into()),

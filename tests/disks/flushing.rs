@@ -66,6 +66,26 @@ fn late_errors_are_errors() -> Result<()> {
     )
 }
 
+/// Whoever does not want to wait for the disk is not told what it says about flushing; what it says
+/// about closing is an error all the same.
+#[test]
+fn nobody_waits_who_does_not_want_to() -> Result<()> {
+    for (name, faults, code) in [
+        ("fsync", Faults { fsync: Some(Errno::EDQUOT), ..Faults::default() }, 0),
+        ("close", Faults { flush: Some(Errno::EACCES), ..Faults::default() }, 3),
+    ] {
+        let Some(disk) = faulty(faults)? else { return Ok(()) };
+        let from = Scratch::new()?;
+        let file = from.join("file");
+        write(&file, noise(3000, 1))?;
+        let (sent, received) = send(&[&file], disk.path(), &["--no-sync"])?;
+        for (side, ended) in [("receiver", &received), ("sender", &sent)] {
+            ensure!(ended.code == Some(code), "{name}: the {side} ended: {}", ended.stderr);
+        }
+    }
+    Ok(())
+}
+
 /// What is done to a file that had arrived, and its time.
 type Change = fn(&Path, FileTime) -> Result<()>;
 

@@ -118,22 +118,23 @@ impl Intake<'_> {
         }
     }
 
-    /// Saves the lock when it is time. Now and then what was written goes to the disk first, while
-    /// more of it comes; in between the lock tells what was there last.
+    /// Lets what was written go to the disk, while more of it comes, and saves the lock when it is
+    /// time; it tells of the file at hand what was there last.
     pub(super) fn save_when_due(&mut self) -> Take {
         if let Some(flushing) = &self.flushing {
-            let flushed = match flushing.done.try_recv() {
-                Err(TryRecvError::Empty) => return Ok(()),
-                Err(TryRecvError::Disconnected) => Ok(()),
-                Ok(flushed) => flushed,
-            };
-            self.synced = self.flushing.take().and_then(|flushing| flushing.at_hand);
-            flushed.map_err(|error| self.not_written(&error))?;
-        } else if !self.lock.is_due() {
-            return Ok(());
+            match flushing.done.try_recv() {
+                Err(TryRecvError::Empty) => {}
+                ended => {
+                    self.synced = self.flushing.take().and_then(|flushing| flushing.at_hand);
+                    ended.unwrap_or(Ok(())).map_err(|error| self.not_written(&error))?;
+                }
+            }
         } else if self.last_flush.elapsed() >= FLUSH_PACE {
             let begun = self.begin_flush();
-            return self.saved(begun);
+            self.saved(begun)?;
+        }
+        if !self.lock.is_due() {
+            return Ok(());
         }
         let at_hand = self.current.as_ref().map(|current| current.index);
         let saved = self.save_with(self.synced.filter(|(index, ..)| Some(*index) == at_hand));
@@ -182,7 +183,8 @@ impl Intake<'_> {
     pub(super) fn save(&mut self) -> io::Result<()> {
         let current = match &self.current {
             Some(Current { index, target: Target::Writer(writer), .. }) => {
-                let (bytes, hash) = writer.sync()?;
+                let flushes = self.tree.root.top().disk().flush != Flush::Never;
+                let (bytes, hash) = if flushes { writer.sync()? } else { writer.state() };
                 Some((*index, bytes, hash))
             }
             _ => None,
