@@ -193,7 +193,8 @@ pub struct SendArgs {
     /// Serve this machine only, on 127.0.0.1, without Tailscale (containers, trying it out)
     #[arg(long)]
     pod: bool,
-    /// Listen on this port; 0 takes any that is free; without this 15820, or the next free one
+    /// Listen on this port; 0 takes any that is free; without this 15820, or the next free one (with
+    /// --token-file 15820 alone)
     #[arg(long, value_name = "N")]
     port: Option<u16>,
     /// Words in the token: each more makes guessing 7,776 times as hard
@@ -570,13 +571,18 @@ pub fn explain(error: &clap::Error) -> Exit {
     let json = args.filter_map(|arg| arg.into_string().ok());
     let ui = Ui::new(true, 0, true, json.into_iter().any(|arg| arg.starts_with("--json")));
     ui.begin();
-    let text = error.render().to_string();
+    let mut text = error.render().to_string();
+    if error.kind() == clap::error::ErrorKind::InvalidSubcommand {
+        // What this program says of it itself is two sentences on two lines.
+        text = text.replacen("\n  ", "\n\n", 1);
+    }
     let mut parts =
         text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
     let message = parts.next().unwrap_or_default();
     let hint = parts.find(|part| !part.is_empty()).unwrap_or_default();
     let message = message.strip_prefix("error: ").unwrap_or(&message);
-    ui.usage(&Error::usage(message).hint(hint));
+    let said = Error::usage(message);
+    ui.usage(&if hint.is_empty() { said } else { said.hint(hint) });
     ui.end(Exit::Usage)
 }
 

@@ -49,7 +49,9 @@ Then the ticket is HOST[:PORT] alone. transfer token makes one.";
 const KEYS: &[(&str, &str)] = &[
     ("p", "Pauses, on either side; again goes on."),
     ("q", "Stops and keeps the state, as Ctrl-C does. A second Ctrl-C ends the program at once."),
-    ("y, n, Enter", "Answer a question; Enter takes the answer in upper case."),
+    ("y, n, Enter", "Answer a question; Enter takes the answer in upper case, q stops there."),
+    ("l", "Lists what is offered, where the receiver is asked whether to take it."),
+    ("r, o, n, s, q", "At names that are taken: rename, overwrite, newer, skip, cancel."),
     ("k", "Keeps the next answer to one of the sender's questions for later runs."),
     ("Tab", "Completes the words of a ticket that is asked for."),
 ];

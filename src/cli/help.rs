@@ -32,13 +32,13 @@ you are in. Two paths of one name are refused.
 
 Questions: on a terminal, and without --yes or --json, two are asked below the ticket: whether to
 leave out developer folders, if there are any, and whether to compress. Whoever connects before
-they are answered gets everything, uncompressed. `k` keeps the next answer in
-~/.config/transfer/config.toml, and flags answer beforehand.
+they are answered waits 5 seconds; what is not answered by then counts as no. `k` keeps the next
+answer in ~/.config/transfer/config.toml, and flags answer beforehand.
 
 Keys: p pauses and goes on, q stops.
 
 The ticket serves one receiver, and dies at the third wrong token. A receiver that was lost may
-come back within 5 minutes.
+come back for as long as --timeout says.
 
 Exit codes: 0 everything is there, 1 another failure, 2 usage, 3 some things could not be sent,
 4 wrong token, 5 network, 6 a hash differed, 7 refused, 130 stopped.";

@@ -3,7 +3,7 @@
 use clap_complete::Shell;
 
 /// Options whose value must be joined to them with `=`; the next word is something else.
-const JOINED: [&str; 2] = ["--compress", "--wait"];
+const JOINED: [&str; 3] = ["--compress", "--json", "--wait"];
 
 /// Other names of `receive`, which `clap_complete` would offer beside it.
 const RECEIVE: [&str; 3] = ["receive", "recv", "get"];

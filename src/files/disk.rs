@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cap_std::fs::Dir;
@@ -73,6 +73,8 @@ pub struct Disk {
     pub longest_name: usize,
     /// Bytes that a file may have.
     pub largest_file: u64,
+    /// What the system said of a flush that failed: it says so once, and it holds.
+    failed: AtomicI32,
     lacks_modes: AtomicBool,
     lacks_times: AtomicBool,
     /// What it made of times that were tried.
@@ -141,6 +143,7 @@ impl Disk {
             folds: false,
             has_marks: false,
             largest_file: u64::MAX,
+            failed: AtomicI32::new(0),
             lacks_modes: AtomicBool::new(false),
             lacks_times: AtomicBool::new(false),
             times: Mutex::default(),
@@ -153,10 +156,26 @@ impl Disk {
     /// # Errors
     /// Something could not be written: nobody knows what.
     pub fn flush(&self) -> io::Result<()> {
-        match (&self.folder, self.flush) {
+        let flushed = match (&self.folder, self.flush) {
             (Some(folder), Flush::Whole) => system::flush_all(folder),
+            (Some(folder), Flush::Each) => {
+                // For the names; what the content met with was told file by file.
+                let _ = system::flush_all(folder);
+                Ok(())
+            }
             _ => Ok(()),
+        };
+        flushed.inspect_err(|error| self.note_failed(error))?;
+        match self.failed.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            code => Err(io::Error::from_raw_os_error(code)),
         }
+    }
+
+    /// Remembers that something was not written, for whoever asks later.
+    pub fn note_failed(&self, error: &io::Error) {
+        const EIO: i32 = 5;
+        self.failed.store(error.raw_os_error().unwrap_or(EIO), Ordering::Relaxed);
     }
 
     /// What it has room for.
@@ -529,14 +548,16 @@ pub fn close(file: File) -> io::Result<()> {
 }
 
 /// Brings what was written to a file to the disk, before it is closed, where that is done for each
-/// file by itself. What a file system has no word for is not an error.
+/// file by itself.
 pub fn flush_file(file: &File, disk: &Disk) -> io::Result<()> {
-    if disk.flush != Flush::Each {
-        return Ok(());
-    }
+    if disk.flush == Flush::Each { sync(file) } else { Ok(()) }
+}
+
+/// Brings what was written to a file to the disk. What a file system has no word for is not an error.
+pub fn sync(file: &File) -> io::Result<()> {
     match file.sync_data() {
         Err(error) if is_unsupported(&error) => Ok(()),
-        flushed => flushed,
+        synced => synced,
     }
 }
 

@@ -68,7 +68,7 @@ pub fn accept(
     let remembered = resume::remember(lock, root, offered.manifest());
     let mut survey = Survey::new(offered.manifest(), &remembered, root);
     if options.fresh || options.checksum {
-        survey.doubt_files(offered.manifest(), &remembered, root);
+        survey.doubt_files(offered.manifest(), &remembered, options.fresh, root);
     }
     // A yes holds for what it was said to: a sender that comes back with something else is asked
     // about again.
@@ -87,7 +87,7 @@ pub fn accept(
             Ok(true) => asks = false,
             Ok(false) => {
                 options.fresh = true;
-                survey.doubt_files(offered.manifest(), &remembered, root);
+                survey.doubt_files(offered.manifest(), &remembered, true, root);
             }
             Err(error) => return Err(offered.refuse(Reason::Declined, error)),
         }
@@ -107,7 +107,7 @@ pub fn accept(
         };
         let anew = interrupted && options.fresh;
         let answer = room.and_then(|()| {
-            ui.ask_take(offered.manifest(), anew).map_err(|error| (Reason::Declined, error))
+            ui.ask_take(offered.as_offered(), anew).map_err(|error| (Reason::Declined, error))
         });
         if let Err((reason, error)) = answer {
             return Err(offered.refuse(reason, error));

@@ -361,7 +361,7 @@ impl<'a> Intake<'a> {
 
     fn create(&mut self, index: u32, entry: &Entry) -> Take<Target> {
         let place = self.tree.place(index, entry);
-        let created = self.tree.begin(&place);
+        let created = self.tree.begin(entry, &place);
         Ok(self.survive(index, created)?.map_or(Target::Nowhere, Target::Writer))
     }
 
@@ -433,7 +433,8 @@ impl<'a> Intake<'a> {
         match self.survive(index, arrived)? {
             Some(Named::At(mtime)) => self.arrived(index, hash, mtime),
             Some(Named::Again) => self.set(index, State::Again),
-            None => {}
+            // What there is of a file that is given up is of no use.
+            None => self.sweep_all(index, entry),
         }
         Ok(())
     }
@@ -509,10 +510,11 @@ impl<'a> Intake<'a> {
         if !self.tree.root.look(&place).is_still(seen) {
             return Ok(Named::Again);
         }
+        // First what may be a second name of it.
+        self.sweep(index, entry);
         // What a colleague owns is here all the same.
         let _ = self.tree.attribute(&place, entry);
         let mtime = self.tree.root.look(&place).stamp().map(|stamp| stamp.mtime);
-        self.sweep(index, entry);
         self.tree.plan.move_to(index, entry, place);
         self.summary.already += 1;
         Ok(Named::At(mtime))
@@ -521,10 +523,15 @@ impl<'a> Intake<'a> {
     /// Removes what an interrupted run may have left of a file that does not need it.
     fn sweep(&mut self, index: u32, entry: &Entry) {
         if self.older.contains_key(&index) {
-            let (place, own) = (self.tree.place(index, entry), self.tree.root.own().clone());
-            if let Ok(folder) = self.tree.root.parent_of(&place) {
-                Part::sweep(folder, &own, &place);
-            }
+            self.sweep_all(index, entry);
+        }
+    }
+
+    /// Removes every unfinished file of an entry.
+    fn sweep_all(&mut self, index: u32, entry: &Entry) {
+        let (place, own) = (self.tree.place(index, entry), self.tree.root.own().clone());
+        if let Ok(folder) = self.tree.root.parent_of(&place) {
+            Part::sweep(folder, &own, &place);
         }
     }
 

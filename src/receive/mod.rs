@@ -154,7 +154,9 @@ fn find_sender(ticket: Ticket, options: &ReceiveOptions, ui: &Ui) -> Result<Send
                 if let (0, Some(wait)) = (tries, options.wait) {
                     ui.awaits(&ticket.host.to_string(), &error, wait);
                 }
-                control::sleep(pause(tries))?;
+                control::sleep(pause(tries)).map_err(|error| {
+                    error.or_hint("nothing was received; run the same command again")
+                })?;
                 tries += 1;
             }
             found => return found,

@@ -83,7 +83,9 @@ impl Part {
         }
         proven_names(folder, own, place).find_map(|name| {
             let file = folder.reopen_file(&name).ok()?;
-            Some((file, Self { name, is_marked: false }))
+            // One that could not get its usual name is marked all the same.
+            let is_marked = disk::is_marked(&file, &own.part_mark(place));
+            Some((file, Self { name, is_marked }))
         })
     }
 

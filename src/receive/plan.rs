@@ -137,6 +137,8 @@ pub struct Survey {
     /// Folders that have the mode and time that were offered: they stay so, whatever comes into
     /// them.
     as_offered: BTreeSet<u32>,
+    /// Whether size and time are not enough for a file to be the one offered.
+    doubts: bool,
     claims: Claims,
 }
 
@@ -246,18 +248,25 @@ impl Survey {
         met
     }
 
-    /// Takes no file that is there already for granted; those that an interrupted run put there
-    /// are as good as not there.
+    /// Takes no file that is there already for granted. Those that an interrupted run put there are
+    /// compared as well, or, `anew`, as good as not there.
     pub fn doubt_files(
         &mut self,
         manifest: &Manifest,
         remembered: &Remembered,
+        anew: bool,
         eyes: &mut impl Eyes,
     ) {
+        self.doubts = true;
         for (meets, (index, entry)) in self.meets.iter_mut().zip(manifest.indexed()) {
             if matches!(meets, Meets::Itself | Meets::Unsure) && entry.is_file() {
-                let ours = remembered.files.contains_key(&index);
-                *meets = if ours { Meets::Ours } else { Meets::Doubted };
+                *meets = match remembered.files.contains_key(&index) {
+                    true if anew => Meets::Ours,
+                    // This very process has verified it.
+                    true if remembered.intact.is_none() && *meets == Meets::Itself => continue,
+                    true => Meets::Unsure,
+                    false => Meets::Doubted,
+                };
                 let found = eyes.look(&self.places.of(index, entry));
                 self.found.insert(index, found);
             }
@@ -352,14 +361,16 @@ fn compare(entry: &Entry, found: &Found, left: Option<Left<'_>>, eyes: &impl Eye
             || stamp.size == 0
     };
     match left {
-        None | Some(Left { is_intact: None, .. }) if is_itself => Meets::Itself,
+        None if is_itself => Meets::Itself,
+        // It was to come, and nobody knows of it.
+        Some(Left { known, .. }) if is_itself && !known.completed => Meets::Unsure,
+        Some(Left { is_intact: None, .. }) if is_itself => Meets::Itself,
         Some(Left { known, is_intact: None }) if known.size == stamp.size && is_as_left(known) => {
             Meets::Ours
         }
         Some(Left { is_intact: Some(true), .. }) if is_itself => Meets::Itself,
-        // Verified once, and touched since; or never known to have been.
+        // Verified once, and touched since.
         Some(Left { is_intact: Some(true), .. }) if size == stamp.size => Meets::Unsure,
-        Some(Left { known, .. }) if is_itself && !known.completed => Meets::Unsure,
         Some(Left { is_intact: Some(true), .. }) => Meets::Ours,
         Some(Left { known, is_intact: Some(false) }) if is_as_left(known) => Meets::Ours,
         _ if size == stamp.size => Meets::Touched,
@@ -434,7 +445,13 @@ impl Plan {
             if action == Action::Create && *meets != Meets::Nothing {
                 // A place of an earlier run that is taken now is not numbered once more.
                 let place = inside.as_ref().unwrap_or(&entry.path).clone();
-                match plan.elsewhere(manifest, (index, entry), &place, &mut claims, eyes) {
+                match plan.elsewhere(
+                    manifest,
+                    (index, entry),
+                    &place,
+                    (&mut claims, survey.doubts),
+                    eyes,
+                ) {
                     Some(Elsewhere::There(there)) => {
                         plan.compare.remove(&index);
                         (action, own) = (Action::Keep, Some(there));
@@ -481,7 +498,7 @@ impl Plan {
         manifest: &Manifest,
         (index, entry): (u32, &Entry),
         place: &RelPath,
-        claims: &mut Claims,
+        (claims, doubts): (&mut Claims, bool),
         eyes: &mut impl Eyes,
     ) -> Option<Elsewhere> {
         let Self { names, compare, .. } = self;
@@ -494,7 +511,7 @@ impl Plan {
             match (&found, &entry.kind) {
                 (Found::Nothing, _) => return true,
                 (Found::File(stamp), Kind::File(size)) if stamp.size == *size => {
-                    if !eyes.is_time(entry.mtime, stamp.mtime) {
+                    if doubts || !eyes.is_time(entry.mtime, stamp.mtime) {
                         // Its content may be the same all the same.
                         compare.entry(index).or_default().push(name.clone());
                     } else if claims.claim(name, stamp, eyes) {
@@ -787,7 +804,7 @@ mod tests {
         let mut fake = Fake { disk: vec![("a", same_file(1))], ..Fake::default() };
         let remembered = Remembered::default();
         let mut survey = Survey::new(&offered, &remembered, &mut fake);
-        survey.doubt_files(&offered, &remembered, &mut fake);
+        survey.doubt_files(&offered, &remembered, false, &mut fake);
         let plan = Plan::new(&offered, &survey, &OnConflict::Newer.into(), &mut fake);
         assert_eq!(plan.action(0), Some(Action::Keep));
     }

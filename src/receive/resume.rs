@@ -14,6 +14,7 @@ use super::plan::{Action, Plan};
 use crate::bounds::MAX_LANES;
 use crate::files::disk::Stamp;
 use crate::files::manifest::{Entry, Manifest};
+use crate::files::own::Own;
 use crate::files::path::RelPath;
 use crate::files::root::{Found, Root};
 use crate::protocol::pages::{HASH_LEN, Step};
@@ -133,29 +134,34 @@ pub fn find(
             }
             continue;
         }
-        if let Some(same) = plan.compare(index).first().and_then(|place| same(root, place, entry)) {
-            found.insert(index, same);
-            continue;
-        }
-        if known.is_none() {
-            continue;
-        }
         let intended = remembered.places.of(index, entry);
-        if intended != place
+        if known.is_some()
+            && intended != place
             && let Ok(folder) = root.parent_of(&intended)
         {
             // It goes elsewhere now.
             Part::sweep(folder, &own, &intended);
         }
-        let Ok(folder) = root.parent_of(&place) else { continue };
-        let Some((file, _)) = Part::find(folder, &own, &place) else { continue };
-        let Ok(seen) = folder.stamp_of(&file) else { continue };
-        let offset = if anew { 0 } else { seen.size.min(entry.size()) };
-        if let Ok(hash) = hash_file(file, offset) {
-            found.insert(index, Resume::Part { offset, hash, seen });
+        // What has begun to come was compared with what is here before that.
+        let begun = known.and_then(|_| begun(root, &own, &place, entry, anew));
+        let has_begun = matches!(&begun, Some(Resume::Part { offset, .. }) if *offset > 0);
+        let mut same = || plan.compare(index).first().and_then(|place| same(root, place, entry));
+        let resume = if has_begun { None } else { same() };
+        if let Some(resume) = resume.or(begun) {
+            found.insert(index, resume);
         }
     }
     found
+}
+
+/// The unfinished file of an entry, hashed.
+fn begun(root: &mut Root, own: &Own, place: &RelPath, entry: &Entry, anew: bool) -> Option<Resume> {
+    let folder = root.parent_of(place).ok()?;
+    let (file, _) = Part::find(folder, own, place)?;
+    let seen = folder.stamp_of(&file).ok()?;
+    let offset = if anew { 0 } else { seen.size.min(entry.size()) };
+    let hash = hash_file(file, offset).ok()?;
+    Some(Resume::Part { offset, hash, seen })
 }
 
 /// A file that may have the content of an entry, hashed.

@@ -6,6 +6,7 @@ use super::part;
 use super::plan::{Action, Plan};
 use super::resume::hash_of;
 use super::writer::{FileWriter, Verified};
+use crate::files::disk;
 use crate::files::manifest::{Entry, Kind, Manifest};
 use crate::files::path::RelPath;
 use crate::files::root::{Folder, Found, Replace, Root};
@@ -37,10 +38,13 @@ impl Tree<'_> {
     }
 
     /// Begins the unfinished file of an entry.
-    pub fn begin(&mut self, place: &RelPath) -> io::Result<FileWriter> {
-        // What an entry of the offer is called is not for an unfinished file.
-        let usual = place.with_name(&part::usual_name(place));
-        let free = usual.is_ok_and(|path| self.manifest.find(&path).is_none());
+    pub fn begin(&mut self, entry: &Entry, place: &RelPath) -> io::Result<FileWriter> {
+        // What an entry of the offer is called, where it was offered or here, is not for an
+        // unfinished file.
+        let free = [place, &entry.path].into_iter().all(|path| {
+            let usual = path.with_name(&part::usual_name(place));
+            usual.is_ok_and(|path| self.manifest.find(&path).is_none())
+        });
         let own = self.root.own().clone();
         FileWriter::create(self.root.parent_of(place)?, &own, place, free)
     }
@@ -131,8 +135,13 @@ impl Tree<'_> {
 
     /// Gives a file that was there before the mode and time that were offered.
     pub fn attribute(&mut self, place: &RelPath, entry: &Entry) -> io::Result<()> {
+        let mark = self.root.own().part_mark(place);
         let file = self.root.open_file(place)?;
         let folder = self.root.parent_of(place)?;
+        if folder.disk().has_marks && disk::is_marked(&file, &mark) {
+            // A run was killed in the moment after it had named it.
+            disk::unmark(&file)?;
+        }
         folder.set_attributes_of_kept(&file, entry.mode, entry.mtime)
     }
 

@@ -55,7 +55,7 @@ impl FileWriter {
 
     /// Bytes that are on the disk for certain, and their SHA-256.
     pub fn sync(&self) -> io::Result<(u64, [u8; HASH_LEN])> {
-        self.file.sync_data()?;
+        disk::sync(&self.file)?;
         Ok(self.state())
     }
 

@@ -144,7 +144,12 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
         (Some(_), Exit::Refused) => error.hint(
             "do both files hold the same? if so, somebody guesses: make a new one, `transfer token`",
         ),
-        (Some(_), Exit::Interrupted) => error,
+        (Some(_), Exit::Interrupted) => match error.hint.as_deref() {
+            Some(hint) if hint.starts_with("this ticket is void") => {
+                error.hint("run the same command again: the receiver goes on from what it has")
+            }
+            _ => error,
+        },
         // Whatever was sent, this ticket is dead.
         (None, Exit::Interrupted) => {
             error.or_hint("this ticket is void; `transfer send` makes another")

@@ -53,7 +53,7 @@ fn cleared() -> &'static str {
     if obeys() { "\r\x1b[J" } else { "\n" }
 }
 
-/// The same, in rows that fit the window: its words stay whole, and further rows stand below the
+/// The same as `line`, in rows that fit the window: its words stay whole, and further rows stand below the
 /// first one's, two columns in.
 pub(super) fn paragraph(text: &str) {
     let term = Term::stderr();
@@ -61,14 +61,25 @@ pub(super) fn paragraph(text: &str) {
     let words = text.trim_start_matches(' ');
     let (indent, _) = text.split_at(text.len() - words.len());
     let rows = folded(words, &format!("{indent}  "), size.map(|(_, columns)| columns.into()));
-    SCREEN.suspend(|| write(&format!("{indent}{rows}")));
+    SCREEN.suspend(|| {
+        let question = QUESTION.lock().unwrap_or_else(PoisonError::into_inner);
+        let cleared = if question.is_empty() { "" } else { cleared() };
+        write(&format!("{cleared}{indent}{rows}{question}"));
+    });
 }
 
 /// The same as `line` for one with a secret, which is wiped. stderr keeps nothing.
 pub(super) fn secret(mut text: Zeroizing<String>) {
     // There is room for it: growing would leave a copy behind.
     text.push('\n');
-    SCREEN.suspend(|| write(&text));
+    SCREEN.suspend(|| {
+        let question = QUESTION.lock().unwrap_or_else(PoisonError::into_inner);
+        if !question.is_empty() {
+            write(cleared());
+        }
+        write(&text);
+        write(&question);
+    });
 }
 
 /// In one piece, so that lines of two processes on one terminal stay whole.

@@ -34,6 +34,12 @@ impl Intake<'_> {
     /// Keeps what there is for the next run.
     pub fn keep_state(&mut self) {
         let _ = self.await_crew();
+        if let Some(flushing) = self.flushing.take()
+            && let Ok(Err(error)) = flushing.done.recv()
+        {
+            // Whatever comes of this session, the next one must not call it a success.
+            self.tree.root.top().disk().note_failed(&error);
+        }
         // Without a newer lock the older one serves, and the unfinished file says how far it is.
         let _ = self.save();
     }
@@ -159,7 +165,7 @@ impl Intake<'_> {
         // have ended meanwhile.
         let work = move || {
             let flushed = flush();
-            let file = file.map_or(Ok(()), |file| file.sync_data().and(disk::close(file)));
+            let file = file.map_or(Ok(()), |file| disk::sync(&file).and(disk::close(file)));
             drop(tell.send(flushed.and(file)));
         };
         thread::Builder::new().name("flush".into()).spawn(work)?;
