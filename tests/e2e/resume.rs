@@ -220,3 +220,48 @@ fn a_very_deep_tree_arrives() -> Result<()> {
     sender.end()?.expect(0)?;
     ensure_arrived(into.path(), &[&from.join("deep")])
 }
+
+/// Sends `paths` to the end; returns the bytes that have crossed.
+fn finish_counted(paths: &[&Path], into: &Path, options: &[&str]) -> Result<u64> {
+    let sender = Sender::pod(paths, &[])?;
+    let proxy = Proxy::start(&sender, u64::MAX)?;
+    run(receiving(&proxy.ticket, into, options))?.expect(0)?;
+    sender.end()?.expect(0)?;
+    Ok(proxy.passed())
+}
+
+/// A file of the same size and another time is compared first. Once it is known to differ, what has
+/// begun to come is gone on with, not begun anew.
+#[test]
+fn what_has_begun_goes_on_beside_a_file_of_its_size() -> Result<()> {
+    for options in [&["--on-conflict", "overwrite"][..], &["--on-conflict", "rename"], &[]] {
+        let (from, into) = (Scratch::new()?, Scratch::new()?);
+        let image = from.join("image");
+        write(&image, noise(4_000_000, 1))?;
+        write(&into.join("image"), noise(4_000_000, 2))?;
+        touch(&into.join("image"), 1_000_000_000, 0)?;
+        let replaced = options.contains(&"overwrite");
+        let part = if replaced { "image.part" } else { "image (1).part" };
+        interrupt(&[&image], into.path(), options, (3_000_000, part))?;
+        let crossed = finish_counted(&[&image], into.path(), options)?;
+        ensure!(crossed < 3_600_000, "{options:?}: {crossed} bytes crossed again");
+        let place = into.join(if replaced { "image" } else { "image (1)" });
+        ensure!(fs::read(&place)? == fs::read(&image)?, "{options:?}: it is not what was sent");
+        let names = names(into.path())?;
+        ensure!(names.len() == if replaced { 1 } else { 2 }, "{options:?}: {names:?}");
+    }
+    Ok(())
+}
+
+/// `--checksum` compares what an interrupted run has finished; it does not have it sent again.
+#[test]
+fn comparing_is_not_sending_again() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let (first, second) = (from.join("first"), from.join("second"));
+    write(&first, noise(3_000_000, 1))?;
+    write(&second, noise(3_000_000, 2))?;
+    interrupt(&[&first, &second], into.path(), &["--checksum"], (4_500_000, "second.part"))?;
+    let crossed = finish_counted(&[&first, &second], into.path(), &["--checksum"])?;
+    ensure!(crossed < 2_900_000, "{crossed} bytes crossed again");
+    ensure_arrived(into.path(), &[&first, &second])
+}
