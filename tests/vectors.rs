@@ -390,12 +390,12 @@ fn the_engines_agree() {
     use transfer::files::select::Filters;
     use transfer::files::walk::{Developer, Walk, WalkOptions};
     use transfer::protocol::session::{Limits, Session};
-    use transfer::receive::intake;
+    use transfer::receive::assembler;
+    use transfer::receive::files::await_offer;
     use transfer::receive::lock::{Head, Remembered, TransferLockManager};
     use transfer::receive::plan::{OnConflict, Plan, Survey};
-    use transfer::receive::stream::await_offer;
     use transfer::send::content::StreamOptions;
-    use transfer::send::stream::send_over;
+    use transfer::send::files::send_over;
     use uuid::Uuid;
 
     #[derive(Clone)]
@@ -450,7 +450,7 @@ fn the_engines_agree() {
     let plan = Plan::new(offered.manifest(), &survey, &OnConflict::Rename.into(), &mut root);
     let head = Head { session: Uuid::nil(), sender: "pipe".into(), files: 1, bytes: 0 };
     let made = plan.made(offered.manifest(), &Remembered::default());
-    let start = intake::Start {
+    let start = assembler::Start {
         plan,
         resume: BTreeMap::new(),
         made,

@@ -8,7 +8,7 @@ use transfer::crypto::handshake::{
 };
 use transfer::crypto::keys::{OpenKey, Role, SealKey, SessionKeys};
 use transfer::crypto::record::{Buffer, Follows, RecordError, RecordReader, RecordWriter};
-use transfer::protocol::codec::Reader;
+use transfer::protocol::reader::Reader;
 use transfer::token::Token;
 
 /// Yields n, n + 1, n + 2…, in place of randomness: the honest side always says the same, so that

@@ -3,8 +3,8 @@
 //! A record holds many small files or a piece of a large one. The items of one file are not
 //! mixed with those of another.
 
-use super::codec::{Malformed, Read, Reader};
 use super::pages::{Fault, HASH_LEN};
+use super::reader::{Malformed, Read, Reader};
 use crate::crypto::record::Buffer;
 
 const START: u8 = 1;

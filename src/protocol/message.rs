@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::codec::{Malformed, Read, Reader};
+use super::reader::{Malformed, Read, Reader};
 use crate::bounds::MAX_CONTROL;
 use crate::crypto::keys::Role;
 use crate::crypto::record::Buffer;

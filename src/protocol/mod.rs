@@ -4,14 +4,14 @@
 //! ([`message`]); lists come in binary [`pages`]; file content is a sequence of [`data`] items.
 //! [`channel`] and [`outbox`] move whole records between a stream and the engines, in several
 //! [`lanes`], and [`mod@line`] knows whether it still carries anything. Every parser takes bytes from one
-//! [`codec::Reader`] that can fail. The normative text is `docs/protocol.md`.
+//! [`reader::Reader`] that can fail. The normative text is `docs/protocol.md`.
 
 pub mod channel;
-pub mod codec;
 pub mod data;
 pub mod lanes;
 pub mod line;
 pub mod message;
 pub mod outbox;
 pub mod pages;
+pub mod reader;
 pub mod session;

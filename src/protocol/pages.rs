@@ -2,7 +2,7 @@
 //!
 //! A page is its kind, a byte that is 1 on the last page and 0 before, and whole items.
 
-use super::codec::{Malformed, Read, Reader};
+use super::reader::{Malformed, Read, Reader};
 use crate::crypto::record::Buffer;
 use crate::files::manifest::{Entry, Kind};
 use crate::files::modes::MADE_UP;

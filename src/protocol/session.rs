@@ -5,12 +5,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::channel::{ChannelError, Heard, Inbox};
-use super::codec::Malformed;
 use super::lanes;
 use super::line::{Line, Listening, Patient};
 use super::message::{Control, Message, Reason};
 use super::outbox::{Outbox, Work};
 use super::pages;
+use super::reader::Malformed;
 use crate::bounds::{FAREWELL, LOST_LIMIT, MAX_CONTENT, MAX_PLAINTEXT, STALL_LIMIT};
 use crate::control;
 use crate::crypto::keys::{Role, SessionKeys};

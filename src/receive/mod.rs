@@ -1,19 +1,19 @@
 //! The receiving side's story: take the ticket, reach the sender, prove the token, look at the
 //! offer, ask, receive.
 
-mod accept;
+pub mod assembler;
 pub mod consent;
-pub mod crew;
-pub mod intake;
+mod decide;
+pub mod files;
 pub mod lock;
 pub mod names;
 pub mod part;
-pub mod pipe;
 pub mod places;
 pub mod plan;
+pub mod pool;
 pub mod resume;
 mod sender;
-pub mod stream;
+pub mod single;
 pub mod tree;
 pub mod writer;
 
@@ -23,11 +23,11 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use self::accept::{Output, accept, ask_stream};
-use self::pipe::Landing;
+use self::decide::{Output, accept, ask_stream};
+use self::files::{Offered, await_offer};
 use self::plan::OnConflict;
 use self::sender::{NoSession, Sender};
-use self::stream::{Offered, await_offer};
+use self::single::Landing;
 use crate::bounds::{BUSY_LIMIT, GONE_LIMIT, MAX_CUTS, MAX_TRIES, STALL_LIMIT};
 use crate::control;
 use crate::crypto::keys::Role;

@@ -3,13 +3,13 @@
 
 pub mod content;
 mod dry_run;
+pub mod files;
 pub mod gate;
 mod offer;
 pub mod pack;
-pub mod pipe;
 mod place;
 mod serve;
-pub mod stream;
+pub mod single;
 
 use std::path::{Path, PathBuf};
 use std::thread;

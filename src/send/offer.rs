@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::content::StreamOptions;
-use super::pipe::{Input, send_stream};
-use super::stream::send_over;
+use super::files::send_over;
+use super::single::{Input, send_stream};
 use super::{SendOptions, What};
 use crate::compress::Compression;
 use crate::error::{Error, Result, bytes};

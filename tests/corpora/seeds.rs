@@ -16,10 +16,10 @@ use transfer::crypto::record::{Buffer, Follows};
 use transfer::files::manifest::{Entry, Kind, Manifest};
 use transfer::files::path::RelPath;
 use transfer::files::root::Root;
-use transfer::protocol::codec::Read;
 use transfer::protocol::data::Item;
 use transfer::protocol::message::{Complete, Control, DATA, Offer, PACKED, Reason, UnsentName};
 use transfer::protocol::pages::{self, Fault, Step};
+use transfer::protocol::reader::Read;
 use transfer::receive::lock::{Head, Snapshot, TransferLockManager};
 use transfer::receive::places::Places;
 

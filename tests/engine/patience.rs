@@ -15,7 +15,7 @@ use transfer::protocol::message::{self, Complete, Control, Message, Reason, Wait
 use transfer::protocol::outbox::Work;
 use transfer::protocol::pages::{self, Pages};
 use transfer::protocol::session::{Limits, Session, Stop, receive_last};
-use transfer::send::stream::send_over;
+use transfer::send::files::send_over;
 
 use super::pipe::{Closer, Faults, pipe};
 use super::util::{STREAM, keys, receive, walk};

@@ -14,7 +14,7 @@ use transfer::protocol::data;
 use transfer::protocol::message::{self, Complete, Control, DATA, Message, Offer};
 use transfer::protocol::pages::{self, Fault, Pages, Step};
 use transfer::protocol::session::{Session, Stop, receive_last};
-use transfer::send::stream::send_over;
+use transfer::send::files::send_over;
 
 use super::pipe::Faults;
 use super::util::{STREAM, receive, sessions, walk};

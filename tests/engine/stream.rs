@@ -7,8 +7,8 @@ use transfer::compress::Compression;
 use transfer::error::{Exit, Result};
 use transfer::event::Summary;
 use transfer::protocol::message::OfferKind;
-use transfer::receive::stream::await_offer;
-use transfer::send::pipe::{Input, send_stream};
+use transfer::receive::files::await_offer;
+use transfer::send::single::{Input, send_stream};
 
 use super::NO_FAULTS;
 use super::pipe::Faults;
@@ -149,7 +149,7 @@ fn a_single_file_can_be_poured() {
         let (sender, receiver, _) = sessions(256, Faults::default(), Faults::default());
         thread::scope(|scope| {
             let sending = scope
-                .spawn(|| transfer::send::stream::send_over(sender, &source, STREAM, &mut |_| {}));
+                .spawn(|| transfer::send::files::send_over(sender, &source, STREAM, &mut |_| {}));
             let received =
                 await_offer(receiver, None).and_then(|offered| offered.pour(&mut got, &mut |_| {}));
             let sent = sending.join().unwrap();

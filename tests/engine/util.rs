@@ -15,13 +15,13 @@ use transfer::files::root::Root;
 use transfer::files::select::Filters;
 use transfer::files::walk::{Developer, Source, Walk, WalkOptions};
 use transfer::protocol::session::{Limits, Session};
-use transfer::receive::intake::Start;
+use transfer::receive::assembler::Start;
+use transfer::receive::files::await_offer;
 use transfer::receive::lock::{Head, TransferLockManager};
 use transfer::receive::plan::{OnConflict, Plan, Survey};
 use transfer::receive::resume;
-use transfer::receive::stream::await_offer;
 use transfer::send::content::StreamOptions;
-use transfer::send::stream::send_over;
+use transfer::send::files::send_over;
 use transfer::token::{self, Token};
 use uuid::Uuid;
 

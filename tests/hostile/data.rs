@@ -326,7 +326,7 @@ fn data_before_the_plan() -> Result<()> {
     Ok(())
 }
 
-/// More files in one record than any sender of ours puts there: all arrive, and the crew is not
+/// More files in one record than any sender of ours puts there: all arrive, and the pool is not
 /// given more of them at a time than it is to have.
 #[test]
 fn a_thousand_files_in_one_record() -> Result<()> {

@@ -5,7 +5,7 @@
 
 use std::io::ErrorKind;
 
-use super::intake::{Intake, Start};
+use super::assembler::{Assembler, Start};
 use crate::bounds::{ATTEMPTS, MAX_ENTRIES, MAX_NAMES, MAX_NAMES_EACH};
 use crate::crypto::keys::Role;
 use crate::crypto::record::Follows;
@@ -16,9 +16,9 @@ use crate::files::modes::MADE_UP;
 use crate::files::path::RelPath;
 use crate::files::root::{Root, creation_mask};
 use crate::protocol::channel::Heard;
-use crate::protocol::codec::Malformed;
 use crate::protocol::message::{self, Complete, Control, Message, Offer, OfferKind, Reason};
 use crate::protocol::pages::{self, Pages};
+use crate::protocol::reader::Malformed;
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop, receive_last};
 
 /// An offer that has arrived whole and is not answered yet.
@@ -176,20 +176,20 @@ impl Offered {
     /// Carries the plan out.
     pub fn accept(mut self, root: &mut Root, start: Start<'_>, sink: Sink<'_>) -> Result<Summary> {
         self.watch.lap("plan");
-        let mut intake = match Intake::new(&self.manifest, root, start) {
-            Ok(intake) => intake,
+        let mut assembler = match Assembler::new(&self.manifest, root, start) {
+            Ok(assembler) => assembler,
             Err(stop) => return Err(self.session.stop(stop)),
         };
         self.watch.lap("folders");
-        if let Err(stop) = take_content(&mut self.session, &mut intake, sink) {
-            intake.keep_state();
+        if let Err(stop) = take_content(&mut self.session, &mut assembler, sink) {
+            assembler.keep_state();
             return Err(self.session.stop(stop));
         }
         self.watch.lap("content");
-        let (mut summary, faults) = match intake.finish() {
+        let (mut summary, faults) = match assembler.finish() {
             Ok(finished) => finished,
             Err(stop) => {
-                intake.keep_state();
+                assembler.keep_state();
                 return Err(self.session.stop(stop));
             }
         };
@@ -204,8 +204,8 @@ impl Offered {
         let ended = ended.and_then(|inbox| receive_last(&inbox, Role::Sender, &Control::Bye));
         match ended {
             Ok(()) => {
-                intake.forget_state();
-                intake.tell_others(sink);
+                assembler.forget_state();
+                assembler.tell_others(sink);
                 self.watch.lap("end");
                 summary.phases = self.watch.phases();
                 Ok(summary)
@@ -226,24 +226,24 @@ pub(super) fn unconfirmed(error: Error) -> Error {
 /// The plan, then data in at most [`ATTEMPTS`] rounds.
 fn take_content(
     session: &mut Session,
-    intake: &mut Intake<'_>,
+    assembler: &mut Assembler<'_>,
     sink: Sink<'_>,
 ) -> Result<(), Stop> {
-    let (files, bytes) = intake.wanted();
-    session.send_pages(message::PLAN, intake.steps(), pages::put_step)?;
-    sink(Event::Planned { files, bytes, here: intake.begun() });
+    let (files, bytes) = assembler.wanted();
+    session.send_pages(message::PLAN, assembler.steps(), pages::put_step)?;
+    sink(Event::Planned { files, bytes, here: assembler.begun() });
 
     for attempt in 1..=ATTEMPTS {
-        while take_record(session, intake)? {
-            intake.tell(sink);
+        while take_record(session, assembler)? {
+            assembler.tell(sink);
         }
-        // The crew still has some files in hand.
-        let again = intake.end_round()?;
-        intake.tell(sink);
+        // The pool still has some files in hand.
+        let again = assembler.end_round()?;
+        assembler.tell(sink);
         if again.is_empty() || attempt == ATTEMPTS {
             break;
         }
-        let (files, bytes) = intake.wanted();
+        let (files, bytes) = assembler.wanted();
         sink(Event::Again { files, bytes, attempt: attempt + 1 });
         session.send_pages(message::RETRY, again, pages::put_index)?;
     }
@@ -251,7 +251,7 @@ fn take_content(
 }
 
 /// One record; false when it ended the round.
-fn take_record(session: &mut Session, intake: &mut Intake<'_>) -> Result<bool, Stop> {
+fn take_record(session: &mut Session, assembler: &mut Assembler<'_>) -> Result<bool, Stop> {
     let (record, follows) = session.receive_record()?;
     if follows == Follows::Nothing {
         return Err(OUT_OF_TURN.into());
@@ -259,7 +259,7 @@ fn take_record(session: &mut Session, intake: &mut Intake<'_>) -> Result<bool, S
     if let Message::Control(Control::Done) = Message::decode(record.plaintext())? {
         return Ok(false);
     }
-    if let Some(used) = intake.take(record)? {
+    if let Some(used) = assembler.take(record)? {
         session.recycle(used);
     }
     Ok(true)

@@ -1,12 +1,12 @@
 //! What became of each file, for whoever wants to know of each.
 
-use super::{Intake, State, state};
+use super::{Assembler, State, state};
 use crate::control;
 use crate::event::{Event, Fate, Sink};
 use crate::files::manifest::Entry;
 use crate::receive::resume::hash_file;
 
-impl Intake<'_> {
+impl Assembler<'_> {
     /// Tells of a file whose fate is certain; one that will come once more is told of later.
     pub(super) fn tell_fate(&mut self, index: u32, entry: &Entry, sink: Sink<'_>) {
         let Some(untold) = &mut self.untold else { return };

@@ -11,10 +11,10 @@ use std::time::Instant;
 use sha2::Sha256;
 
 use self::kept::Flushing;
-use super::crew::{Crew, Job};
 use super::lock::{Head, Known, TransferLockManager};
 use super::part::Part;
 use super::plan::{Action, Plan};
+use super::pool::{Job, WriterPool};
 use super::resume::Resume;
 use super::tree::Tree;
 use super::writer::{FileWriter, Verified};
@@ -25,10 +25,10 @@ use crate::files::disk::{self, Stamp};
 use crate::files::manifest::{Entry, Manifest};
 use crate::files::path::RelPath;
 use crate::files::root::{Found, Root};
-use crate::protocol::codec::Malformed;
 use crate::protocol::data::{self, Item};
 use crate::protocol::message::Message;
 use crate::protocol::pages::{Fault, HASH_LEN, Step};
+use crate::protocol::reader::Malformed;
 use crate::protocol::session::{OUT_OF_TURN, Stop};
 
 /// Where an entry stands.
@@ -38,8 +38,8 @@ enum State {
     Idle,
     /// Asked for, and not come yet.
     Wanted,
-    /// Came, and the crew is putting it at its place.
-    AtCrew,
+    /// Came, and the pool is putting it at its place.
+    AtPool,
     /// Came, and its hash differed.
     Again,
     /// At its place.
@@ -90,7 +90,7 @@ pub struct Start<'a> {
 }
 
 /// A transfer being written to disk.
-pub struct Intake<'a> {
+pub struct Assembler<'a> {
     tree: Tree<'a>,
     states: Vec<State>,
     hashes: Vec<Option<[u8; HASH_LEN]>>,
@@ -111,8 +111,8 @@ pub struct Intake<'a> {
     last_flush: Instant,
     synced: Option<(u32, u64, [u8; HASH_LEN])>,
     /// Writes small files; where no thread could be started, the engine does.
-    crew: Option<Crew>,
-    /// Bytes since the last [`Intake::tell`], and the entry last seen.
+    pool: Option<WriterPool>,
+    /// Bytes since the last [`Assembler::tell`], and the entry last seen.
     moved: (u64, u32),
     /// Files that ended since then.
     finished: Vec<u32>,
@@ -123,7 +123,7 @@ pub struct Intake<'a> {
 
 type Take<T = ()> = Result<T, Stop>;
 
-impl<'a> Intake<'a> {
+impl<'a> Assembler<'a> {
     /// Takes over a plan, makes its folders, and writes the first lock.
     pub fn new(manifest: &'a Manifest, root: &'a mut Root, start: Start<'a>) -> Take<Self> {
         let Start { plan, resume, made, merge, older, lock, head, threads, each_file } = start;
@@ -142,7 +142,7 @@ impl<'a> Intake<'a> {
             }
         }
         let untold = each_file.then(|| (0..).take(states.len()).collect());
-        let mut intake = Self {
+        let mut assembler = Self {
             hashes: vec![None; states.len()],
             times: BTreeMap::new(),
             reasons: BTreeMap::new(),
@@ -158,7 +158,7 @@ impl<'a> Intake<'a> {
             flushing: None,
             last_flush: Instant::now(),
             synced: None,
-            crew: None,
+            pool: None,
             moved: (0, 0),
             finished: Vec::new(),
             untold,
@@ -166,17 +166,17 @@ impl<'a> Intake<'a> {
         };
         // The lock tells what is to be made before it is there: a folder that it does not name
         // was there before.
-        let saved = intake.save();
-        intake.saved(saved)?;
-        let folders = intake.tree.make_folders();
+        let saved = assembler.save();
+        assembler.saved(saved)?;
+        let folders = assembler.tree.make_folders();
         for (index, error) in folders.failed {
-            intake.survive::<()>(index, Err(error))?;
+            assembler.survive::<()>(index, Err(error))?;
         }
         for index in folders.found {
-            intake.made.remove(&index);
+            assembler.made.remove(&index);
         }
-        intake.crew = Crew::start(intake.tree.root, threads).ok();
-        Ok(intake)
+        assembler.pool = WriterPool::start(assembler.tree.root, threads).ok();
+        Ok(assembler)
     }
 
     /// What the sender is told of the files that are not simply to be sent whole.
@@ -228,7 +228,7 @@ impl<'a> Intake<'a> {
                         if may_be_small { self.small(index, &mut items, &record)? } else { None };
                     match small {
                         Some(small) => {
-                            self.set(index, State::AtCrew);
+                            self.set(index, State::AtPool);
                             files.push((small, None));
                         }
                         None => self.start(index, offset)?,
@@ -240,15 +240,15 @@ impl<'a> Intake<'a> {
             }
         }
         let mut used = None;
-        let unsent = match (files.is_empty(), &mut self.crew) {
-            (false, Some(crew)) => crew.give(Job { record, files }),
+        let unsent = match (files.is_empty(), &mut self.pool) {
+            (false, Some(pool)) => pool.give(Job { record, files }),
             (false, None) => Some(Job { record, files }),
             (true, _) => {
                 used = Some(record);
                 None
             }
         };
-        let done = self.crew.as_mut().and_then(Crew::finished);
+        let done = self.pool.as_mut().and_then(WriterPool::finished);
         for job in [unsent, done].into_iter().flatten() {
             used = Some(self.settle(job)?);
         }
@@ -274,7 +274,7 @@ impl<'a> Intake<'a> {
 
     /// Ends a round: the files whose hash differed, which are wanted once more.
     pub fn end_round(&mut self) -> Take<Vec<u32>> {
-        self.await_crew()?;
+        self.await_pool()?;
         if self.current.is_some() || self.states.iter().any(is_missing) {
             return Err(Malformed("a file that was asked for did not come").into());
         }
@@ -568,7 +568,7 @@ enum Named {
 }
 
 fn is_missing(state: &State) -> bool {
-    matches!(state, State::Wanted | State::AtCrew)
+    matches!(state, State::Wanted | State::AtPool)
 }
 
 fn state(states: &[State], index: u32) -> Option<State> {

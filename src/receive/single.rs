@@ -7,10 +7,10 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
+use super::files::{Offered, unconfirmed};
 use super::lock;
 use super::names::Names;
 use super::part::Part;
-use super::stream::{Offered, unconfirmed};
 use super::writer::Verified;
 use crate::crypto::keys::Role;
 use crate::crypto::record::Follows;
@@ -21,12 +21,12 @@ use crate::files::manifest::{Entry, Kind};
 use crate::files::path::{PathError, RelPath};
 use crate::files::root::{Found, Replace, Root, creation_mask};
 use crate::files::walk;
-use crate::protocol::codec::{Malformed, Reader};
 use crate::protocol::data::{self, Item};
 use crate::protocol::message::{
     self, Complete, Control, Message, Offer, OfferKind, Reason, STREAM_NAME,
 };
 use crate::protocol::pages::{self, Fault, HASH_LEN};
+use crate::protocol::reader::{Malformed, Reader};
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop, receive_last};
 
 /// One content that is expected.

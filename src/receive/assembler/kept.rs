@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 use std::time::Instant;
 
-use super::{Current, Intake, State, Take, Target, state};
+use super::{Assembler, Current, State, Take, Target, state};
 use crate::bounds::{FLUSH_PACE, MAX_TOLD};
 use crate::error::{self, Error, reason};
 use crate::files::disk::{self, Flush};
@@ -24,7 +24,7 @@ pub(super) struct Flushing {
     done: Receiver<io::Result<()>>,
 }
 
-impl Intake<'_> {
+impl Assembler<'_> {
     /// Both sides know that it is over: nothing is left to go on with.
     pub fn forget_state(&mut self) {
         // A lock that cannot be removed is a hint that nobody needs.
@@ -33,7 +33,7 @@ impl Intake<'_> {
 
     /// Keeps what there is for the next run.
     pub fn keep_state(&mut self) {
-        let _ = self.await_crew();
+        let _ = self.await_pool();
         if let Some(flushing) = self.flushing.take()
             && let Ok(Err(error)) = flushing.done.recv()
         {
@@ -209,7 +209,7 @@ impl Intake<'_> {
             wanted: &|index| {
                 matches!(
                     state(states, index),
-                    Some(State::Wanted | State::AtCrew | State::Again | State::Arrived)
+                    Some(State::Wanted | State::AtPool | State::Again | State::Arrived)
                 )
             },
             current,

@@ -12,9 +12,9 @@ use crate::event::{Event, Fate, Remark, Sink, Stopwatch, Summary};
 use crate::files::manifest::{Entry, Manifest};
 use crate::files::reader::SourceFault;
 use crate::files::walk::Source;
-use crate::protocol::codec::Malformed;
 use crate::protocol::message::{self, Control, Message, Offer, OfferKind, UnsentName};
 use crate::protocol::pages::{self, Fault, Pages, Step};
+use crate::protocol::reader::Malformed;
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop};
 
 /// Offers `source` to an authenticated receiver and sends what it asks for.

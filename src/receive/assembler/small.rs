@@ -1,17 +1,17 @@
-//! Whole files in one record, which the crew puts at their places.
+//! Whole files in one record, which the pool puts at their places.
 
-use super::{Intake, State, Take, state};
+use super::{Assembler, State, Take, state};
 use crate::crypto::record::Buffer;
 use crate::files::manifest::Entry;
-use crate::protocol::codec::{Malformed, Reader};
 use crate::protocol::data::{self, Item};
 use crate::protocol::pages::HASH_LEN;
-use crate::receive::crew::{Crew, Job, Small};
+use crate::protocol::reader::{Malformed, Reader};
+use crate::receive::pool::{Job, Small, WriterPool};
 
 /// A file that is whole in a record: its content and its hash.
 type Whole<'a> = (&'a [u8], [u8; HASH_LEN]);
 
-impl Intake<'_> {
+impl Assembler<'_> {
     /// What is to be done with a file that begins here, if it ends in the same record, as it was
     /// offered, and nothing about it is unusual. `items`, behind its start, is then behind its end.
     pub(super) fn small<'r>(
@@ -34,7 +34,7 @@ impl Intake<'_> {
         Ok(Some(Small { index, entry, place, found, content, hash }))
     }
 
-    /// Takes note of what the crew has done, and does what it could not do. Returns the records to
+    /// Takes note of what the pool has done, and does what it could not do. Returns the records to
     /// be used again.
     pub(super) fn settle(&mut self, Job { record, files }: Job) -> Take<Buffer> {
         for (small, placed) in files {
@@ -60,9 +60,9 @@ impl Intake<'_> {
         Ok(record)
     }
 
-    /// Waits for what the crew still has in hand.
-    pub(super) fn await_crew(&mut self) -> Take {
-        while let Some(job) = self.crew.as_mut().and_then(Crew::wait) {
+    /// Waits for what the pool still has in hand.
+    pub(super) fn await_pool(&mut self) -> Take {
+        while let Some(job) = self.pool.as_mut().and_then(WriterPool::wait) {
             self.settle(job)?;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Threads that put small files at their places, several at a time.
 //!
 //! Creating a file takes the file system longer than hashing a few kilobytes, and most of it can be
-//! done beside the next one. The crew does what is usual: a new `.part` file of the usual name,
+//! done beside the next one. The pool does what is usual: a new `.part` file of the usual name,
 //! which gets its mode, its time and its name when its hash is right. Whatever else there may be (a
 //! name that is taken, a full disk, a hash that differs) it undoes and leaves to the engine.
 
@@ -49,16 +49,16 @@ pub struct Job {
 }
 
 /// The threads.
-pub struct Crew {
+pub struct WriterPool {
     queue: SyncSender<Job>,
     done: Receiver<Job>,
-    /// Jobs that came back while the engine waited for all, see [`Crew::rest`].
+    /// Jobs that came back while the engine waited for all, see [`WriterPool::rest`].
     back: VecDeque<Job>,
     /// Jobs that the engine has not got back.
     out: usize,
 }
 
-impl Crew {
+impl WriterPool {
     /// Starts `threads` threads that write beneath `root`.
     pub fn start(root: &Root, threads: usize) -> io::Result<Self> {
         let (queue, jobs) = mpsc::sync_channel(WAITING);
@@ -159,7 +159,7 @@ mod tests {
     fn at_rest_all_is_done_and_every_job_comes_back() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();
-        let mut crew = Crew::start(&root, 3).unwrap();
+        let mut pool = WriterPool::start(&root, 3).unwrap();
         for index in 0..5u32 {
             let path = RelPath::parse(&format!("file {index}")).unwrap();
             let entry = Entry { path: path.clone(), kind: Kind::File(1), mode: 0o644, mtime: 0 };
@@ -167,14 +167,14 @@ mod tests {
             record.extend(b"x");
             let (content, hash) = (0..1, Sha256::digest(b"x").into());
             let small = Small { index, entry, place: path, found: None, content, hash };
-            assert!(crew.give(Job { record, files: vec![(small, None)] }).is_none());
+            assert!(pool.give(Job { record, files: vec![(small, None)] }).is_none());
         }
-        assert!(crew.rest());
+        assert!(pool.rest());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 5);
-        assert!(!crew.rest());
-        let first = crew.finished();
+        assert!(!pool.rest());
+        let first = pool.finished();
         let mut jobs: Vec<Job> =
-            first.into_iter().chain(std::iter::from_fn(|| crew.wait())).collect();
+            first.into_iter().chain(std::iter::from_fn(|| pool.wait())).collect();
         jobs.sort_by_key(|job| job.files[0].0.index);
         let placed: Vec<_> =
             jobs.iter().map(|job| (job.files[0].0.index, job.files[0].1)).collect();

@@ -6,13 +6,13 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::assembler::Start;
 use super::consent::Policy;
-use super::intake::Start;
+use super::files::Offered;
 use super::lock::{Head, TransferLockManager};
-use super::pipe::stream_name;
 use super::plan::{Action, OnConflict, Plan, Survey};
 use super::resume::{self, Resume};
-use super::stream::Offered;
+use super::single::stream_name;
 use super::{Conflict, ReceiveOptions};
 use crate::error::{Error, Exit, Result, bytes, reason, shown};
 use crate::event::{Sink, Summary};

@@ -9,8 +9,8 @@ use std::thread;
 
 use sha2::{Digest, Sha256};
 
+use super::files::conclude;
 use super::pack::Packer;
-use super::stream::conclude;
 use crate::bounds::MAX_FRAMING;
 use crate::compress::Compression;
 use crate::control;
@@ -18,10 +18,10 @@ use crate::crypto::record::{Buffer, Follows};
 use crate::error::{Error, Result, reason};
 use crate::event::{Event, Fate, Sink, Summary};
 use crate::files::path::RelPath;
-use crate::protocol::codec::Malformed;
 use crate::protocol::data;
 use crate::protocol::message::{self, Control, DATA, Message, Offer, OfferKind, STREAM_NAME};
 use crate::protocol::pages::{self, Fault, HASH_LEN, Pages};
+use crate::protocol::reader::Malformed;
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop};
 
 /// Bytes read at once: what a pipe holds.
