@@ -24,9 +24,9 @@ use crate::files::exclude::Pattern;
 use crate::files::path::RelPath;
 use crate::files::select::Filters;
 use crate::net::pace::Rate;
+use crate::receive::options::{Conflict, ReceiveOptions};
 use crate::receive::plan::OnConflict;
-use crate::receive::{Conflict, ReceiveOptions};
-use crate::send::{Agreed, SendOptions, What};
+use crate::send::options::{Agreed, SendOptions, What};
 use crate::token::{AGREED_WORDS, DEFAULT_WORDS, MAX_WORDS, MIN_AGREED, MIN_WORDS, Token};
 use crate::ui::Ui;
 
@@ -480,8 +480,6 @@ impl ReceiveArgs {
             sync: !self.no_sync,
             checksum: self.checksum,
             fresh: self.fresh,
-            resume: false,
-            taken: None,
         })
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::bounds::MAX_NAME;
 use crate::error::{Error, bytes, reason, shown};
 use crate::files::root::{Found, Replace, Root};
-use crate::receive::check_output;
+use crate::receive::output::check_output;
 use crate::ui::Finding;
 
 /// Less free space than this is worth a word.

@@ -2,120 +2,50 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use super::assembler::Start;
-use super::consent::Policy;
+use super::decisions::{Decisions, Facts, Fingerprint, Next};
 use super::files::Offered;
-use super::lock::{Head, TransferLockManager};
+use super::lock::{Head, Remembered};
+use super::options::ReceiveOptions;
+use super::output::Output;
 use super::plan::{Action, OnConflict, Plan, Survey};
 use super::resume::{self, Resume};
 use super::single::stream_name;
-use super::{Conflict, ReceiveOptions};
-use crate::error::{Error, Exit, Result, bytes, reason, shown};
+use crate::error::{Error, Exit, Result, bytes, shown};
 use crate::event::{Sink, Summary};
 use crate::files::manifest::Manifest;
 use crate::files::path::RelPath;
 use crate::files::root::Root;
 use crate::protocol::lanes;
 use crate::protocol::message::Reason;
-use crate::protocol::pages::HASH_LEN;
 use crate::ui::{Choice, Clash, Target, Ui, said_no};
-
-/// The output folder, and the right to write into it.
-pub struct Output {
-    pub(super) root: Root,
-    lock: TransferLockManager,
-    /// What was decided about names that are taken.
-    policy: Option<Policy>,
-}
-
-impl Output {
-    /// Opens the folder, making it if it is missing, finds out whether it can be written to, and
-    /// keeps other receivers out of it.
-    pub fn open(path: &Path, flushes: bool) -> Result<Self> {
-        let mut root = Root::open(path).map_err(|error| {
-            let path = path.to_string_lossy();
-            Error::failure(format!("cannot use \"{}\": {}", shown(&path), reason(&error)))
-                .hint("name another folder with -o")
-        })?;
-        if !flushes {
-            root.flush_never();
-        }
-        let lock = TransferLockManager::acquire(&mut root)?;
-        Ok(Self { root, lock, policy: None })
-    }
-}
 
 /// Makes the plan, with whatever is to be asked, and carries it out.
 ///
-/// `options` learns what was decided, so that nothing is asked again after a reconnection.
+/// `decisions` learns what was decided, so that nothing is asked again after a reconnection.
 pub fn accept(
     offered: Offered,
     output: &mut Output,
-    options: &mut ReceiveOptions,
+    (options, decisions): (&ReceiveOptions, &mut Decisions),
     (session, sender): (uuid::Uuid, String),
     ui: &Ui,
     sink: Sink<'_>,
 ) -> Result<Summary> {
-    let Output { root, lock, policy } = output;
-    let policy = policy.get_or_insert_with(|| match options.on_conflict {
-        Some(Conflict::Go(policy)) => policy.into(),
-        Some(Conflict::Fail) | None => OnConflict::Rename.into(),
-    });
+    let Output { root, lock } = output;
     let remembered = resume::remember(lock, root, offered.manifest());
-    let mut survey = Survey::new(offered.manifest(), &remembered, root);
-    if options.fresh || options.checksum {
-        survey.doubt_files(offered.manifest(), &remembered, options.fresh, root);
+    let survey = Survey::new(offered.manifest(), &remembered, root);
+    let mut at = Setting { offered: &offered, options, remembered: &remembered, survey, root };
+    if decisions.is_fresh() || options.checksum {
+        at.doubt(decisions.is_fresh());
     }
-    // A yes holds for what it was said to: a sender that comes back with something else is asked
-    // about again.
-    let id = ui.asks().then(|| fingerprint(offered.as_offered()));
-    let mut asks = options.taken != id;
-    if asks {
-        if options.taken.is_some() {
-            ui.offered_to_take(offered.as_offered());
-        }
-        ui.target(&target_of(&offered, &survey, root));
-    }
-    let interrupted = !remembered.is_empty() && !options.fresh;
-    if interrupted && !options.resume && ui.asks() {
-        match ui.ask_resume() {
-            // Whoever goes on with it has taken it before.
-            Ok(true) => asks = false,
-            Ok(false) => {
-                options.fresh = true;
-                survey.doubt_files(offered.manifest(), &remembered, true, root);
-            }
-            Err(error) => return Err(offered.refuse(Reason::Declined, error)),
-        }
-    }
-    match decide(&offered, &survey, options, policy, lock, ui) {
-        // One of its answers was to take nothing.
-        Ok(Asked(asked)) => asks &= !asked,
+    let plan = match at.decide(decisions, lock.is_restart(), ui) {
+        Ok(plan) => plan,
         Err((reason, error)) => return Err(offered.refuse(reason, error)),
-    }
-    let plan = Plan::new(offered.manifest(), &survey, policy, root);
-    if asks {
-        // What surely has no room is not asked about.
-        let nothing_here = remembered.is_empty() && !options.checksum;
-        let room = match nothing_here {
-            true => check_space(&offered, &plan, &BTreeMap::new(), root),
-            false => Ok(()),
-        };
-        let anew = interrupted && options.fresh;
-        let answer = room.and_then(|()| {
-            ui.ask_take(offered.as_offered(), anew).map_err(|error| (Reason::Declined, error))
-        });
-        if let Err((reason, error)) = answer {
-            return Err(offered.refuse(reason, error));
-        }
-    }
-    options.taken = id;
-    let anew = options.fresh;
-    let resume = resume::find(offered.manifest(), &plan, &remembered, root, anew);
+    };
+    let resume = resume::find(offered.manifest(), &plan, &remembered, root, decisions.is_fresh());
     if !remembered.is_empty() {
         let (completed, partial, fresh) = progress_of(&offered, &plan, &resume);
         ui.note(&format!(
@@ -125,17 +55,148 @@ pub fn accept(
     if let Err((reason, error)) = check_space(&offered, &plan, &resume, root) {
         return Err(offered.refuse(reason, error));
     }
-    // After a reconnection what was decided stays so, and what was sent anew is not sent again.
-    (options.fresh, options.resume) = (false, true);
+    decisions.planned();
     let totals = offered.manifest().totals();
     let head = Head { session, sender, files: totals.files, bytes: totals.bytes };
     let made = plan.made(offered.manifest(), &remembered);
-    let merge = !policy.overwrites();
+    let merge = !decisions.policy().overwrites();
     let older = remembered.files;
     let threads = lanes::default_count();
     let each_file = ui.wants_files();
     let start = Start { plan, resume, made, merge, older, lock, head, threads, each_file };
     offered.accept(root, start, sink)
+}
+
+/// An offer and what it meets.
+struct Setting<'a> {
+    offered: &'a Offered,
+    options: &'a ReceiveOptions,
+    /// What an interrupted run left.
+    remembered: &'a Remembered,
+    survey: Survey,
+    root: &'a mut Root,
+}
+
+type Refusal = (Reason, Error);
+
+impl Setting<'_> {
+    /// Takes no file that is here for granted.
+    fn doubt(&mut self, anew: bool) {
+        self.survey.doubt_files(self.offered.manifest(), self.remembered, anew, self.root);
+    }
+
+    /// Asks until everything is decided.
+    fn decide(
+        &mut self,
+        decisions: &mut Decisions,
+        is_restart: bool,
+        ui: &Ui,
+    ) -> Result<Plan, Refusal> {
+        let offered = self.offered;
+        let id = ui.asks().then(|| fingerprint(offered.as_offered()));
+        if decisions.is_new(id) {
+            if decisions.has_taken() {
+                ui.offered_to_take(offered.as_offered());
+            }
+            ui.target(&target_of(offered, &self.survey, self.root));
+        }
+        let has_leftovers = !self.remembered.is_empty();
+        let mut plan = None;
+        loop {
+            let open = self.open(decisions);
+            let facts = Facts {
+                asked_about: id,
+                has_leftovers,
+                open: open.len() as u64,
+                certain: self.survey.certain_conflicts(),
+            };
+            match decisions.next(&facts) {
+                Next::AskResume => {
+                    let yes = ui.ask_resume().map_err(declined)?;
+                    decisions.resume(yes, id);
+                    if !yes {
+                        self.doubt(true);
+                    }
+                }
+                Next::AskConflict => {
+                    let answer = self.ask_conflict(&open, ui).map_err(declined)?;
+                    for index in open {
+                        if let Some(entry) = offered.manifest().get(index) {
+                            decisions.agree(&entry.path, self.survey.found(index), answer);
+                        }
+                    }
+                    decisions.take(id);
+                }
+                Next::AskTake { anew } => {
+                    let plan = &*plan.get_or_insert(self.plan(decisions));
+                    // What surely has no room is not asked about.
+                    if !has_leftovers && !self.options.checksum {
+                        check_space(offered, plan, &BTreeMap::new(), self.root)?;
+                    }
+                    ui.ask_take(offered.as_offered(), anew).map_err(declined)?;
+                    decisions.take(id);
+                }
+                Next::Refuse => return Err(self.names_are_taken(&open, is_restart)),
+                Next::Take { unasked } => {
+                    if unasked > 0 {
+                        ui.note(&format!(
+                            "nothing is asked: names that are taken: {unasked}; the new files get \
+                             others"
+                        ));
+                    }
+                    return Ok(plan.unwrap_or_else(|| self.plan(decisions)));
+                }
+            }
+        }
+    }
+
+    fn plan(&mut self, decisions: &Decisions) -> Plan {
+        Plan::new(self.offered.manifest(), &self.survey, decisions.policy(), self.root)
+    }
+
+    /// The entries whose names are taken and that nothing was agreed about.
+    fn open(&self, decisions: &Decisions) -> Vec<u32> {
+        let policy = decisions.policy();
+        let conflicts = self.survey.conflicts(self.offered.manifest());
+        let open = conflicts.filter(|(index, entry)| {
+            policy.answer(&entry.path, self.survey.found(*index)).is_none()
+        });
+        open.map(|(index, _)| index).collect()
+    }
+
+    fn ask_conflict(&self, open: &[u32], ui: &Ui) -> Result<OnConflict> {
+        // Whether some are no conflict, only the sender's hashes tell.
+        let is_compared = open.iter().any(|index| self.survey.is_compared(*index));
+        let clash = |index: &u32| {
+            let offered = self.offered.manifest().get(*index)?;
+            let here = self.survey.clash(*index, offered).map(|old| (old.size, old.mtime));
+            Some(Clash { offered, here })
+        };
+        let clashes: Vec<_> = open.iter().filter_map(clash).take(SHOWN_CLASHES).collect();
+        Ok(match ui.ask_conflict(open.len() as u64, &clashes, is_compared)? {
+            Choice::Rename => OnConflict::Rename,
+            Choice::Overwrite => OnConflict::Overwrite,
+            Choice::Newer => OnConflict::Newer,
+            Choice::Skip => OnConflict::Skip,
+            Choice::Cancel => return Err(said_no()),
+        })
+    }
+
+    fn names_are_taken(&self, open: &[u32], is_restart: bool) -> Refusal {
+        let count = open.len() as u64;
+        let first = open.first().and_then(|index| self.offered.manifest().get(*index));
+        let first = first.map_or_else(String::new, |first| format!(", such as \"{}\"", first.path));
+        let hint = match is_restart {
+            true => "nothing was changed; --on-conflict rename keeps both",
+            false => "what came before them is here; --on-conflict rename keeps both",
+        };
+        let message = format!("names are taken already: {count}{first}");
+        (Reason::Conflict { count }, Error::new(Exit::Declined, message).hint(hint))
+    }
+}
+
+fn declined(error: Error) -> Refusal {
+    (Reason::Declined, error)
 }
 
 /// How many files are whole, begun, and not begun.
@@ -187,7 +248,7 @@ fn is_hidden(path: &RelPath) -> bool {
 }
 
 /// Tells one list from another: names, kinds, sizes, where links lead.
-fn fingerprint(manifest: &Manifest) -> [u8; HASH_LEN] {
+fn fingerprint(manifest: &Manifest) -> Fingerprint {
     let mut hash = Sha256::new();
     for entry in manifest.entries() {
         // No path has a null byte in it.
@@ -196,83 +257,8 @@ fn fingerprint(manifest: &Manifest) -> [u8; HASH_LEN] {
     hash.finalize().into()
 }
 
-type Refusal = (Reason, Error);
-
 /// Taken names that are shown before the question about them; the others are counted.
 const SHOWN_CLASHES: usize = 5;
-
-/// Whether a person was asked.
-struct Asked(bool);
-
-/// What happens to existing files: as told, as asked, or both are kept. Nothing is asked twice, and
-/// no answer holds for what was not shown.
-fn decide(
-    offered: &Offered,
-    survey: &Survey,
-    options: &ReceiveOptions,
-    policy: &mut Policy,
-    lock: &TransferLockManager,
-    ui: &Ui,
-) -> Result<Asked, Refusal> {
-    let asked = match options.on_conflict {
-        Some(Conflict::Go(_)) => return Ok(Asked(false)),
-        Some(Conflict::Fail) => false,
-        None => true,
-    };
-    let open = |offered: &Offered, policy: &Policy| {
-        let conflicts = survey.conflicts(offered.manifest());
-        let open = conflicts
-            .filter(|(index, entry)| policy.answer(&entry.path, survey.found(*index)).is_none());
-        open.map(|(index, _)| index).collect::<Vec<_>>()
-    };
-    let open = open(offered, policy);
-    let Some(first) = open.first().and_then(|index| offered.manifest().get(*index)) else {
-        return Ok(Asked(false));
-    };
-    let count = open.len() as u64;
-    if !asked {
-        let message = format!("names are taken already: {count}, such as \"{}\"", first.path);
-        let hint = match lock.is_restart() {
-            true => "nothing was changed; --on-conflict rename keeps both",
-            false => "what came before them is here; --on-conflict rename keeps both",
-        };
-        return Err((Reason::Conflict { count }, Error::new(Exit::Declined, message).hint(hint)));
-    }
-    if !ui.asks() {
-        // Of others the content decides.
-        let count = survey.certain_conflicts();
-        if count > 0 {
-            ui.note(&format!(
-                "nothing is asked: names that are taken: {count}; the new files get others"
-            ));
-        }
-        return Ok(Asked(false));
-    }
-    // Whether some are no conflict, only the sender's hashes tell.
-    let is_compared = open.iter().any(|index| survey.is_compared(*index));
-    let clash = |index: &u32| {
-        let offered = offered.manifest().get(*index)?;
-        let here = survey.clash(*index, offered).map(|old| (old.size, old.mtime));
-        Some(Clash { offered, here })
-    };
-    let clashes: Vec<_> = open.iter().filter_map(clash).take(SHOWN_CLASHES).collect();
-    let answer = match ui.ask_conflict(count, &clashes, is_compared) {
-        Ok(Choice::Rename) => OnConflict::Rename,
-        Ok(Choice::Overwrite) => OnConflict::Overwrite,
-        Ok(Choice::Newer) => OnConflict::Newer,
-        Ok(Choice::Skip) => OnConflict::Skip,
-        Ok(Choice::Cancel) => {
-            return Err((Reason::Declined, said_no()));
-        }
-        Err(error) => return Err((Reason::Declined, error)),
-    };
-    for index in open {
-        if let Some(entry) = offered.manifest().get(index) {
-            policy.agree(&entry.path, survey.found(index), answer);
-        }
-    }
-    Ok(Asked(true))
-}
 
 /// Refuses, before the first byte, what has no room.
 fn check_space(

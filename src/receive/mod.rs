@@ -4,9 +4,12 @@
 pub mod assembler;
 pub mod consent;
 mod decide;
+mod decisions;
 pub mod files;
 pub mod lock;
 pub mod names;
+pub mod options;
+pub mod output;
 pub mod part;
 pub mod places;
 pub mod plan;
@@ -21,11 +24,11 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use zeroize::Zeroizing;
-
-use self::decide::{Output, accept, ask_stream};
+use self::decide::{accept, ask_stream};
+use self::decisions::Decisions;
 use self::files::{Offered, await_offer};
-use self::plan::OnConflict;
+use self::options::ReceiveOptions;
+use self::output::{Output, check_output, may_be_name};
 use self::sender::{NoSession, Sender};
 use self::single::Landing;
 use crate::bounds::{BUSY_LIMIT, GONE_LIMIT, MAX_CUTS, MAX_TRIES, STALL_LIMIT};
@@ -37,57 +40,9 @@ use crate::files::path::RelPath;
 use crate::files::root::Root;
 use crate::net::dial::Stream;
 use crate::protocol::message::{OfferKind, Reason};
-use crate::protocol::pages::HASH_LEN;
 use crate::protocol::session::{Limits, Session};
 use crate::ticket::Ticket;
-use crate::token::Token;
 use crate::ui::{State, Ui};
-
-/// Where to receive from, and where to; resolved from the command line.
-#[derive(Debug, Clone)]
-pub struct ReceiveOptions {
-    /// The ticket as it was typed; nothing when it is to be asked.
-    pub ticket: Option<Zeroizing<String>>,
-    /// The token that was agreed beforehand; then the ticket names the sender alone.
-    pub token: Option<Token>,
-    /// How long a sender may not be there yet; nothing when it must be there.
-    pub wait: Option<Duration>,
-    /// Connect on this machine only, without Tailscale.
-    pub pod: bool,
-    /// The folder that everything goes into; without a separator at its end it may name a single
-    /// file or a stream.
-    pub output: PathBuf,
-    /// So many entries are taken; nothing when the usual bound holds.
-    pub max_entries: Option<u32>,
-    /// What to do about existing files; nothing when it is to be asked.
-    pub on_conflict: Option<Conflict>,
-    /// Wait until what came is on the disk before it counts.
-    pub sync: bool,
-    /// Compare files that are here by content, not by size and time.
-    pub checksum: bool,
-    /// Begin anew, whatever an interrupted run left.
-    pub fresh: bool,
-    /// Go on with what an interrupted run left, without asking.
-    pub resume: bool,
-    /// The offer that the user has said yes to; nothing when it is to be asked.
-    pub taken: Option<[u8; HASH_LEN]>,
-}
-
-impl ReceiveOptions {
-    /// Whether what comes is written to standard output.
-    pub fn to_stdout(&self) -> bool {
-        self.output.as_os_str() == "-"
-    }
-}
-
-/// What to do when something of the same name is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Conflict {
-    /// One of the ways to go on.
-    Go(OnConflict),
-    /// Stop before anything is changed.
-    Fail,
-}
 
 /// Runs `transfer receive`.
 pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
@@ -113,7 +68,9 @@ pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
     ui.note(&format!("connecting to {}", sender.name()));
     let last_progress = Instant::now();
     let mut receiver = Receiver {
-        options,
+        decisions: Decisions::new(&options),
+        folder: options.output.clone(),
+        options: &options,
         ui,
         sender,
         output,
@@ -134,8 +91,7 @@ pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
             }
             _ => error,
         })?;
-    let options = &receiver.options;
-    ui.received(&summary, (!options.to_stdout()).then_some(&options.output));
+    ui.received(&summary, (!options.to_stdout()).then_some(&*receiver.folder));
     Ok(summary.exit())
 }
 
@@ -164,36 +120,14 @@ fn find_sender(ticket: Ticket, options: &ReceiveOptions, ui: &Ui) -> Result<Send
     }
 }
 
-/// Whether a place may be the name of a single file: no folder is there, and none is meant.
-fn may_be_name(output: &Path) -> bool {
-    let text = output.as_os_str().as_encoded_bytes();
-    let is_folder = text.last().is_some_and(|last| std::path::is_separator(char::from(*last)));
-    !is_folder && output.file_name().is_some() && !output.is_dir()
-}
-
-/// A folder, or nothing yet. Of one that is not there the next one above it counts; returns that.
-pub(crate) fn check_output(output: &Path) -> Result<&Path> {
-    // Without a separator at its end: a file with one is not found at all.
-    let found = output.components().as_path().ancestors().find_map(|folder| {
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        Some((folder, std::fs::metadata(folder).ok()?))
-    });
-    match found {
-        Some((at, found)) if !found.is_dir() => {
-            let at = at.to_string_lossy();
-            Err(Error::failure(format!("\"{}\" is not a folder", shown(&at)))
-                .hint("name a folder with -o; it is made if it does not exist"))
-        }
-        Some((at, _)) => Ok(at),
-        None => Ok(output),
-    }
-}
-
 /// One `transfer receive`, over as many connections as it takes.
 struct Receiver<'a> {
-    options: ReceiveOptions,
+    options: &'a ReceiveOptions,
+    decisions: Decisions,
     ui: &'a Ui,
     sender: Sender,
+    /// The folder that everything goes into, and the same once it is open.
+    folder: PathBuf,
     output: Option<Output>,
     /// What the single file or stream is called here, where that was said.
     name: Option<RelPath>,
@@ -337,8 +271,8 @@ impl Receiver<'_> {
         }
         let output = match &mut self.output {
             Some(output) => output,
-            none => match check_output(&self.options.output)
-                .and_then(|_| Output::open(&self.options.output, self.options.sync))
+            none => match check_output(&self.folder)
+                .and_then(|_| Output::open(&self.folder, self.options.sync))
             {
                 Ok(output) => none.insert(output),
                 Err(error) => return Err(offered.refuse(Reason::Unwritable, error).into()),
@@ -352,7 +286,8 @@ impl Receiver<'_> {
         progress.beside(offered.heard(), self.sender.name());
         let (last, mut begun) = (&mut self.last_progress, Instant::now());
         let from = (id, self.sender.address().to_string());
-        let summary = accept(offered, output, &mut self.options, from, self.ui, &mut |event| {
+        let decided = (self.options, &mut self.decisions);
+        let summary = accept(offered, output, decided, from, self.ui, &mut |event| {
             match event {
                 // A person may have thought about the plan for a while.
                 Event::Planned { .. } => begun = Instant::now(),
@@ -378,7 +313,7 @@ impl Receiver<'_> {
             })?;
             let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
             let folder = folder.unwrap_or(Path::new(".")).to_owned();
-            (self.name, self.options.output) = (Some(name), folder);
+            (self.name, self.folder) = (Some(name), folder);
         }
         if let Some(name) = self.name.as_ref().filter(|_| offered.is_single()) {
             offered.call(name);
@@ -389,7 +324,7 @@ impl Receiver<'_> {
     /// Whether a person decides about what comes: not about what goes to a pipe, and not again
     /// after a reconnection.
     fn is_asked(&self) -> bool {
-        self.ui.asks() && !self.options.to_stdout() && self.options.taken.is_none()
+        self.ui.asks() && !self.options.to_stdout() && !self.decisions.has_taken()
     }
 
     /// To standard output.

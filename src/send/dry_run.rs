@@ -1,7 +1,7 @@
 //! `--dry-run`: what would go, without a port, a ticket or a receiver.
 
-use super::SendOptions;
 use super::offer::{decided_list, nothing_to_send};
+use super::options::SendOptions;
 use crate::control;
 use crate::error::{Error, Exit, Result};
 use crate::files::manifest::Manifest;

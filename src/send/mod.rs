@@ -6,92 +6,26 @@ mod dry_run;
 pub mod files;
 pub mod gate;
 mod offer;
+pub mod options;
 pub mod pack;
 mod place;
 mod serve;
 pub mod single;
 
-use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
 
 use self::gate::Gate;
 use self::offer::Offer;
+use self::options::{SendOptions, What};
 use self::place::Place;
 use crate::bounds::MAX_TEXT;
-use crate::compress::Compression;
 use crate::error::{Error, Exit, Result};
 use crate::files::expand::expand;
-use crate::files::select::Filters;
 use crate::files::walk::Walk;
 use crate::net::listener::Listener;
-use crate::net::pace::Rate;
 use crate::ticket::{DEFAULT_PORT, Host, Ticket};
 use crate::token::{self, Token};
 use crate::ui::Ui;
-
-/// What to send, and how; resolved from the command line.
-#[derive(Debug, Clone)]
-pub struct SendOptions {
-    /// What is sent.
-    pub what: What,
-    /// What to call what comes in on standard input.
-    pub name: Option<String>,
-    /// What of the paths goes.
-    pub filters: Filters,
-    /// Only show what would go.
-    pub dry_run: bool,
-    /// Serve this machine only, on 127.0.0.1, without Tailscale.
-    pub pod: bool,
-    /// TCP port to listen on; 0 lets the system choose. Nothing for the usual one or the next.
-    pub port: Option<u16>,
-    /// Words in the token.
-    pub words: u8,
-    /// A token that was agreed beforehand, in place of a new one.
-    pub agreed: Option<Agreed>,
-    /// Receivers to serve, several at a time.
-    pub receivers: u32,
-    /// How fast to send at most, all receivers together.
-    pub limit: Option<Rate>,
-    /// How long to wait for the first receiver.
-    pub timeout: Duration,
-    /// Leave developer folders out; nothing when it is to be asked.
-    pub exclude_developer: Option<bool>,
-    /// Send what links point to.
-    pub follow_symlinks: bool,
-    /// Which compression to try; nothing when it is to be asked.
-    pub compression: Option<Compression>,
-}
-
-/// A token that both sides have in a file of their own.
-#[derive(Debug, Clone)]
-pub struct Agreed {
-    /// The token.
-    pub token: Token,
-    /// The file here, as it was typed.
-    pub file: PathBuf,
-}
-
-impl Agreed {
-    /// Reads the file.
-    ///
-    /// # Errors
-    /// As [`Token::read`].
-    pub fn read(file: &Path) -> Result<Self> {
-        Ok(Self { token: Token::read(file)?, file: file.to_owned() })
-    }
-}
-
-/// What `transfer send` sends.
-#[derive(Debug, Clone)]
-pub enum What {
-    /// Files and folders, and patterns that no shell has expanded.
-    Paths(Vec<PathBuf>),
-    /// A text.
-    Text(String),
-    /// What comes in on standard input.
-    Input,
-}
 
 /// Runs `transfer send`.
 pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::content::StreamOptions;
 use super::files::send_over;
+use super::options::{SendOptions, What};
 use super::single::{Input, send_stream};
-use super::{SendOptions, What};
 use crate::compress::Compression;
 use crate::error::{Error, Result, bytes};
 use crate::event::{Sink, Summary};

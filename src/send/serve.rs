@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-use super::SendOptions;
 use super::gate::{Gate, Guest, Seat, Visit};
 use super::offer::Offer;
+use super::options::SendOptions;
 use crate::bounds::MAX_GUESSES;
 use crate::control;
 use crate::crypto::keys::Role;

@@ -1,0 +1,73 @@
+//! What to send, and how.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::compress::Compression;
+use crate::error::Result;
+use crate::files::select::Filters;
+use crate::net::pace::Rate;
+use crate::token::Token;
+
+/// What to send, and how; resolved from the command line.
+#[derive(Debug, Clone)]
+pub struct SendOptions {
+    /// What is sent.
+    pub what: What,
+    /// What to call what comes in on standard input.
+    pub name: Option<String>,
+    /// What of the paths goes.
+    pub filters: Filters,
+    /// Only show what would go.
+    pub dry_run: bool,
+    /// Serve this machine only, on 127.0.0.1, without Tailscale.
+    pub pod: bool,
+    /// TCP port to listen on; 0 lets the system choose. Nothing for the usual one or the next.
+    pub port: Option<u16>,
+    /// Words in the token.
+    pub words: u8,
+    /// A token that was agreed beforehand, in place of a new one.
+    pub agreed: Option<Agreed>,
+    /// Receivers to serve, several at a time.
+    pub receivers: u32,
+    /// How fast to send at most, all receivers together.
+    pub limit: Option<Rate>,
+    /// How long to wait for the first receiver.
+    pub timeout: Duration,
+    /// Leave developer folders out; nothing when it is to be asked.
+    pub exclude_developer: Option<bool>,
+    /// Send what links point to.
+    pub follow_symlinks: bool,
+    /// Which compression to try; nothing when it is to be asked.
+    pub compression: Option<Compression>,
+}
+
+/// A token that both sides have in a file of their own.
+#[derive(Debug, Clone)]
+pub struct Agreed {
+    /// The token.
+    pub token: Token,
+    /// The file here, as it was typed.
+    pub file: PathBuf,
+}
+
+impl Agreed {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// As [`Token::read`].
+    pub fn read(file: &Path) -> Result<Self> {
+        Ok(Self { token: Token::read(file)?, file: file.to_owned() })
+    }
+}
+
+/// What `transfer send` sends.
+#[derive(Debug, Clone)]
+pub enum What {
+    /// Files and folders, and patterns that no shell has expanded.
+    Paths(Vec<PathBuf>),
+    /// A text.
+    Text(String),
+    /// What comes in on standard input.
+    Input,
+}
