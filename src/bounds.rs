@@ -18,8 +18,8 @@ pub const MAX_BACKLOG: i32 = 1024;
 /// Times that a receiver is let try again whose first connections are closed before the sender's
 /// hello: where many knock, it may have been crowded out.
 pub const MAX_CUTS: u32 = 4;
-/// Visits that may wait to be looked at while a receiver is served; more refusals are forgotten.
-pub const MAX_VISITS: usize = 256;
+/// Connections whose outcome may wait to be looked at while a receiver is served; more refusals are forgotten.
+pub const MAX_INCOMING: usize = 256;
 /// How long a handshake may take in all, on either side.
 pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// Wrong tokens after which an offer ends.

@@ -185,12 +185,12 @@ impl Session {
     /// The next record, for those who keep it for a while. A cancelling peer ends the session.
     pub fn receive_record(&mut self) -> Result<(Buffer, Follows), Stop> {
         let (buffer, follows) = loop {
-            self.obey()?;
+            self.check_control()?;
             if let Some(arrived) = self.inbox.recv_within(control::SLICE)? {
                 break arrived;
             }
         };
-        sift(&buffer, follows, self.peer)?;
+        filter_stop(&buffer, follows, self.peer)?;
         Ok((buffer, follows))
     }
 
@@ -211,7 +211,7 @@ impl Session {
 
     /// Stands still while the transfer is paused, and fails once it is to stop. The heart says so
     /// at once, and when it goes on.
-    fn obey(&self) -> Result<(), Stop> {
+    fn check_control(&self) -> Result<(), Stop> {
         let mut paused = false;
         loop {
             control::check().map_err(|error| Stop::Own(Reason::Interrupted, error))?;
@@ -228,7 +228,7 @@ impl Session {
 
     /// Whether the other side has said, without being asked, that it stops.
     pub fn check(&mut self) -> Result<(), Stop> {
-        self.obey()?;
+        self.check_control()?;
         match self.inbox.try_recv()? {
             Some((buffer, follows)) => Err(unasked(&buffer, follows, self.peer)),
             None => Ok(()),
@@ -281,7 +281,7 @@ impl Session {
 /// Waits for the other side's very last message.
 pub fn receive_last(inbox: &Inbox, peer: Role, expected: &Control) -> Result<(), Stop> {
     let (buffer, follows) = inbox.recv()?;
-    match sift(&buffer, follows, peer)? {
+    match filter_stop(&buffer, follows, peer)? {
         Message::Control(control) if control == *expected && follows == Follows::Nothing => Ok(()),
         _ => Err(OUT_OF_TURN.into()),
     }
@@ -289,7 +289,7 @@ pub fn receive_last(inbox: &Inbox, peer: Role, expected: &Control) -> Result<(),
 
 /// A message, unless the other side stops with it. Whoever stops marks that as its last; a `wait`
 /// that comes this far is marked, and must not be.
-fn sift(buffer: &Buffer, follows: Follows, peer: Role) -> Result<Message<'_>, Stop> {
+fn filter_stop(buffer: &Buffer, follows: Follows, peer: Role) -> Result<Message<'_>, Stop> {
     match (Message::decode(buffer.plaintext())?, follows) {
         (Message::Control(Control::Cancel(reason) | Control::Refuse(reason)), Follows::Nothing) => {
             Err(Stop::Gone(reason.told_by(peer)))
@@ -303,5 +303,5 @@ fn sift(buffer: &Buffer, follows: Follows, peer: Role) -> Result<Message<'_>, St
 
 /// What comes while it is not the other side's turn: it stops, or breaks the protocol.
 fn unasked(buffer: &Buffer, follows: Follows, peer: Role) -> Stop {
-    sift(buffer, follows, peer).err().unwrap_or(OUT_OF_TURN.into())
+    filter_stop(buffer, follows, peer).err().unwrap_or(OUT_OF_TURN.into())
 }

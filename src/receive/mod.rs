@@ -110,7 +110,7 @@ fn find_sender(ticket: Ticket, options: &ReceiveOptions, ui: &Ui) -> Result<Send
                 if let (0, Some(wait)) = (tries, options.wait) {
                     ui.awaits(&ticket.host.to_string(), &error, wait);
                 }
-                control::sleep(pause(tries)).map_err(|error| {
+                control::sleep(backoff(tries)).map_err(|error| {
                     error.or_hint("nothing was received; run the same command again")
                 })?;
                 tries += 1;
@@ -149,7 +149,7 @@ impl Receiver<'_> {
             let before = self.last_progress;
             let attempt = match self.connect() {
                 Err(NoSession::Cut(error)) if !self.met && cuts < MAX_CUTS => {
-                    let pause = pause(cuts) / 2;
+                    let pause = backoff(cuts) / 2;
                     cuts += 1;
                     self.ui.dials_again(&error, cuts, pause);
                     control::sleep(pause)?;
@@ -196,7 +196,7 @@ impl Receiver<'_> {
                     if let (0, Some(wait)) = (waited, self.options.wait) {
                         self.ui.awaits(self.sender.name(), &error, wait);
                     }
-                    control::sleep(pause(waited))?;
+                    control::sleep(backoff(waited))?;
                     waited += 1;
                     continue;
                 }
@@ -212,7 +212,7 @@ impl Receiver<'_> {
             if tries >= MAX_TRIES || self.last_progress.elapsed() > limit {
                 return Err(error.or_hint("run the same command again: it goes on from here"));
             }
-            let pause = pause(tries);
+            let pause = backoff(tries);
             tries += 1;
             self.ui.dials_again(&error, tries, pause);
             control::sleep(pause)?;
@@ -387,8 +387,8 @@ fn pour(
     Ok(Summary { elapsed: begun.elapsed(), ..summary })
 }
 
-/// Half a second, then twice as long each time up to 16 s; never two receivers in step.
-fn pause(tries: u32) -> Duration {
+/// How long to wait before the next retry: half a second, then twice as long each time up to 16 s; never two receivers in step.
+fn backoff(tries: u32) -> Duration {
     let base = Duration::from_millis(500) * 2u32.pow(tries.min(5));
     base.mul_f64(rand::random_range(0.75..1.25))
 }

@@ -1,23 +1,23 @@
 //! The sending side's story: find the own address, listen, show the ticket, let the receiver in,
 //! send.
 
+pub mod acceptor;
 pub mod content;
 mod dry_run;
+mod endpoint;
 pub mod files;
-pub mod gate;
 mod offer;
 pub mod options;
 pub mod pack;
-mod place;
 mod serve;
 pub mod single;
 
 use std::thread;
 
-use self::gate::Gate;
+use self::acceptor::Acceptor;
+use self::endpoint::Endpoint;
 use self::offer::Offer;
 use self::options::{SendOptions, What};
-use self::place::Place;
 use crate::bounds::MAX_TEXT;
 use crate::error::{Error, Exit, Result};
 use crate::files::expand::expand;
@@ -42,12 +42,12 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
         let message = format!("a text may have {} bytes, and this has more", MAX_TEXT);
         return Err(Error::usage(message).hint("`transfer send -` sends whatever comes in"));
     }
-    let seats = usize::try_from(options.receivers).unwrap_or(usize::MAX);
-    if seats > 1 && matches!(options.what, What::Input) {
+    let slots = usize::try_from(options.receivers).unwrap_or(usize::MAX);
+    if slots > 1 && matches!(options.what, What::Input) {
         return Err(Error::usage("what comes in can be read once, and for one receiver only")
             .hint("leave --receivers away, or send a file"));
     }
-    let place = Place::find(options.pod, ui)?;
+    let endpoint = Endpoint::find(options.pod, ui)?;
     let token = match &options.agreed {
         Some(agreed) => agreed.token.clone(),
         None => Token::generate(options.words)?,
@@ -55,14 +55,14 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
     ui.detail(&format!("the token has {:.1} bits of entropy", token::entropy_bits(token.words())));
     // Whoever has agreed on a token has agreed on a port as well: there is no ticket to tell another.
     let port = options.port.or(options.agreed.is_some().then_some(DEFAULT_PORT));
-    let listener = Listener::bind_some(place.listen, port, DEFAULT_PORT)?;
+    let listener = Listener::bind_some(endpoint.listen, port, DEFAULT_PORT)?;
     let port = listener.address().port();
     let offer = Offer::begin(walk, options, ui)?;
-    let gate = Gate::open(listener, token.clone(), seats, place.admit)
+    let acceptor = Acceptor::open(listener, token.clone(), slots, endpoint.admit)
         .map_err(|error| Error::no_thread(&error))?;
     let agreed = options.agreed.as_ref().map(|agreed| agreed.file.clone());
-    ui.ticket(&Ticket { host: place.ticket, port, token: token.clone() }, agreed.as_deref());
-    if let Some(elsewhere) = place.elsewhere {
+    ui.ticket(&Ticket { host: endpoint.ticket, port, token: token.clone() }, agreed.as_deref());
+    if let Some(elsewhere) = endpoint.elsewhere {
         let ui = ui.clone();
         // Found out meanwhile: a Tailscale that hangs must not keep the ticket waiting.
         let told = thread::Builder::new().name("elsewhere".into()).spawn(move || {
@@ -74,7 +74,7 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
         drop(told);
     }
 
-    serve::serve(&gate, offer, options, ui).map_err(|error| match (&options.agreed, error.exit) {
+    serve::serve(&acceptor, offer, options, ui).map_err(|error| match (&options.agreed, error.exit) {
         (Some(_), Exit::Refused) => error.hint(
             "do both files hold the same? if so, somebody guesses: make a new one, `transfer token`",
         ),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-use super::gate::{Gate, Guest, Seat, Visit};
+use super::acceptor::{Accepted, Acceptor, Incoming, Slot};
 use super::offer::Offer;
 use super::options::SendOptions;
 use crate::bounds::MAX_GUESSES;
@@ -21,21 +21,26 @@ use crate::ui::{Crowd, Progress, Ui};
 /// How long a receiver that comes while questions are asked waits for the answers.
 const MOMENT: Duration = Duration::from_secs(5);
 
-/// Serves the receivers that come to the gate. Returns the worst exit code of their sessions.
-pub fn serve(gate: &Gate, mut offer: Offer, options: &SendOptions, ui: &Ui) -> Result<Exit> {
+/// Serves the receivers that the acceptor lets in. Returns the worst exit code of their sessions.
+pub fn serve(
+    acceptor: &Acceptor,
+    mut offer: Offer,
+    options: &SendOptions,
+    ui: &Ui,
+) -> Result<Exit> {
     let mut waiting = Waiting::new(options.timeout, For::First);
-    let mut first: Option<(Box<Guest>, Instant)> = None;
+    let mut first: Option<(Box<Accepted>, Instant)> = None;
     offer.ask(options, ui, &mut || {
         control::check()?;
         if first.is_none()
-            && let Some(guest) = waiting.visit(gate, ui, false)?
+            && let Some(accepted) = waiting.next_incoming(acceptor, ui, false)?
         {
-            ui.comes_before_answers(&guest.name, MOMENT);
-            first = Some((guest, Instant::now()));
+            ui.comes_before_answers(&accepted.name, MOMENT);
+            first = Some((accepted, Instant::now()));
         }
         Ok(first.as_ref().is_some_and(|(_, came)| came.elapsed() >= MOMENT))
     })?;
-    let mut first = first.map(|(guest, _)| guest);
+    let mut first = first.map(|(accepted, _)| accepted);
     let offer = Mutex::new(offer);
     thread::scope(|scope| {
         let (tell, ends) = mpsc::channel();
@@ -51,8 +56,19 @@ pub fn serve(gate: &Gate, mut offer: Offer, options: &SendOptions, ui: &Ui) -> R
         let crowd = many.then(|| ui.crowd("Sending", left));
         let (timeout, served, met) = (options.timeout, 0, false);
         let offer = &offer;
-        let serving =
-            Serving { gate, offer, ui, crowd, left, limits, pace, timeout, served, waiting, met };
+        let serving = Serving {
+            acceptor,
+            offer,
+            ui,
+            crowd,
+            left,
+            limits,
+            pace,
+            timeout,
+            served,
+            waiting,
+            met,
+        };
         serving.run(scope, (&tell, &ends), &mut first, total)
     })
 }
@@ -61,11 +77,11 @@ pub fn serve(gate: &Gate, mut offer: Offer, options: &SendOptions, ui: &Ui) -> R
 const AGAIN: &str = "this ticket is void; `transfer send` makes another, and the receiver goes on \
                      from what it has";
 
-/// How a session ended, whose seat it had, and who that was.
-type End = (Seat, String, Result<Summary>);
+/// How a session ended, whose slot it had, and who that was.
+type End = (Slot, String, Result<Summary>);
 
 struct Serving<'a> {
-    gate: &'a Gate,
+    acceptor: &'a Acceptor,
     offer: &'a Mutex<Offer>,
     ui: &'a Ui,
     /// The bar of all, where there may be several.
@@ -87,7 +103,7 @@ impl<'a> Serving<'a> {
         mut self,
         scope: &'scope Scope<'scope, 'a>,
         (tell, ends): (&Sender<End>, &Receiver<End>),
-        first: &mut Option<Box<Guest>>,
+        first: &mut Option<Box<Accepted>>,
         mut total: Summary,
     ) -> Result<Exit> {
         let (mut running, mut worst) = (0, Exit::Done);
@@ -96,9 +112,9 @@ impl<'a> Serving<'a> {
         while self.left > 0 {
             // Where all that are to come are here, nobody else is waited for.
             let end = if running == self.left { ends.recv().ok() } else { ends.try_recv().ok() };
-            if let Some((seat, name, result)) = end {
+            if let Some((slot, name, result)) = end {
                 running -= 1;
-                if let Some(summary) = self.ended(seat, &name, result)? {
+                if let Some(summary) = self.ended(slot, &name, result)? {
                     worst = worse(worst, summary.exit());
                     total.add(summary);
                     self.left -= 1;
@@ -107,11 +123,11 @@ impl<'a> Serving<'a> {
             }
             let others = running > 0;
             let next = match first.take() {
-                Some(guest) => Ok(Some(guest)),
-                None => self.waiting.next_guest(self.gate, self.offer, self.ui, others),
+                Some(accepted) => Ok(Some(accepted)),
+                None => self.waiting.next_accepted(self.acceptor, self.offer, self.ui, others),
             };
-            let guest = match next {
-                Ok(Some(guest)) => guest,
+            let accepted = match next {
+                Ok(Some(accepted)) => accepted,
                 Ok(None) => continue,
                 Err(error) if others => {
                     (self.left, closed) = (running, Some(error));
@@ -133,13 +149,16 @@ impl<'a> Serving<'a> {
                 }
                 None => (self.ui.clone(), self.ui.progress("Sending")),
             };
-            self.ui.receiver_connected(&guest.name, uuid::Uuid::from_bytes(guest.keys.session_id));
-            let (seat, name) = (guest.seat, guest.name.clone());
+            self.ui.receiver_connected(
+                &accepted.name,
+                uuid::Uuid::from_bytes(accepted.keys.session_id),
+            );
+            let (slot, name) = (accepted.slot, accepted.name.clone());
             let started =
                 thread::Builder::new().name("serve".into()).spawn_scoped(scope, move || {
-                    let result = converse(*guest, offer, limits, pace, (&ui, progress));
+                    let result = converse(*accepted, offer, limits, pace, (&ui, progress));
                     // The story may have ended meanwhile, by Ctrl-C or a third wrong token.
-                    let _ = tell.send((seat, name, result));
+                    let _ = tell.send((slot, name, result));
                 });
             if let Err(error) = started {
                 return Err(Error::no_thread(&error));
@@ -154,7 +173,7 @@ impl<'a> Serving<'a> {
     /// What a receiver is told to have got, unless it may come back.
     fn ended(
         &mut self,
-        seat: Seat,
+        slot: Slot,
         name: &str,
         result: Result<Summary>,
     ) -> Result<Option<Summary>> {
@@ -173,7 +192,7 @@ impl<'a> Serving<'a> {
             }
             // The receiver may come back, or be typed again, once it has room.
             Err(error) if may_come_back(&error) && lock(self.offer).is_whole() => {
-                self.gate.leave(seat);
+                self.acceptor.leave(slot);
                 self.ui.waits_again(name, &error, self.timeout);
                 self.waiting = Waiting::new(self.timeout, For::Lost(error));
                 Ok(None)
@@ -190,7 +209,7 @@ impl<'a> Serving<'a> {
             }
             // Of several receivers the others go on, and somebody else may have this one's place.
             Err(error) if self.crowd.is_some() && error.exit != Exit::Interrupted => {
-                self.gate.leave(seat);
+                self.acceptor.leave(slot);
                 self.ui.warn(&format!("{name}: {error}; somebody else may come instead"));
                 self.waiting = Waiting::new(self.timeout, For::Lost(error));
                 Ok(None)
@@ -266,27 +285,32 @@ impl Waiting {
 
     /// The next receiver, if one comes in a moment. While others are served it may take as long
     /// as it likes.
-    fn next_guest(
+    fn next_accepted(
         &mut self,
-        gate: &Gate,
+        acceptor: &Acceptor,
         offer: &Mutex<Offer>,
         ui: &Ui,
         others: bool,
-    ) -> Result<Option<Box<Guest>>> {
+    ) -> Result<Option<Box<Accepted>>> {
         control::check()?;
         if let Ok(mut offer) = offer.try_lock() {
             offer.look(ui);
         }
-        self.visit(gate, ui, others)
+        self.next_incoming(acceptor, ui, others)
     }
 
-    /// What happens next at the gate, if it does in a moment: a guest, or somebody who is told of.
-    fn visit(&mut self, gate: &Gate, ui: &Ui, others: bool) -> Result<Option<Box<Guest>>> {
+    /// What came of the next connection, if one comes in a moment: a receiver, or somebody who is told of.
+    fn next_incoming(
+        &mut self,
+        acceptor: &Acceptor,
+        ui: &Ui,
+        others: bool,
+    ) -> Result<Option<Box<Accepted>>> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        match gate.next(left.min(control::SLICE)) {
+        match acceptor.next(left.min(control::SLICE)) {
             None if others || !left.is_zero() => {}
-            Some(Visit::Guest(guest)) => return Ok(Some(guest)),
-            Some(Visit::WrongToken { name, left: 0 }) => {
+            Some(Incoming::Accepted(accepted)) => return Ok(Some(accepted)),
+            Some(Incoming::WrongToken { name, left: 0 }) => {
                 ui.wrong_token(&name, 0);
                 return Err(Error::refused(format!(
                     "the offer has ended after {} wrong tokens, the last from {name}",
@@ -294,12 +318,12 @@ impl Waiting {
                 ))
                 .hint("run the same command again for a new token"));
             }
-            Some(Visit::WrongToken { name, left }) => ui.wrong_token(&name, left),
-            Some(Visit::Look { address, name }) => {
+            Some(Incoming::WrongToken { name, left }) => ui.wrong_token(&name, left),
+            Some(Incoming::Look { address, name }) => {
                 self.refusals += 1;
                 ui.looked(&name, address.ip(), self.refusals);
             }
-            Some(Visit::Refused { address, why }) => {
+            Some(Incoming::Refused { address, why }) => {
                 self.refusals += 1;
                 ui.turned_away(address.ip(), &why, self.refusals);
             }
@@ -311,13 +335,13 @@ impl Waiting {
 
 /// One receiver, from the handshake to the last word.
 fn converse(
-    guest: Guest,
+    accepted: Accepted,
     offer: &Mutex<Offer>,
     limits: Limits,
     pace: Option<Arc<Pace>>,
     (ui, mut progress): (&Ui, Progress),
 ) -> Result<Summary> {
-    let Guest { stream, keys, name, .. } = guest;
+    let Accepted { stream, keys, name, .. } = accepted;
     let session = stream.halves().and_then(|(reader, writer)| {
         let halves = (reader, Paced::new(writer, pace));
         Session::start(halves, keys, Role::Receiver, limits)

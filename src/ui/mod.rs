@@ -85,7 +85,7 @@ impl Ui {
             verbose,
             asks: person && !yes && !json,
             keys: person && !quiet,
-            draws: terminal && !quiet && !json && screen::obeys(),
+            draws: terminal && !quiet && !json && screen::is_capable(),
             json: json.then(|| Arc::new(Json::new(io::stdout()))),
             log: None,
             sums: None,

@@ -50,7 +50,7 @@ pub(super) fn answered(text: &str) {
 
 /// Clears the row of the question, or leaves it behind where the terminal cannot.
 fn cleared() -> &'static str {
-    if obeys() { "\r\x1b[J" } else { "\n" }
+    if is_capable() { "\r\x1b[J" } else { "\n" }
 }
 
 /// The same as `line`, in rows that fit the window: its words stay whole, and further rows stand below the
@@ -180,8 +180,8 @@ fn is_unit(word: &str) -> bool {
     matches!(word, "B" | "kB" | "MB" | "GB" | "TB" | "PB" | "EB" | "s")
 }
 
-/// Whether the terminal obeys the few sequences that a bar needs.
-pub(super) fn obeys() -> bool {
+/// Whether the terminal is_capable the few sequences that a bar needs.
+pub(super) fn is_capable() -> bool {
     match cfg!(windows) {
         // Asking makes it obey, where it can.
         true => Term::stderr().features().colors_supported(),

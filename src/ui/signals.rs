@@ -12,7 +12,7 @@ use dialoguer::console::Term;
 #[cfg(unix)]
 use signal_hook::consts::SIGXFSZ;
 
-use super::screen::{SCREEN, obeys};
+use super::screen::{SCREEN, is_capable};
 use super::{Ui, keys};
 use crate::bounds::GRACE;
 use crate::control::{self, SLICE};
@@ -48,7 +48,7 @@ pub(super) fn grace(ui: &Ui) {
 /// Begins a new row where a terminal has written `^C` for the key that was pressed.
 pub(super) fn cover_key() {
     if ASKED.load(Ordering::Relaxed) && std::io::stderr().is_terminal() {
-        let covered = if obeys() { "\r\x1b[K" } else { "\n" };
+        let covered = if is_capable() { "\r\x1b[K" } else { "\n" };
         let _ = std::io::stderr().write_all(covered.as_bytes());
     }
 }

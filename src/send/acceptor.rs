@@ -1,4 +1,4 @@
-//! The door: who connects, whether they know the token, and whether there is still a seat.
+//! Accepts connections: who connects, whether they know the token, and whether a slot is free.
 //!
 //! Handshakes run beside the accept loop, so that nobody who dawdles keeps a real receiver
 //! waiting. What a stranger can cost is bounded: so many handshakes at once, so long each, and three
@@ -15,7 +15,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::bounds::{
-    HANDSHAKE_LIMIT, MAX_CONNECTIONS, MAX_CONNECTIONS_EACH, MAX_GUESSES, MAX_HANDSHAKES, MAX_VISITS,
+    HANDSHAKE_LIMIT, MAX_CONNECTIONS, MAX_CONNECTIONS_EACH, MAX_GUESSES, MAX_HANDSHAKES,
+    MAX_INCOMING,
 };
 use crate::crypto::handshake::{
     self, CONFIRM_LEN, HELLO_LEN, HandshakeError, LOOK, ReceiverId, Start, Verdict,
@@ -26,9 +27,9 @@ use crate::net::listener::Listener;
 use crate::token::{self, Token};
 
 /// A receiver that has proved that it knows the token.
-pub struct Guest {
-    /// Its seat, to be given back with [`Gate::leave`].
-    pub seat: Seat,
+pub struct Accepted {
+    /// Its slot, to be given back with [`Acceptor::leave`].
+    pub slot: Slot,
     /// The connection, the handshake done.
     pub stream: Stream,
     /// Its keys.
@@ -37,14 +38,14 @@ pub struct Guest {
     pub name: String,
 }
 
-/// A place among the receivers that are served.
+/// One of the receivers that are served at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seat(u64);
+pub struct Slot(u64);
 
-/// What happens at the door.
-pub enum Visit {
+/// What came of a connection.
+pub enum Incoming {
     /// A receiver that is let in.
-    Guest(Box<Guest>),
+    Accepted(Box<Accepted>),
     /// Someone who knew the protocol and not the token.
     WrongToken {
         /// Who, to be shown.
@@ -69,21 +70,21 @@ pub enum Visit {
 }
 
 /// Tells who is at an address, or why it may not connect. Runs before a byte is written.
-pub type Admit = dyn Fn(SocketAddr) -> Result<Visitor, String> + Send + Sync;
+pub type Admit = dyn Fn(SocketAddr) -> Result<Who, String> + Send + Sync;
 
 /// Who is at an address.
-pub struct Visitor {
+pub struct Who {
     /// To be shown: escaped already.
     pub name: String,
     /// What tells its device from others, where more is known of it than the address.
     pub device: Option<String>,
 }
 
-/// The open door of one offer.
-pub struct Gate {
+/// Accepts the connections of one offer.
+pub struct Acceptor {
     listener: Listener,
     shared: Arc<Shared>,
-    visits: Receiver<Visit>,
+    incoming: Receiver<Incoming>,
 }
 
 struct Shared {
@@ -91,15 +92,15 @@ struct Shared {
     admit: Box<Admit>,
     state: Mutex<State>,
     started: AtomicU64,
-    visits: SyncSender<Visit>,
+    incoming: SyncSender<Incoming>,
 }
 
 struct State {
     guesses_left: u8,
     /// How many receivers are served at a time.
-    seats: usize,
+    slots: usize,
     /// Those that are.
-    seated: Vec<(Seat, ReceiverId, Stream)>,
+    served: Vec<(Slot, ReceiverId, Stream)>,
     /// Connections whose handshake runs, the oldest first.
     running: VecDeque<Running>,
     /// The addresses of connections that have a thread, those that were shut down and have not
@@ -151,19 +152,19 @@ impl State {
     }
 }
 
-impl Gate {
-    /// Opens the door for `seats` receivers at a time.
+impl Acceptor {
+    /// Begins to accept, for `slots` receivers at a time.
     pub fn open(
         listener: Listener,
         token: Token,
-        seats: usize,
+        slots: usize,
         admit: Box<Admit>,
     ) -> io::Result<Self> {
-        let (sender, visits) = mpsc::sync_channel(MAX_VISITS);
+        let (sender, incoming) = mpsc::sync_channel(MAX_INCOMING);
         let state = State {
             guesses_left: MAX_GUESSES,
-            seats,
-            seated: Vec::new(),
+            slots,
+            served: Vec::new(),
             running: VecDeque::new(),
             threads: Vec::new(),
         };
@@ -172,28 +173,28 @@ impl Gate {
             admit,
             state: Mutex::new(state),
             started: AtomicU64::new(0),
-            visits: sender,
+            incoming: sender,
         });
         let (accepting, at) = (Arc::clone(&shared), listener.clone());
         thread::Builder::new().name("accept".into()).spawn(move || accept(&accepting, &at))?;
-        Ok(Self { listener, shared, visits })
+        Ok(Self { listener, shared, incoming })
     }
 
-    /// What happens next at the door, if it does so within `patience`.
-    pub fn next(&self, patience: Duration) -> Option<Visit> {
-        self.visits.recv_timeout(patience).ok()
+    /// The next connection of which there is something to tell, if there is one within `patience`.
+    pub fn next(&self, patience: Duration) -> Option<Incoming> {
+        self.incoming.recv_timeout(patience).ok()
     }
 
-    /// Gives the seat of a guest whose session ended early to the next one.
-    pub fn leave(&self, seat: Seat) {
-        self.shared.state().seated.retain(|(taken, ..)| *taken != seat);
+    /// Gives the slot of a receiver whose session ended early to the next one.
+    pub fn leave(&self, slot: Slot) {
+        self.shared.state().served.retain(|(taken, ..)| *taken != slot);
     }
 }
 
-impl Drop for Gate {
+impl Drop for Acceptor {
     fn drop(&mut self) {
-        // A handshake under way ends without a seat.
-        self.shared.state().seats = 0;
+        // A handshake under way ends without a slot.
+        self.shared.state().slots = 0;
         self.listener.close();
     }
 }
@@ -205,16 +206,16 @@ fn accept(shared: &Arc<Shared>, listener: &Listener) {
         if !shared.state().list(id, watched, address.ip().to_canonical()) {
             continue;
         }
-        let visited = Arc::clone(shared);
+        let handling = Arc::clone(shared);
         let started = thread::Builder::new().name("handshake".into()).spawn(move || {
-            let visit = visited.receive(Seat(id), stream, address);
-            visited.leave(id);
+            let event = handling.receive(Slot(id), stream, address);
+            handling.leave(id);
             // Either fails when the offer has ended meanwhile.
-            match visit {
-                Visit::Guest(_) | Visit::WrongToken { left: 0, .. } => {
-                    drop(visited.visits.send(visit));
+            match event {
+                Incoming::Accepted(_) | Incoming::WrongToken { left: 0, .. } => {
+                    drop(handling.incoming.send(event));
                 }
-                visit => drop(visited.visits.try_send(visit)),
+                event => drop(handling.incoming.try_send(event)),
             }
         });
         if started.is_err() {
@@ -248,33 +249,38 @@ impl Shared {
         true
     }
 
-    /// One visit from the first byte to the verdict.
-    fn receive(&self, seat: Seat, stream: Stream, address: SocketAddr) -> Visit {
-        let refused = |why| Visit::Refused { address, why };
-        let visit = match (self.admit)(address) {
+    /// One connection from the first byte to the verdict.
+    fn receive(&self, slot: Slot, stream: Stream, address: SocketAddr) -> Incoming {
+        let refused = |why| Incoming::Refused { address, why };
+        let event = match (self.admit)(address) {
             Err(why) => refused(why),
-            Ok(Visitor { name, device }) => match self.shake(seat, &stream, device) {
+            Ok(Who { name, device }) => match self.shake(slot, &stream, device) {
                 Ok(Outcome::Welcome(keys)) => {
-                    return Visit::Guest(Box::new(Guest { seat, stream, keys: *keys, name }));
+                    return Incoming::Accepted(Box::new(Accepted {
+                        slot,
+                        stream,
+                        keys: *keys,
+                        name,
+                    }));
                 }
-                Ok(Outcome::WrongToken(left)) => Visit::WrongToken { name, left },
-                Ok(Outcome::Look) => Visit::Look { address, name },
+                Ok(Outcome::WrongToken(left)) => Incoming::WrongToken { name, left },
+                Ok(Outcome::Look) => Incoming::Look { address, name },
                 Ok(Outcome::Busy) => refused(HandshakeError::Busy.to_string()),
                 Err(why) => refused(why),
             },
         };
         stream.shutdown();
-        visit
+        event
     }
 
     fn shake(
         &self,
-        seat: Seat,
+        slot: Slot,
         stream: &Stream,
         device: Option<String>,
     ) -> Result<Outcome, String> {
         // Keys cost a moment, of which a crowd has many.
-        if !self.recognise(seat.0, device) {
+        if !self.recognise(slot.0, device) {
             return Err("others came after it".into());
         }
         let mut timed = stream.until(Instant::now() + HANDSHAKE_LIMIT);
@@ -293,7 +299,7 @@ impl Shared {
         let mut confirm = [0u8; CONFIRM_LEN];
         timed.read_exact(&mut confirm).map_err(lost)?;
 
-        // Checked and counted under one lock: parallel visits get no more guesses than one.
+        // Checked and counted under one lock: parallel connections get no more guesses than one.
         let mut state = self.state();
         if state.guesses_left == 0 {
             drop(state);
@@ -309,16 +315,16 @@ impl Shared {
             Ok(proven) => {
                 let id = proven.receiver();
                 // A receiver that comes back has lost its connection, though this side may not
-                // have noticed yet: the new one takes the seat of the old.
-                state.seated.retain(|(_, seated, stream)| {
-                    let back = *seated == id;
+                // have noticed yet: the new one takes the slot of the old.
+                state.served.retain(|(_, served, stream)| {
+                    let back = *served == id;
                     if back {
                         stream.shutdown();
                     }
                     !back
                 });
-                if state.seated.len() < state.seats {
-                    state.seated.push((seat, id, stream.try_clone().map_err(lost)?));
+                if state.served.len() < state.slots {
+                    state.served.push((slot, id, stream.try_clone().map_err(lost)?));
                     let (answer, keys) = proven.answer(Verdict::Welcome);
                     (answer, Outcome::Welcome(Box::new(keys)))
                 } else {
@@ -328,7 +334,7 @@ impl Shared {
         };
         drop(state);
         if let Err(error) = timed.write_all(&answer) {
-            self.state().seated.retain(|(taken, ..)| *taken != seat);
+            self.state().served.retain(|(taken, ..)| *taken != slot);
             return Err(lost(error));
         }
         Ok(outcome)
@@ -352,24 +358,24 @@ mod tests {
     /// Behind a userspace node all have one address, and only the device tells them apart.
     #[test]
     fn a_crowd_from_one_device_keeps_another_in_that_has_its_address() {
-        let guests = Arc::new(Mutex::new(Vec::<u16>::new()));
-        let known = Arc::clone(&guests);
+        let known_ports = Arc::new(Mutex::new(Vec::<u16>::new()));
+        let known = Arc::clone(&known_ports);
         let admit = move |remote: SocketAddr| {
-            let is_guest = known.lock().unwrap().contains(&remote.port());
-            let name = if is_guest { "guest" } else { "crowd" };
-            Ok(Visitor { name: name.into(), device: Some(name.into()) })
+            let is_known = known.lock().unwrap().contains(&remote.port());
+            let name = if is_known { "known" } else { "crowd" };
+            Ok(Who { name: name.into(), device: Some(name.into()) })
         };
         let listener = Listener::bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
         let address = listener.address();
         let token = Token::parse("ocean-tiger").unwrap();
-        let gate = Gate::open(listener, token.clone(), 1, Box::new(admit)).unwrap();
-        let connect = |as_guest: bool| {
+        let acceptor = Acceptor::open(listener, token.clone(), 1, Box::new(admit)).unwrap();
+        let connect = |as_known: bool| {
             let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
             let socket = socket.unwrap();
             socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-            if as_guest {
+            if as_known {
                 let port = socket.local_addr().unwrap().as_socket().unwrap().port();
-                guests.lock().unwrap().push(port);
+                known_ports.lock().unwrap().push(port);
             }
             socket.connect(&address.into()).unwrap();
             let mut stream = TcpStream::from(socket);
@@ -378,20 +384,20 @@ mod tests {
             stream.read_exact(&mut hello).unwrap();
             (stream, hello)
         };
-        let (mut guest, theirs) = connect(true);
+        let (mut receiver, theirs) = connect(true);
         let crowd: Vec<_> = (0..3 * MAX_HANDSHAKES).map(|_| connect(false)).collect();
         let start = Start::new(Role::Receiver, &token, &mut token::system_rng().unwrap());
-        guest.write_all(start.hello()).unwrap();
+        receiver.write_all(start.hello()).unwrap();
         let (proving, confirm) = start.prove(&theirs, &[7; 16]).unwrap();
-        guest.write_all(&confirm).unwrap();
+        receiver.write_all(&confirm).unwrap();
         let mut answer = [0; handshake::ANSWER_LEN];
-        guest.read_exact(&mut answer).unwrap();
+        receiver.read_exact(&mut answer).unwrap();
         assert!(proving.check(&answer).is_ok());
-        let welcomed = (0..3 * MAX_HANDSHAKES).find_map(|_| match gate.next(HANDSHAKE_LIMIT) {
-            Some(Visit::Guest(guest)) => Some(guest.name),
+        let welcomed = (0..3 * MAX_HANDSHAKES).find_map(|_| match acceptor.next(HANDSHAKE_LIMIT) {
+            Some(Incoming::Accepted(accepted)) => Some(accepted.name),
             _ => None,
         });
-        assert_eq!(welcomed.as_deref(), Some("guest"));
+        assert_eq!(welcomed.as_deref(), Some("known"));
         drop(crowd);
     }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
-use super::gate::{Admit, Visitor};
+use super::acceptor::{Admit, Who};
 use crate::control;
 use crate::error::{Exit, Result};
 use crate::net::tailscale::{Peer, TailscaleDetector};
@@ -12,7 +12,7 @@ use crate::ticket::Host;
 use crate::ui::Ui;
 
 /// Where to listen, what to show, and whom to let in.
-pub struct Place {
+pub struct Endpoint {
     /// To bind.
     pub listen: IpAddr,
     /// To show.
@@ -23,7 +23,7 @@ pub struct Place {
     pub admit: Box<Admit>,
 }
 
-impl Place {
+impl Endpoint {
     /// Finds the own address; with `pod` no Tailscale is needed.
     pub fn find(pod: bool, ui: &Ui) -> Result<Self> {
         if pod { Ok(Self::pod(ui)) } else { Self::tailnet(ui) }
@@ -58,9 +58,9 @@ impl Place {
             }
             let tailscale = userspace.get().and_then(Option::as_ref);
             match tailscale.map(|tailscale| tailscale.whois(remote)) {
-                Some(Ok(Some(peer))) => Ok(visitor(&peer)),
+                Some(Ok(Some(peer))) => Ok(who(&peer)),
                 Some(Err(error)) if error.exit == Exit::Refused => Err(error.message),
-                _ => Ok(Visitor { name: "a program on this machine".into(), device: None }),
+                _ => Ok(Who { name: "a program on this machine".into(), device: None }),
             }
         };
         let here = Ipv4Addr::LOCALHOST.into();
@@ -87,7 +87,7 @@ impl Place {
         if tailscale.is_userspace()? {
             ui.note("this node has no network device: tailscaled delivers to 127.0.0.1");
             let admit = move |remote: SocketAddr| match tailscale.whois(remote) {
-                Ok(Some(peer)) => Ok(visitor(&peer)),
+                Ok(Some(peer)) => Ok(who(&peer)),
                 Ok(None) => Err("it does not come from the tailnet".into()),
                 Err(error) => Err(error.message),
             };
@@ -95,7 +95,7 @@ impl Place {
             return Ok(Self { listen, ticket, elsewhere: None, admit: Box::new(admit) });
         }
         let admit = move |remote: SocketAddr| match tailscale.verify_peer_ip_cached(remote.ip()) {
-            Ok(peer) => Ok(visitor(&peer)),
+            Ok(peer) => Ok(who(&peer)),
             Err(error) => Err(error.message),
         };
         Ok(Self { listen, ticket, elsewhere: None, admit: Box::new(admit) })
@@ -103,6 +103,6 @@ impl Place {
 }
 
 /// A device of the tailnet.
-fn visitor(peer: &Peer) -> Visitor {
-    Visitor { name: peer.to_string(), device: Some(peer.id.clone()) }
+fn who(peer: &Peer) -> Who {
+    Who { name: peer.to_string(), device: Some(peer.id.clone()) }
 }
