@@ -6,6 +6,7 @@
 //! - [`send`], [`receive`]: the two stories, each over an engine that runs on any stream;
 //!   [`doctor`]: what may be in their way; [`completions`], [`manual`]: for shells and `man`;
 //!   [`ui`]: the only place that prints or asks.
+//! - [`connect`]: from an address to an authenticated connection.
 //! - [`protocol`]: bytes and values; [`crypto`]: from a token to sealed records; [`ticket`],
 //!   [`event`].
 //! - [`files`]: names, manifests, the disk; [`net`]: sockets and Tailscale; [`compress`],
@@ -16,6 +17,7 @@ pub mod cli;
 pub mod completions;
 pub mod compress;
 pub mod config;
+pub mod connect;
 pub mod control;
 pub mod crypto;
 pub mod doctor;

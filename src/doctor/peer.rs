@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Doctor, LEAST, Tailscale, tailnet};
+use crate::connect;
 use crate::crypto::handshake::{HELLO_LEN, HandshakeError, Hello, LOOK, MAGIC, check_hello};
 use crate::error::{Error, Result, reason};
 use crate::net::dial::{Route, Stream, dial};
@@ -73,11 +74,7 @@ impl Doctor<'_> {
 
 /// The device that a host names, found as `transfer receive` would.
 fn device(host: &Host, tailscale: &TailscaleDetector) -> Result<(IpAddr, Finding)> {
-    let ip = match host.address() {
-        Some(ip) => ip,
-        None => tailscale.address_of(&host.to_string())?,
-    };
-    let peer = tailscale.verify_peer_ip_cached(ip)?;
+    let (ip, peer) = connect::tailnet::find(host, tailscale)?;
     Ok((ip, tailnet::device(tailscale.status()?.link(ip), ip, &peer)))
 }
 

@@ -15,32 +15,22 @@ pub mod places;
 pub mod plan;
 pub mod pool;
 pub mod resume;
-mod sender;
+mod session;
 pub mod single;
 pub mod tree;
 pub mod writer;
 
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
-use self::decide::{accept, ask_stream};
-use self::decisions::Decisions;
-use self::files::{Offered, await_offer};
 use self::options::ReceiveOptions;
-use self::output::{Output, check_output, may_be_name};
-use self::sender::{NoSession, Sender};
-use self::single::Landing;
-use crate::bounds::{BUSY_LIMIT, GONE_LIMIT, MAX_CUTS, MAX_TRIES, STALL_LIMIT};
+use self::output::{check_output, may_be_name};
+use self::session::Receiver;
+use crate::connect::connector::Connector;
+use crate::connect::redial::{GaveUp, Redial, Retry, Why};
+use crate::connect::{NotConnected, ways};
 use crate::control;
-use crate::crypto::keys::Role;
-use crate::error::{Error, Exit, Result, reason, shown};
-use crate::event::{Event, Summary};
-use crate::files::path::RelPath;
-use crate::files::root::Root;
-use crate::net::dial::Stream;
-use crate::protocol::message::{OfferKind, Reason};
-use crate::protocol::session::{Limits, Session};
+use crate::error::{Exit, Result};
+use crate::event::Summary;
 use crate::ticket::Ticket;
 use crate::ui::{State, Ui};
 
@@ -59,336 +49,71 @@ pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
             false => check_output(&options.output)?,
         };
     }
-    let begun = Instant::now();
-    let sender = find_sender(ticket, &options, ui)?;
-    // A folder that is there is taken before the sender is bothered; one that is not is made
-    // only when something comes.
-    let folder = !options.to_stdout() && options.output.is_dir();
-    let output = folder.then(|| Output::open(&options.output, options.sync)).transpose()?;
-    ui.note(&format!("connecting to {}", sender.name()));
-    let last_progress = Instant::now();
-    let mut receiver = Receiver {
-        decisions: Decisions::new(&options),
-        folder: options.output.clone(),
-        options: &options,
-        ui,
-        sender,
-        output,
-        name: None,
-        begun,
-        met: false,
-        had_session: false,
-        poured: false,
-        last_progress,
-    };
-    let summary =
-        receiver.persist().map_err(|error| receiver.explain(error)).map_err(|error| match error
-            .hint
-            .as_deref()
-        {
-            Some(hint) if agreed && hint.contains("the sender's screen") => {
-                error.hint("do both files hold the same token? the screen does not show it")
-            }
+    let mut redial = Redial::new(options.wait);
+    let host = ticket.host.to_string();
+    let remote = redial
+        .find(|| Ok(ways::remote(&ticket.host, ticket.port, options.pod)?), &mut |retry| {
+            tell(retry, &host, ui)
+        })
+        .map_err(|error| match error.exit {
+            Exit::Interrupted => error.or_hint("nothing was received; run the same command again"),
             _ => error,
         })?;
-    ui.received(&summary, (!options.to_stdout()).then_some(&*receiver.folder));
+    let connector = Connector::new(remote, ticket.token)?;
+    let mut receiver = Receiver::new(&options, ui)?;
+    ui.note(&format!("connecting to {}", connector.peer().name));
+    let summary =
+        receive(connector, &mut receiver, &mut redial, ui).map_err(|error| {
+            match error.hint.as_deref() {
+                Some(hint) if agreed && hint.contains("the sender's screen") => {
+                    error.hint("do both files hold the same token? the screen does not show it")
+                }
+                _ => error,
+            }
+        })?;
+    ui.received(&summary, receiver.folder());
     Ok(summary.exit())
 }
 
-/// Finds the sender; where it may not be there yet, again and again.
-fn find_sender(ticket: Ticket, options: &ReceiveOptions, ui: &Ui) -> Result<Sender> {
-    let begun = Instant::now();
-    let mut tries = 0;
-    loop {
-        match Sender::find(ticket.clone(), options.pod) {
-            Err(error)
-                if error.exit == Exit::Network
-                    // Nobody has that name; no wait mends a slip.
-                    && error.cause != Some(ErrorKind::NotFound)
-                    && options.wait.is_some_and(|wait| begun.elapsed() < wait) =>
-            {
-                if let (0, Some(wait)) = (tries, options.wait) {
-                    ui.awaits(&ticket.host.to_string(), &error, wait);
-                }
-                control::sleep(backoff(tries)).map_err(|error| {
-                    error.or_hint("nothing was received; run the same command again")
-                })?;
-                tries += 1;
-            }
-            found => return found,
-        }
-    }
-}
-
-/// One `transfer receive`, over as many connections as it takes.
-struct Receiver<'a> {
-    options: &'a ReceiveOptions,
-    decisions: Decisions,
-    ui: &'a Ui,
-    sender: Sender,
-    /// The folder that everything goes into, and the same once it is open.
-    folder: PathBuf,
-    output: Option<Output>,
-    /// What the single file or stream is called here, where that was said.
-    name: Option<RelPath>,
-    begun: Instant,
-    /// Whether there has been a session, and whether the last connection became one.
-    met: bool,
-    had_session: bool,
-    /// Whether content has been taken that cannot be had again.
-    poured: bool,
-    last_progress: Instant,
-}
-
-impl Receiver<'_> {
-    /// Dials again when the connection is lost, until there was no progress for too long.
-    fn persist(&mut self) -> Result<Summary> {
-        let (mut tries, mut cuts, mut waited) = (0, 0, 0);
-        let mut unconfirmed = None;
-        loop {
-            let before = self.last_progress;
-            let attempt = match self.connect() {
-                Err(NoSession::Cut(error)) if !self.met && cuts < MAX_CUTS => {
-                    let pause = backoff(cuts) / 2;
-                    cuts += 1;
-                    self.ui.dials_again(&error, cuts, pause);
-                    control::sleep(pause)?;
-                    continue;
-                }
-                Err(NoSession::Cut(error)) => Err(NoSession::Failed(error)),
-                attempt => attempt,
-            };
-            if let (Err(_), Some(error)) = (&attempt, unconfirmed.take()) {
-                return Err(error);
-            }
-            if let (true, Err(NoSession::Busy(error) | NoSession::Failed(error))) =
-                (self.poured, &attempt)
-            {
-                let hint = "what came so far is no whole file; run both sides again";
-                return Err(error.clone().or_hint(hint));
-            }
-            let (error, limit) = match attempt {
-                Ok(summary) => return Ok(summary),
-                Err(NoSession::Busy(error)) if self.met => (error, STALL_LIMIT),
-                // The sender may not have noticed yet that a receiver of a moment ago is gone.
-                Err(NoSession::Busy(error)) => (error, BUSY_LIMIT),
-                // Everything is here: one more try to tell the sender, which may be done as well.
-                Err(NoSession::Failed(error)) if error.cause == Some(ErrorKind::NotConnected) => {
-                    unconfirmed = Some(error.clone());
-                    (error, STALL_LIMIT)
-                }
-                // Its port is open as long as the sender runs: it will not come back.
-                Err(NoSession::Failed(error))
-                    if self.met && error.cause == Some(ErrorKind::ConnectionRefused) =>
-                {
-                    let hint =
-                        "start it again there; its new ticket goes on where this one stopped";
-                    (error.hint(hint), GONE_LIMIT)
-                }
-                Err(NoSession::Failed(error)) if self.met && error.exit == Exit::Network => {
-                    (error, STALL_LIMIT)
-                }
-                // It is not there yet: however often that is, it costs nobody anything.
-                Err(NoSession::Failed(error))
-                    if error.exit == Exit::Network
-                        && self.options.wait.is_some_and(|wait| self.begun.elapsed() < wait) =>
-                {
-                    if let (0, Some(wait)) = (waited, self.options.wait) {
-                        self.ui.awaits(self.sender.name(), &error, wait);
-                    }
-                    control::sleep(backoff(waited))?;
-                    waited += 1;
-                    continue;
-                }
-                Err(NoSession::Failed(error) | NoSession::Cut(error)) => return Err(error),
-            };
-            if self.last_progress > before {
-                tries = 0;
-            }
-            if self.had_session {
-                // However long it stood still, paused or at a question: the time counts anew.
-                self.last_progress = Instant::now();
-            }
-            if tries >= MAX_TRIES || self.last_progress.elapsed() > limit {
-                return Err(error.or_hint("run the same command again: it goes on from here"));
-            }
-            let pause = backoff(tries);
-            tries += 1;
-            self.ui.dials_again(&error, tries, pause);
-            control::sleep(pause)?;
-        }
-    }
-
-    /// What is true once the person here, or a signal, has stopped it.
-    fn explain(&self, error: Error) -> Error {
-        match error.exit {
-            Exit::Interrupted if self.poured => {
-                error.or_hint("what came so far is no whole file; run both sides again")
-            }
-            Exit::Interrupted if self.met => error
-                .or_hint("the same command goes on where it stopped; the sender waits 5 minutes"),
-            Exit::Interrupted => {
-                error.or_hint("nothing was received; the ticket holds as long as the sender waits")
-            }
-            _ => error,
-        }
-    }
-
-    /// One connection, from dialling to the last word.
-    fn connect(&mut self) -> Result<Summary, NoSession> {
+/// Dials until everything is here or there is no hope.
+fn receive(
+    mut connector: Connector,
+    receiver: &mut Receiver<'_>,
+    redial: &mut Redial,
+    ui: &Ui,
+) -> Result<Summary> {
+    let name = connector.peer().name.clone();
+    let attempt = |redial: &mut Redial| -> Result<Summary, NotConnected> {
         control::check()?;
-        self.had_session = false;
-        self.ui.state(State::Connecting);
-        let stream = self.sender.dial()?;
-        let result = self.converse(&stream);
-        stream.shutdown();
-        result
-    }
-
-    fn converse(&mut self, stream: &Stream) -> Result<Summary, NoSession> {
-        self.ui.state(State::Authenticating);
-        let keys = self.sender.handshake(stream)?;
-        let id = uuid::Uuid::from_bytes(keys.session_id);
-        self.ui.sender_connected(self.sender.name(), self.sender.address(), id);
-        let session = Session::start(stream.halves()?, keys, Role::Sender, Limits::default())?;
-        let mut offered = await_offer(session, self.options.max_entries)?;
-        self.name_single(&mut offered)?;
-        let names = offered.offer().unsent_names.iter();
-        let names = names.map(|unsent| (&*unsent.name, &*unsent.why));
-        self.ui.unsent(offered.offer().unsent, names, self.met);
-        match offered.offer().kind {
-            OfferKind::Files if self.is_asked() => self.ui.offered_to_take(offered.as_offered()),
-            OfferKind::Files => self.ui.offered(offered.as_offered(), self.met),
-            OfferKind::Text => self.ui.note("receiving a text"),
-            OfferKind::Stream if self.is_asked() => {
-                self.ui.offered_stream(offered.offer().name.as_deref())
-            }
-            OfferKind::Stream => self.ui.note("receiving a stream"),
-        }
-        (self.met, self.had_session) = (true, true);
-        if offered.offer().kind == OfferKind::Text || self.options.to_stdout() {
-            return Ok(self.pour(offered)?);
-        }
-        let output = match &mut self.output {
-            Some(output) => output,
-            none => match check_output(&self.folder)
-                .and_then(|_| Output::open(&self.folder, self.options.sync))
-            {
-                Ok(output) => none.insert(output),
-                Err(error) => return Err(offered.refuse(Reason::Unwritable, error).into()),
-            },
-        };
-        if offered.offer().kind == OfferKind::Stream {
-            let (poured, name) = (&mut self.poured, self.sender.name());
-            return Ok(land(offered, &mut output.root, poured, (self.ui, name))?);
-        }
-        let mut progress = self.ui.progress("Receiving");
-        progress.beside(offered.heard(), self.sender.name());
-        let (last, mut begun) = (&mut self.last_progress, Instant::now());
-        let from = (id, self.sender.address().to_string());
-        let decided = (self.options, &mut self.decisions);
-        let summary = accept(offered, output, decided, from, self.ui, &mut |event| {
-            match event {
-                // A person may have thought about the plan for a while.
-                Event::Planned { .. } => begun = Instant::now(),
-                _ => *last = Instant::now(),
-            }
-            progress.on(&event);
-        })?;
-        Ok(Summary { elapsed: begun.elapsed(), ..summary })
-    }
-
-    /// Takes the last name of the output for that of a single file or stream, as `cp` does.
-    fn name_single(&mut self, offered: &mut Offered) -> Result<()> {
-        let output = &self.options.output;
-        if self.name.is_none()
-            && !self.options.to_stdout()
-            && offered.is_single()
-            && may_be_name(output)
-        {
-            let text = output.file_name().unwrap_or_default().to_string_lossy();
-            let name = RelPath::parse(&text).map_err(|error| {
-                Error::usage(format!("\"{}\" is no name for a file: {error}", shown(&text)))
-                    .hint("choose another with -o")
-            })?;
-            let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let folder = folder.unwrap_or(Path::new(".")).to_owned();
-            (self.name, self.folder) = (Some(name), folder);
-        }
-        if let Some(name) = self.name.as_ref().filter(|_| offered.is_single()) {
-            offered.call(name);
-        }
-        Ok(())
-    }
-
-    /// Whether a person decides about what comes: not about what goes to a pipe, and not again
-    /// after a reconnection.
-    fn is_asked(&self) -> bool {
-        self.ui.asks() && !self.options.to_stdout() && !self.decisions.has_taken()
-    }
-
-    /// To standard output.
-    fn pour(&mut self, offered: Offered) -> Result<Summary> {
-        if offered.offer().kind == OfferKind::Text {
-            let mut text = self.ui.text();
-            return pour(offered, &mut text, (&self.ui.beside_data(), self.sender.name()));
-        }
-        // What is written is written: another connection could not go on.
-        self.poured = true;
-        let path = match offered.manifest().entries() {
-            [only] => Some(only.path.clone()),
-            _ => None,
-        };
-        let ui = self.ui.beside_data();
-        let summary = pour(offered, &mut self.ui.data(), (&ui, self.sender.name()))?;
-        ui.poured(path.as_ref(), None, &summary);
-        Ok(summary)
-    }
-}
-
-/// A stream, into a folder.
-fn land(
-    offered: Offered,
-    root: &mut Root,
-    poured: &mut bool,
-    (ui, name): (&Ui, &str),
-) -> Result<Summary> {
-    if ui.asks()
-        && let Err(error) = ask_stream(&offered, root, ui)
-    {
-        return Err(offered.refuse(Reason::Declined, error));
-    }
-    let path = shown(&root.path().to_string_lossy()).into_owned();
-    let mut landing = match Landing::begin(root, offered.offer()) {
-        Ok(landing) => landing,
-        Err(error) => {
-            let message = format!("cannot make a file in \"{path}\": {}", reason(&error));
-            let error = Error::failure(message).hint("name another folder with -o");
-            return Err(offered.refuse(Reason::Unwritable, error));
-        }
+        ui.state(State::Connecting);
+        let stream = connector.dial()?;
+        ui.state(State::Authenticating);
+        let connection = connector.authenticate(stream)?;
+        receiver.converse(connection, redial)
     };
-    *poured = true;
-    let summary = pour(offered, &mut landing, (ui, name))?;
-    ui.poured(None, landing.placed(), &summary);
-    if let Some(place) = landing.placed() {
-        ui.note(&format!("saved the stream as \"{place}\""));
+    let ended = redial.run(attempt, &mut |retry| tell(retry, &name, ui));
+    ended.map_err(|GaveUp { error, why }| match (why, error.exit) {
+        (Why::Once, _) | (_, Exit::Interrupted) if redial.is_once() => {
+            error.or_hint("what came so far is no whole file; run both sides again")
+        }
+        (_, Exit::Interrupted) if redial.has_met() => {
+            error.or_hint("the same command goes on where it stopped; the sender waits 5 minutes")
+        }
+        (_, Exit::Interrupted) => {
+            error.or_hint("nothing was received; the ticket holds as long as the sender waits")
+        }
+        (Why::Gone, _) => {
+            error.hint("start it again there; its new ticket goes on where this one stopped")
+        }
+        (Why::NoProgress, _) => error.or_hint("run the same command again: it goes on from here"),
+        (Why::Over | Why::Once, _) => error,
+    })
+}
+
+/// Tells of a retry.
+fn tell(retry: Retry<'_>, name: &str, ui: &Ui) {
+    match retry {
+        Retry::Again { why, attempt, pause } => ui.dials_again(why, attempt, pause),
+        Retry::Awaits { why, patience } => ui.awaits(name, why, patience),
     }
-    Ok(summary)
-}
-
-fn pour(
-    offered: Offered,
-    out: &mut (dyn Write + Send),
-    (ui, name): (&Ui, &str),
-) -> Result<Summary> {
-    let (mut progress, begun) = (ui.progress("Receiving"), Instant::now());
-    progress.beside(offered.heard(), name);
-    let summary = offered.pour(out, &mut |event| progress.on(&event))?;
-    Ok(Summary { elapsed: begun.elapsed(), ..summary })
-}
-
-/// How long to wait before the next retry: half a second, then twice as long each time up to 16 s; never two receivers in step.
-fn backoff(tries: u32) -> Duration {
-    let base = Duration::from_millis(500) * 2u32.pow(tries.min(5));
-    base.mul_f64(rand::random_range(0.75..1.25))
 }

@@ -1,27 +1,28 @@
 //! The sending side's story: find the own address, listen, show the ticket, let the receiver in,
 //! send.
 
-pub mod acceptor;
 pub mod content;
 mod dry_run;
-mod endpoint;
 pub mod files;
 mod offer;
 pub mod options;
 pub mod pack;
 mod serve;
+mod session;
 pub mod single;
 
 use std::thread;
 
-use self::acceptor::Acceptor;
-use self::endpoint::Endpoint;
 use self::offer::Offer;
 use self::options::{SendOptions, What};
 use crate::bounds::MAX_TEXT;
+use crate::connect::acceptor::Acceptor;
+use crate::connect::handshake::{self, Judge};
+use crate::connect::ways;
 use crate::error::{Error, Exit, Result};
 use crate::files::expand::expand;
 use crate::files::walk::Walk;
+use crate::net::dial::Stream;
 use crate::net::listener::Listener;
 use crate::ticket::{DEFAULT_PORT, Host, Ticket};
 use crate::token::{self, Token};
@@ -47,7 +48,8 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
         return Err(Error::usage("what comes in can be read once, and for one receiver only")
             .hint("leave --receivers away, or send a file"));
     }
-    let endpoint = Endpoint::find(options.pod, ui)?;
+    let endpoint = ways::endpoint(options.pod)?;
+    ui.listens(&endpoint);
     let token = match &options.agreed {
         Some(agreed) => agreed.token.clone(),
         None => Token::generate(options.words)?,
@@ -58,7 +60,9 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
     let listener = Listener::bind_some(endpoint.listen, port, DEFAULT_PORT)?;
     let port = listener.address().port();
     let offer = Offer::begin(walk, options, ui)?;
-    let acceptor = Acceptor::open(listener, token.clone(), slots, endpoint.admit)
+    let shared = token.clone();
+    let prove = move |stream: &Stream, judge: Judge<'_>| handshake::answer(stream, &shared, judge);
+    let acceptor = Acceptor::open(listener, slots, endpoint.admit, Box::new(prove))
         .map_err(|error| Error::no_thread(&error))?;
     let agreed = options.agreed.as_ref().map(|agreed| agreed.file.clone());
     ui.ticket(&Ticket { host: endpoint.ticket, port, token: token.clone() }, agreed.as_deref());

@@ -2,21 +2,21 @@
 
 use std::io::ErrorKind;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-use super::acceptor::{Accepted, Acceptor, Incoming, Slot};
 use super::offer::Offer;
 use super::options::SendOptions;
+use super::session::{converse, lock};
 use crate::bounds::MAX_GUESSES;
+use crate::connect::acceptor::{Accepted, Acceptor, Incoming, Slot};
 use crate::control;
-use crate::crypto::keys::Role;
 use crate::error::{Error, Exit, Result};
-use crate::event::{Event, Summary};
-use crate::net::pace::{Pace, Paced};
-use crate::protocol::session::{Limits, Session};
-use crate::ui::{Crowd, Progress, Ui};
+use crate::event::Summary;
+use crate::net::pace::Pace;
+use crate::protocol::session::Limits;
+use crate::ui::{Crowd, Ui};
 
 /// How long a receiver that comes while questions are asked waits for the answers.
 const MOMENT: Duration = Duration::from_secs(5);
@@ -35,7 +35,7 @@ pub fn serve(
         if first.is_none()
             && let Some(accepted) = waiting.next_incoming(acceptor, ui, false)?
         {
-            ui.comes_before_answers(&accepted.name, MOMENT);
+            ui.comes_before_answers(&accepted.connection.peer.name, MOMENT);
             first = Some((accepted, Instant::now()));
         }
         Ok(first.as_ref().is_some_and(|(_, came)| came.elapsed() >= MOMENT))
@@ -150,13 +150,14 @@ impl<'a> Serving<'a> {
                 None => (self.ui.clone(), self.ui.progress("Sending")),
             };
             self.ui.receiver_connected(
-                &accepted.name,
-                uuid::Uuid::from_bytes(accepted.keys.session_id),
+                &accepted.connection.peer.name,
+                uuid::Uuid::from_bytes(accepted.connection.keys.session_id),
             );
-            let (slot, name) = (accepted.slot, accepted.name.clone());
+            let Accepted { slot, connection } = *accepted;
+            let name = connection.peer.name.clone();
             let started =
                 thread::Builder::new().name("serve".into()).spawn_scoped(scope, move || {
-                    let result = converse(*accepted, offer, limits, pace, (&ui, progress));
+                    let result = converse(connection, offer, limits, pace, (&ui, progress));
                     // The story may have ended meanwhile, by Ctrl-C or a third wrong token.
                     let _ = tell.send((slot, name, result));
                 });
@@ -217,11 +218,6 @@ impl<'a> Serving<'a> {
             Err(error) => Err(error),
         }
     }
-}
-
-/// The offer is whole at every point where a panic could happen.
-fn lock(offer: &Mutex<Offer>) -> MutexGuard<'_, Offer> {
-    offer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The one that says more of what went wrong.
@@ -331,37 +327,4 @@ impl Waiting {
         }
         Ok(None)
     }
-}
-
-/// One receiver, from the handshake to the last word.
-fn converse(
-    accepted: Accepted,
-    offer: &Mutex<Offer>,
-    limits: Limits,
-    pace: Option<Arc<Pace>>,
-    (ui, mut progress): (&Ui, Progress),
-) -> Result<Summary> {
-    let Accepted { stream, keys, name, .. } = accepted;
-    let session = stream.halves().and_then(|(reader, writer)| {
-        let halves = (reader, Paced::new(writer, pace));
-        Session::start(halves, keys, Role::Receiver, limits)
-    });
-    let result = session.and_then(|session| {
-        let job = lock(offer).job(ui);
-        progress.beside(session.heard(), &name);
-        let mut begun = Instant::now();
-        let (sent, input) = job.send(session, ui, &mut |event| {
-            if let Event::Planned { .. } = event {
-                // The receiver may have thought about the plan for a while.
-                begun = Instant::now();
-            }
-            progress.on(&event);
-        });
-        if let Some(input) = input {
-            lock(offer).give_back(input);
-        }
-        Ok(Summary { elapsed: begun.elapsed(), ..sent? })
-    });
-    stream.shutdown();
-    result
 }

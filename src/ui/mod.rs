@@ -44,6 +44,7 @@ use self::screen::{line, paragraph};
 use self::sums::Sums;
 use self::words::{counted, names_of, rate, summary_of};
 use crate::bounds::{MAX_REFUSALS, SHOWN_REFUSALS};
+use crate::connect::{Endpoint, Peer, Reach};
 use crate::control;
 use crate::error::{Error, Exit, Result, reason, shown};
 use crate::event::{Event, Fate, Summary};
@@ -51,7 +52,7 @@ use crate::files::manifest::Manifest;
 use crate::files::path::{PathError, RelPath};
 use crate::protocol::message::STREAM_NAME;
 use crate::protocol::pages::HASH_LEN;
-use crate::ticket::{COMMAND, Ticket};
+use crate::ticket::{COMMAND, Host, Ticket};
 
 /// How much is said, where, and whether somebody is there to answer. A clone says it in the same
 /// places.
@@ -340,9 +341,25 @@ impl Ui {
     }
 
     /// The sender has.
-    pub fn sender_connected(&self, name: &str, address: IpAddr, session: uuid::Uuid) {
+    pub fn sender_connected(&self, peer: &Peer, session: uuid::Uuid) {
         self.detail(&format!("session {session}"));
-        self.tell(|json| json.connected(name, Some(address), session));
+        self.tell(|json| json.connected(&peer.name, peer.address, session));
+    }
+
+    /// Where a receiver is waited for.
+    pub fn listens(&self, endpoint: &Endpoint) {
+        if let Host::Name(name) = &endpoint.ticket {
+            let address = endpoint.address;
+            self.detail(&format!("{name} is {address}; a ticket with the address works as well"));
+        }
+        match endpoint.reach {
+            Reach::Machine => self
+                .note("pod mode: any program on this machine may connect; only the token protects"),
+            Reach::Userspace => {
+                self.note("this node has no network device: tailscaled delivers to 127.0.0.1")
+            }
+            Reach::Tailnet => {}
+        }
     }
 
     /// Somebody guessed; after `left` more the offer ends.

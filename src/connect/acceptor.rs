@@ -6,39 +6,33 @@
 //! that a crowd from one place crowds out itself, and nobody who came from elsewhere.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::handshake::{Decision, Judge, Outcome};
+use super::{Admit, Connection};
 use crate::bounds::{
-    HANDSHAKE_LIMIT, MAX_CONNECTIONS, MAX_CONNECTIONS_EACH, MAX_GUESSES, MAX_HANDSHAKES,
-    MAX_INCOMING,
+    MAX_CONNECTIONS, MAX_CONNECTIONS_EACH, MAX_GUESSES, MAX_HANDSHAKES, MAX_INCOMING,
 };
-use crate::crypto::handshake::{
-    self, CONFIRM_LEN, HELLO_LEN, HandshakeError, LOOK, ReceiverId, Start, Verdict,
-};
-use crate::crypto::keys::{Role, SessionKeys};
+use crate::crypto::handshake::{HandshakeError, ReceiverId};
+use crate::error::reason;
 use crate::net::dial::Stream;
 use crate::net::listener::Listener;
-use crate::token::{self, Token};
 
-/// A receiver that has proved that it knows the token.
+/// A peer that has proved itself.
 pub struct Accepted {
     /// Its slot, to be given back with [`Acceptor::leave`].
     pub slot: Slot,
     /// The connection, the handshake done.
-    pub stream: Stream,
-    /// Its keys.
-    pub keys: SessionKeys,
-    /// Who it is, to be shown: escaped already.
-    pub name: String,
+    pub connection: Connection,
 }
 
-/// One of the receivers that are served at a time.
+/// The right to be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot(u64);
 
@@ -69,16 +63,9 @@ pub enum Incoming {
     },
 }
 
-/// Tells who is at an address, or why it may not connect. Runs before a byte is written.
-pub type Admit = dyn Fn(SocketAddr) -> Result<Who, String> + Send + Sync;
-
-/// Who is at an address.
-pub struct Who {
-    /// To be shown: escaped already.
-    pub name: String,
-    /// What tells its device from others, where more is known of it than the address.
-    pub device: Option<String>,
-}
+/// How a peer proves itself over a connection: one of [`handshake`](super::handshake)'s ways to
+/// answer. Of what went wrong it tells in words.
+pub type Prove = dyn Fn(&Stream, Judge<'_>) -> Result<Outcome, String> + Send + Sync;
 
 /// Accepts the connections of one offer.
 pub struct Acceptor {
@@ -88,8 +75,8 @@ pub struct Acceptor {
 }
 
 struct Shared {
-    token: Token,
     admit: Box<Admit>,
+    prove: Box<Prove>,
     state: Mutex<State>,
     started: AtomicU64,
     incoming: SyncSender<Incoming>,
@@ -152,13 +139,40 @@ impl State {
     }
 }
 
+impl State {
+    /// Gives a slot to a peer that has proved itself, if one is free.
+    fn take(&mut self, slot: Slot, id: ReceiverId, stream: Option<Stream>) -> Decision {
+        // A peer that comes back has lost its connection, though this side may not have noticed
+        // yet: the new one takes the slot of the old.
+        self.served.retain(|(_, served, stream)| {
+            let back = *served == id;
+            if back {
+                stream.shutdown();
+            }
+            !back
+        });
+        match stream {
+            Some(stream) if self.served.len() < self.slots => {
+                self.served.push((slot, id, stream));
+                Decision::Welcome
+            }
+            _ => Decision::Busy,
+        }
+    }
+
+    /// Gives a slot to the next one.
+    fn free(&mut self, slot: Slot) {
+        self.served.retain(|(taken, ..)| *taken != slot);
+    }
+}
+
 impl Acceptor {
     /// Begins to accept, for `slots` receivers at a time.
     pub fn open(
         listener: Listener,
-        token: Token,
         slots: usize,
         admit: Box<Admit>,
+        prove: Box<Prove>,
     ) -> io::Result<Self> {
         let (sender, incoming) = mpsc::sync_channel(MAX_INCOMING);
         let state = State {
@@ -169,8 +183,8 @@ impl Acceptor {
             threads: Vec::new(),
         };
         let shared = Arc::new(Shared {
-            token,
             admit,
+            prove,
             state: Mutex::new(state),
             started: AtomicU64::new(0),
             incoming: sender,
@@ -187,7 +201,7 @@ impl Acceptor {
 
     /// Gives the slot of a receiver whose session ended early to the next one.
     pub fn leave(&self, slot: Slot) {
-        self.shared.state().served.retain(|(taken, ..)| *taken != slot);
+        self.shared.state().free(slot);
     }
 }
 
@@ -252,28 +266,29 @@ impl Shared {
     /// One connection from the first byte to the verdict.
     fn receive(&self, slot: Slot, stream: Stream, address: SocketAddr) -> Incoming {
         let refused = |why| Incoming::Refused { address, why };
-        let event = match (self.admit)(address) {
+        let incoming = match (self.admit)(address) {
             Err(why) => refused(why),
-            Ok(Who { name, device }) => match self.shake(slot, &stream, device) {
-                Ok(Outcome::Welcome(keys)) => {
-                    return Incoming::Accepted(Box::new(Accepted {
-                        slot,
-                        stream,
-                        keys: *keys,
-                        name,
-                    }));
-                }
-                Ok(Outcome::WrongToken(left)) => Incoming::WrongToken { name, left },
-                Ok(Outcome::Look) => Incoming::Look { address, name },
+            Ok(peer) => match self.prove(slot, &stream, peer.id.clone()) {
+                Ok(Outcome::Welcome(keys)) => match Connection::new(stream, *keys, peer) {
+                    Ok(connection) => {
+                        return Incoming::Accepted(Box::new(Accepted { slot, connection }));
+                    }
+                    Err(error) => {
+                        self.state().free(slot);
+                        return refused(error.message);
+                    }
+                },
+                Ok(Outcome::WrongToken(left)) => Incoming::WrongToken { name: peer.name, left },
+                Ok(Outcome::Look) => Incoming::Look { address, name: peer.name },
                 Ok(Outcome::Busy) => refused(HandshakeError::Busy.to_string()),
                 Err(why) => refused(why),
             },
         };
         stream.shutdown();
-        event
+        incoming
     }
 
-    fn shake(
+    fn prove(
         &self,
         slot: Slot,
         stream: &Stream,
@@ -283,77 +298,40 @@ impl Shared {
         if !self.recognise(slot.0, device) {
             return Err("others came after it".into());
         }
-        let mut timed = stream.until(Instant::now() + HANDSHAKE_LIMIT);
-        let lost = |error: io::Error| crate::error::reason(&error);
-        let mut rng = token::system_rng().map_err(|error| error.message)?;
-        let start = Start::new(Role::Sender, &self.token, &mut rng);
-        timed.write_all(start.hello()).map_err(lost)?;
-        let mut hello = [0u8; HELLO_LEN];
-        let (head, rest) = hello.split_at_mut(LOOK.len());
-        timed.read_exact(head).map_err(lost)?;
-        if *head == LOOK {
-            return Ok(Outcome::Look);
-        }
-        timed.read_exact(rest).map_err(lost)?;
-        let proof = start.await_proof(&hello).map_err(|error| error.to_string())?;
-        let mut confirm = [0u8; CONFIRM_LEN];
-        timed.read_exact(&mut confirm).map_err(lost)?;
-
-        // Checked and counted under one lock: parallel connections get no more guesses than one.
-        let mut state = self.state();
-        if state.guesses_left == 0 {
-            drop(state);
-            timed.write_all(&handshake::wrong_token(0)).map_err(lost)?;
-            return Err("the offer has ended".into());
-        }
-        let (answer, outcome) = match proof.check(&confirm) {
-            Err(_) => {
-                state.guesses_left -= 1;
-                let left = state.guesses_left;
-                (handshake::wrong_token(left), Outcome::WrongToken(left))
+        let mut kept = Some(stream.try_clone().map_err(|error| reason(&error))?);
+        let outcome = (self.prove)(stream, &mut |check| {
+            // Checked and counted under one lock: parallel connections get no more guesses than one.
+            let mut state = self.state();
+            if state.guesses_left == 0 {
+                return Decision::Ended;
             }
-            Ok(proven) => {
-                let id = proven.receiver();
-                // A receiver that comes back has lost its connection, though this side may not
-                // have noticed yet: the new one takes the slot of the old.
-                state.served.retain(|(_, served, stream)| {
-                    let back = *served == id;
-                    if back {
-                        stream.shutdown();
-                    }
-                    !back
-                });
-                if state.served.len() < state.slots {
-                    state.served.push((slot, id, stream.try_clone().map_err(lost)?));
-                    let (answer, keys) = proven.answer(Verdict::Welcome);
-                    (answer, Outcome::Welcome(Box::new(keys)))
-                } else {
-                    (proven.answer(Verdict::Busy).0, Outcome::Busy)
+            match check() {
+                None => {
+                    state.guesses_left -= 1;
+                    Decision::Wrong { left: state.guesses_left }
                 }
+                Some(id) => state.take(slot, id, kept.take()),
             }
-        };
-        drop(state);
-        if let Err(error) = timed.write_all(&answer) {
-            self.state().served.retain(|(taken, ..)| *taken != slot);
-            return Err(lost(error));
+        });
+        if outcome.is_err() {
+            // The answer may not have got away.
+            self.state().free(slot);
         }
-        Ok(outcome)
+        outcome
     }
-}
-
-/// How a handshake ended.
-enum Outcome {
-    Welcome(Box<SessionKeys>),
-    Busy,
-    WrongToken(u8),
-    Look,
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::{Ipv4Addr, TcpStream};
 
     use super::*;
+    use crate::bounds::HANDSHAKE_LIMIT;
+    use crate::connect::{Peer, handshake};
+    use crate::crypto::handshake::{ANSWER_LEN, HELLO_LEN, Start};
+    use crate::crypto::keys::Role;
+    use crate::token::{self, Token};
 
     /// Behind a userspace node all have one address, and only the device tells them apart.
     #[test]
@@ -363,12 +341,15 @@ mod tests {
         let admit = move |remote: SocketAddr| {
             let is_known = known.lock().unwrap().contains(&remote.port());
             let name = if is_known { "known" } else { "crowd" };
-            Ok(Who { name: name.into(), device: Some(name.into()) })
+            Ok(Peer { name: name.into(), address: None, id: Some(name.into()) })
         };
         let listener = Listener::bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
         let address = listener.address();
         let token = Token::parse("ocean-tiger").unwrap();
-        let acceptor = Acceptor::open(listener, token.clone(), 1, Box::new(admit)).unwrap();
+        let shared = token.clone();
+        let prove =
+            move |stream: &Stream, judge: Judge<'_>| handshake::answer(stream, &shared, judge);
+        let acceptor = Acceptor::open(listener, 1, Box::new(admit), Box::new(prove)).unwrap();
         let connect = |as_known: bool| {
             let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
             let socket = socket.unwrap();
@@ -390,11 +371,11 @@ mod tests {
         receiver.write_all(start.hello()).unwrap();
         let (proving, confirm) = start.prove(&theirs, &[7; 16]).unwrap();
         receiver.write_all(&confirm).unwrap();
-        let mut answer = [0; handshake::ANSWER_LEN];
+        let mut answer = [0; ANSWER_LEN];
         receiver.read_exact(&mut answer).unwrap();
         assert!(proving.check(&answer).is_ok());
         let welcomed = (0..3 * MAX_HANDSHAKES).find_map(|_| match acceptor.next(HANDSHAKE_LIMIT) {
-            Some(Incoming::Accepted(accepted)) => Some(accepted.name),
+            Some(Incoming::Accepted(accepted)) => Some(accepted.connection.peer.name),
             _ => None,
         });
         assert_eq!(welcomed.as_deref(), Some("known"));

@@ -1,80 +1,50 @@
-//! Where the sender is, the way there, and the proof that it is the one who showed the ticket.
+//! The token handshake over a byte stream, with a deadline: both sides of it. The cryptography is in
+//! [`crypto::handshake`]; here are the socket and the clock.
+//!
+//! Whoever dials proves first, so that whoever listens can count the guesses: [`answer`] leaves the
+//! count, and whether there is a slot, to a closure of the acceptor's.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use rand::RngExt;
 
-use crate::bounds::{DIAL_LIMIT, HANDSHAKE_LIMIT, MAX_UNANSWERED};
-use crate::crypto::handshake::{ANSWER_LEN, HELLO_LEN, HandshakeError, ReceiverId, Start};
+use super::NotConnected;
+use crate::bounds::{HANDSHAKE_LIMIT, MAX_UNANSWERED};
+use crate::crypto::handshake::{
+    self, ANSWER_LEN, CONFIRM_LEN, HELLO_LEN, HandshakeError, LOOK, Proven, ReceiverId, Start,
+    Verdict,
+};
 use crate::crypto::keys::{Role, SessionKeys};
 use crate::error::{Error, Result, reason};
-use crate::net::dial::{Route, Stream, dial};
-use crate::net::tailscale::TailscaleDetector;
-use crate::ticket::{Host, Ticket};
+use crate::net::dial::Stream;
 use crate::token::{self, Token};
 
-/// The other side, as its ticket describes it.
-pub struct Sender {
-    target: SocketAddr,
-    route: Route,
+/// The side that dials.
+pub struct Prover {
     token: Token,
-    name: String,
-    /// This receiver, to be known again.
+    /// This run, to be known again.
     id: ReceiverId,
     /// Proofs given in this run and not answered.
-    guesses: u8,
+    unanswered: u8,
 }
 
-/// Why there is no session.
-pub enum NoSession {
-    /// The sender serves somebody else, perhaps this receiver's connection of a moment ago.
-    Busy(Error),
-    /// The connection was closed before the sender said anything: it may not be wanted, or crowded
-    /// out by others. No token can have been tested on it.
-    Cut(Error),
-    /// Anything else.
-    Failed(Error),
-}
-
-impl From<Error> for NoSession {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl Sender {
-    /// Finds the sender of a ticket; with `pod` it must be on this machine.
-    pub fn find(ticket: Ticket, pod: bool) -> Result<Self> {
-        let (ip, route, name) = locate(&ticket.host, pod)?;
-        let id = token::system_rng()?.random();
-        let target = SocketAddr::new(ip, ticket.port);
-        Ok(Self { target, route, token: ticket.token, name, id, guesses: 0 })
+impl Prover {
+    /// For one run.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn new(token: Token) -> Result<Self> {
+        Ok(Self { token, id: token::system_rng()?.random(), unanswered: 0 })
     }
 
-    /// What to call it; safe to show.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its address.
-    pub fn address(&self) -> IpAddr {
-        self.target.ip()
-    }
-
-    /// Connects.
-    pub fn dial(&self) -> Result<Stream> {
-        dial(self.target, &self.route, DIAL_LIMIT)
-    }
-
-    /// Proves the token to the sender and has it prove that it knows it too.
+    /// Proves the token to whoever took the connection, of this `name`, and has it prove that it
+    /// knows it too.
     ///
     /// Each proof lets whoever gets it test one token. Somebody in between who cuts the
     /// connection instead of answering gets three in one run, as anybody gets from the sender.
-    pub fn handshake(&mut self, stream: &Stream) -> Result<SessionKeys, NoSession> {
+    pub fn prove(&mut self, stream: &Stream, name: &str) -> Result<SessionKeys, NotConnected> {
         let mut timed = stream.until(Instant::now() + HANDSHAKE_LIMIT);
-        let name = &self.name;
         let lost = |error: io::Error| match error.kind() {
             ErrorKind::TimedOut => {
                 let limit = HANDSHAKE_LIMIT.as_secs();
@@ -90,8 +60,8 @@ impl Sender {
             ErrorKind::UnexpectedEof
             | ErrorKind::ConnectionReset
             | ErrorKind::ConnectionAborted
-            | ErrorKind::BrokenPipe => NoSession::Cut(lost(error)),
-            _ => NoSession::Failed(lost(error)),
+            | ErrorKind::BrokenPipe => NotConnected::Cut(lost(error)),
+            _ => NotConnected::Lost(lost(error)),
         };
         let start = Start::new(Role::Receiver, &self.token, &mut token::system_rng()?);
         timed.write_all(start.hello()).map_err(cut)?;
@@ -99,7 +69,7 @@ impl Sender {
         timed.read_exact(&mut hello).map_err(cut)?;
         let proof = start.prove(&hello, &self.id);
         let (proving, confirm) = proof.map_err(|error| explain(error, name))?;
-        if self.guesses >= MAX_UNANSWERED {
+        if self.unanswered >= MAX_UNANSWERED {
             return Err(Error::refused(format!("{name} left {MAX_UNANSWERED} proofs unanswered"))
                 .hint(
                     "someone in between may be guessing the token: stop the sender, start it again, \
@@ -107,7 +77,7 @@ impl Sender {
                 )
                 .into());
         }
-        self.guesses += 1;
+        self.unanswered += 1;
         timed.write_all(&confirm).map_err(lost)?;
         let mut answer = [0u8; ANSWER_LEN];
         timed.read_exact(&mut answer).map_err(lost)?;
@@ -115,32 +85,13 @@ impl Sender {
         if let Ok(_) | Err(HandshakeError::Busy) = checked {
             // It knows the token, so this proof has told it nothing. Those before it stay
             // counted: somebody in between may let a session pass now and then.
-            self.guesses -= 1;
+            self.unanswered -= 1;
         }
         checked.map_err(|error| match error {
-            HandshakeError::Busy => NoSession::Busy(explain(error, name)),
-            error => NoSession::Failed(explain(error, name)),
+            HandshakeError::Busy => NotConnected::Busy(explain(error, name)),
+            error => explain(error, name).into(),
         })
     }
-}
-
-/// The address, the way there, and a name for it.
-fn locate(host: &Host, pod: bool) -> Result<(IpAddr, Route, String)> {
-    let address = host.address();
-    if let Some(ip) = address.filter(IpAddr::is_loopback) {
-        return Ok((ip, Route::Direct, "this machine".into()));
-    }
-    if pod {
-        return Err(Error::usage(format!("{host} is not this machine"))
-            .hint("leave --pod away to receive from another machine"));
-    }
-    let tailscale = TailscaleDetector::find()?;
-    let ip = match address {
-        Some(ip) => ip,
-        None => tailscale.address_of(&host.to_string())?,
-    };
-    let peer = tailscale.verify_peer_ip_cached(ip)?;
-    Ok((ip, Route::from_env(&tailscale)?, peer.to_string()))
 }
 
 fn explain(error: HandshakeError, name: &str) -> Error {
@@ -165,14 +116,85 @@ fn explain(error: HandshakeError, name: &str) -> Error {
     }
 }
 
+/// What a proof is worth, as whoever listens decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It is right, and there is a slot.
+    Welcome,
+    /// It is right, and all slots are taken.
+    Busy,
+    /// It is wrong, and so many more wrong ones are forgiven.
+    Wrong {
+        /// How many.
+        left: u8,
+    },
+    /// It is not even looked at: too many were wrong.
+    Ended,
+}
+
+/// Decides about a proof. Checks it by the closure it is given, which tells whose it is if it is
+/// right; that, and the count of those that are not, belong under one lock.
+pub type Judge<'a> = &'a mut dyn FnMut(&mut dyn FnMut() -> Option<ReceiverId>) -> Decision;
+
+/// How a handshake ended for the side that listens.
+pub enum Outcome {
+    /// The session begins.
+    Welcome(Box<SessionKeys>),
+    /// The proof is right, but all slots are taken.
+    Busy,
+    /// The proof is wrong; so many more are forgiven.
+    WrongToken(u8),
+    /// A `transfer doctor` that had a look, or somebody who says so.
+    Look,
+}
+
+/// The side that listens. Of what went wrong it tells in words.
+pub fn answer(stream: &Stream, token: &Token, judge: Judge<'_>) -> Result<Outcome, String> {
+    let mut timed = stream.until(Instant::now() + HANDSHAKE_LIMIT);
+    let lost = |error: io::Error| reason(&error);
+    let mut rng = token::system_rng().map_err(|error| error.message)?;
+    let start = Start::new(Role::Sender, token, &mut rng);
+    timed.write_all(start.hello()).map_err(lost)?;
+    let mut hello = [0u8; HELLO_LEN];
+    let (head, rest) = hello.split_at_mut(LOOK.len());
+    timed.read_exact(head).map_err(lost)?;
+    if *head == LOOK {
+        return Ok(Outcome::Look);
+    }
+    timed.read_exact(rest).map_err(lost)?;
+    let proof = start.await_proof(&hello).map_err(|error| error.to_string())?;
+    let mut confirm = [0u8; CONFIRM_LEN];
+    timed.read_exact(&mut confirm).map_err(lost)?;
+
+    let (mut proof, mut proven) = (Some(proof), None::<Proven>);
+    let decision = judge(&mut || {
+        proven = proof.take().and_then(|proof| proof.check(&confirm).ok());
+        proven.as_ref().map(Proven::receiver)
+    });
+    let (answer, outcome) = match (decision, proven) {
+        (Decision::Welcome, Some(proven)) => {
+            let (answer, keys) = proven.answer(Verdict::Welcome);
+            (answer, Ok(Outcome::Welcome(Box::new(keys))))
+        }
+        (Decision::Busy, Some(proven)) => (proven.answer(Verdict::Busy).0, Ok(Outcome::Busy)),
+        (Decision::Wrong { left }, _) => {
+            (handshake::wrong_token(left), Ok(Outcome::WrongToken(left)))
+        }
+        // Whoever has proved nothing is never let in.
+        (Decision::Ended | Decision::Welcome | Decision::Busy, _) => {
+            (handshake::wrong_token(0), Err("the offer has ended".into()))
+        }
+    };
+    timed.write_all(&answer).map_err(lost)?;
+    outcome
+}
+
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-    use std::net::TcpListener;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
     use std::thread;
 
     use super::*;
-    use crate::crypto::handshake::{CONFIRM_LEN, Verdict};
     use crate::error::Exit;
 
     /// Takes one connection and its proof, if there is one, and answers with `verdict` or not.
@@ -196,39 +218,30 @@ mod tests {
     fn three_unanswered_proofs_end_a_run() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let ticket = Ticket::parse(&format!("{address}:ocean-tiger")).unwrap();
-        let token = ticket.token.clone();
-        let mut sender = Sender::find(ticket, true).unwrap();
+        let token = Token::parse("ocean-tiger").unwrap();
+        let mut prover = Prover::new(token.clone()).unwrap();
+        let dial = || Stream::tcp(TcpStream::connect(address).unwrap());
         let (welcome, busy) = (Some(Verdict::Welcome), Some(Verdict::Busy));
         for verdict in [welcome, None, busy, welcome, None, welcome, busy, None] {
             thread::scope(|scope| {
                 let serving = scope.spawn(|| serve(&listener, &token, verdict));
-                let stream = sender.dial().unwrap();
-                match (sender.handshake(&stream), verdict) {
+                let stream = dial();
+                match (prover.prove(&stream, "this machine"), verdict) {
                     (Ok(_), Some(Verdict::Welcome))
-                    | (Err(NoSession::Busy(_)), Some(Verdict::Busy)) => {}
-                    (Err(NoSession::Failed(error)), None) => {
+                    | (Err(NotConnected::Busy(_)), Some(Verdict::Busy)) => {}
+                    (Err(NotConnected::Lost(error)), None) => {
                         assert_eq!(error.exit, Exit::Network, "{error}");
                     }
                     (Ok(_), _) => panic!("a session without a welcome"),
-                    (
-                        Err(
-                            NoSession::Busy(error)
-                            | NoSession::Cut(error)
-                            | NoSession::Failed(error),
-                        ),
-                        _,
-                    ) => {
-                        panic!("{verdict:?}: {error}")
-                    }
+                    (Err(end), _) => panic!("{verdict:?}: {end:?}"),
                 }
                 serving.join().unwrap().unwrap();
             });
         }
         thread::scope(|scope| {
             let serving = scope.spawn(|| serve(&listener, &token, welcome));
-            let stream = sender.dial().unwrap();
-            let Err(NoSession::Failed(error)) = sender.handshake(&stream) else {
+            let stream = dial();
+            let Err(NotConnected::Over(error)) = prover.prove(&stream, "this machine") else {
                 panic!("a fourth guess")
             };
             assert_eq!(error.exit, Exit::Refused);

@@ -1,0 +1,45 @@
+//! Dials a peer and proves the token to it; as often as [`redial`](super::redial) wants.
+
+use super::handshake::Prover;
+use super::{Connection, NotConnected, Peer, Remote};
+use crate::bounds::DIAL_LIMIT;
+use crate::error::Result;
+use crate::net::dial::{Stream, dial};
+use crate::token::Token;
+
+/// One run's way to its peer.
+pub struct Connector {
+    remote: Remote,
+    prover: Prover,
+}
+
+impl Connector {
+    /// To `remote`, which knows the same token.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn new(remote: Remote, token: Token) -> Result<Self> {
+        Ok(Self { remote, prover: Prover::new(token)? })
+    }
+
+    /// Who should be there.
+    pub fn peer(&self) -> &Peer {
+        &self.remote.peer
+    }
+
+    /// Connects.
+    pub fn dial(&self) -> Result<Stream, NotConnected> {
+        Ok(dial(self.remote.target, &self.remote.route, DIAL_LIMIT)?)
+    }
+
+    /// Proves the token to whoever took the connection, and has it prove that it knows it too.
+    pub fn authenticate(&mut self, stream: Stream) -> Result<Connection, NotConnected> {
+        match self.prover.prove(&stream, &self.remote.peer.name) {
+            Ok(keys) => Ok(Connection::new(stream, keys, self.remote.peer.clone())?),
+            Err(error) => {
+                stream.shutdown();
+                Err(error)
+            }
+        }
+    }
+}

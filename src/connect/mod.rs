@@ -1,0 +1,174 @@
+//! From an address to an authenticated connection. Who sends and who receives over it, nothing
+//! here knows; nor messages, nor `Ui`: what happens is told by values and callbacks.
+//!
+//! This file has the nouns. [`ways`] is the only one that names all ways by which two machines
+//! meet; each way has a file of its own.
+
+pub mod acceptor;
+pub mod connector;
+pub mod handshake;
+mod pod;
+pub mod redial;
+pub mod tailnet;
+pub mod ways;
+
+use std::fmt;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::Receiver;
+
+use crate::crypto::keys::SessionKeys;
+use crate::error::{Error, Exit, Result};
+use crate::net::dial::{Route, Stream};
+use crate::ticket::Host;
+
+/// Who is at the other end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// To be shown: escaped already.
+    pub name: String,
+    /// Where it is, if that is an address of its own and not that of whatever forwards it.
+    pub address: Option<IpAddr>,
+    /// What tells it from all others, where more is known of it than an address: in a tailnet the
+    /// stable id of the device.
+    pub id: Option<String>,
+}
+
+/// A peer that has proved itself, and a way to talk to it.
+pub struct Connection {
+    /// The way in. A read that gets nothing for a while fails with [`ErrorKind::TimedOut`] and is
+    /// to be tried again for as long as there is hope.
+    pub reader: Box<dyn Read + Send>,
+    /// The way out; the same holds for a write that gets nothing away.
+    pub writer: Box<dyn Write + Send>,
+    /// Ends both.
+    pub closer: Closer,
+    /// For the records of this connection alone.
+    pub keys: SessionKeys,
+    /// Who it is.
+    pub peer: Peer,
+}
+
+impl Connection {
+    /// Over a byte stream whose handshake is done.
+    ///
+    /// # Errors
+    /// The stream is gone.
+    pub fn new(stream: Stream, keys: SessionKeys, peer: Peer) -> Result<Self> {
+        let (reader, writer) = stream.halves()?;
+        let closer = Closer(Box::new(move || stream.shutdown()));
+        Ok(Self { reader: Box::new(reader), writer: Box::new(writer), closer, keys, peer })
+    }
+}
+
+/// Ends a connection when it goes, whoever else is reading or writing.
+pub struct Closer(Box<dyn Fn() + Send + Sync>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for Closer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Closer")
+    }
+}
+
+/// Why there is no connection, or none any more: what [`redial`] decides by.
+#[derive(Debug)]
+pub enum NotConnected {
+    /// The other side serves somebody else, perhaps the connection of a moment ago.
+    Busy(Error),
+    /// It was closed before the other side said anything: it may not be wanted, or crowded out by
+    /// others. No token can have been tested on it.
+    Cut(Error),
+    /// The machine refuses it: nothing listens there.
+    Refused(Error),
+    /// It cannot be had, or broke off, and that may pass.
+    Lost(Error),
+    /// Everything crossed, but the other side has not said that it knows.
+    Unconfirmed(Error),
+    /// Another would end in the same way.
+    Over(Error),
+}
+
+impl NotConnected {
+    /// As the user reads it.
+    pub fn error(&self) -> &Error {
+        match self {
+            Self::Busy(error)
+            | Self::Cut(error)
+            | Self::Refused(error)
+            | Self::Lost(error)
+            | Self::Unconfirmed(error)
+            | Self::Over(error) => error,
+        }
+    }
+
+    /// The same to keep.
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Busy(error)
+            | Self::Cut(error)
+            | Self::Refused(error)
+            | Self::Lost(error)
+            | Self::Unconfirmed(error)
+            | Self::Over(error) => error,
+        }
+    }
+}
+
+impl From<Error> for NotConnected {
+    fn from(error: Error) -> Self {
+        match (error.exit, error.cause) {
+            (_, Some(ErrorKind::NotConnected)) => Self::Unconfirmed(error),
+            // Nobody has that name; no wait mends a slip.
+            (_, Some(ErrorKind::NotFound)) => Self::Over(error),
+            (_, Some(ErrorKind::ConnectionRefused)) => Self::Refused(error),
+            (Exit::Network, _) => Self::Lost(error),
+            _ => Self::Over(error),
+        }
+    }
+}
+
+/// Where to listen, what the ticket shows, and whom to let in.
+pub struct Endpoint {
+    /// To bind.
+    pub listen: IpAddr,
+    /// The address by which others know this machine, where that is another.
+    pub address: IpAddr,
+    /// To show.
+    pub ticket: Host,
+    /// Tells another address under which the same socket is reached, if there is one.
+    pub elsewhere: Option<Receiver<IpAddr>>,
+    /// Who may connect.
+    pub admit: Box<Admit>,
+    /// Who can reach it.
+    pub reach: Reach,
+}
+
+/// Who can reach an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Any program on this machine.
+    Machine,
+    /// The devices of the tailnet.
+    Tailnet,
+    /// The same, by way of a Tailscale that has no network device.
+    Userspace,
+}
+
+/// Tells who is at an address, or why it may not connect. Runs before a byte is written.
+pub type Admit = dyn Fn(SocketAddr) -> Result<Peer, String> + Send + Sync;
+
+/// Where to dial, and by which route.
+pub struct Remote {
+    /// Address and port.
+    pub target: SocketAddr,
+    /// The way there.
+    pub route: Route,
+    /// Who should be there.
+    pub peer: Peer,
+}

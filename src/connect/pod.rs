@@ -1,0 +1,63 @@
+//! Two programs of one machine, or of containers that share its network: no Tailscale is needed,
+//! and only the token protects.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread;
+
+use super::{Endpoint, Peer, Reach, Remote, tailnet};
+use crate::control;
+use crate::error::Exit;
+use crate::net::dial::Route;
+use crate::net::tailscale::TailscaleDetector;
+use crate::ticket::Host;
+
+/// This machine only; a userspace node's peers arrive here too, and are named.
+pub fn endpoint() -> Endpoint {
+    let userspace: Arc<OnceLock<Option<TailscaleDetector>>> = Arc::default();
+    let (tell, elsewhere) = mpsc::channel();
+    let found = Arc::clone(&userspace);
+    let looking = thread::Builder::new().name("tailscale".into()).spawn(move || {
+        let tailscale = TailscaleDetector::find().ok();
+        let tailscale = tailscale.filter(|t| t.is_userspace().unwrap_or(false));
+        let own = tailscale.as_ref().and_then(|t| t.own_addresses().ok());
+        let _ = found.set(tailscale);
+        if let Some(address) = own.as_ref().and_then(|own| own.first()) {
+            let _ = tell.send(*address);
+        }
+    });
+    drop(looking);
+    let admit = move |remote: SocketAddr| {
+        if !remote.ip().to_canonical().is_loopback() {
+            return Err("only this machine may connect in pod mode".into());
+        }
+        // A Tailscale that answers does so at once; one that hangs holds nobody up for long.
+        for _ in 0..10 {
+            if userspace.get().is_some() {
+                break;
+            }
+            thread::sleep(control::SLICE);
+        }
+        let tailscale = userspace.get().and_then(Option::as_ref);
+        match tailscale.map(|tailscale| tailscale.whois(remote)) {
+            Some(Ok(Some(device))) => Ok(tailnet::peer(&device, None)),
+            Some(Err(error)) if error.exit == Exit::Refused => Err(error.message),
+            _ => Ok(Peer { name: "a program on this machine".into(), address: None, id: None }),
+        }
+    };
+    let here = Ipv4Addr::LOCALHOST.into();
+    Endpoint {
+        listen: here,
+        address: here,
+        ticket: Host::Ip(here),
+        elsewhere: Some(elsewhere),
+        admit: Box::new(admit),
+        reach: Reach::Machine,
+    }
+}
+
+/// A loopback address.
+pub fn remote(ip: IpAddr, port: u16) -> Remote {
+    let peer = Peer { name: "this machine".into(), address: Some(ip), id: None };
+    Remote { target: SocketAddr::new(ip, port), route: Route::Direct, peer }
+}

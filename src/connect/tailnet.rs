@@ -1,0 +1,67 @@
+//! Two devices of a tailnet: where to listen there and whom to let in, and how to dial one.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use super::{Endpoint, Peer, Reach, Remote};
+use crate::error::Result;
+use crate::net::dial::Route;
+use crate::net::tailscale::{self, TailscaleDetector};
+use crate::ticket::Host;
+
+/// This machine's own address there, and whoever is a device of it.
+///
+/// # Errors
+/// Tailscale does not run.
+pub fn endpoint() -> Result<Endpoint> {
+    let tailscale = Arc::new(TailscaleDetector::find()?);
+    let own = tailscale.own_addresses()?;
+    let own = own.first().copied().unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let name = tailscale.own_name()?;
+    let ticket = name.as_deref().and_then(Host::parse_name).map_or(Host::Ip(own), Host::Name);
+    let elsewhere = None;
+    if tailscale.is_userspace()? {
+        let admit = move |remote: SocketAddr| match tailscale.whois(remote) {
+            Ok(Some(device)) => Ok(peer(&device, None)),
+            Ok(None) => Err("it does not come from the tailnet".into()),
+            Err(error) => Err(error.message),
+        };
+        let (listen, admit) = (Ipv4Addr::LOCALHOST.into(), Box::new(admit));
+        let reach = Reach::Userspace;
+        return Ok(Endpoint { listen, address: own, ticket, elsewhere, admit, reach });
+    }
+    let admit = move |remote: SocketAddr| match tailscale.verify_peer_ip_cached(remote.ip()) {
+        Ok(device) => Ok(peer(&device, Some(remote.ip().to_canonical()))),
+        Err(error) => Err(error.message),
+    };
+    let (admit, reach) = (Box::new(admit), Reach::Tailnet);
+    Ok(Endpoint { listen: own, address: own, ticket, elsewhere, admit, reach })
+}
+
+/// The device that a host names, and the way there.
+///
+/// # Errors
+/// No device has that name or address, or Tailscale does not run.
+pub fn remote(host: &Host, port: u16) -> Result<Remote> {
+    let tailscale = TailscaleDetector::find()?;
+    let (ip, device) = find(host, &tailscale)?;
+    let route = Route::from_env(&tailscale)?;
+    Ok(Remote { target: SocketAddr::new(ip, port), route, peer: peer(&device, Some(ip)) })
+}
+
+/// The device that a host names, and its address.
+///
+/// # Errors
+/// There is none, or Tailscale does not answer.
+pub fn find(host: &Host, tailscale: &TailscaleDetector) -> Result<(IpAddr, tailscale::Peer)> {
+    let ip = match host.address() {
+        Some(ip) => ip,
+        None => tailscale.address_of(&host.to_string())?,
+    };
+    Ok((ip, tailscale.verify_peer_ip_cached(ip)?))
+}
+
+/// A device as a peer.
+pub fn peer(device: &tailscale::Peer, address: Option<IpAddr>) -> Peer {
+    Peer { name: device.to_string(), address, id: Some(device.id.clone()) }
+}
