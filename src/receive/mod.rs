@@ -36,6 +36,7 @@ use crate::event::{Event, Summary};
 use crate::files::path::RelPath;
 use crate::files::root::Root;
 use crate::net::dial::Stream;
+use crate::protocol::features::Features;
 use crate::protocol::message::{OfferKind, Reason};
 use crate::protocol::pages::HASH_LEN;
 use crate::protocol::session::{Limits, Session};
@@ -46,6 +47,8 @@ use crate::ui::{State, Ui};
 /// Where to receive from, and where to; resolved from the command line.
 #[derive(Debug, Clone)]
 pub struct ReceiveOptions {
+    /// What this side says that it can do.
+    pub features: Features,
     /// The ticket as it was typed; nothing when it is to be asked.
     pub ticket: Option<Zeroizing<String>>,
     /// The token that was agreed beforehand; then the ticket names the sender alone.
@@ -316,7 +319,8 @@ impl Receiver<'_> {
         let keys = self.sender.handshake(stream)?;
         let id = uuid::Uuid::from_bytes(keys.session_id);
         self.ui.sender_connected(self.sender.name(), self.sender.address(), id);
-        let session = Session::start(stream.halves()?, keys, Role::Sender, Limits::default())?;
+        let limits = Limits { features: self.options.features, ..Limits::default() };
+        let session = Session::start(stream.halves()?, keys, Role::Sender, limits)?;
         let mut offered = await_offer(session, self.options.max_entries)?;
         self.name_single(&mut offered)?;
         let names = offered.offer().unsent_names.iter();

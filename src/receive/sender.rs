@@ -7,7 +7,7 @@ use std::time::Instant;
 use rand::RngExt;
 
 use crate::bounds::{DIAL_LIMIT, HANDSHAKE_LIMIT, MAX_UNANSWERED};
-use crate::crypto::handshake::{ANSWER_LEN, HELLO_LEN, HandshakeError, ReceiverId, Start};
+use crate::crypto::handshake::{ANSWER_LEN, Binding, HELLO_LEN, HandshakeError, ReceiverId, Start};
 use crate::crypto::keys::{Role, SessionKeys};
 use crate::error::{Error, Result, reason};
 use crate::net::dial::{Route, Stream, dial};
@@ -93,7 +93,8 @@ impl Sender {
             | ErrorKind::BrokenPipe => NoSession::Cut(lost(error)),
             _ => NoSession::Failed(lost(error)),
         };
-        let start = Start::new(Role::Receiver, &self.token, &mut token::system_rng()?);
+        let start =
+            Start::new(Role::Receiver, &self.token, Binding::None, &mut token::system_rng()?);
         timed.write_all(start.hello()).map_err(cut)?;
         let mut hello = [0u8; HELLO_LEN];
         timed.read_exact(&mut hello).map_err(cut)?;
@@ -178,7 +179,8 @@ mod tests {
     /// Takes one connection and its proof, if there is one, and answers with `verdict` or not.
     fn serve(listener: &TcpListener, token: &Token, verdict: Option<Verdict>) -> io::Result<()> {
         let (mut stream, _) = listener.accept()?;
-        let start = Start::new(Role::Sender, token, &mut token::system_rng().unwrap());
+        let start =
+            Start::new(Role::Sender, token, Binding::None, &mut token::system_rng().unwrap());
         stream.write_all(start.hello())?;
         let (mut hello, mut confirm) = ([0; HELLO_LEN], [0; CONFIRM_LEN]);
         stream.read_exact(&mut hello)?;

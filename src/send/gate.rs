@@ -18,7 +18,7 @@ use crate::bounds::{
     HANDSHAKE_LIMIT, MAX_CONNECTIONS, MAX_CONNECTIONS_EACH, MAX_GUESSES, MAX_HANDSHAKES, MAX_VISITS,
 };
 use crate::crypto::handshake::{
-    self, CONFIRM_LEN, HELLO_LEN, HandshakeError, LOOK, ReceiverId, Start, Verdict,
+    self, Binding, CONFIRM_LEN, HELLO_LEN, HandshakeError, LOOK, ReceiverId, Start, Verdict,
 };
 use crate::crypto::keys::{Role, SessionKeys};
 use crate::net::dial::Stream;
@@ -280,7 +280,7 @@ impl Shared {
         let mut timed = stream.until(Instant::now() + HANDSHAKE_LIMIT);
         let lost = |error: io::Error| crate::error::reason(&error);
         let mut rng = token::system_rng().map_err(|error| error.message)?;
-        let start = Start::new(Role::Sender, &self.token, &mut rng);
+        let start = Start::new(Role::Sender, &self.token, Binding::None, &mut rng);
         timed.write_all(start.hello()).map_err(lost)?;
         let mut hello = [0u8; HELLO_LEN];
         let (head, rest) = hello.split_at_mut(LOOK.len());
@@ -380,7 +380,8 @@ mod tests {
         };
         let (mut guest, theirs) = connect(true);
         let crowd: Vec<_> = (0..3 * MAX_HANDSHAKES).map(|_| connect(false)).collect();
-        let start = Start::new(Role::Receiver, &token, &mut token::system_rng().unwrap());
+        let start =
+            Start::new(Role::Receiver, &token, Binding::None, &mut token::system_rng().unwrap());
         guest.write_all(start.hello()).unwrap();
         let (proving, confirm) = start.prove(&theirs, &[7; 16]).unwrap();
         guest.write_all(&confirm).unwrap();

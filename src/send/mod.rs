@@ -26,6 +26,7 @@ use crate::files::select::Filters;
 use crate::files::walk::Walk;
 use crate::net::listener::Listener;
 use crate::net::pace::Rate;
+use crate::protocol::features::Features;
 use crate::ticket::{DEFAULT_PORT, Host, Ticket};
 use crate::token::{self, Token};
 use crate::ui::Ui;
@@ -41,6 +42,8 @@ pub struct SendOptions {
     pub filters: Filters,
     /// Only show what would go.
     pub dry_run: bool,
+    /// What this side says that it can do.
+    pub features: Features,
     /// Serve this machine only, on 127.0.0.1, without Tailscale.
     pub pod: bool,
     /// TCP port to listen on; 0 lets the system choose. Nothing for the usual one or the next.
