@@ -11,13 +11,14 @@ use std::path::Path;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use sha2::{Digest, Sha256};
 use transfer::compress::{self, Codec, Compression, Element};
-use transfer::crypto::handshake::{Start, Verdict};
+use transfer::crypto::handshake::{Binding, Start, Verdict};
 use transfer::crypto::keys::{Role, SessionKeys};
 use transfer::crypto::record::{Buffer, RecordReader, RecordWriter};
 use transfer::files::manifest::{Entry, Kind, Manifest};
 use transfer::files::path::RelPath;
 use transfer::files::root::{Replace, Root};
 use transfer::protocol::data::{self, Item};
+use transfer::protocol::features::Features;
 use transfer::protocol::pages;
 use transfer::protocol::reader::Reader;
 use transfer::receive::lock::{Head, Snapshot, TransferLockManager};
@@ -81,8 +82,8 @@ fn seal<W: io::Write>(writer: &mut RecordWriter<W>, buffer: &mut Buffer) {
 fn keys() -> (SessionKeys, SessionKeys) {
     let token = Token::parse("ocean-tiger").unwrap();
     let mut rng = token::system_rng().unwrap();
-    let sender = Start::new(Role::Sender, &token, &mut rng);
-    let receiver = Start::new(Role::Receiver, &token, &mut rng);
+    let sender = Start::new(Role::Sender, &token, Binding::None, &mut rng);
+    let receiver = Start::new(Role::Receiver, &token, Binding::None, &mut rng);
     let (sent, received) = (*sender.hello(), *receiver.hello());
     let waiting = sender.await_proof(&received).unwrap();
     let (proving, confirm) = receiver.prove(&sent, &[7; 16]).unwrap();
@@ -98,7 +99,7 @@ fn compression(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(MIB as u64));
     for (what, block) in &blocks {
         group.bench_function(format!("probe {what}"), |b| {
-            b.iter(|| Compression::Auto.codec(black_box(block)));
+            b.iter(|| Compression::Auto.codec(black_box(block), |_| true));
         });
         for (name, codec) in codecs {
             let mut packed = Vec::new();
@@ -153,7 +154,7 @@ fn items(c: &mut Criterion) {
         b.iter(|| {
             let mut reader = Reader::new(record.plaintext());
             let mut bytes = 0;
-            while let Some(item) = data::next(&mut reader).unwrap() {
+            while let Some(item) = data::next(&mut reader, Features::ours()).unwrap() {
                 bytes += if let Item::Bytes(content) = item { content.len() } else { 0 };
             }
             bytes
@@ -207,7 +208,7 @@ fn lists(c: &mut Criterion) {
                     bytes += entry.size();
                     Ok(())
                 };
-                pages::entries(Reader::new(&page[1..]), each).unwrap();
+                pages::entries(Reader::new(&page[1..]), Features::ours(), each).unwrap();
             }
             bytes
         });

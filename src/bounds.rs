@@ -45,6 +45,14 @@ pub const MAX_PLAINTEXT: usize = MAX_CONTENT + MAX_FRAMING;
 pub const MAX_LZ4_STREAM: usize = 64 * 1024;
 /// Bytes of a control message's JSON.
 pub const MAX_CONTROL: usize = 64 * 1024;
+/// Bytes of plaintext of a note, a message that is skipped by who does not know it…
+pub const MAX_NOTE: usize = 64 * 1024;
+/// …and how many of them may come between two other messages.
+pub const MAX_NOTES: u32 = 256;
+/// Names of features that count, of those that the other side says it has…
+pub const MAX_FEATURES: usize = 64;
+/// …and the bytes that each of them may have.
+pub const MAX_FEATURE: usize = 32;
 /// Records that may wait between an engine and a stream, each way.
 pub const MAX_QUEUED: usize = 4;
 /// Records that may be prepared, sealed, opened or written to disk at the same time.

@@ -24,6 +24,7 @@ use crate::files::exclude::Pattern;
 use crate::files::path::RelPath;
 use crate::files::select::Filters;
 use crate::net::pace::Rate;
+use crate::protocol::features::{Feature, Features};
 use crate::receive::options::{Conflict, ReceiveOptions};
 use crate::receive::plan::OnConflict;
 use crate::send::options::{Agreed, SendOptions, What};
@@ -116,6 +117,10 @@ pub struct Common {
     /// Append everything that -vv would say to this file, with the time
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
+    /// Do without what newer versions can do; for tests.
+    #[arg(long, value_name = "FEATURE", hide = true, value_delimiter = ',',
+          value_parser = Feature::parse)]
+    without: Vec<Feature>,
     /// Habits of other programs.
     #[command(flatten)]
     habits: Habits,
@@ -131,6 +136,11 @@ enum JsonArg {
 }
 
 impl Common {
+    /// What this side says that it can do.
+    fn features(&self) -> Features {
+        Features::ours().without(&self.without)
+    }
+
     /// The terminal as these options want it.
     fn ui(&self, reads_input: bool) -> (Ui, Result<()>) {
         let mut ui = Ui::new(self.quiet, self.verbose, self.yes, self.json.is_some());
@@ -282,6 +292,7 @@ impl SendArgs {
                 one_file_system: self.one_file_system,
             },
             dry_run: self.dry_run,
+            features: self.common.features(),
             pod: self.pod,
             port: self.port,
             words: self.words,
@@ -463,6 +474,7 @@ impl ReceiveArgs {
                 .hint("leave --json away, or name a folder with -o"));
         }
         Ok(ReceiveOptions {
+            features: self.common.features(),
             ticket: ticket.map(Zeroizing::new),
             token,
             wait: self.wait,

@@ -1,4 +1,4 @@
-//! The two codecs. LZ4 finds repeated bytes, which is what text and executables have. Arrays of
+//! The codecs. LZ4 finds repeated bytes, which is what text and executables have. Arrays of
 //! numbers hardly repeat, but their high bytes resemble each other: Blosc2 first sorts the bytes
 //! of all elements by their place in the element (byte shuffle), then LZ4 finds plenty.
 //!
@@ -42,14 +42,58 @@ impl Compression {
         }
     }
 
-    /// The codec for a file that begins with `block`; `None` sends it as it is.
-    pub fn codec(self, block: &[u8]) -> Option<Codec> {
+    /// The codec for a file that begins with `block`, of those the other side `knows`; `None` sends
+    /// it as it is.
+    pub fn codec(self, block: &[u8], knows: impl Fn(Method) -> bool) -> Option<Codec> {
         match self {
             Self::Off => None,
-            Self::Auto => probe(block),
-            Self::Lz4 => Some(Codec::Lz4),
+            Self::Auto => probe(block, knows),
+            Self::Lz4 => knows(Method::Lz4).then_some(Codec::Lz4),
+            Self::Blosc if !knows(Method::Blosc) => None,
             Self::Blosc => best_element(sample(block)).map(|(element, _)| Codec::Blosc(element)),
         }
+    }
+}
+
+/// A way of compressing that can be on the wire. Another one is one more here and in [`METHODS`],
+/// and a [`Codec`] that makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// A plain LZ4 block.
+    Lz4,
+    /// A Blosc2 chunk, and the rest of an incomplete element.
+    Blosc,
+}
+
+/// What the wire knows of a method.
+struct Known {
+    method: Method,
+    /// The byte that names it in a record.
+    wire_id: u8,
+    /// The feature by which a side says that it knows it.
+    name: &'static str,
+    /// Fills the output exactly, or fails; the output holds zeros.
+    decode: fn(&[u8], &mut [u8]) -> Option<()>,
+}
+
+const METHODS: [Known; 2] = [
+    Known { method: Method::Lz4, wire_id: 1, name: "lz4", decode: lz4_decode },
+    Known { method: Method::Blosc, wire_id: 2, name: "blosc", decode: blosc_decode },
+];
+
+impl Method {
+    /// The method that a record names.
+    pub fn of(wire_id: u8) -> Option<Self> {
+        METHODS.iter().find(|known| known.wire_id == wire_id).map(|known| known.method)
+    }
+
+    /// The feature by which a side says that it knows it.
+    pub fn name(self) -> &'static str {
+        self.known().map_or("", |known| known.name)
+    }
+
+    fn known(self) -> Option<&'static Known> {
+        METHODS.iter().find(|known| known.method == self)
     }
 }
 
@@ -66,9 +110,13 @@ pub enum Codec {
 impl Codec {
     /// The byte that names the codec on the wire. A chunk's header holds its element size.
     pub fn wire_id(self) -> u8 {
+        self.method().known().map_or(0, |known| known.wire_id)
+    }
+
+    fn method(self) -> Method {
         match self {
-            Self::Lz4 => LZ4,
-            Self::Blosc(_) => BLOSC,
+            Self::Lz4 => Method::Lz4,
+            Self::Blosc(_) => Method::Blosc,
         }
     }
 }
@@ -84,22 +132,21 @@ pub enum Element {
     Eight = 8,
 }
 
-const LZ4: u8 = 1;
-const BLOSC: u8 = 2;
-
 /// How much of a block [`probe`] looks at, in bytes.
 const SAMPLE: usize = 32 * 1024;
 
 /// The length of a Blosc2 chunk's header.
 const HEADER: usize = 32;
 
-/// Chooses the codec for data that begins with `block`, by compressing a sample of it in every way;
-/// `None` if nothing gains at least 8 %. Blosc2 must save a further 3 % of the data, or LZ4 it is:
-/// one sample does not tell small differences.
-pub fn probe(block: &[u8]) -> Option<Codec> {
+/// Chooses the codec for data that begins with `block`, by compressing a sample of it in every way
+/// that the other side `knows`; `None` if nothing gains at least 8 %. Blosc2 must save a further 3 %
+/// of the data, or LZ4 it is: one sample does not tell small differences.
+pub fn probe(block: &[u8], knows: impl Fn(Method) -> bool) -> Option<Codec> {
     let sample = sample(block);
-    let lz4 = trial(Codec::Lz4, sample).unwrap_or(sample.len());
-    let (codec, size) = match best_element(sample) {
+    let lz4 = knows(Method::Lz4).then(|| trial(Codec::Lz4, sample)).flatten();
+    let lz4 = lz4.unwrap_or(sample.len());
+    let blosc = knows(Method::Blosc).then(|| best_element(sample)).flatten();
+    let (codec, size) = match blosc {
         Some((element, size)) if size + sample.len() / 32 < lz4 => (Codec::Blosc(element), size),
         _ => (Codec::Lz4, lz4),
     };
@@ -198,15 +245,11 @@ pub fn decompress(
     output: &mut Vec<u8>,
 ) -> Result<()> {
     let start = output.len();
-    let decode = match wire_id {
-        LZ4 => lz4_decode,
-        BLOSC => blosc_decode,
-        other => {
-            return Err(Error::failure(format!(
-                "the peer uses compression method {other}, which this version does not know"
-            ))
-            .hint("update transfer on this side"));
-        }
+    let Some(known) = METHODS.iter().find(|known| known.wire_id == wire_id) else {
+        return Err(Error::failure(format!(
+            "the peer uses compression method {wire_id}, which this version does not know"
+        ))
+        .hint("update transfer on this side"));
     };
     if raw_len > limit {
         return Err(damaged());
@@ -214,7 +257,7 @@ pub fn decompress(
     output.resize(start + raw_len, 0);
     // What does not shrink is never sent compressed.
     let fits = input.len() < raw_len;
-    if fits && output.get_mut(start..).and_then(|output| decode(input, output)).is_some() {
+    if fits && output.get_mut(start..).and_then(|output| (known.decode)(input, output)).is_some() {
         return Ok(());
     }
     output.truncate(start);

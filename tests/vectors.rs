@@ -10,13 +10,13 @@ use rand::{TryCryptoRng, TryRng};
 use sha2::{Digest, Sha256};
 use spake2::{Ed25519Group as Curve, Group};
 use transfer::compress::decompress;
-use transfer::crypto::handshake::{Start, Verdict};
+use transfer::crypto::handshake::{Binding, Start, Verdict};
 use transfer::crypto::keys::{Role, SessionKeys};
 use transfer::crypto::record::{Buffer, RecordWriter};
 use transfer::files::manifest::{Entry, Kind};
 use transfer::files::path::RelPath;
 use transfer::protocol::message::{
-    Complete, Control, DATA, ENTRIES, Message, Offer, PLAN, RESULTS, Reason,
+    Complete, Control, DATA, ENTRIES, Message, Offer, PLAN, RESULTS, Ready, Reason,
 };
 use transfer::protocol::{data, pages};
 use transfer::token::Token;
@@ -62,6 +62,14 @@ impl TryCryptoRng for Counting {}
 
 const SENDER_RANDOM: u8 = 0x00;
 const RECEIVER_RANDOM: u8 = 0x80;
+/// What the sides can do.
+const SENDER_CAN: [&str; 2] = ["lz4", "blosc"];
+const RECEIVER_CAN: [&str; 1] = ["lz4"];
+/// What a channel exports: e0, e1 … ff.
+fn exporter() -> [u8; 32] {
+    std::array::from_fn(|at| 0xe0 + at as u8)
+}
+
 const RECEIVER_ID: [u8; 16] = *b"0123456789abcdef";
 
 fn hex(bytes: &[u8]) -> String {
@@ -91,10 +99,10 @@ fn assert_pinned(listing: &Listing) {
     assert!(ours == theirs, "computed:\n{}\npinned:\n{}", text(&ours), text(&theirs));
 }
 
-fn handshake() -> (Listing, SessionKeys, SessionKeys) {
+fn handshake(binding: Binding) -> (Listing, SessionKeys, SessionKeys) {
     let token = Token::parse(TOKEN).unwrap();
-    let sender = Start::new(Role::Sender, &token, &mut Counting(SENDER_RANDOM));
-    let receiver = Start::new(Role::Receiver, &token, &mut Counting(RECEIVER_RANDOM));
+    let sender = Start::new(Role::Sender, &token, binding, &mut Counting(SENDER_RANDOM));
+    let receiver = Start::new(Role::Receiver, &token, binding, &mut Counting(RECEIVER_RANDOM));
     let (to_receiver, to_sender) = (*sender.hello(), *receiver.hello());
     let (await_answer, confirm) = receiver.prove(&to_receiver, &RECEIVER_ID).ok().unwrap();
     let proven = sender.await_proof(&to_sender).ok().unwrap().check(&confirm).ok().unwrap();
@@ -155,7 +163,8 @@ fn items() -> Vec<u8> {
 /// What each side says, in its order; the names are those of the records in the text.
 fn sender_says() -> Listing {
     let bytes = CONTENT.len() as u64;
-    let offer = Offer { files: 1, folders: 1, bytes, ..Offer::default() };
+    let features = SENDER_CAN.map(str::to_owned).into();
+    let offer = Offer { files: 1, folders: 1, bytes, features, ..Offer::default() };
     vec![
         ("plaintext S0", control(&Control::Offer(offer))),
         ("plaintext S1", page(ENTRIES, entries().iter().collect(), pages::put_entry)),
@@ -166,19 +175,21 @@ fn sender_says() -> Listing {
 }
 
 fn receiver_says() -> Listing {
+    let ready = Ready { features: RECEIVER_CAN.map(str::to_owned).into() };
     vec![
-        ("plaintext R0", page(PLAN, vec![], pages::put_step)),
-        ("plaintext R1", page(RESULTS, vec![], pages::put_result)),
-        ("plaintext R2", control(&Control::Complete(Complete { files: 1, failed: 0 }))),
+        ("plaintext R0", control(&Control::Ready(ready))),
+        ("plaintext R1", page(PLAN, vec![], pages::put_step)),
+        ("plaintext R2", page(RESULTS, vec![], pages::put_result)),
+        ("plaintext R3", control(&Control::Complete(Complete { files: 1, failed: 0 }))),
     ]
 }
 
 const SENDER_RECORDS: [&str; 5] = ["record S0", "record S1", "record S2", "record S3", "record S4"];
-const RECEIVER_RECORDS: [&str; 3] = ["record R0", "record R1", "record R2"];
+const RECEIVER_RECORDS: [&str; 4] = ["record R0", "record R1", "record R2", "record R3"];
 
 #[test]
 fn the_library_agrees() {
-    let (mut listing, sender, receiver) = handshake();
+    let (mut listing, sender, receiver) = handshake(Binding::None);
     for (says, names, seal) in [
         (sender_says(), &SENDER_RECORDS[..], sender.seal),
         (receiver_says(), &RECEIVER_RECORDS[..], receiver.seal),
@@ -205,6 +216,22 @@ fn the_library_agrees() {
         assert!(rest.is_empty());
     }
     assert_pinned(&listing);
+}
+
+#[test]
+fn a_binding_changes_what_is_proved() {
+    let (listing, ..) = handshake(Binding::Exporter(exporter()));
+    let bound = listing.into_iter().filter_map(|(name, value)| {
+        let name = match name {
+            "session id" => "session id in the channel",
+            "confirmation" => "confirmation in the channel",
+            "answer" => "answer in the channel",
+            // The hellos are the same.
+            _ => return None,
+        };
+        Some((name, value))
+    });
+    assert_pinned(&bound.collect());
 }
 
 type Scalar = <Curve as Group>::Scalar;
@@ -262,15 +289,15 @@ fn the_formulas_agree() {
     assert_eq!(shared, x25519_dalek::x25519(b, big_a));
 
     // Hellos and keys
-    let sender_hello = [b"TRANSFER\0\x01A", &point(&big_x)[..]].concat();
+    let sender_hello = [b"TRANSFER\0\x02A", &point(&big_x)[..]].concat();
     let sender_hello = [&sender_hello[..10], &big_a, &sender_hello[10..]].concat();
-    let receiver_hello = [b"TRANSFER\0\x01", &big_b[..], b"B", &point(&big_y)].concat();
+    let receiver_hello = [b"TRANSFER\0\x02", &big_b[..], b"B", &point(&big_y)].concat();
     let transcript = sha256(&[&sender_hello, &receiver_hello]);
     let (prk, hkdf) =
         Hkdf::<Sha256>::extract(Some(TOKEN.as_bytes()), &[&shared[..], &pake].concat());
     let expand = |label: &str, len: usize| {
         let mut okm = vec![0; len];
-        let info = [b"transfer v1", &transcript[..], label.as_bytes()].concat();
+        let info = [b"transfer v2", &transcript[..], label.as_bytes()].concat();
         hkdf.expand(&info, &mut okm).unwrap();
         okm
     };
@@ -302,6 +329,23 @@ fn the_formulas_agree() {
         ("answer", [&[0, 0], &sender_proof[..]].concat()),
     ];
     assert_pinned(&listing);
+
+    // Bound to a channel
+    let transcript = sha256(&[&pinned("sender's hello"), &pinned("receiver's hello"), &exporter()]);
+    let expand = |label: &str| {
+        let mut okm = vec![0; if label == "session id" { 16 } else { 32 }];
+        let info = [b"transfer v2", &transcript[..], label.as_bytes()].concat();
+        hkdf.expand(&info, &mut okm).unwrap();
+        okm
+    };
+    let receiver_proof = hmac(&expand("receiver confirms"), &[&transcript, &RECEIVER_ID]);
+    let sender_proof = hmac(&expand("sender confirms"), &[&transcript, &[0]]);
+    assert_pinned(&vec![
+        ("transcript hash in the channel", transcript.to_vec()),
+        ("session id in the channel", expand("session id")),
+        ("confirmation in the channel", [&RECEIVER_ID[..], &receiver_proof].concat()),
+        ("answer in the channel", [&[0, 0], &sender_proof[..]].concat()),
+    ]);
 
     // Records
     for (key, says, records) in [
@@ -389,6 +433,7 @@ fn the_engines_agree() {
     use transfer::files::root::Root;
     use transfer::files::select::Filters;
     use transfer::files::walk::{Developer, Walk, WalkOptions};
+    use transfer::protocol::features::Features;
     use transfer::protocol::session::{Limits, Session};
     use transfer::receive::assembler;
     use transfer::receive::files::await_offer;
@@ -413,10 +458,17 @@ fn the_engines_agree() {
         }
     }
 
-    fn session(stream: UnixStream, keys: SessionKeys, peer: Role) -> (Session, Tap) {
+    fn session(
+        stream: UnixStream,
+        keys: SessionKeys,
+        peer: Role,
+        features: &[&str],
+    ) -> (Session, Tap) {
+        let features: Vec<String> = features.iter().map(|name| (*name).to_owned()).collect();
+        let limits = Limits { features: Features::named(&features), ..Limits::default() };
         let tap = Tap(Arc::new(stream.try_clone().unwrap()), Arc::default());
         let halves = (stream, tap.clone());
-        (Session::start(halves, keys, peer, Limits::default()).unwrap(), tap)
+        (Session::start(halves, keys, peer, limits).unwrap(), tap)
     }
 
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -429,10 +481,10 @@ fn the_engines_agree() {
         set_file_mtime(path, FileTime::from_unix_time(seconds, nanos as u32)).unwrap();
     }
 
-    let (_, sender, receiver) = handshake();
+    let (_, sender, receiver) = handshake(Binding::None);
     let (here, there) = UnixStream::pair().unwrap();
-    let (sender, sent) = session(here, sender, Role::Receiver);
-    let (receiver, answered) = session(there, receiver, Role::Sender);
+    let (sender, sent) = session(here, sender, Role::Receiver, &SENDER_CAN);
+    let (receiver, answered) = session(there, receiver, Role::Sender, &RECEIVER_CAN);
     let sending = thread::spawn(move || {
         let walk = WalkOptions { follow_symlinks: false, developer: Developer::Include };
         let source = std::sync::Arc::new(Walk::new(&paths, &Filters::default()).unwrap().run(walk));
@@ -490,34 +542,40 @@ const PINNED: &[(&str, &str)] = &[
     ("w", "f006a2eaeb1a74ad28137e1be55c5f862bf7402159f04bc4af5e08c7dd431609"),
     ("x", "2b6bae18dfc7295037b4cb2e74cacda07ab570616d01e5ee9453154e4e179100"),
     ("y", "c9cdca2bcef518c07e3111f9b1462a1afe05e2d7d7822cc07e1e93b3f5300a0d"),
-    ("sender's hello", "5452414e5346455200018f40c5adb68f25624ae5b214ea767a6ec94d829d3d7b5e1ad1ba6f3e2138285f41b49e7abb00bcf1923f556abb22eda7c224d3fbe1101c229b83be4b374f0ffe9c"),
-    ("receiver's hello", "5452414e534645520001493e82fc74464a59268817623d2053c5eb8e2cc4a988b4fee179ec6b010d531d42ec58d5e2ca2b8d539239b6b6623bea6043a9fba616131a1b0e24e3a0371b2b57"),
+    ("sender's hello", "5452414e5346455200028f40c5adb68f25624ae5b214ea767a6ec94d829d3d7b5e1ad1ba6f3e2138285f41b49e7abb00bcf1923f556abb22eda7c224d3fbe1101c229b83be4b374f0ffe9c"),
+    ("receiver's hello", "5452414e534645520002493e82fc74464a59268817623d2053c5eb8e2cc4a988b4fee179ec6b010d531d42ec58d5e2ca2b8d539239b6b6623bea6043a9fba616131a1b0e24e3a0371b2b57"),
     ("X25519 shared secret", "74b43a90417395b74f29f89461d912822d9e7c2e60a899d47504fe4a367fb47f"),
     ("K", "088e1976e245403f97cb798eede76bb6b19239e87c211b1cbd3f8016202daea5"),
     ("SPAKE2 key", "7f0d4e1cbc5c3d7b2982b84f2b06c436dfe1ade1a84f6432a29f88b1584f0715"),
-    ("transcript hash", "eaf5944c3e39186cce8b61699c21ab175e6301a6881201685cffab3c445c6dcc"),
+    ("transcript hash", "04fcd006247a8d7a17e10d5c982219357da8b5073da91fa9af6b306e9cae9da4"),
     ("PRK", "197c6c5ac0dd1bc1eeb3ea632f0f404f5f82cecbdc286fe3eca3f9c667865b32"),
-    ("key from sender to receiver", "5a64dd817d334b660225b6856a2e30ce2870ab82826ed48da81336a86eb67896"),
-    ("key from receiver to sender", "a3c1eeafe7e86f3a4cb205f7b966c62e676a351c5b95a10af51eecff68e42b3a"),
-    ("key by which the receiver confirms", "85d354afc2853ffb2eda4d73203b830f6eedd4f451410cfe64b25a5b4a0f0614"),
-    ("key by which the sender confirms", "7336d0bffdec3e362a56e15ee32e8f136c4c62a715b6c39375c55e6a624c511b"),
-    ("session id", "5a06066c0acfaebd9180127931997495"),
-    ("confirmation", "303132333435363738396162636465669f8431ad848b3dbe477edef861c671fdcdaff2e8414392c86bd8eda62f7ae0c8"),
-    ("answer", "0000c862e70a868d2fffd3b6c64b2da56879271aa5ace259dc0c6ef9c8b8ef4e16e1"),
-    ("plaintext S0", "017b2274797065223a226f66666572222c2266696c6573223a312c22666f6c64657273223a312c226c696e6b73223a302c226279746573223a31342c22756e73656e74223a302c22756e73656e745f6e616d6573223a5b5d7d"),
-    ("record S0", "00000069c4e34c803450348a6a1117d41594a79aa67f6208e1f3f4e8a90f6776622a5fd9d45eab3cc38edd7eae55cd2ea77aaa90a0d0bc0e1455605ae9557bda31afde154bc1bd565658a39b5d7bd2c1eeb48e10037ba7e2e6517ec0ccfd0f7cbfd8a49c684eaf45afed7a4803"),
+    ("key from sender to receiver", "7b26800092ab38fc16a54632dbdf91bfc36158cd6805e2548da7b92b88f582b6"),
+    ("key from receiver to sender", "618a56616c1a675538369145581aea897e65b041d3c0dabffa86d7bd51f1743e"),
+    ("key by which the receiver confirms", "15eea979035eb0c47131822e26cfe9b00730ac70327b31dccdfd52f5dbf99633"),
+    ("key by which the sender confirms", "b00b30bdee0e2a193f2c908f7a4e8ccd0bd4d99d09b573204e82138281fb0386"),
+    ("session id", "f0190571c8e1cca2eb2c715cdaa44ce5"),
+    ("confirmation", "30313233343536373839616263646566e14b6b4414eea7d9fbfa4fe6d70853f9b9099c61b35a7daab577c1945196b005"),
+    ("answer", "000092f60ec775df61797d5fba2f6cc214042349073ef74a981b2c03e61a035afea1"),
+    ("plaintext S0", "017b2274797065223a226f66666572222c2266696c6573223a312c22666f6c64657273223a312c226c696e6b73223a302c226279746573223a31342c22756e73656e74223a302c22756e73656e745f6e616d6573223a5b5d2c226665617475726573223a5b226c7a34222c22626c6f7363225d7d"),
+    ("record S0", "00000084b36371a1438a1d4c7ac6078570bff448a5b801385043c983aae6e77093909a4070585b46a6724cf67341f3e2b155307d23c27aaa09ed34599a37fba3c171f9df408af0d89669bc88f944b2f78b1a82f57b03c739ca70302af57fad6b33120d9642545e0faf347aff1039f4fc80d69a41637317fadc12e55726ee4a9f33d5401516949ae3"),
     ("plaintext S1", "02010101ed1886caf2450d67f20005656d7074790001a41886caf2450d67f2000000000000000e000968656c6c6f2e747874"),
-    ("record S1", "000000429dffc939b60b649208ed375eff04644ae526d4785ffbe2e22bcf017a9aef602c8a1caa2613863353868e1647600372bdd7e9d306a2ee168fe338db91001da8e44c31"),
-    ("plaintext R0", "0301"),
-    ("record R0", "000000129f897ec0bb9fd033d1a05c6dd51ec27be467"),
+    ("record S1", "0000004242e68adb36dc576d7835c88f6ae2fc68a9f3915fe074848d5882351e9156c2acba4bcc5f968ed9e8dc3025bdf3f753a9ab008ef2ee6d4a4d6e361f24495dc3a5d803"),
+    ("plaintext R0", "017b2274797065223a227265616479222c226665617475726573223a5b226c7a34225d7d"),
+    ("record R0", "000000349ff929863f92f5d6b605cd2cbddd7b4128a42fa28d8722757ccfbb865f64b76cffb310992d963566f23eb58bb38639bc46938758"),
     ("plaintext S2", "0401000000010000000000000000020000000e48656c6c6f2c20776f726c64210a03000000000000000ed9014c4624844aa5bac314773d6b689ad467fa4e1d1a50a1b8a99d5a95f72ff5"),
-    ("record S2", "0000005ad6000ba965130b22a30545500a86be5ae5f54f32649cf8c6c511ad7a3e05ac200304b7be7f87d816367978dc4cbcaf1d8c74757d1d8d5b224b5074ee8c67dd1d95efc93cc209b57c2cca8c256c68d98f90db957987d1b608dc0a"),
+    ("record S2", "0000005a2f08ce7aaaf853eb1c17e5ba78939192bf1cb534002a88568970ed135735e337336cb575a05145364c512bed34ddabc9d0a0378a7bd983d204420f417bd630d346e02a7e93046e0ff79c08032b4c464266e5d036514c542d8bf4"),
     ("plaintext S3", "017b2274797065223a22646f6e65227d"),
-    ("record S3", "000000205e8c800281573182e13c3d54731f882abf678661063a53bce710b5873a68e00a"),
-    ("plaintext R1", "0701"),
-    ("record R1", "0000001292e495da187b34bc575e2c58985800e55542"),
-    ("plaintext R2", "017b2274797065223a22636f6d706c657465222c2266696c6573223a312c226661696c6564223a307d"),
-    ("record R2", "8000003996cea77b833efb89bb6b8299bfbf2f718c25bbfcca636e49e7ca45b07adf7f1921897d8796688b076d09d2608210d9b69042605079df4767e3"),
+    ("record S3", "00000020850ccecb1fda600f1d82fab2b0a809dc75551c08f9f75080104a13f599b2caaa"),
+    ("plaintext R1", "0301"),
+    ("record R1", "0000001207fc6f2fa75e3604abd519fbd1b8026ee326"),
+    ("plaintext R2", "0701"),
+    ("record R2", "0000001297b7480c794d9c3b4fe05c76d6f998f8607e"),
     ("plaintext S4", "017b2274797065223a22627965227d"),
-    ("record S4", "8000001f0282f8ee4252a39c4365baa71c4f35c4fb63a36deef370774564172c94a75c"),
+    ("record S4", "8000001f861906b55dba6b7eca05c3cfd7aa4305c8d544d0be298884d221c4d2fab739"),
+    ("plaintext R3", "017b2274797065223a22636f6d706c657465222c2266696c6573223a312c226661696c6564223a307d"),
+    ("record R3", "80000039a365dcefb83ebf6a6c65b66c2faef83ae31c97b08201f933205f104b0e9c0b2dcc7afbae7a1548732f0071480b6ad839c1698e188ab3022d81"),
+    ("confirmation in the channel", "30313233343536373839616263646566f50cd8aef903d904225689c9f73e78db6489788218e5015f7cd7dbf68a92fdc5"),
+    ("answer in the channel", "0000a7a6ccc272caf78ab51593221097b01206471bce7b7e80b7bb06beaaf1c5ea51"),
+    ("session id in the channel", "97f2301c20fe746a39a2eb7d0e28aa7a"),
+    ("transcript hash in the channel", "b74ae844f93179041501c41c1a8ea15193903bac8908032aad0aa8f2afd6faa0"),
 ];

@@ -3,8 +3,8 @@
 use rand::{TryCryptoRng, TryRng};
 use transfer::bounds::MAX_PLAINTEXT;
 use transfer::crypto::handshake::{
-    ANSWER_LEN, Answer, CONFIRM_LEN, Confirm, HELLO_LEN, HandshakeError, Hello, ReceiverId, Start,
-    Verdict,
+    ANSWER_LEN, Answer, Binding, CONFIRM_LEN, Confirm, HELLO_LEN, HandshakeError, Hello,
+    ReceiverId, Start, Verdict,
 };
 use transfer::crypto::keys::{OpenKey, Role, SealKey, SessionKeys};
 use transfer::crypto::record::{Buffer, Follows, RecordError, RecordReader, RecordWriter};
@@ -48,7 +48,7 @@ const ID: ReceiverId = *b"0123456789abcdef";
 fn start(role: Role) -> Start {
     let token = Token::parse("ocean-tiger").expect("two words of the list");
     let first = if role == Role::Sender { 0x00 } else { 0x80 };
-    Start::new(role, &token, &mut Counting(first))
+    Start::new(role, &token, Binding::None, &mut Counting(first))
 }
 
 /// What two honest sides say to each other before the first record.

@@ -9,7 +9,7 @@ pub mod crypto;
 use std::collections::HashSet;
 use std::path::{Component, Path};
 
-use transfer::bounds::MAX_PLAINTEXT;
+use transfer::bounds::{MAX_NOTE, MAX_PLAINTEXT};
 use transfer::compress::{self, Codec, Element};
 use transfer::crypto::keys::Role;
 use transfer::crypto::record::Buffer;
@@ -18,6 +18,7 @@ use transfer::files::manifest::{Entry, Kind, Manifest, Totals};
 use transfer::files::path::{RelPath, windows_name};
 use transfer::net::tailscale::{Status, parse_whois};
 use transfer::protocol::data::{self, Item};
+use transfer::protocol::features::Features;
 use transfer::protocol::message::{Control, Message};
 use transfer::protocol::pages::{self, Pages};
 use transfer::protocol::reader::{Malformed, Read, Reader};
@@ -62,7 +63,7 @@ pub fn message(plaintext: &[u8]) {
         }
         Ok(Message::Data(mut items)) => {
             let (all, mut buffer) = (items.rest(), Buffer::default());
-            while let Ok(Some(item)) = data::next(&mut items) {
+            while let Ok(Some(item)) = data::next(&mut items, Features::ours()) {
                 put_item(&mut buffer, &item);
             }
             assert!(all.starts_with(buffer.plaintext()));
@@ -74,6 +75,7 @@ pub fn message(plaintext: &[u8]) {
             | Message::Retry(rest)
             | Message::Results(rest),
         ) => assert_eq!(rest.rest(), &plaintext[1..]),
+        Ok(Message::Note) => assert!(plaintext.len() <= MAX_NOTE),
         Err(Malformed(_)) => {}
     }
 }
@@ -98,7 +100,7 @@ pub fn put_item(buffer: &mut Buffer, item: &Item<'_>) {
 /// A page of entries: those that are taken make a tree, and none leads out of it.
 pub fn entries(page: &[u8]) {
     let (mut manifest, mut buffer) = (Manifest::default(), Buffer::default());
-    let pages = pages::entries(Reader::new(page), |entry| {
+    let pages = pages::entries(Reader::new(page), Features::ours(), |entry| {
         let taken = manifest.push(entry.clone());
         taken.map_err(|_| Malformed("an entry that does not belong there"))?;
         pages::put_entry(&mut buffer, &entry);
@@ -170,7 +172,7 @@ pub fn plan(input: &[u8]) {
     let Some((list, page)) = input.split_first() else { return };
     let mut buffer = Buffer::default();
     let pages = match list % 3 {
-        0 => pages::plan(Reader::new(page), |index, step| {
+        0 => pages::plan(Reader::new(page), Features::ours(), |index, step| {
             pages::put_step(&mut buffer, (index, step));
             Ok(())
         }),

@@ -2,6 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+const BLOSC: u8 = 2;
+
 const LIMIT: usize = 1024 * 1024 + 1024;
 const CODECS: [Codec; 4] = [
     Codec::Lz4,
@@ -247,11 +249,16 @@ fn probe_knows_its_data() {
             ("i16", i16s(len), Some(Codec::Blosc(Element::Two))),
         ];
         for (name, block, codec) in cases {
-            assert_eq!(probe(&block), codec, "{name} {len}");
+            assert_eq!(probe(&block, |_| true), codec, "{name} {len}");
+            let only_lz4 = probe(&block, |method| method == Method::Lz4);
+            assert!(matches!(only_lz4, None | Some(Codec::Lz4)), "{name} {len}");
+            let only_blosc = probe(&block, |method| method == Method::Blosc);
+            assert_ne!(only_blosc, Some(Codec::Lz4), "{name} {len}");
+            assert_eq!(probe(&block, |_| false), None, "{name} {len}");
         }
     }
     for len in [0, 1, 15, 16] {
-        assert_eq!(probe(&noise().take(len).collect::<Vec<_>>()), None);
+        assert_eq!(probe(&noise().take(len).collect::<Vec<_>>(), |_| true), None);
     }
 }
 
@@ -273,7 +280,8 @@ fn the_user_decides() {
         (Compression::Blosc, "blosc", Some(Codec::Blosc(Element::Four))),
     ] {
         assert_eq!(compression.name(), name);
-        assert_eq!(compression.codec(&block), codec);
+        assert_eq!(compression.codec(&block, |_| true), codec);
+        assert_eq!(compression.codec(&block, |_| false), None);
     }
 }
 

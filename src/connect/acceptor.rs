@@ -329,7 +329,7 @@ mod tests {
     use super::*;
     use crate::bounds::HANDSHAKE_LIMIT;
     use crate::connect::{Peer, handshake};
-    use crate::crypto::handshake::{ANSWER_LEN, HELLO_LEN, Start};
+    use crate::crypto::handshake::{ANSWER_LEN, Binding, HELLO_LEN, Start};
     use crate::crypto::keys::Role;
     use crate::token::{self, Token};
 
@@ -367,7 +367,8 @@ mod tests {
         };
         let (mut receiver, theirs) = connect(true);
         let crowd: Vec<_> = (0..3 * MAX_HANDSHAKES).map(|_| connect(false)).collect();
-        let start = Start::new(Role::Receiver, &token, &mut token::system_rng().unwrap());
+        let start =
+            Start::new(Role::Receiver, &token, Binding::None, &mut token::system_rng().unwrap());
         receiver.write_all(start.hello()).unwrap();
         let (proving, confirm) = start.prove(&theirs, &[7; 16]).unwrap();
         receiver.write_all(&confirm).unwrap();

@@ -12,8 +12,8 @@ use rand::RngExt;
 use super::NotConnected;
 use crate::bounds::{HANDSHAKE_LIMIT, MAX_UNANSWERED};
 use crate::crypto::handshake::{
-    self, ANSWER_LEN, CONFIRM_LEN, HELLO_LEN, HandshakeError, LOOK, Proven, ReceiverId, Start,
-    Verdict,
+    self, ANSWER_LEN, Binding, CONFIRM_LEN, HELLO_LEN, HandshakeError, LOOK, Proven, ReceiverId,
+    Start, Verdict,
 };
 use crate::crypto::keys::{Role, SessionKeys};
 use crate::error::{Error, Result, reason};
@@ -63,7 +63,8 @@ impl Prover {
             | ErrorKind::BrokenPipe => NotConnected::Cut(lost(error)),
             _ => NotConnected::Lost(lost(error)),
         };
-        let start = Start::new(Role::Receiver, &self.token, &mut token::system_rng()?);
+        let start =
+            Start::new(Role::Receiver, &self.token, Binding::None, &mut token::system_rng()?);
         timed.write_all(start.hello()).map_err(cut)?;
         let mut hello = [0u8; HELLO_LEN];
         timed.read_exact(&mut hello).map_err(cut)?;
@@ -153,7 +154,7 @@ pub fn answer(stream: &Stream, token: &Token, judge: Judge<'_>) -> Result<Outcom
     let mut timed = stream.until(Instant::now() + HANDSHAKE_LIMIT);
     let lost = |error: io::Error| reason(&error);
     let mut rng = token::system_rng().map_err(|error| error.message)?;
-    let start = Start::new(Role::Sender, token, &mut rng);
+    let start = Start::new(Role::Sender, token, Binding::None, &mut rng);
     timed.write_all(start.hello()).map_err(lost)?;
     let mut hello = [0u8; HELLO_LEN];
     let (head, rest) = hello.split_at_mut(LOOK.len());
@@ -200,7 +201,8 @@ mod tests {
     /// Takes one connection and its proof, if there is one, and answers with `verdict` or not.
     fn serve(listener: &TcpListener, token: &Token, verdict: Option<Verdict>) -> io::Result<()> {
         let (mut stream, _) = listener.accept()?;
-        let start = Start::new(Role::Sender, token, &mut token::system_rng().unwrap());
+        let start =
+            Start::new(Role::Sender, token, Binding::None, &mut token::system_rng().unwrap());
         stream.write_all(start.hello())?;
         let (mut hello, mut confirm) = ([0; HELLO_LEN], [0; CONFIRM_LEN]);
         stream.read_exact(&mut hello)?;

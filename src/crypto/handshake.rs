@@ -17,8 +17,10 @@ use crate::token::Token;
 
 /// The first bytes of every connection.
 pub const MAGIC: [u8; 8] = *b"TRANSFER";
-/// The protocol version both sides must speak.
-pub const VERSION: u16 = 1;
+/// The highest version of the protocol that this side speaks; its hello names it.
+pub const VERSION: u16 = 2;
+/// The lowest. Of two sides the lower version holds, unless it is too low for one of them.
+pub const LOWEST_VERSION: u16 = 2;
 /// What a doctor writes instead of a hello: magic, and a version that is none.
 pub const LOOK: [u8; 10] = *b"TRANSFER\0\0";
 /// Bytes of a hello: magic, version, X25519 key, SPAKE2 message.
@@ -27,6 +29,25 @@ pub const HELLO_LEN: usize = 8 + 2 + 32 + 33;
 pub const CONFIRM_LEN: usize = 16 + 32;
 /// Bytes of the sender's answer: verdict, guesses left, confirmation.
 pub const ANSWER_LEN: usize = 1 + 1 + 32;
+
+/// What a handshake is bound to beside its own messages, so that it holds in one channel only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binding {
+    /// Nothing: the handshake is all that protects the connection.
+    None,
+    /// The exporter of an authenticated channel that carries it (RFC 8446, 7.5): label
+    /// `EXPORTER-transfer`, without a context.
+    Exporter([u8; 32]),
+}
+
+impl Binding {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::None => &[],
+            Self::Exporter(bytes) => bytes,
+        }
+    }
+}
 
 /// One side's opening message.
 pub type Hello = [u8; HELLO_LEN];
@@ -44,7 +65,7 @@ pub enum HandshakeError {
     /// The first bytes are not ours.
     #[error("the other side does not speak this protocol")]
     NotTransfer,
-    /// Another version of the protocol.
+    /// A version of the protocol that is too low; of a higher one this side's holds.
     #[error("the other side speaks version {0} of the protocol, this is version {VERSION}")]
     Version(u16),
     /// A key or SPAKE2 message that no honest peer sends.
@@ -77,23 +98,24 @@ const WELCOME: u8 = 0;
 const WRONG_TOKEN: u8 = 1;
 const BUSY: u8 = 2;
 
-/// Whether a hello comes from a program that speaks this version of the protocol.
-pub fn check_hello(hello: &Hello) -> Result<(), HandshakeError> {
-    let (magic, rest) = hello.split_at(8);
-    let (version, _) = rest.split_at(2);
-    if magic != MAGIC {
+/// The version of the protocol that holds with the side that a hello comes from.
+pub fn agreed_version(hello: &Hello) -> Result<u16, HandshakeError> {
+    if hello[..8] != MAGIC {
         return Err(HandshakeError::NotTransfer);
     }
-    if version != VERSION.to_be_bytes() {
-        return Err(HandshakeError::Version(u16::from_be_bytes([hello[8], hello[9]])));
+    let highest = u16::from_be_bytes([hello[8], hello[9]]);
+    let version = highest.min(VERSION);
+    if version < LOWEST_VERSION {
+        return Err(HandshakeError::Version(highest));
     }
-    Ok(())
+    Ok(version)
 }
 
 /// Step 1: own keys made, nothing received.
 pub struct Start {
     role: Role,
     token: Token,
+    binding: Binding,
     secret: EphemeralSecret,
     spake: Spake2<Ed25519Group>,
     hello: Hello,
@@ -101,7 +123,7 @@ pub struct Start {
 
 impl Start {
     /// Draws fresh keys. `rng` is the system's generator outside tests.
-    pub fn new(role: Role, token: &Token, rng: &mut impl CryptoRng) -> Self {
+    pub fn new(role: Role, token: &Token, binding: Binding, rng: &mut impl CryptoRng) -> Self {
         let secret = EphemeralSecret::random_from_rng(rng);
         let password = Password::new(token.as_bytes());
         let (sender, receiver) =
@@ -119,7 +141,7 @@ impl Start {
         hello[8..10].copy_from_slice(&VERSION.to_be_bytes());
         hello[10..42].copy_from_slice(PublicKey::from(&secret).as_bytes());
         hello[42..].copy_from_slice(&message);
-        Self { role, token: token.clone(), secret, spake, hello }
+        Self { role, token: token.clone(), binding, secret, spake, hello }
     }
 
     /// What to write to the other side.
@@ -129,7 +151,7 @@ impl Start {
 
     /// Takes the other side's hello.
     fn derive(self, theirs: &Hello) -> Result<(Derived, [u8; 32]), HandshakeError> {
-        check_hello(theirs)?;
+        let version = agreed_version(theirs)?;
         let (key, spake) = theirs.split_at(10).1.split_at(32);
         let key: [u8; 32] = key.try_into().map_err(|_| HandshakeError::Invalid)?;
         let shared = self.secret.diffie_hellman(&PublicKey::from(key));
@@ -145,12 +167,13 @@ impl Start {
         };
         transcript.update(first);
         transcript.update(second);
+        transcript.update(self.binding.as_bytes());
         let transcript = transcript.finalize().into();
 
         let mut ikm = Zeroizing::new([0u8; 64]);
         ikm[..32].copy_from_slice(shared.as_bytes());
         ikm[32..].copy_from_slice(&pake);
-        let derived = Derived::new(self.token.as_bytes(), ikm.as_ref(), &transcript)
+        let derived = Derived::new(version, self.token.as_bytes(), ikm.as_ref(), &transcript)
             .ok_or(HandshakeError::Invalid)?;
         Ok((derived, transcript))
     }
@@ -291,7 +314,7 @@ mod tests {
 
     fn start(role: Role, token: &str) -> Start {
         let mut rng = StdRng::seed_from_u64(role.name().len() as u64);
-        Start::new(role, &Token::parse(token).unwrap(), &mut rng)
+        Start::new(role, &Token::parse(token).unwrap(), Binding::None, &mut rng)
     }
 
     /// The four messages, for `meddle` to tell which one it has in its hands.
@@ -306,9 +329,17 @@ mod tests {
     fn shake(
         (sender, receiver): (&str, &str),
         verdict: Verdict,
+        meddle: impl FnMut(usize, &mut [u8]),
+    ) -> (End, Option<End>) {
+        let sides = (start(Role::Sender, sender), start(Role::Receiver, receiver));
+        shake_hands(sides, verdict, meddle)
+    }
+
+    fn shake_hands(
+        (sender, receiver): (Start, Start),
+        verdict: Verdict,
         mut meddle: impl FnMut(usize, &mut [u8]),
     ) -> (End, Option<End>) {
-        let (sender, receiver) = (start(Role::Sender, sender), start(Role::Receiver, receiver));
         let (mut to_receiver, mut to_sender) = (*sender.hello(), *receiver.hello());
         meddle(SENDER_HELLO, &mut to_receiver);
         meddle(RECEIVER_HELLO, &mut to_sender);
@@ -343,6 +374,81 @@ mod tests {
         assert_eq!(sender.open.0, receiver.seal.0);
         assert_ne!(sender.seal.0, sender.open.0);
         assert_eq!(sender.session_id, receiver.session_id);
+    }
+
+    /// A side that speaks this version and those before.
+    fn start_with(role: Role, version: u16) -> Start {
+        let mut start = start(role, TOKEN);
+        start.hello[8..10].copy_from_slice(&version.to_be_bytes());
+        start
+    }
+
+    #[test]
+    fn the_lower_version_holds() {
+        for (sender, receiver) in [(2, 2), (3, 2), (2, 3), (3, 512), (u16::MAX, 2)] {
+            let sides = (start_with(Role::Sender, sender), start_with(Role::Receiver, receiver));
+            let (sender_ends, receiver_ends) = shake_hands(sides, Verdict::Welcome, untouched);
+            let case = format!("{sender} {receiver}");
+            let keys = (sender_ends.unwrap(), receiver_ends.unwrap().unwrap());
+            assert_eq!(keys.0.seal.0, keys.1.open.0, "{case}");
+        }
+        let hello = |version| *start_with(Role::Sender, version).hello();
+        for (version, agreed) in [
+            (0, Err(Version(0))),
+            (1, Err(Version(1))),
+            (2, Ok(2)),
+            (3, Ok(2)),
+            (0x0100, Ok(2)),
+            (u16::MAX, Ok(2)),
+        ] {
+            assert_eq!(agreed_version(&hello(version)), agreed, "{version}");
+        }
+    }
+
+    /// Nobody in between can make two sides speak an older version than they could, or a newer one.
+    #[test]
+    fn a_version_cannot_be_changed_on_the_way() {
+        for message in [SENDER_HELLO, RECEIVER_HELLO] {
+            for (said, made) in [(2, 3), (3, 2), (512, 2), (2, 512), (2, 1), (3, 1)] {
+                let sides = (start_with(Role::Sender, said), start_with(Role::Receiver, said));
+                let (sender, receiver) = shake_hands(sides, Verdict::Welcome, |n, bytes| {
+                    if n == message {
+                        bytes[8..10].copy_from_slice(&u16::to_be_bytes(made));
+                    }
+                });
+                let case = format!("message {message}, {said} to {made}");
+                assert!(sender.is_err(), "{case}");
+                assert!(receiver.is_none_or(|end| end.is_err()), "{case}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_version_is_in_every_key() {
+        let derive = |version| Derived::new(version, b"token", b"input", &[7; 32]).unwrap();
+        let (two, three) = (derive(2), derive(3));
+        let (two, three) = (two.into_session(Role::Sender), three.into_session(Role::Sender));
+        assert_ne!(two.session_id, three.session_id);
+        assert_ne!(two.seal.0, three.seal.0);
+        assert_ne!(two.open.0, three.open.0);
+    }
+
+    #[test]
+    fn a_handshake_holds_in_its_own_channel_only() {
+        let bound = |role, binding| {
+            let mut rng = StdRng::seed_from_u64(9);
+            Start::new(role, &Token::parse(TOKEN).unwrap(), binding, &mut rng)
+        };
+        let channels = [Binding::None, Binding::Exporter([0; 32]), Binding::Exporter([1; 32])];
+        for sender in channels {
+            for receiver in channels {
+                let sides = (bound(Role::Sender, sender), bound(Role::Receiver, receiver));
+                let (sender_ends, receiver_ends) = shake_hands(sides, Verdict::Welcome, untouched);
+                let case = format!("{sender:?} {receiver:?}");
+                assert_eq!(sender_ends.is_ok(), sender == receiver, "{case}");
+                assert_eq!(receiver_ends.unwrap().is_ok(), sender == receiver, "{case}");
+            }
+        }
     }
 
     #[test]
@@ -438,8 +544,8 @@ mod tests {
     fn hellos_of_others_are_refused() {
         refused(|hello| hello[..8].copy_from_slice(b"SSH-2.0-"), NotTransfer, "another protocol");
         refused(|hello| hello.fill(0), NotTransfer, "zeros");
-        refused(|hello| hello[8..10].copy_from_slice(&[0, 2]), Version(2), "the next version");
-        refused(|hello| hello[8..10].copy_from_slice(&[1, 0]), Version(256), "byte order");
+        refused(|hello| hello[8..10].copy_from_slice(&[0, 1]), Version(1), "the version before");
+        refused(|hello| hello[8..10].copy_from_slice(&[0, 0]), Version(0), "a look");
         refused(|hello| hello[42] ^= 3, Invalid, "the own side");
         refused(|hello| hello[42] = b'S', Invalid, "the symmetric side");
         refused(|hello| hello[43..].copy_from_slice(&Y_OFF_CURVE), Invalid, "not on the curve");
@@ -498,8 +604,8 @@ mod tests {
     fn fresh_randomness_gives_fresh_hellos_and_keys() {
         let token = Token::parse(TOKEN).unwrap();
         let mut rng = StdRng::seed_from_u64(1);
-        let first = Start::new(Role::Sender, &token, &mut rng);
-        let second = Start::new(Role::Sender, &token, &mut rng);
+        let first = Start::new(Role::Sender, &token, Binding::None, &mut rng);
+        let second = Start::new(Role::Sender, &token, Binding::None, &mut rng);
         assert_eq!(first.hello[..10], second.hello[..10]);
         assert_ne!(first.hello[10..42], second.hello[10..42]);
         assert_ne!(first.hello[42..], second.hello[42..]);

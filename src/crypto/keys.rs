@@ -65,10 +65,16 @@ pub(super) struct Derived {
 impl Derived {
     /// HKDF-SHA256 (RFC 5869) with the salt, input and info of `docs/protocol.md`, step 4.
     /// Nothing, should the library refuse a length; it does not refuse these.
-    pub(super) fn new(token: &[u8], ikm: &[u8], transcript: &[u8; 32]) -> Option<Self> {
+    pub(super) fn new(
+        version: u16,
+        token: &[u8],
+        ikm: &[u8],
+        transcript: &[u8; 32],
+    ) -> Option<Self> {
         let hkdf = Hkdf::<Sha256>::new(Some(token), ikm);
+        let name = format!("transfer v{version}");
         let expand = |label: &[u8], okm: &mut [u8]| {
-            hkdf.expand_multi_info(&[b"transfer v1", transcript, label], okm).ok()
+            hkdf.expand_multi_info(&[name.as_bytes(), transcript, label], okm).ok()
         };
         let key = |label: &[u8]| {
             let mut okm = Zeroizing::new([0u8; KEY_LEN]);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Doctor, LEAST, Tailscale, tailnet};
 use crate::connect;
-use crate::crypto::handshake::{HELLO_LEN, HandshakeError, Hello, LOOK, MAGIC, check_hello};
+use crate::crypto::handshake::{HELLO_LEN, HandshakeError, Hello, LOOK, MAGIC, agreed_version};
 use crate::error::{Error, Result, reason};
 use crate::net::dial::{Route, Stream, dial};
 use crate::net::tailscale::{TailscaleDetector, Way};
@@ -108,8 +108,8 @@ fn greet(target: SocketAddr, route: &Route, limit: Duration) -> Result<Answer> {
     let not_ours = || Answer::Other(HandshakeError::NotTransfer.to_string());
     let error = match (Hello::try_from(&*said), read) {
         (Ok(hello), _) => {
-            return Ok(match check_hello(&hello) {
-                Ok(()) => Answer::Sender,
+            return Ok(match agreed_version(&hello) {
+                Ok(_) => Answer::Sender,
                 Err(error @ HandshakeError::Version(_)) => Answer::OtherVersion(error.to_string()),
                 Err(_) => not_ours(),
             });
@@ -208,7 +208,8 @@ mod tests {
         let closed = "is open, but hangs up at once: it ended too early";
         for (bytes, stay, mark, says) in [
             (hello(VERSION), true, Mark::Fine, "a `transfer send` waits there"),
-            (hello(VERSION + 1), true, Mark::Problem, "speaks version 2 of the protocol"),
+            (hello(VERSION + 1), true, Mark::Fine, "a `transfer send` waits there"),
+            (hello(VERSION - 1), true, Mark::Problem, "speaks version 1 of the protocol"),
             (http, true, Mark::Problem, other),
             (b"SSH-2.0\r\n".to_vec(), true, Mark::Problem, other),
             (vec![], true, Mark::Problem, "it says nothing"),

@@ -4,16 +4,18 @@
 //! whoever owns the stream closes it when the session is over.
 
 use std::io::{self, Read};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::features::{Feature, Features};
 use super::lanes::{self, Turn};
 use super::line::Line;
-use super::message::{Control, DATA, Message, Wait, Why};
-use crate::bounds::{MAX_PLAINTEXT, MAX_QUEUED};
-use crate::compress;
+use super::message::{Control, DATA, Message, Why};
+use super::reader::Malformed;
+use crate::bounds::{MAX_NOTES, MAX_PLAINTEXT, MAX_QUEUED};
+use crate::compress::{self, Method};
 use crate::crypto::record::{Buffer, Follows, RecordError, RecordReader};
 use crate::error::Error;
 
@@ -23,9 +25,9 @@ pub enum ChannelError {
     /// The stream or a record on it.
     #[error(transparent)]
     Record(RecordError),
-    /// A record that cannot be decompressed.
+    /// A record that breaks the protocol.
     #[error("{}", .0.message)]
-    Packed(Error),
+    Violation(Error),
     /// Nothing came in time.
     #[error("the other side has sent nothing for too long")]
     TimedOut,
@@ -46,7 +48,7 @@ impl From<RecordError> for ChannelError {
 impl From<ChannelError> for Error {
     fn from(error: ChannelError) -> Self {
         match error {
-            ChannelError::Packed(error) => error,
+            ChannelError::Violation(error) => error,
             error => Error::network(error.to_string()),
         }
     }
@@ -70,6 +72,12 @@ impl Heard {
 
 type Arrived = Result<(Buffer, Follows), ChannelError>;
 
+/// What both sides can do, once that is known.
+pub type Agreed = Arc<OnceLock<Features>>;
+
+/// Where what arrives is delivered, and how many notes have come since the last other message.
+type Delivery = (SyncSender<Arrived>, u32);
+
 /// The way in.
 pub struct Inbox {
     opened: Receiver<Arrived>,
@@ -79,24 +87,26 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Starts the threads that read. Compressed records come out as plain ones if `unpack`.
+    /// Starts the threads that read. Records that are compressed as was agreed come out as plain ones,
+    /// if any are to come.
     pub fn start<R: Read + Send + 'static>(
         reader: RecordReader<R>,
         lanes: usize,
-        unpack: bool,
+        agreed: Option<Agreed>,
         line: &Line,
     ) -> Result<Self, ChannelError> {
         let (sender, opened) = mpsc::sync_channel(MAX_QUEUED);
         let (used, empty) = mpsc::sync_channel(MAX_QUEUED + 2 * lanes);
         let saved = Arc::<AtomicU64>::default();
         let reads = lanes::round(lanes, (reader, empty));
-        let delivers = lanes::round(lanes, sender);
+        let delivers = lanes::round(lanes, (sender, 0));
         let heard = Heard::default();
         let lanes = reads.into_iter().zip(delivers).map(|(reads, delivers)| {
-            let (saved, heard) = (unpack.then(|| Arc::clone(&saved)), heard.clone());
-            let line = line.clone();
+            let (saved, agreed) = (Arc::clone(&saved), agreed.clone());
+            let (heard, line) = (heard.clone(), line.clone());
             move || {
-                let _ = read_all(&reads, &delivers, saved.as_deref(), (&heard, &line));
+                let unpacks = agreed.as_ref().map(|agreed| (agreed, &*saved));
+                let _ = read_all(&reads, &delivers, unpacks, (&heard, &line));
             }
         });
         lanes::start("open", lanes).map_err(|_| ChannelError::Closed)?;
@@ -146,8 +156,8 @@ impl Inbox {
 /// turn. Ends with the direction.
 fn read_all<R: Read>(
     reads: &Turn<(RecordReader<R>, Receiver<Buffer>)>,
-    delivers: &Turn<SyncSender<Arrived>>,
-    unpacked: Option<&AtomicU64>,
+    delivers: &Turn<Delivery>,
+    unpacks: Option<(&Agreed, &AtomicU64)>,
     (heard, line): (&Heard, &Line),
 ) -> Option<()> {
     // What a compressed record came in, or a `wait`, is used for the next.
@@ -164,46 +174,69 @@ fn read_all<R: Read>(
             reads.pass((reader, empty));
         }
         let opened = fetched.and_then(|sealed| Ok(sealed.open(&mut buffer)?)).and_then(|follows| {
-            if let Some(saved) = unpacked {
-                saved.fetch_add(unpack(&mut buffer, &mut spare)?, Relaxed);
+            if let Some((Some(agreed), saved)) =
+                unpacks.map(|(agreed, saved)| (agreed.get(), saved))
+            {
+                saved.fetch_add(unpack(*agreed, &mut buffer, &mut spare)?, Relaxed);
             }
             Ok(follows)
         });
-        let deliver = delivers.take()?;
+        let (deliver, notes) = delivers.take()?;
         // A `wait` has done its work by coming, and in the queue of an engine that is blocked itself
-        // they would pile up until nothing more is read. A marked one is a violation, and for the
-        // engine to see.
-        let wait = if matches!(opened, Ok(Follows::More)) { wait(&buffer) } else { None };
-        heard.set_paused(wait.is_some_and(|wait| wait.why == Some(Why::Paused)));
-        if wait.is_some() {
+        // they would pile up until nothing more is read. Notes are of no use here. A marked one of
+        // either is a violation, and for the engine to see.
+        let skip = if matches!(opened, Ok(Follows::More)) { skip(&buffer) } else { None };
+        heard.set_paused(matches!(skip, Some(Skip::Wait(Some(Why::Paused)))));
+        let notes = match skip {
+            Some(Skip::Wait(_)) => notes,
+            Some(Skip::Note) => notes + 1,
+            None => 0,
+        };
+        if notes > MAX_NOTES {
+            let error = Malformed("too many notes");
+            let _ = deliver.send(Err(ChannelError::Violation(error.into())));
+            return None;
+        }
+        if skip.is_some() {
             spare = buffer;
         } else {
             let more = matches!(opened, Ok(Follows::More));
             deliver.send(opened.map(|follows| (buffer, follows))).ok().filter(|()| more)?;
         }
-        delivers.pass(deliver);
+        delivers.pass((deliver, notes));
     }
 }
 
-fn wait(buffer: &Buffer) -> Option<Wait> {
+/// A message that no engine waits for.
+enum Skip {
+    Wait(Option<Why>),
+    Note,
+}
+
+fn skip(buffer: &Buffer) -> Option<Skip> {
     match Message::decode(buffer.plaintext()) {
-        Ok(Message::Control(Control::Wait(wait))) => Some(wait),
+        Ok(Message::Control(Control::Wait(wait))) => Some(Skip::Wait(wait.why)),
+        Ok(Message::Note) => Some(Skip::Note),
         _ => None,
     }
 }
 
 /// Puts what a compressed record holds in its place, and returns how much longer that is. All
 /// other records are left as they are, and for the engine to judge.
-fn unpack(buffer: &mut Buffer, spare: &mut Buffer) -> Result<u64, ChannelError> {
+fn unpack(agreed: Features, buffer: &mut Buffer, spare: &mut Buffer) -> Result<u64, ChannelError> {
     let Ok(Message::Packed { codec, len, packed }) = Message::decode(buffer.plaintext()) else {
         return Ok(0);
     };
+    if let Some(method) = Method::of(codec) {
+        let may = agreed.check(Feature::Codec(method));
+        may.map_err(|error| ChannelError::Violation(error.into()))?;
+    }
     let len = usize::try_from(len).unwrap_or(usize::MAX);
     spare.clear();
     spare.extend(&[DATA]);
     spare
         .append(|items| compress::decompress(codec, len, MAX_PLAINTEXT, packed, items))
-        .map_err(ChannelError::Packed)?;
+        .map_err(ChannelError::Violation)?;
     std::mem::swap(buffer, spare);
     Ok((buffer.len() as u64).saturating_sub(spare.len() as u64))
 }

@@ -3,6 +3,7 @@
 //! A record holds many small files or a piece of a large one. The items of one file are not
 //! mixed with those of another.
 
+use super::features::{Feature, Features};
 use super::pages::{Fault, HASH_LEN};
 use super::reader::{Malformed, Read, Reader};
 use crate::crypto::record::Buffer;
@@ -11,6 +12,9 @@ const START: u8 = 1;
 const BYTES: u8 = 2;
 const END: u8 = 3;
 const FAILED: u8 = 4;
+const HOLE: u8 = 5;
+const STATE: u8 = 6;
+const STOP: u8 = 7;
 
 /// Bytes that the items around one file's content take in a record, at most.
 pub const FRAMING: usize = START_LEN + BYTES_LEN + END_LEN;
@@ -87,8 +91,8 @@ pub fn put_failed(buffer: &mut Buffer, index: u32, fault: Fault) {
     buffer.extend(&[fault as u8]);
 }
 
-/// The next item, or nothing at the end of the record.
-pub fn next<'a>(reader: &mut Reader<'a>) -> Read<Option<Item<'a>>> {
+/// The next item, or nothing at the end of the record. `agreed` is what both sides can do.
+pub fn next<'a>(reader: &mut Reader<'a>, agreed: Features) -> Read<Option<Item<'a>>> {
     if reader.is_empty() {
         return Ok(None);
     }
@@ -101,6 +105,14 @@ pub fn next<'a>(reader: &mut Reader<'a>) -> Read<Option<Item<'a>>> {
         }
         END => Item::End { size: reader.u64()?, hash: reader.array()? },
         FAILED => Item::Failed { index: reader.u32()?, fault: Fault::decode(reader.u8()?)? },
+        HOLE => {
+            agreed.check(Feature::Sparse)?;
+            return Err(Malformed("data of an unknown kind"));
+        }
+        STATE | STOP => {
+            agreed.check(Feature::Blocks)?;
+            return Err(Malformed("data of an unknown kind"));
+        }
         _ => return Err(Malformed("data of an unknown kind")),
     };
     Ok(Some(item))
@@ -133,7 +145,7 @@ mod tests {
     fn read_all(items: &[u8]) -> Read<Vec<Item<'_>>> {
         let mut reader = Reader::new(items);
         let mut found = Vec::new();
-        while let Some(item) = next(&mut reader)? {
+        while let Some(item) = next(&mut reader, Features::ours())? {
             found.push(item);
         }
         Ok(found)
@@ -168,11 +180,15 @@ mod tests {
     #[test]
     fn what_no_honest_peer_sends_is_refused() {
         let unknown = Malformed("data of an unknown kind");
+        let unagreed = Malformed("a feature that was not agreed on");
         for (bytes, expected) in [
             (&b""[..], Ok(vec![])),
             (&[2, 0, 0, 0, 0], Ok(vec![Item::Bytes(b"")])),
             (&[0], Err(unknown)),
-            (&[5, 0, 0, 0, 0], Err(unknown)),
+            (&[5, 0, 0, 0, 0], Err(unagreed)),
+            (&[6], Err(unagreed)),
+            (&[7], Err(unagreed)),
+            (&[8], Err(unknown)),
             (&[0xff], Err(unknown)),
             (&[2, 0xff, 0xff, 0xff, 0xff, b'a'], Err(CUT)),
             (&[2, 0, 0, 0, 2, b'a'], Err(CUT)),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::reader::{Malformed, Read, Reader};
-use crate::bounds::MAX_CONTROL;
+use crate::bounds::{MAX_CONTROL, MAX_NOTE};
 use crate::crypto::keys::Role;
 use crate::crypto::record::Buffer;
 use crate::error::{Error, Exit, bytes};
@@ -25,11 +25,19 @@ pub const PACKED: u8 = 5;
 pub const RETRY: u8 = 6;
 /// First byte of a page of files that did not arrive.
 pub const RESULTS: u8 = 7;
+/// Kinds from here on are notes: who does not know one skips it.
+pub const NOTES: u8 = 0x80;
+/// And so are control messages of a type that begins with this.
+const NOTE: &str = "note-";
 
 /// A control message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Control {
+    /// Receiver, before it says that it is ready, if its side listens: what there is to know of it.
+    Welcome(Welcome),
+    /// Receiver, before anything is offered: what it can do.
+    Ready(Ready),
     /// Sender: what is about to be listed.
     Offer(Offer),
     /// Receiver, instead of a plan: it will not take the offer.
@@ -44,6 +52,31 @@ pub enum Control {
     Bye,
     /// Either: it stops, and this is why.
     Cancel(Reason),
+}
+
+/// What a receiver that serves others says of itself. No more is done with it than to show it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// What it is called; to be escaped when shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Bytes that are free on its disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free: Option<u64>,
+    /// Bytes that this sender may still send it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u64>,
+    /// How many senders are served before this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<u64>,
+}
+
+/// What a receiver can do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// By name; see [`super::features`].
+    #[serde(default)]
+    pub features: Vec<String>,
 }
 
 /// What lies behind a wait.
@@ -109,6 +142,9 @@ pub struct Offer {
     /// What to call a stream; one component of a path, to be checked like any other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// What the sender can do, by name; see [`super::features`].
+    #[serde(default)]
+    pub features: Vec<String>,
 }
 
 /// Something the sender cannot send.
@@ -201,6 +237,7 @@ impl Control {
                     && names.into_iter().flatten().all(Value::is_object)
             }
             Self::Wait(_) => value.get("why").is_none_or(|why| why.is_string() || why.is_null()),
+            Self::Welcome(_) | Self::Ready(_) => true,
             Self::Done | Self::Complete(_) | Self::Bye => true,
         };
         Ok((is_plain && is_text("type")).then_some(control))
@@ -293,6 +330,21 @@ pub enum Message<'a> {
     Retry(Reader<'a>),
     /// For [`super::pages::results`].
     Results(Reader<'a>),
+    /// Something of a later version that may be skipped.
+    Note,
+}
+
+/// Whether a control message is of a type that may be skipped. No other field of it means anything
+/// here.
+fn is_note(json: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Typed {
+        r#type: String,
+    }
+    // serde would take an array in the place of the object.
+    let is_object = json.trim_ascii_start().starts_with(b"{");
+    is_object
+        && serde_json::from_slice(json).is_ok_and(|typed: Typed| typed.r#type.starts_with(NOTE))
 }
 
 impl<'a> Message<'a> {
@@ -303,6 +355,9 @@ impl<'a> Message<'a> {
             CONTROL => {
                 if reader.rest().len() > MAX_CONTROL {
                     return Err(Malformed("a control message is too long"));
+                }
+                if is_note(reader.rest()) {
+                    return Self::note(plaintext);
                 }
                 let control = Control::decode(reader.rest()).ok().flatten();
                 let control = control.ok_or(Malformed("a control message is not understood"))?;
@@ -317,8 +372,16 @@ impl<'a> Message<'a> {
             }
             RETRY => Ok(Message::Retry(reader)),
             RESULTS => Ok(Message::Results(reader)),
+            NOTES.. => Self::note(plaintext),
             _ => Err(Malformed("a message of an unknown kind")),
         }
+    }
+
+    fn note(plaintext: &[u8]) -> Read<Self> {
+        if plaintext.len() > MAX_NOTE {
+            return Err(Malformed("a note is too long"));
+        }
+        Ok(Self::Note)
     }
 }
 
@@ -347,15 +410,24 @@ mod tests {
     #[test]
     fn controls_are_json() {
         let unsent = UnsentName { name: "a\nb".into(), why: "it is odd".into() };
-        let told = Offer { unsent: 1, unsent_names: vec![unsent], ..offer() };
+        let features = vec!["lz4".to_owned()];
+        let told = Offer { unsent: 1, unsent_names: vec![unsent], features, ..offer() };
+        let ready = Ready { features: vec!["lz4".into(), "of another day".into()] };
+        let welcome =
+            Welcome { name: Some("attic".into()), free: Some(1), left: Some(2), queue: Some(3) };
         #[rustfmt::skip]
         let cases = [
             (Control::Offer(offer()),
-                r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":0,"unsent_names":[]}"#),
+                r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":0,"unsent_names":[],"features":[]}"#),
             (Control::Offer(told),
-                r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":1,"unsent_names":[{"name":"a\nb","why":"it is odd"}]}"#),
+                r#"{"type":"offer","files":1,"folders":2,"links":3,"bytes":4,"unsent":1,"unsent_names":[{"name":"a\nb","why":"it is odd"}],"features":["lz4"]}"#),
             (Control::Offer(Offer { kind: OfferKind::Stream, ..Offer::default() }),
-                r#"{"type":"offer","kind":"stream","files":0,"folders":0,"links":0,"bytes":0,"unsent":0,"unsent_names":[]}"#),
+                r#"{"type":"offer","kind":"stream","files":0,"folders":0,"links":0,"bytes":0,"unsent":0,"unsent_names":[],"features":[]}"#),
+            (Control::Ready(ready), r#"{"type":"ready","features":["lz4","of another day"]}"#),
+            (Control::Ready(Ready::default()), r#"{"type":"ready","features":[]}"#),
+            (Control::Welcome(welcome),
+                r#"{"type":"welcome","name":"attic","free":1,"left":2,"queue":3}"#),
+            (Control::Welcome(Welcome::default()), r#"{"type":"welcome"}"#),
             (Control::Wait(Wait::default()), r#"{"type":"wait"}"#),
             (Control::Wait(Wait { why: Some(Why::Paused) }), r#"{"type":"wait","why":"paused"}"#),
             (Control::Done, r#"{"type":"done"}"#),
@@ -398,6 +470,7 @@ mod tests {
             (r#"{"type":"refuse","reason":"declined","x":1}"#, Control::Refuse(Reason::Declined)),
             (r#"{"type":"wait","reason":0,"unsent_names":[["n","w"]]}"#, WAIT),
             (r#"{"type":"wait","files":"x","kind":7}"#, WAIT),
+            (r#"{"type":"ready","connections":"many"}"#, Control::Ready(Ready::default())),
             (r#"{"x":1,"x":2,"type":"wait","x":"\u00e9"}"#, WAIT),
             (r#"{"type":"cancel","reason":"declined","count":"many"}"#, {
                 Control::Cancel(Reason::Declined)
@@ -451,6 +524,26 @@ mod tests {
             r#"{"type":"offer","kind":"text","kind":"text","files":0,"folders":0,"links":0,"bytes":0,"unsent":0}"#,
             r#"{"type":"refuse","reason":"conflict","count":"7"}"#,
             r#"{"type":"refuse","reason":"conflict","count":null}"#,
+            r#"{"type":"ready","features":null}"#,
+            r#"{"type":"ready","features":"lz4"}"#,
+            r#"{"type":"ready","features":{"lz4":1}}"#,
+            r#"{"type":"ready","features":["lz4",4]}"#,
+            r#"{"type":"ready","features":["lz4",null]}"#,
+            r#"{"type":"ready","features":[["lz4"]]}"#,
+            r#"{"type":"ready","features":[],"features":[]}"#,
+            r#"["ready",["lz4"]]"#,
+            r#"{"type":"offer","files":0,"folders":0,"links":0,"bytes":0,"unsent":0,"features":"lz4"}"#,
+            r#"{"type":"welcome","free":"much"}"#,
+            r#"{"type":"welcome","free":-1}"#,
+            r#"{"type":"welcome","name":7}"#,
+            r#"["note-x"]"#,
+            r#"{"type":"note-x"}{}"#,
+            r#"{"type":"note-x","type":"note-x"}"#,
+            r#"{"type":"note-x","type":"wait"}"#,
+            r#"{"type":"note"}"#,
+            r#"{"type":"Note-x"}"#,
+            r#"{"type":["note-x"]}"#,
+            r#"{"type":{"note-x":1}}"#,
             // Which the page lets a side refuse wherever they stand.
             r#"{"type":"wait","x":1e999}"#,
             r#"{"type":"wait","x":"\ud800"}"#,
@@ -518,10 +611,14 @@ mod tests {
             (b"\x06xyz", Ok("Retry")),
             (b"\x07xyz", Ok("Results")),
             (b"\x08", Err(Malformed("a message of an unknown kind"))),
-            (b"\xff", Err(Malformed("a message of an unknown kind"))),
+            (b"\x7f", Err(Malformed("a message of an unknown kind"))),
+            (b"\x80", Ok("Note")),
+            (b"\xffxyz", Ok("Note")),
+            (b"\x01{\"type\":\"note-\"}", Ok("Note")),
         ] {
             let kind = Message::decode(plaintext).map(|message| match message {
                 Message::Control(_) => "Control",
+                Message::Note => "Note",
                 Message::Entries(rest) if rest.rest() == b"xyz" => "Entries",
                 Message::Plan(rest) if rest.rest() == b"xyz" => "Plan",
                 Message::Data(rest) if matches!(rest.rest(), b"xyz" | b"") => "Data",
@@ -574,6 +671,7 @@ mod tests {
         fn offers_survive(
             numbers in any::<[u64; 5]>(),
             name in prop::option::of(".{0,9}"),
+            features in prop::collection::vec(".{0,9}", 0..5),
             names in prop::collection::vec(("\\PC{0,9}", ".{0,9}"), 0..5),
         ) {
             let [files, folders, links, bytes, unsent] = numbers;
@@ -581,7 +679,9 @@ mod tests {
             let unsent_names = names.collect();
             let kind = OfferKind::Files;
             let offer =
-                Control::Offer(Offer { kind, files, folders, links, bytes, unsent, unsent_names, name });
+                Control::Offer(Offer {
+                    kind, files, folders, links, bytes, unsent, unsent_names, name, features,
+                });
             let mut buffer = Buffer::default();
             offer.encode(&mut buffer).unwrap();
             match Message::decode(buffer.plaintext()) {

@@ -358,14 +358,14 @@ fn beat<W: Write>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::handshake::{Start, Verdict};
+    use crate::crypto::handshake::{Binding, Start, Verdict};
     use crate::crypto::keys::{Role, SealKey};
     use crate::token::{self, Token};
 
     fn key() -> SealKey {
         let token = Token::parse("ocean-tiger").unwrap();
         let mut rng = token::system_rng().unwrap();
-        let mut start = |role| Start::new(role, &token, &mut rng);
+        let mut start = |role| Start::new(role, &token, Binding::None, &mut rng);
         let (sender, receiver) = (start(Role::Sender), start(Role::Receiver));
         let (sent, received) = (*sender.hello(), *receiver.hello());
         let (_, confirm) = receiver.prove(&sent, &[7; 16]).unwrap();

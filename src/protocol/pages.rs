@@ -2,6 +2,7 @@
 //!
 //! A page is its kind, a byte that is 1 on the last page and 0 before, and whole items.
 
+use super::features::{Feature, Features};
 use super::reader::{Malformed, Read, Reader};
 use crate::crypto::record::Buffer;
 use crate::files::manifest::{Entry, Kind};
@@ -138,6 +139,11 @@ pub fn write<T, E>(
 /// Bytes of the longest item: an entry with the longest path and link target.
 const MAX_ITEM: usize = 64 + 2 * crate::bounds::MAX_PATH;
 
+/// In an entry's kind: its names are bytes, and no text.
+const RAW: u8 = 0x80;
+/// An entry's kind: a file with holes.
+const SPARSE: u8 = 3;
+
 /// Appends an entry: kind, mode, mtime, then size or link target, then path.
 pub fn put_entry(buffer: &mut Buffer, entry: &Entry) {
     let (code, size, target) = match &entry.kind {
@@ -163,6 +169,9 @@ fn put_text(buffer: &mut Buffer, text: &str) {
     buffer.extend(&len.to_be_bytes());
     buffer.extend(text.as_bytes().get(..len.into()).unwrap_or_default());
 }
+
+/// In a step of the plan: go on behind blocks.
+const GO_ON: u8 = 2;
 
 /// Appends a step of the plan.
 pub fn put_step(buffer: &mut Buffer, (index, step): (u32, Step)) {
@@ -213,10 +222,20 @@ fn read_page<'a>(
     Ok(pages)
 }
 
-/// Takes a page of entries apart.
-pub fn entries(page: Reader<'_>, mut each: impl FnMut(Entry) -> Read<()>) -> Read<Pages> {
+/// Takes a page of entries apart. `agreed` is what both sides can do.
+pub fn entries(
+    page: Reader<'_>,
+    agreed: Features,
+    mut each: impl FnMut(Entry) -> Read<()>,
+) -> Read<Pages> {
     read_page(page, |reader| {
         let code = reader.u8()?;
+        if code & RAW != 0 {
+            agreed.check(Feature::RawNames)?;
+        }
+        if code & !RAW == SPARSE {
+            agreed.check(Feature::Sparse)?;
+        }
         let mode = reader.u16()?;
         if mode & !(0o7777 | MADE_UP) != 0 {
             return Err(Malformed("an entry has an impossible mode"));
@@ -235,13 +254,21 @@ pub fn entries(page: Reader<'_>, mut each: impl FnMut(Entry) -> Read<()>) -> Rea
     })
 }
 
-/// Takes a page of the plan apart. `each` checks the index.
-pub fn plan(page: Reader<'_>, mut each: impl FnMut(u32, Step) -> Read<()>) -> Read<Pages> {
+/// Takes a page of the plan apart. `each` checks the index; `agreed` is what both sides can do.
+pub fn plan(
+    page: Reader<'_>,
+    agreed: Features,
+    mut each: impl FnMut(u32, Step) -> Read<()>,
+) -> Read<Pages> {
     read_page(page, |reader| {
         let index = reader.u32()?;
         let step = match reader.u8()? {
             0 => Step::Skip,
             1 => Step::Resume { offset: reader.u64()?, hash: reader.array()? },
+            GO_ON => {
+                agreed.check(Feature::Blocks)?;
+                return Err(Malformed("an unknown step in the plan"));
+            }
             _ => return Err(Malformed("an unknown step in the plan")),
         };
         each(index, step)

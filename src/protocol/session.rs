@@ -4,10 +4,11 @@ use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::channel::{ChannelError, Heard, Inbox};
+use super::channel::{Agreed, ChannelError, Heard, Inbox};
+use super::features::Features;
 use super::lanes;
 use super::line::{Line, Listening, Patient};
-use super::message::{Control, Message, Reason};
+use super::message::{Control, Message, Ready, Reason};
 use super::outbox::{Outbox, Work};
 use super::pages;
 use super::reader::Malformed;
@@ -20,7 +21,7 @@ use crate::error::{Error, Result};
 /// How long a side says nothing at most: a quarter of what the other waits for.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// How patient a session is, and how large its records get.
+/// How patient a session is, how large its records get, and what it can do.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// How long it listens without hearing a byte before the connection counts as lost.
@@ -33,6 +34,8 @@ pub struct Limits {
     pub content: usize,
     /// Records that are prepared and sealed, or opened, at the same time.
     pub lanes: usize,
+    /// What it says that it can do.
+    pub features: Features,
 }
 
 impl Default for Limits {
@@ -43,6 +46,7 @@ impl Default for Limits {
             heartbeat: HEARTBEAT,
             content: MAX_CONTENT,
             lanes: lanes::default_count(),
+            features: Features::ours(),
         }
     }
 }
@@ -55,6 +59,8 @@ pub struct Session {
     line: Line,
     last_patience: Duration,
     content: usize,
+    ours: Features,
+    agreed: Agreed,
 }
 
 /// Why a session ended early.
@@ -69,7 +75,7 @@ pub enum Stop {
 impl From<ChannelError> for Stop {
     fn from(error: ChannelError) -> Self {
         match error {
-            ChannelError::Packed(error) => Self::Own(Reason::Protocol, error),
+            ChannelError::Violation(error) => Self::Own(Reason::Protocol, error),
             error => Self::Gone(error.into()),
         }
     }
@@ -99,7 +105,7 @@ impl Session {
         R: Read + Send + 'static,
         W: Write + Send + 'static,
     {
-        let Limits { patience, last_patience, heartbeat, content, lanes } = limits;
+        let Limits { patience, last_patience, heartbeat, content, lanes, features } = limits;
         let line = Line::new(patience);
         let reader = Listening::new(reader, line.clone());
         let reader = RecordReader::new(reader, keys.open, MAX_PLAINTEXT);
@@ -107,10 +113,55 @@ impl Session {
         // what says that it is remains for the engine to refuse.
         let is_receiving = peer == Role::Sender;
         let (lanes_in, lanes_out) = if is_receiving { (lanes, 1) } else { (1, lanes) };
-        let inbox = Inbox::start(reader, lanes_in, is_receiving, &line)?;
+        let agreed = Agreed::default();
+        let unpacks = is_receiving.then(|| Agreed::clone(&agreed));
+        let inbox = Inbox::start(reader, lanes_in, unpacks, &line)?;
         let writer = Patient::new(writer, line.clone());
         let outbox = Outbox::start(RecordWriter::new(writer, keys.seal), lanes_out, heartbeat)?;
-        Ok(Self { inbox, outbox, peer, line, last_patience, content })
+        let ours = features;
+        Ok(Self { inbox, outbox, peer, line, last_patience, content, ours, agreed })
+    }
+
+    /// What this side says that it can do.
+    pub fn ours(&self) -> Features {
+        self.ours
+    }
+
+    /// What both sides can do; nothing before the other has said what it can.
+    pub fn agreed(&self) -> Features {
+        self.agreed.get().copied().unwrap_or_default()
+    }
+
+    /// Takes what the other side has named; that comes once.
+    pub fn agree(&self, theirs: &[String]) {
+        let shared = self.ours.shared(Features::named(theirs));
+        self.agreed.get_or_init(|| shared);
+    }
+
+    /// A receiver's first word: what it can do.
+    pub fn send_ready(&mut self) -> Result<(), Stop> {
+        self.send_control(&Control::Ready(Ready { features: self.ours.names() }))
+    }
+
+    /// A sender's wait for it. One that serves others may say more of itself before.
+    pub fn await_ready(&mut self) -> Result<(), Stop> {
+        let mut next = || {
+            self.receive(|message, follows| match (message, follows) {
+                (Message::Control(control), Follows::More) => Ok(control),
+                _ => Err(OUT_OF_TURN.into()),
+            })
+        };
+        let control = match next()? {
+            Control::Welcome(_) => next()?,
+            control => control,
+        };
+        match control {
+            Control::Ready(ready) => {
+                self.agree(&ready.features);
+                Ok(())
+            }
+            _ => Err(OUT_OF_TURN.into()),
+        }
     }
 
     /// What has been read so far cannot be had again, so that a lost connection loses all: waits

@@ -26,6 +26,7 @@ use crate::files::manifest::{Entry, Manifest};
 use crate::files::path::RelPath;
 use crate::files::root::{Found, Root};
 use crate::protocol::data::{self, Item};
+use crate::protocol::features::Features;
 use crate::protocol::message::Message;
 use crate::protocol::pages::{Fault, HASH_LEN, Step};
 use crate::protocol::reader::Malformed;
@@ -92,6 +93,8 @@ pub struct Start<'a> {
 /// A transfer being written to disk.
 pub struct Assembler<'a> {
     tree: Tree<'a>,
+    /// What both sides can do.
+    agreed: Features,
     states: Vec<State>,
     hashes: Vec<Option<[u8; HASH_LEN]>>,
     resume: BTreeMap<u32, Resume>,
@@ -125,7 +128,12 @@ type Take<T = ()> = Result<T, Stop>;
 
 impl<'a> Assembler<'a> {
     /// Takes over a plan, makes its folders, and writes the first lock.
-    pub fn new(manifest: &'a Manifest, root: &'a mut Root, start: Start<'a>) -> Take<Self> {
+    pub fn new(
+        manifest: &'a Manifest,
+        root: &'a mut Root,
+        agreed: Features,
+        start: Start<'a>,
+    ) -> Take<Self> {
         let Start { plan, resume, made, merge, older, lock, head, threads, each_file } = start;
         let mut summary = Summary::default();
         let mut states = Vec::with_capacity(manifest.entries().len());
@@ -143,6 +151,7 @@ impl<'a> Assembler<'a> {
         }
         let untold = each_file.then(|| (0..).take(states.len()).collect());
         let mut assembler = Self {
+            agreed,
             hashes: vec![None; states.len()],
             times: BTreeMap::new(),
             reasons: BTreeMap::new(),
@@ -220,7 +229,7 @@ impl<'a> Assembler<'a> {
             Message::Data(items) => items,
             _ => return Err(OUT_OF_TURN.into()),
         };
-        while let Some(item) = data::next(&mut items)? {
+        while let Some(item) = data::next(&mut items, self.agreed)? {
             match item {
                 Item::Start { index, offset } => {
                     let may_be_small = offset == 0 && files.len() < MAX_BATCH;

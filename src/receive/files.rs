@@ -50,10 +50,13 @@ fn read_offer(
     manifest: &mut Manifest,
     allowed: Option<u32>,
 ) -> Result<Offer, Stop> {
+    session.send_ready()?;
     let offer = session.receive(|message, follows| match (message, follows) {
         (Message::Control(Control::Offer(offer)), Follows::More) => Ok(offer),
         _ => Err(OUT_OF_TURN.into()),
     })?;
+    session.agree(&offer.features);
+    let agreed = session.agreed();
     let counts = [offer.files, offer.folders, offer.links];
     let entries = counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
     if offer.kind != OfferKind::Files && entries != Some(0) {
@@ -80,7 +83,7 @@ fn read_offer(
     let mut pages = Pages::More;
     while pages == Pages::More {
         pages = session.receive(|message, follows| match (message, follows) {
-            (Message::Entries(page), Follows::More) => Ok(pages::entries(page, |entry| {
+            (Message::Entries(page), Follows::More) => Ok(pages::entries(page, agreed, |entry| {
                 if manifest.entries().len() as u64 >= entries {
                     return Err(Malformed("more entries than were offered"));
                 }
@@ -176,7 +179,8 @@ impl Offered {
     /// Carries the plan out.
     pub fn accept(mut self, root: &mut Root, start: Start<'_>, sink: Sink<'_>) -> Result<Summary> {
         self.watch.lap("plan");
-        let mut assembler = match Assembler::new(&self.manifest, root, start) {
+        let mut assembler = match Assembler::new(&self.manifest, root, self.session.agreed(), start)
+        {
             Ok(assembler) => assembler,
             Err(stop) => return Err(self.session.stop(stop)),
         };

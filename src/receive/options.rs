@@ -7,11 +7,14 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::plan::OnConflict;
+use crate::protocol::features::Features;
 use crate::token::Token;
 
 /// Where to receive from, and where to; resolved from the command line.
 #[derive(Debug, Clone)]
 pub struct ReceiveOptions {
+    /// What this side says that it can do.
+    pub features: Features,
     /// The ticket as it was typed; nothing when it is to be asked.
     pub ticket: Option<Zeroizing<String>>,
     /// The token that was agreed beforehand; then the ticket names the sender alone.

@@ -61,7 +61,8 @@ impl<'a> Receiver<'a> {
         let Connection { reader, writer, closer: _closer, keys, peer } = connection;
         let id = uuid::Uuid::from_bytes(keys.session_id);
         self.ui.sender_connected(&peer, id);
-        let session = Session::start((reader, writer), keys, Role::Sender, Limits::default())?;
+        let limits = Limits { features: self.options.features, ..Limits::default() };
+        let session = Session::start((reader, writer), keys, Role::Sender, limits)?;
         let mut offered = await_offer(session, self.options.max_entries)?;
         self.name_single(&mut offered)?;
         let names = offered.offer().unsent_names.iter();

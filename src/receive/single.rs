@@ -22,6 +22,7 @@ use crate::files::path::{PathError, RelPath};
 use crate::files::root::{Found, Replace, Root, creation_mask};
 use crate::files::walk;
 use crate::protocol::data::{self, Item};
+use crate::protocol::features::Features;
 use crate::protocol::message::{
     self, Complete, Control, Message, Offer, OfferKind, Reason, STREAM_NAME,
 };
@@ -125,10 +126,10 @@ fn take_content(
     }
     session.send_pages(message::PLAN, [], pages::put_step)?;
     sink(Event::Planned { files: 1, bytes: expected.size.unwrap_or_default(), here: 0 });
-    let mut content = Content::default();
+    let (mut content, agreed) = (Content::default(), session.agreed());
     while session.receive(|message, follows| match (message, follows) {
         (Message::Data(items), Follows::More) => {
-            Ok(content.take(items, expected).map(|()| true)?)
+            Ok(content.take(items, expected, agreed).map(|()| true)?)
         }
         (Message::Control(Control::Done), Follows::More) => Ok(false),
         _ => Err(OUT_OF_TURN.into()),
@@ -159,9 +160,14 @@ fn take_content(
 }
 
 impl Content {
-    fn take(&mut self, mut items: Reader<'_>, expected: &Expected) -> Result<(), Malformed> {
+    fn take(
+        &mut self,
+        mut items: Reader<'_>,
+        expected: &Expected,
+        agreed: Features,
+    ) -> Result<(), Malformed> {
         const TURN: Malformed = OUT_OF_TURN;
-        while let Some(item) = data::next(&mut items)? {
+        while let Some(item) = data::next(&mut items, agreed)? {
             if self.ended.is_some() {
                 return Err(TURN);
             }

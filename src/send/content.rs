@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::pack::{Packer, pack};
 use crate::bounds::{MAX_BATCH, MAX_FRAMING};
-use crate::compress::{Codec, Compression};
+use crate::compress::{Codec, Compression, Method};
 use crate::crypto::record::Buffer;
 use crate::event::{Event, Remark, Sink};
 use crate::files::manifest::{Entry, Manifest};
@@ -17,6 +17,7 @@ use crate::files::path::RelPath;
 use crate::files::reader::{End, SourceFault, SourceFile};
 use crate::files::walk::Source;
 use crate::protocol::data;
+use crate::protocol::features::Feature;
 use crate::protocol::message::DATA;
 use crate::protocol::outbox::Work;
 use crate::protocol::pages::HASH_LEN;
@@ -193,7 +194,8 @@ impl<'a> Content<'a> {
         let Prefixed { mut hash, offset } = prefix;
         data::put_start(self.begun(), index, offset);
         let mut left = entry.size() - offset;
-        let packer = Packer::new(self.options.compression, &self.tally.saved);
+        let agreed = self.session.agreed();
+        let packer = Packer::new(self.options.compression, agreed, &self.tally.saved);
         while left > 0 {
             let content = self.session.content();
             let room = (content + MAX_FRAMING).saturating_sub(self.begun().len() + data::FRAMING);
@@ -262,7 +264,7 @@ impl<'a> Content<'a> {
         let batch = std::mem::take(&mut self.batch);
         self.room = 0;
         let (source, options) = (Arc::clone(self.source), self.options);
-        let tally = Arc::clone(self.tally);
+        let (tally, agreed) = (Arc::clone(self.tally), self.session.agreed());
         let work: Work = Box::new(move |buffer, spare| {
             let sent = gather(buffer, spare, &source, &batch, options, &tally);
             tally.sent.fetch_add(sent, Relaxed);
@@ -270,10 +272,13 @@ impl<'a> Content<'a> {
             match options.compression {
                 Compression::Off => {}
                 // What small files have in common is that they are rarely numbers.
-                Compression::Auto if first.is_none_or(|first| first.size() < LARGE) => {
+                Compression::Auto
+                    if first.is_none_or(|first| first.size() < LARGE)
+                        && agreed.has(Feature::Codec(Method::Lz4)) =>
+                {
                     tally.saved.fetch_add(pack(buffer, spare, Codec::Lz4), Relaxed);
                 }
-                compression => Packer::new(compression, &tally.saved).pack(buffer, spare),
+                compression => Packer::new(compression, agreed, &tally.saved).pack(buffer, spare),
             }
         });
         self.send(Some(work))

@@ -74,6 +74,7 @@ fn converse(
     sink: Sink<'_>,
 ) -> Result<Summary, Stop> {
     let mut watch = Stopwatch::start();
+    session.await_ready()?;
     send_offer(session, source)?;
     watch.lap("list");
     let manifest = &source.manifest;
@@ -152,6 +153,7 @@ fn send_offer(session: &mut Session, source: &Source) -> Result<(), Stop> {
         unsent: source.unsent.len() as u64,
         unsent_names: unsent_names.collect(),
         name: None,
+        features: session.ours().names(),
     }))?;
     session.send_pages(message::ENTRIES, source.manifest.entries(), pages::put_entry)
 }
@@ -161,6 +163,7 @@ fn await_plan(
     session: &mut Session,
     manifest: &Manifest,
 ) -> Result<Vec<(u32, Option<Prefix>)>, Stop> {
+    let agreed = session.agreed();
     let mut wanted = Vec::new();
     // The first entry of which the plan has said nothing yet.
     let mut next = 0u32;
@@ -169,7 +172,7 @@ fn await_plan(
         wanted.extend(range.map(|index| (index, None)));
     };
     while session.receive(|message, follows| match (message, follows) {
-        (Message::Plan(page), Follows::More) => Ok(pages::plan(page, |index, step| {
+        (Message::Plan(page), Follows::More) => Ok(pages::plan(page, agreed, |index, step| {
             if index < next || !is_file(manifest, index) {
                 return Err(Malformed("the plan names what was not offered"));
             }

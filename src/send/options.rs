@@ -7,6 +7,7 @@ use crate::compress::Compression;
 use crate::error::Result;
 use crate::files::select::Filters;
 use crate::net::pace::Rate;
+use crate::protocol::features::Features;
 use crate::token::Token;
 
 /// What to send, and how; resolved from the command line.
@@ -20,6 +21,8 @@ pub struct SendOptions {
     pub filters: Filters,
     /// Only show what would go.
     pub dry_run: bool,
+    /// What this side says that it can do.
+    pub features: Features,
     /// Serve this machine only, on 127.0.0.1, without Tailscale.
     pub pod: bool,
     /// TCP port to listen on; 0 lets the system choose. Nothing for the usual one or the next.

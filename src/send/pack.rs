@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::compress::{self, Codec, Compression};
 use crate::crypto::record::Buffer;
+use crate::protocol::features::{Feature, Features};
 use crate::protocol::message::PACKED;
 use crate::protocol::outbox::Work;
 
@@ -15,6 +16,8 @@ const REST: u8 = 3;
 /// many kinds of files all along; so what no longer helps is thought over.
 pub struct Packer {
     compression: Compression,
+    /// What both sides can do.
+    agreed: Features,
     /// What helped last, and how many records are left alone until the next probe.
     found: Mutex<(Option<Codec>, u8)>,
     /// Bytes that it has spared the line, together with others.
@@ -23,8 +26,9 @@ pub struct Packer {
 
 impl Packer {
     /// Nothing is known of the content yet.
-    pub fn new(compression: Compression, saved: &Arc<AtomicU64>) -> Arc<Self> {
-        Arc::new(Self { compression, found: Mutex::default(), saved: Arc::clone(saved) })
+    pub fn new(compression: Compression, agreed: Features, saved: &Arc<AtomicU64>) -> Arc<Self> {
+        let (found, saved) = (Mutex::default(), Arc::clone(saved));
+        Arc::new(Self { compression, agreed, found, saved })
     }
 
     /// What a lane does with a record of the content; nothing where nothing is compressed.
@@ -42,7 +46,10 @@ impl Packer {
             found().1 = rest - 1;
             return;
         }
-        let codec = last.or_else(|| self.compression.codec(buffer.plaintext()));
+        let codec = last.or_else(|| {
+            let knows = |method| self.agreed.has(Feature::Codec(method));
+            self.compression.codec(buffer.plaintext(), knows)
+        });
         let saved = codec.map_or(0, |codec| pack(buffer, spare, codec));
         self.saved.fetch_add(saved, Relaxed);
         // To try LZ4 costs less than a probe, and whoever asked for a codec gets it tried.
@@ -116,11 +123,11 @@ mod tests {
         ];
         for (compression, kinds, expected) in cases {
             let saved = Arc::default();
-            let packer = Packer::new(compression, &saved);
+            let packer = Packer::new(compression, Features::ours(), &saved);
             let done: Vec<_> = kinds.chars().map(|kind| packed(&packer, kind)).collect();
             assert_eq!(done, expected, "{compression:?} {kinds}");
             assert!(saved.load(Relaxed) > 0);
         }
-        assert!(Packer::new(Compression::Off, &Arc::default()).work().is_none());
+        assert!(Packer::new(Compression::Off, Features::ours(), &Arc::default()).work().is_none());
     }
 }

@@ -47,7 +47,7 @@ pub fn serve(
         let many = options.receivers > 1;
         let total = Summary::default();
         let (left, pace) = (options.receivers, options.limit.map(Pace::new));
-        let mut limits = Limits::default();
+        let mut limits = Limits { features: options.features, ..Limits::default() };
         // Several receivers are work enough for all processors.
         limits.lanes = (limits.lanes / options.receivers as usize).max(1);
         if let Some(pace) = &pace {

@@ -106,19 +106,21 @@ fn converse(
     compression: Compression,
     sink: Sink<'_>,
 ) -> Result<Summary, Stop> {
+    session.await_ready()?;
     session.send_control(&Control::Offer(Offer {
         kind,
         name: input.name.clone(),
+        features: session.ours().names(),
         ..Offer::default()
     }))?;
     session.send_pages(message::ENTRIES, [], pages::put_entry)?;
+    let agreed = session.agreed();
+    let nothing = |_, _| Err(Malformed("the plan names what was not offered"));
     session.receive(|message, follows| match (message, follows) {
-        (Message::Plan(page), Follows::More) => {
-            match pages::plan(page, |_, _| Err(Malformed("the plan names what was not offered")))? {
-                Pages::End => Ok(()),
-                Pages::More => Err(OUT_OF_TURN.into()),
-            }
-        }
+        (Message::Plan(page), Follows::More) => match pages::plan(page, agreed, nothing)? {
+            Pages::End => Ok(()),
+            Pages::More => Err(OUT_OF_TURN.into()),
+        },
         _ => Err(OUT_OF_TURN.into()),
     })?;
     if kind == OfferKind::Stream {
@@ -128,7 +130,7 @@ fn converse(
 
     let name = RelPath::parse(STREAM_NAME).map_err(|_| Malformed("a stream has no name"))?;
     let saved = Arc::<AtomicU64>::default();
-    let packer = Packer::new(compression, &saved);
+    let packer = Packer::new(compression, session.agreed(), &saved);
     let (bytes, hash) = Content::new(session, packer, name.clone()).send_all(input, sink)?;
     session.send_control(&Control::Done)?;
 

@@ -6,7 +6,7 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
-use transfer::crypto::handshake::{self, Verdict};
+use transfer::crypto::handshake::{self, Binding, Verdict};
 use transfer::crypto::keys::{Role, SessionKeys};
 use transfer::files::manifest::{Entry, Kind};
 use transfer::files::path::RelPath;
@@ -41,7 +41,8 @@ pub fn corrupting(bad: u8) -> Result<(String, thread::JoinHandle<Result<u8>>)> {
 
 fn shake(stream: &mut TcpStream) -> Result<SessionKeys> {
     let token = Token::parse("ocean-tiger")?;
-    let start = handshake::Start::new(Role::Sender, &token, &mut token::system_rng()?);
+    let start =
+        handshake::Start::new(Role::Sender, &token, Binding::None, &mut token::system_rng()?);
     stream.write_all(start.hello())?;
     let mut hello = [0; handshake::HELLO_LEN];
     stream.read_exact(&mut hello)?;
@@ -58,6 +59,7 @@ fn converse(session: &mut Session, bad: u8) -> Result<u8, Stop> {
     let path = RelPath::parse("torn").expect("a path");
     let size = CONTENT.len() as u64;
     let entry = Entry { path, kind: Kind::File(size), mode: 0o644, mtime: 1 };
+    session.await_ready()?;
     session.send_control(&Control::Offer(Offer { files: 1, bytes: size, ..Offer::default() }))?;
     session.send_pages(message::ENTRIES, [&entry], pages::put_entry)?;
     session.receive(|_, _| Ok(()))?;

@@ -1,6 +1,7 @@
 //! Both engines over a pipe in memory: tiny records, cuts, damage, and peers that follow a
 //! script. No socket, no process, no clock.
 
+mod agreed;
 mod patience;
 mod pipe;
 mod script;

@@ -18,7 +18,7 @@ use transfer::protocol::session::{Limits, Session, Stop, receive_last};
 use transfer::send::files::send_over;
 
 use super::pipe::{Closer, Faults, pipe};
-use super::util::{STREAM, keys, receive, walk};
+use super::util::{NOTHING, STREAM, keys, receive, walk};
 
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a side stands still here: much longer than the other one has patience.
@@ -27,8 +27,14 @@ const BEAT: Duration = Duration::from_millis(20);
 /// The time between two beats of a heart that does not.
 const NEVER: Duration = Duration::from_secs(3600);
 
-const IMPATIENT: Limits =
-    Limits { patience: PATIENCE, last_patience: PATIENCE, heartbeat: BEAT, content: 700, lanes: 1 };
+const IMPATIENT: Limits = Limits {
+    patience: PATIENCE,
+    last_patience: PATIENCE,
+    heartbeat: BEAT,
+    content: 700,
+    lanes: 1,
+    features: NOTHING,
+};
 
 /// An impatient sender's session, and that of a receiver that says something every `heartbeat`
 /// and waits for ever.
@@ -42,11 +48,12 @@ fn sessions(heartbeat: Duration) -> (Session, Session, Closer) {
 }
 
 fn take_offer(session: &mut Session) {
+    session.send_ready().unwrap();
     let mut listed = false;
     while !listed {
         let next = session.receive(|message, _| match message {
             Message::Control(Control::Offer(_)) => Ok(false),
-            Message::Entries(page) => Ok(pages::entries(page, |_| Ok(()))? == Pages::End),
+            Message::Entries(page) => Ok(pages::entries(page, NOTHING, |_| Ok(()))? == Pages::End),
             other => panic!("neither offer nor entries: {other:?}"),
         });
         listed = next.unwrap();

@@ -17,7 +17,7 @@ use transfer::protocol::session::{Session, Stop, receive_last};
 use transfer::send::files::send_over;
 
 use super::pipe::Faults;
-use super::util::{STREAM, receive, sessions, walk};
+use super::util::{NOTHING, STREAM, receive, sessions, walk};
 
 const CONTENT: &[u8] = b"the content as it should be";
 
@@ -27,6 +27,7 @@ fn file(path: &str, size: usize) -> Entry {
 }
 
 fn offer(session: &mut Session, entries: &[Entry]) -> Result<(), Stop> {
+    session.await_ready()?;
     session.send_control(&Control::Offer(Offer {
         files: entries.len() as u64,
         bytes: entries.iter().map(Entry::size).sum(),
@@ -207,13 +208,16 @@ fn against_sender(
     let (sender, mut receiver, closer) = sessions(700, Faults::default(), Faults::default());
     std::thread::scope(|scope| {
         let sending = scope.spawn(|| send_over(sender, &source, STREAM, &mut |_| {}));
+        receiver.send_ready().unwrap();
         // The offer, then its one entry in two pages of tiny records, the last of them empty.
         let mut listed = false;
         while !listed {
             listed = receiver
                 .receive(|message, _| match message {
                     Message::Control(Control::Offer(_)) => Ok(false),
-                    Message::Entries(page) => Ok(pages::entries(page, |_| Ok(()))? == Pages::End),
+                    Message::Entries(page) => {
+                        Ok(pages::entries(page, NOTHING, |_| Ok(()))? == Pages::End)
+                    }
                     other => panic!("neither offer nor entries: {other:?}"),
                 })
                 .unwrap();
@@ -239,7 +243,7 @@ fn take_round(session: &mut Session) -> Result<(u64, Vec<u8>, [u8; 32]), Stop> {
         let done = session.receive(|message, _| {
             match message {
                 Message::Data(mut items) => {
-                    while let Some(item) = data::next(&mut items)? {
+                    while let Some(item) = data::next(&mut items, NOTHING)? {
                         match item {
                             data::Item::Start { index: 0, offset } => from = offset,
                             data::Item::Bytes(bytes) => content.extend_from_slice(bytes),

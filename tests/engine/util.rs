@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use transfer::compress::Compression;
-use transfer::crypto::handshake::{self, Verdict};
+use transfer::crypto::handshake::{self, Binding, Verdict};
 use transfer::crypto::keys::{Role, SessionKeys};
 use transfer::error::Result;
 use transfer::event::{Sink, Summary};
 use transfer::files::root::Root;
 use transfer::files::select::Filters;
 use transfer::files::walk::{Developer, Source, Walk, WalkOptions};
+use transfer::protocol::features::Features;
 use transfer::protocol::session::{Limits, Session};
 use transfer::receive::assembler::Start;
 use transfer::receive::files::await_offer;
@@ -34,8 +35,8 @@ pub const LANES: usize = 3;
 pub fn keys() -> (SessionKeys, SessionKeys) {
     let token = Token::parse("ocean-tiger").unwrap();
     let mut rng = token::system_rng().unwrap();
-    let sender = handshake::Start::new(Role::Sender, &token, &mut rng);
-    let receiver = handshake::Start::new(Role::Receiver, &token, &mut rng);
+    let sender = handshake::Start::new(Role::Sender, &token, Binding::None, &mut rng);
+    let receiver = handshake::Start::new(Role::Receiver, &token, Binding::None, &mut rng);
     let (sent, received) = (*sender.hello(), *receiver.hello());
     let waiting = sender.await_proof(&received).unwrap();
     let (proving, confirm) = receiver.prove(&sent, &[7; 16]).unwrap();
@@ -45,17 +46,37 @@ pub fn keys() -> (SessionKeys, SessionKeys) {
 
 /// A sender's and a receiver's session over one pipe, with records of `content` bytes.
 pub fn sessions(content: usize, there: Faults, back: Faults) -> (Session, Session, Closer) {
+    sessions_of(content, (Features::ours(), Features::ours()), (there, back))
+}
+
+/// The same, for sides that can do so much.
+pub fn sessions_of(
+    content: usize,
+    (sender_can, receiver_can): (Features, Features),
+    (there, back): (Faults, Faults),
+) -> (Session, Session, Closer) {
     let patience = Duration::from_secs(5);
     // A side that waits for the rest of a record whose length was damaged would be kept by a heart
     // that beats meanwhile.
     let heartbeat = 100 * patience;
-    let limits = Limits { patience, last_patience: patience, heartbeat, content, lanes: LANES };
+    let limits = Limits {
+        patience,
+        last_patience: patience,
+        heartbeat,
+        content,
+        lanes: LANES,
+        features: sender_can,
+    };
     let (sender_keys, receiver_keys) = keys();
     let (first, second, closer) = pipe(there, back);
     let sender = Session::start(first, sender_keys, Role::Receiver, limits).unwrap();
+    let limits = Limits { features: receiver_can, ..limits };
     let receiver = Session::start(second, receiver_keys, Role::Sender, limits).unwrap();
     (sender, receiver, closer)
 }
+
+/// No features.
+pub const NOTHING: Features = Features::NONE;
 
 pub const STREAM: StreamOptions =
     StreamOptions { follow_symlinks: false, compression: Compression::Off, each_file: false };
@@ -118,10 +139,21 @@ pub fn transfer_with(
     into: &Path,
     content: usize,
     options: StreamOptions,
-    (there, back): (Faults, Faults),
+    faults: (Faults, Faults),
     sink: Sink<'_>,
 ) -> (Result<Summary>, Result<Summary>, [u64; 2]) {
-    let (sender, receiver, closer) = sessions(content, there, back);
+    let (there, back) = faults;
+    run(source, into, options, sessions(content, there, back), sink)
+}
+
+/// Both engines, each with its session.
+pub fn run(
+    source: &Arc<Source>,
+    into: &Path,
+    options: StreamOptions,
+    (sender, receiver, closer): (Session, Session, Closer),
+    sink: Sink<'_>,
+) -> (Result<Summary>, Result<Summary>, [u64; 2]) {
     std::thread::scope(|scope| {
         let sending = scope.spawn(|| {
             let result = send_over(sender, source, options, &mut |_| {});

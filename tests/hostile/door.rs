@@ -13,7 +13,9 @@ use socket2::{Domain, Socket, Type};
 use spake2::{Ed25519Group as Curve, Group};
 
 use crate::script::{CONTENT, Line, bytes, data, file, patient, read, start};
-use crate::shake::{Hello, ID, Keys, Own, Scalar, Side, compress, element, hello, password};
+use crate::shake::{
+    Hello, ID, Keys, Own, Scalar, Side, VERSION, compress, element, hello, password,
+};
 use crate::stage::{Case, LOCK, STAYS, Stage, TOKEN, all, connect, token_of};
 use crate::util::process::{Sender, receiving, run};
 use crate::util::tree::{Scratch, ensure_arrived, noise, write};
@@ -44,7 +46,7 @@ fn knock(sender: &Sender) -> Result<(TcpStream, Hello)> {
 fn odd(key: Option<[u8; 32]>, element: [u8; 32], side: Side) -> Hello {
     let honest = Own::new(side, TOKEN).hello;
     let key = key.unwrap_or(honest[10..42].try_into().unwrap());
-    hello(1, &key, side as u8, &element)
+    hello(VERSION, &key, side as u8, &element)
 }
 
 /// X25519 keys that make the shared secret zero, in all their spellings.
@@ -100,8 +102,7 @@ fn bad_hellos(side: Side) -> Vec<(String, Vec<u8>, i32, &'static str)> {
         ("not a hello".to_owned(), noise(75, 1), 5, "does not speak this protocol"),
         ("another magic".into(), with(0, b't'), 5, "does not speak this protocol"),
         ("version 0".into(), with(9, 0), 1, "speaks version 0 of the protocol"),
-        ("version 2".into(), with(9, 2), 1, "speaks version 2 of the protocol"),
-        ("version 65281".into(), with(8, 0xff), 1, "speaks version 65281 of the protocol"),
+        ("version 1".into(), with(9, 1), 1, "speaks version 1 of the protocol"),
         ("the other side's letter".into(), with(42, other as u8), 4, invalid),
         ("no side's letter".into(), with(42, 0), 4, invalid),
         ("a symmetric side's letter".into(), with(42, b'S'), 4, invalid),

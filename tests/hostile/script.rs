@@ -73,8 +73,18 @@ pub struct Line {
 }
 
 impl Line {
-    /// Shakes hands as one who knows the token.
-    pub fn start(mut stream: TcpStream, side: Side, token: &str) -> Result<Self> {
+    /// Shakes hands as one who knows the token, and does what comes before the offer.
+    pub fn start(stream: TcpStream, side: Side, token: &str) -> Result<Self> {
+        let mut line = Self::shake(stream, side, token)?;
+        match side {
+            Side::Sender => line.hear_ready()?,
+            Side::Receiver => line.say(&ready(&CODECS))?,
+        }
+        Ok(line)
+    }
+
+    /// Shakes hands, and no more.
+    pub fn shake(mut stream: TcpStream, side: Side, token: &str) -> Result<Self> {
         patient(&stream)?;
         let own = Own::new(side, token);
         stream.write_all(&own.hello)?;
@@ -186,6 +196,14 @@ impl Line {
     /// Cuts the connection.
     pub fn cut(&self) {
         let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// A sender's first wait: for what the receiver can do.
+    fn hear_ready(&mut self) -> Result<()> {
+        let ready = self.hear_control()?;
+        self.heard.clear();
+        ensure!(ready.starts_with(r#"{"type":"ready","features":["#), "{ready}");
+        Ok(())
     }
 
     /// Offers entries, with counts that are right.
@@ -311,8 +329,16 @@ pub fn link(path: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Entry {
 /// An offer of so many files, folders, links and bytes.
 pub fn offer_of(files: u64, folders: u64, links: u64, bytes: u64) -> Vec<u8> {
     control(format!(
-        r#"{{"type":"offer","files":{files},"folders":{folders},"links":{links},"bytes":{bytes},"unsent":0,"unsent_names":[]}}"#
+        r#"{{"type":"offer","files":{files},"folders":{folders},"links":{links},"bytes":{bytes},"unsent":0,"unsent_names":[],"features":["lz4","blosc"]}}"#
     ))
+}
+
+/// The codecs.
+pub const CODECS: [&str; 2] = ["lz4", "blosc"];
+
+/// What a receiver says that it can do.
+pub fn ready(features: &[&str]) -> Vec<u8> {
+    control(format!(r#"{{"type":"ready","features":{features:?}}}"#))
 }
 
 /// The offer that fits the entries.

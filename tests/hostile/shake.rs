@@ -21,6 +21,9 @@ pub enum Side {
 
 pub type Hello = [u8; 75];
 
+/// The version that both sides speak.
+pub const VERSION: u16 = 2;
+
 /// What the receiver calls itself here.
 pub const ID: [u8; 16] = *b"a scripted peer.";
 
@@ -44,7 +47,7 @@ impl Own {
         let secret: [u8; 32] = rng.random();
         let scalar = Scalar::from_bytes_mod_order_wide(&rng.random());
         let public = x25519(secret, X25519_BASEPOINT_BYTES);
-        let hello = hello(1, &public, side as u8, &element(&scalar));
+        let hello = hello(VERSION, &public, side as u8, &element(&scalar));
         Self { side, secret, scalar, hello }
     }
 
@@ -138,7 +141,7 @@ impl Keys {
     pub fn derived(&self, label: &str) -> [u8; 32] {
         let hkdf = Hkdf::<Sha256>::from_prk(&self.prk).unwrap();
         let mut key = [0; 32];
-        let info: [&[u8]; 3] = [b"transfer v1", &self.transcript, label.as_bytes()];
+        let info: [&[u8]; 3] = [b"transfer v2", &self.transcript, label.as_bytes()];
         hkdf.expand_multi_info(&info, &mut key).unwrap();
         key
     }
@@ -185,7 +188,7 @@ pub fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 
 /// That a peer's hello is what section 3 says; it is the first thing that every script sees.
 pub fn ensure_hello(hello: &Hello, side: Side) -> Result<()> {
-    ensure!(hello.starts_with(b"TRANSFER\0\x01"), "not a hello: {hello:x?}");
+    ensure!(hello.starts_with(b"TRANSFER\0\x02"), "not a hello: {hello:x?}");
     ensure!(hello[42] == side as u8, "the hello of the wrong side: {hello:x?}");
     Ok(())
 }

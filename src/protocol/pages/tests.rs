@@ -23,7 +23,7 @@ fn page<T>(items: Vec<T>, encode: impl FnMut(&mut Buffer, T)) -> Vec<u8> {
 
 fn read_entries(page: &[u8]) -> Read<(Pages, Vec<Entry>)> {
     let mut found = Vec::new();
-    let pages = entries(Reader::new(page), |entry| {
+    let pages = entries(Reader::new(page), Features::default(), |entry| {
         found.push(entry);
         Ok(())
     })?;
@@ -32,7 +32,7 @@ fn read_entries(page: &[u8]) -> Read<(Pages, Vec<Entry>)> {
 
 fn read_plan(page: &[u8]) -> Read<(Pages, Vec<(u32, Step)>)> {
     let mut found = Vec::new();
-    let pages = plan(Reader::new(page), |index, step| {
+    let pages = plan(Reader::new(page), Features::default(), |index, step| {
         found.push((index, step));
         Ok(())
     })?;
@@ -150,10 +150,15 @@ fn what_no_honest_peer_sends_is_refused() {
         page[at] = byte;
         page
     };
+    const UNAGREED: &str = "a feature that was not agreed on";
+    const UNKNOWN: &str = "an unknown step in the plan";
     const NAME: Malformed = Malformed("an entry has a forbidden name");
     // Flag 0, kind 1, mode 2, mtime 4, size 12, length of the path 20, path 22.
     for (name, page, why) in [
-        ("kind", with(1, 3), "an entry has a forbidden name"),
+        ("kind", with(1, 6), "an entry has a forbidden name"),
+        ("a feature that was not agreed on", with(1, 3), UNAGREED),
+        ("another", with(1, 0x80), UNAGREED),
+        ("both", with(1, 0x83), UNAGREED),
         ("mode", with(2, 0x10), "an entry has an impossible mode"),
         ("long path", with(21, 4), "a message is cut off"),
         ("short path", with(21, 2), NAME.0),
@@ -167,12 +172,11 @@ fn what_no_honest_peer_sends_is_refused() {
         assert_eq!(read_entries(&page), Err(Malformed(why)), "{name}");
     }
     assert_eq!(
-        read_entries(b"\x01\x03\0\0\0\0\0\0\0\0\0\0\0\x01a"),
+        read_entries(b"\x01\x04\0\0\0\0\0\0\0\0\0\0\0\x01a"),
         Err(Malformed("an entry of an unknown kind"))
     );
-    for byte in [2, 0xff] {
-        let unknown = Malformed("an unknown step in the plan");
-        assert_eq!(read_plan(&[1, 0, 0, 0, 0, byte]), Err(unknown));
+    for (byte, why) in [(2, UNAGREED), (3, UNKNOWN), (0xff, UNKNOWN)] {
+        assert_eq!(read_plan(&[1, 0, 0, 0, 0, byte]), Err(Malformed(why)));
     }
     for byte in [0, 13, 0xff] {
         assert_eq!(read_results(&[1, 0, 0, 0, 0, byte]), Err(Malformed("an unknown fault")));
@@ -249,7 +253,7 @@ proptest! {
             assert!(page.len() <= limit.max(MAX_ITEM));
             let (&kind, page) = page.plaintext().split_first().unwrap();
             assert_eq!(kind, 2);
-            pages.push(entries(Reader::new(page), |entry| {
+            pages.push(entries(Reader::new(page), Features::default(), |entry| {
                 found.push(entry);
                 Ok(())
             })?);

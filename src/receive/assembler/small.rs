@@ -4,6 +4,7 @@ use super::{Assembler, State, Take, state};
 use crate::crypto::record::Buffer;
 use crate::files::manifest::Entry;
 use crate::protocol::data::{self, Item};
+use crate::protocol::features::Features;
 use crate::protocol::pages::HASH_LEN;
 use crate::protocol::reader::{Malformed, Reader};
 use crate::receive::pool::{Job, Small, WriterPool};
@@ -25,7 +26,7 @@ impl Assembler<'_> {
         let usual = !self.resume.contains_key(&index);
         let Some(entry) = entry.filter(|_| usual) else { return Ok(None) };
         let mut rest = *items;
-        let Some((content, hash)) = whole(entry, &mut rest)? else { return Ok(None) };
+        let Some((content, hash)) = whole(entry, &mut rest, self.agreed)? else { return Ok(None) };
         let place = self.tree.place(index, entry);
         let end = record.len() - (rest.len() + data::END_LEN);
         let content = end - content.len()..end;
@@ -70,12 +71,16 @@ impl Assembler<'_> {
 }
 
 /// The rest of a file, if it is all there and as long as was offered.
-fn whole<'r>(entry: &Entry, items: &mut Reader<'r>) -> Result<Option<Whole<'r>>, Malformed> {
+fn whole<'r>(
+    entry: &Entry,
+    items: &mut Reader<'r>,
+    agreed: Features,
+) -> Result<Option<Whole<'r>>, Malformed> {
     let mut content: &[u8] = &[];
-    let mut item = data::next(items)?;
+    let mut item = data::next(items, agreed)?;
     if let Some(Item::Bytes(bytes)) = item {
         content = bytes;
-        item = data::next(items)?;
+        item = data::next(items, agreed)?;
     }
     Ok(match item {
         Some(Item::End { size, hash }) if size == entry.size() && size == content.len() as u64 => {
