@@ -27,11 +27,24 @@ use crate::ticket::Host;
 pub struct Peer {
     /// To be shown: escaped already.
     pub name: String,
-    /// Where it is, if that is an address of its own and not that of whatever forwards it.
+    /// Where it connects from, or is dialled; behind a proxy or a userspace node that is the
+    /// forwarder's. Nothing where a way has no addresses.
     pub address: Option<IpAddr>,
     /// What tells it from all others, where more is known of it than an address: in a tailnet the
     /// stable id of the device.
     pub id: Option<String>,
+}
+
+impl Peer {
+    /// Somebody of whom only the address is known.
+    pub fn unknown(address: IpAddr) -> Self {
+        Self { name: address.to_string(), address: Some(address), id: None }
+    }
+
+    /// Where it is: its address, or its name where it has none.
+    pub fn place(&self) -> String {
+        self.address.map_or_else(|| self.name.clone(), |address| address.to_string())
+    }
 }
 
 /// A peer that has proved itself, and a way to talk to it.

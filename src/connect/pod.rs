@@ -40,9 +40,13 @@ pub fn endpoint() -> Endpoint {
         }
         let tailscale = userspace.get().and_then(Option::as_ref);
         match tailscale.map(|tailscale| tailscale.whois(remote)) {
-            Some(Ok(Some(device))) => Ok(tailnet::peer(&device, None)),
+            Some(Ok(Some(device))) => Ok(tailnet::peer(&device, remote.ip())),
             Some(Err(error)) if error.exit == Exit::Refused => Err(error.message),
-            _ => Ok(Peer { name: "a program on this machine".into(), address: None, id: None }),
+            _ => Ok(Peer {
+                name: "a program on this machine".into(),
+                address: Some(remote.ip()),
+                id: None,
+            }),
         }
     };
     let here = Ipv4Addr::LOCALHOST.into();

@@ -149,11 +149,9 @@ impl<'a> Serving<'a> {
                 }
                 None => (self.ui.clone(), self.ui.progress("Sending")),
             };
-            self.ui.receiver_connected(
-                &accepted.connection.peer.name,
-                uuid::Uuid::from_bytes(accepted.connection.keys.session_id),
-            );
             let Accepted { slot, connection } = *accepted;
+            let id = uuid::Uuid::from_bytes(connection.keys.session_id);
+            self.ui.receiver_connected(&connection.peer, id);
             let name = connection.peer.name.clone();
             let started =
                 thread::Builder::new().name("serve".into()).spawn_scoped(scope, move || {
@@ -306,22 +304,22 @@ impl Waiting {
         match acceptor.next(left.min(control::SLICE)) {
             None if others || !left.is_zero() => {}
             Some(Incoming::Accepted(accepted)) => return Ok(Some(accepted)),
-            Some(Incoming::WrongToken { name, left: 0 }) => {
-                ui.wrong_token(&name, 0);
+            Some(Incoming::WrongToken { peer, left: 0 }) => {
+                ui.wrong_token(&peer, 0);
                 return Err(Error::refused(format!(
-                    "the offer has ended after {} wrong tokens, the last from {name}",
-                    MAX_GUESSES
+                    "the offer has ended after {} wrong tokens, the last from {}",
+                    MAX_GUESSES, peer.name
                 ))
                 .hint("run the same command again for a new token"));
             }
-            Some(Incoming::WrongToken { name, left }) => ui.wrong_token(&name, left),
-            Some(Incoming::Look { address, name }) => {
+            Some(Incoming::WrongToken { peer, left }) => ui.wrong_token(&peer, left),
+            Some(Incoming::Look { peer }) => {
                 self.refusals += 1;
-                ui.looked(&name, address.ip(), self.refusals);
+                ui.looked(&peer, self.refusals);
             }
-            Some(Incoming::Refused { address, why }) => {
+            Some(Incoming::Refused { peer, why }) => {
                 self.refusals += 1;
-                ui.turned_away(address.ip(), &why, self.refusals);
+                ui.turned_away(&peer, &why, self.refusals);
             }
             None => return Err(self.in_vain()),
         }

@@ -21,7 +21,6 @@ mod text;
 mod words;
 
 use std::io::{self, IsTerminal, Write};
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -334,10 +333,11 @@ impl Ui {
     }
 
     /// A receiver has proved that it knows the token.
-    pub fn receiver_connected(&self, name: &str, session: uuid::Uuid) {
-        self.say(&format!("{name} is connected"));
+    pub fn receiver_connected(&self, peer: &Peer, session: uuid::Uuid) {
+        self.say(&format!("{} is connected", peer.name));
         self.detail(&format!("session {session}"));
-        self.tell(|json| json.connected(name, None, session));
+        // Where a connection comes from may be a forwarder's address.
+        self.tell(|json| json.connected(&peer.name, None, session));
     }
 
     /// The sender has.
@@ -363,7 +363,8 @@ impl Ui {
     }
 
     /// Somebody guessed; after `left` more the offer ends.
-    pub fn wrong_token(&self, name: &str, left: u8) {
+    pub fn wrong_token(&self, peer: &Peer, left: u8) {
+        let name = &peer.name;
         if left > 0 {
             let left = counted(left.into(), "attempt", "attempts");
             self.say_warning(&format!("wrong token from {name}; {left} left"));
@@ -372,19 +373,20 @@ impl Ui {
     }
 
     /// The offer's `number`th connection that came to nothing.
-    pub fn turned_away(&self, address: IpAddr, why: &str, number: u32) {
+    pub fn turned_away(&self, peer: &Peer, why: &str, number: u32) {
         if number <= MAX_REFUSALS {
-            self.came_to_nothing(&format!("turned away {address}: {why}"), number);
-            self.tell(|json| json.turned_away(address, why));
+            self.came_to_nothing(&format!("turned away {}: {why}", peer.place()), number);
+            self.tell(|json| json.turned_away(peer, why));
         }
     }
 
     /// The same, of a `transfer doctor`.
-    pub fn looked(&self, name: &str, address: IpAddr, number: u32) {
+    pub fn looked(&self, peer: &Peer, number: u32) {
         if number <= MAX_REFUSALS {
+            let name = &peer.name;
             let text = format!("{name} had a look with `transfer doctor`: it reaches this offer");
             self.came_to_nothing(&text, number);
-            self.tell(|json| json.looked(name, address));
+            self.tell(|json| json.looked(peer));
         }
     }
 
