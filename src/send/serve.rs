@@ -1,6 +1,5 @@
 //! Receivers, one after the other or several at a time, until all of them have been served.
 
-use std::io::ErrorKind;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Scope};
@@ -12,7 +11,7 @@ use super::session::{converse, lock};
 use crate::bounds::MAX_GUESSES;
 use crate::connect::acceptor::{Accepted, Acceptor, Incoming, Slot};
 use crate::control;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Cause, Error, Exit, Result};
 use crate::event::Summary;
 use crate::net::pace::Pace;
 use crate::protocol::session::Limits;
@@ -133,7 +132,7 @@ impl<'a> Serving<'a> {
                     (self.left, closed) = (running, Some(error));
                     continue;
                 }
-                Err(error) if self.met && error.exit == Exit::Interrupted => {
+                Err(error) if self.met && error.cause == Cause::Interrupted => {
                     return Err(error.or_hint(AGAIN));
                 }
                 Err(error) => return Err(error),
@@ -196,7 +195,7 @@ impl<'a> Serving<'a> {
                 self.waiting = Waiting::new(self.timeout, For::Lost(error));
                 Ok(None)
             }
-            Err(error) if error.exit == Exit::Interrupted => {
+            Err(error) if error.cause == Cause::Interrupted => {
                 let hint = match lock(self.offer).is_whole() {
                     true => AGAIN,
                     false => "what was read of the input is gone: run both sides again",
@@ -207,7 +206,7 @@ impl<'a> Serving<'a> {
                 Err(error.hint("what was read of the input is gone: run both sides again"))
             }
             // Of several receivers the others go on, and somebody else may have this one's place.
-            Err(error) if self.crowd.is_some() && error.exit != Exit::Interrupted => {
+            Err(error) if self.crowd.is_some() && error.cause != Cause::Interrupted => {
                 self.acceptor.leave(slot);
                 self.ui.warn(&format!("{name}: {error}; somebody else may come instead"));
                 self.waiting = Waiting::new(self.timeout, For::Lost(error));
@@ -228,9 +227,7 @@ fn worse(one: Exit, other: Exit) -> Exit {
 
 /// Whether the same ticket can still be of use after this end of a session.
 fn may_come_back(error: &Error) -> bool {
-    use ErrorKind::{PermissionDenied, QuotaExceeded, StorageFull};
-    let fixable = matches!(error.cause, Some(StorageFull | PermissionDenied | QuotaExceeded));
-    error.exit == Exit::Network || fixable
+    matches!(error.cause, Cause::Network | Cause::PeerStopped | Cause::PeerCannot)
 }
 
 /// Whom the wait is for.

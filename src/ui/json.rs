@@ -355,10 +355,10 @@ impl Json {
                     thread::sleep(LAST_WORDS / 50);
                     continue;
                 }
-                Err(TryLockError::WouldBlock) => return error.exit,
+                Err(TryLockError::WouldBlock) => return error.exit(),
             };
             stream.error.get_or_insert_with(|| error_fields(error));
-            return stream.end(error.exit);
+            return stream.end(error.exit());
         }
     }
 }
@@ -467,6 +467,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::error::Cause;
 
     /// What was written, for the test and the stream.
     #[derive(Clone, Default)]
@@ -496,7 +497,7 @@ mod tests {
         let json = Json::new(paper.clone());
         json.begin();
         assert_eq!(json.end(Exit::Done), Exit::Done);
-        let interrupted = Error::new(Exit::Interrupted, "interrupted");
+        let interrupted = Error::new(Cause::Interrupted, "interrupted");
         assert_eq!(json.cut_short(&interrupted), Exit::Done);
         assert_eq!(json.end(Exit::Failure), Exit::Done);
         json.note("too late");

@@ -45,7 +45,7 @@ use self::words::{counted, names_of, rate, summary_of};
 use crate::bounds::{MAX_REFUSALS, SHOWN_REFUSALS};
 use crate::connect::{Endpoint, Peer, Reach};
 use crate::control;
-use crate::error::{Error, Exit, Result, reason, shown};
+use crate::error::{Cause, Error, Exit, Result, reason, shown};
 use crate::event::{Event, Fate, Summary};
 use crate::files::manifest::Manifest;
 use crate::files::path::{PathError, RelPath};
@@ -171,7 +171,7 @@ impl Ui {
     /// Returns the exit code, and why it ends.
     fn cut_short(&self) -> (Exit, String) {
         let Err(error) = control::check() else { return (Exit::Interrupted, String::new()) };
-        let exit = self.json.as_ref().map_or(error.exit, |json| json.cut_short(&error));
+        let exit = self.json.as_ref().map_or(error.exit(), |json| json.cut_short(&error));
         if let Some(log) = &self.log {
             log.cut_short(&format!("cut short: exit code {}", exit as u8));
         }
@@ -413,8 +413,8 @@ impl Ui {
     /// The sender lost its receiver and waits `patience` for it.
     pub fn waits_again(&self, name: &str, why: &Error, patience: Duration) {
         // What the receiver has said of itself says it all.
-        let lost = match why.exit {
-            Exit::Network if why.hint.is_none() => "the receiver disconnected: ",
+        let lost = match why.cause {
+            Cause::Network if why.hint.is_none() => "the receiver disconnected: ",
             _ => "",
         };
         self.say_warning(&format!("{name}: {lost}{why}; waiting for it to come back"));
