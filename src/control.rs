@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::error::{Error, Exit};
+use crate::error::{Cause, Error};
 
 /// How long anything here waits without looking up.
 pub const SLICE: Duration = Duration::from_millis(100);
@@ -46,8 +46,8 @@ pub fn is_paused() -> bool {
 /// Fails once the transfer is to stop. What is true then, only the stories know: the hint is theirs.
 pub fn check() -> Result<(), Error> {
     match WISH.load(Ordering::Relaxed) {
-        STOP => Err(Error::new(Exit::Interrupted, "interrupted").chosen()),
-        QUIT => Err(Error::new(Exit::Interrupted, "stopped").chosen()),
+        STOP => Err(Error::new(Cause::Interrupted, "interrupted").chosen()),
+        QUIT => Err(Error::new(Cause::Interrupted, "stopped").chosen()),
         _ => Ok(()),
     }
 }

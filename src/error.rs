@@ -30,17 +30,68 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+/// What happened: the one thing that the program steers by. Exit codes are derived from it, and
+/// nothing is derived from them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A failure that nothing is decided by.
+    Failure,
+    /// The command line makes no sense.
+    Usage,
+    /// A wrong token, or a peer that may not connect.
+    Refused,
+    /// No connection, or a lost one; it may pass.
+    Network,
+    /// The machine is there, and nothing listens at the port.
+    NothingListens,
+    /// Whatever is in between cannot get there.
+    Unreachable,
+    /// Nobody has that name.
+    UnknownName,
+    /// The port that this side would listen on is in use.
+    PortTaken,
+    /// The other side was stopped, and can go on with the same ticket.
+    PeerStopped,
+    /// The other side cannot take it as things are; once that is mended there, the same ticket
+    /// goes on.
+    PeerCannot,
+    /// Everything crossed, and the other side did not say that it knows.
+    Unconfirmed,
+    /// Somebody, or `--on-conflict fail`, said no.
+    Declined,
+    /// Stopped by a signal or a key.
+    Interrupted,
+}
+
+impl Cause {
+    /// The exit code of a process that ends with it.
+    pub fn exit(self) -> Exit {
+        match self {
+            Self::Failure | Self::PeerCannot => Exit::Failure,
+            Self::Usage => Exit::Usage,
+            Self::Refused => Exit::Refused,
+            Self::Network
+            | Self::NothingListens
+            | Self::Unreachable
+            | Self::UnknownName
+            | Self::PortTaken
+            | Self::PeerStopped
+            | Self::Unconfirmed => Exit::Network,
+            Self::Declined => Exit::Declined,
+            Self::Interrupted => Exit::Interrupted,
+        }
+    }
+}
+
 /// A failure as the user reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
-    /// The process's exit code.
-    pub exit: Exit,
+    /// What happened.
+    pub cause: Cause,
     /// One lower-case sentence without a full stop.
     pub message: String,
     /// What to do next.
     pub hint: Option<String>,
-    /// What the system said, where that decides what happens next.
-    pub cause: Option<io::ErrorKind>,
     /// It quotes what may be a part of a token: for the screen, not for a log.
     pub secret: bool,
     /// Whoever reads it has chosen so: it is said, but not called an error.
@@ -51,36 +102,29 @@ pub struct Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error that ends the process with `exit`.
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self {
-            exit,
-            message: message.into(),
-            hint: None,
-            cause: None,
-            secret: false,
-            chosen: false,
-        }
+    /// An error with this cause.
+    pub fn new(cause: Cause, message: impl Into<String>) -> Self {
+        Self { cause, message: message.into(), hint: None, secret: false, chosen: false }
     }
 
-    /// The same, for [`Exit::Failure`].
+    /// The same, for [`Cause::Failure`].
     pub fn failure(message: impl Into<String>) -> Self {
-        Self::new(Exit::Failure, message)
+        Self::new(Cause::Failure, message)
     }
 
-    /// The same, for [`Exit::Usage`].
+    /// The same, for [`Cause::Usage`].
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::new(Exit::Usage, message)
+        Self::new(Cause::Usage, message)
     }
 
-    /// The same, for [`Exit::Refused`].
+    /// The same, for [`Cause::Refused`].
     pub fn refused(message: impl Into<String>) -> Self {
-        Self::new(Exit::Refused, message)
+        Self::new(Cause::Refused, message)
     }
 
-    /// The same, for [`Exit::Network`].
+    /// The same, for [`Cause::Network`].
     pub fn network(message: impl Into<String>) -> Self {
-        Self::new(Exit::Network, message)
+        Self::new(Cause::Network, message)
     }
 
     /// A thread that the system would not start.
@@ -89,9 +133,14 @@ impl Error {
             .hint("end other programs, or raise the limit on processes, and try again")
     }
 
-    /// Adds what the system said.
-    pub fn cause(mut self, cause: io::ErrorKind) -> Self {
-        self.cause = Some(cause);
+    /// The process's exit code.
+    pub fn exit(&self) -> Exit {
+        self.cause.exit()
+    }
+
+    /// Says more exactly what happened.
+    pub fn cause(mut self, cause: Cause) -> Self {
+        self.cause = cause;
         self
     }
 

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let saved = |exit| ui.save_sums().map(|()| exit);
     let exit = run().and_then(saved).unwrap_or_else(|error: Error| {
         ui.error(&error);
-        error.exit
+        error.exit()
     });
     ExitCode::from(ui.end(exit) as u8)
 }

@@ -470,7 +470,7 @@ mod tests {
         ] {
             let error = Ticket::parse(text).unwrap_err();
             assert_eq!((&*error.message, error.hint.as_deref()), (message, Some(hint)), "{text:?}");
-            assert_eq!(error.exit, Exit::Usage);
+            assert_eq!(error.exit(), Exit::Usage);
         }
     }
 
@@ -496,7 +496,7 @@ mod tests {
         }
         for text in ["", "my nas", "100.64.1", "laptop:0", "laptop:70000", "a:b:c:d", "[::1", "[]"]
         {
-            assert_eq!(Host::parse_place(text).unwrap_err().exit, Exit::Usage, "{text:?}");
+            assert_eq!(Host::parse_place(text).unwrap_err().exit(), Exit::Usage, "{text:?}");
         }
     }
 

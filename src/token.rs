@@ -350,7 +350,7 @@ mod tests {
         for words in [0, 1, 9, 255] {
             let error = Token::generate(words).unwrap_err();
             assert_eq!(error.message, format!("a token has 2 to 8 words, not {words}"));
-            assert_eq!(error.exit, Exit::Usage);
+            assert_eq!(error.exit(), Exit::Usage);
         }
     }
 
@@ -425,7 +425,7 @@ mod tests {
         ] {
             let error = Token::parse(text).unwrap_err();
             assert_eq!((&*error.message, error.hint.as_deref()), (message, Some(hint)));
-            assert_eq!(error.exit, Exit::Usage);
+            assert_eq!(error.exit(), Exit::Usage);
         }
     }
 
@@ -486,7 +486,7 @@ mod tests {
             (&[b'a'; 1000], "a token is never longer than 200 bytes"),
         ] {
             let error = read(text, 0o600).unwrap_err();
-            assert_eq!((&*error.message, error.exit), (message, Exit::Usage));
+            assert_eq!((&*error.message, error.exit()), (message, Exit::Usage));
         }
         read(b"\xff", 0o600).unwrap_err();
         Token::read(&scratch.path().join("missing")).unwrap_err();

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::handshake::{Decision, Judge, Outcome};
-use super::{Admit, Connection};
+use super::{Admit, Connection, Peer};
 use crate::bounds::{
     MAX_CONNECTIONS, MAX_CONNECTIONS_EACH, MAX_GUESSES, MAX_HANDSHAKES, MAX_INCOMING,
 };
@@ -42,22 +42,20 @@ pub enum Incoming {
     Accepted(Box<Accepted>),
     /// Someone who knew the protocol and not the token.
     WrongToken {
-        /// Who, to be shown.
-        name: String,
+        /// Who.
+        peer: Peer,
         /// How many more are forgiven.
         left: u8,
     },
     /// A `transfer doctor` that had a look, or somebody who says so.
     Look {
-        /// From where.
-        address: SocketAddr,
-        /// Who, to be shown.
-        name: String,
+        /// Who.
+        peer: Peer,
     },
     /// Someone who may not connect, or who was not understood.
     Refused {
-        /// From where.
-        address: SocketAddr,
+        /// Who, as far as is known.
+        peer: Peer,
         /// Why, in words.
         why: String,
     },
@@ -265,23 +263,27 @@ impl Shared {
 
     /// One connection from the first byte to the verdict.
     fn receive(&self, slot: Slot, stream: Stream, address: SocketAddr) -> Incoming {
-        let refused = |why| Incoming::Refused { address, why };
         let incoming = match (self.admit)(address) {
-            Err(why) => refused(why),
+            Err(why) => Incoming::Refused { peer: Peer::unknown(address.ip()), why },
             Ok(peer) => match self.prove(slot, &stream, peer.id.clone()) {
-                Ok(Outcome::Welcome(keys)) => match Connection::new(stream, *keys, peer) {
-                    Ok(connection) => {
-                        return Incoming::Accepted(Box::new(Accepted { slot, connection }));
+                Ok(Outcome::Welcome(keys)) => {
+                    let known = peer.clone();
+                    match Connection::new(stream, *keys, peer) {
+                        Ok(connection) => {
+                            return Incoming::Accepted(Box::new(Accepted { slot, connection }));
+                        }
+                        Err(error) => {
+                            self.state().free(slot);
+                            return Incoming::Refused { peer: known, why: error.message };
+                        }
                     }
-                    Err(error) => {
-                        self.state().free(slot);
-                        return refused(error.message);
-                    }
-                },
-                Ok(Outcome::WrongToken(left)) => Incoming::WrongToken { name: peer.name, left },
-                Ok(Outcome::Look) => Incoming::Look { address, name: peer.name },
-                Ok(Outcome::Busy) => refused(HandshakeError::Busy.to_string()),
-                Err(why) => refused(why),
+                }
+                Ok(Outcome::WrongToken(left)) => Incoming::WrongToken { peer, left },
+                Ok(Outcome::Look) => Incoming::Look { peer },
+                Ok(Outcome::Busy) => {
+                    Incoming::Refused { peer, why: HandshakeError::Busy.to_string() }
+                }
+                Err(why) => Incoming::Refused { peer, why },
             },
         };
         stream.shutdown();
@@ -328,7 +330,7 @@ mod tests {
 
     use super::*;
     use crate::bounds::HANDSHAKE_LIMIT;
-    use crate::connect::{Peer, handshake};
+    use crate::connect::handshake;
     use crate::crypto::handshake::{ANSWER_LEN, Binding, HELLO_LEN, Start};
     use crate::crypto::keys::Role;
     use crate::token::{self, Token};

@@ -232,7 +232,7 @@ mod tests {
                     (Ok(_), Some(Verdict::Welcome))
                     | (Err(NotConnected::Busy(_)), Some(Verdict::Busy)) => {}
                     (Err(NotConnected::Lost(error)), None) => {
-                        assert_eq!(error.exit, Exit::Network, "{error}");
+                        assert_eq!(error.exit(), Exit::Network, "{error}");
                     }
                     (Ok(_), _) => panic!("a session without a welcome"),
                     (Err(end), _) => panic!("{verdict:?}: {end:?}"),
@@ -246,7 +246,7 @@ mod tests {
             let Err(NotConnected::Over(error)) = prover.prove(&stream, "this machine") else {
                 panic!("a fourth guess")
             };
-            assert_eq!(error.exit, Exit::Refused);
+            assert_eq!(error.exit(), Exit::Refused);
             assert_eq!(error.message, "this machine left 3 proofs unanswered");
             drop(stream);
             // It got no proof.

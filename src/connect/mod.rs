@@ -13,12 +13,12 @@ pub mod tailnet;
 pub mod ways;
 
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::Receiver;
 
 use crate::crypto::keys::SessionKeys;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Cause, Error, Result};
 use crate::net::dial::{Route, Stream};
 use crate::ticket::Host;
 
@@ -27,16 +27,30 @@ use crate::ticket::Host;
 pub struct Peer {
     /// To be shown: escaped already.
     pub name: String,
-    /// Where it is, if that is an address of its own and not that of whatever forwards it.
+    /// Where it connects from, or is dialled; behind a proxy or a userspace node that is the
+    /// forwarder's. Nothing where a way has no addresses.
     pub address: Option<IpAddr>,
     /// What tells it from all others, where more is known of it than an address: in a tailnet the
     /// stable id of the device.
     pub id: Option<String>,
 }
 
+impl Peer {
+    /// Somebody of whom only the address is known.
+    pub fn unknown(address: IpAddr) -> Self {
+        Self { name: address.to_string(), address: Some(address), id: None }
+    }
+
+    /// Where it is: its address, or its name where it has none.
+    pub fn place(&self) -> String {
+        self.address.map_or_else(|| self.name.clone(), |address| address.to_string())
+    }
+}
+
 /// A peer that has proved itself, and a way to talk to it.
 pub struct Connection {
-    /// The way in. A read that gets nothing for a while fails with [`ErrorKind::TimedOut`] and is
+    /// The way in. A read that gets nothing for a while fails with
+    /// [`TimedOut`](std::io::ErrorKind::TimedOut) and is
     /// to be tried again for as long as there is hope.
     pub reader: Box<dyn Read + Send>,
     /// The way out; the same holds for a write that gets nothing away.
@@ -122,13 +136,20 @@ impl NotConnected {
 
 impl From<Error> for NotConnected {
     fn from(error: Error) -> Self {
-        match (error.exit, error.cause) {
-            (_, Some(ErrorKind::NotConnected)) => Self::Unconfirmed(error),
+        match error.cause {
+            Cause::Network | Cause::Unreachable | Cause::PeerStopped | Cause::PortTaken => {
+                Self::Lost(error)
+            }
+            Cause::NothingListens => Self::Refused(error),
+            Cause::Unconfirmed => Self::Unconfirmed(error),
             // Nobody has that name; no wait mends a slip.
-            (_, Some(ErrorKind::NotFound)) => Self::Over(error),
-            (_, Some(ErrorKind::ConnectionRefused)) => Self::Refused(error),
-            (Exit::Network, _) => Self::Lost(error),
-            _ => Self::Over(error),
+            Cause::UnknownName
+            | Cause::Failure
+            | Cause::Usage
+            | Cause::Refused
+            | Cause::PeerCannot
+            | Cause::Declined
+            | Cause::Interrupted => Self::Over(error),
         }
     }
 }

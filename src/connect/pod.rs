@@ -7,7 +7,7 @@ use std::thread;
 
 use super::{Endpoint, Peer, Reach, Remote, tailnet};
 use crate::control;
-use crate::error::Exit;
+use crate::error::Cause;
 use crate::net::dial::Route;
 use crate::net::tailscale::TailscaleDetector;
 use crate::ticket::Host;
@@ -40,9 +40,13 @@ pub fn endpoint() -> Endpoint {
         }
         let tailscale = userspace.get().and_then(Option::as_ref);
         match tailscale.map(|tailscale| tailscale.whois(remote)) {
-            Some(Ok(Some(device))) => Ok(tailnet::peer(&device, None)),
-            Some(Err(error)) if error.exit == Exit::Refused => Err(error.message),
-            _ => Ok(Peer { name: "a program on this machine".into(), address: None, id: None }),
+            Some(Ok(Some(device))) => Ok(tailnet::peer(&device, remote.ip())),
+            Some(Err(error)) if error.cause == Cause::Refused => Err(error.message),
+            _ => Ok(Peer {
+                name: "a program on this machine".into(),
+                address: Some(remote.ip()),
+                id: None,
+            }),
         }
     };
     let here = Ipv4Addr::LOCALHOST.into();

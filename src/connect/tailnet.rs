@@ -22,7 +22,7 @@ pub fn endpoint() -> Result<Endpoint> {
     let elsewhere = None;
     if tailscale.is_userspace()? {
         let admit = move |remote: SocketAddr| match tailscale.whois(remote) {
-            Ok(Some(device)) => Ok(peer(&device, None)),
+            Ok(Some(device)) => Ok(peer(&device, remote.ip())),
             Ok(None) => Err("it does not come from the tailnet".into()),
             Err(error) => Err(error.message),
         };
@@ -31,7 +31,7 @@ pub fn endpoint() -> Result<Endpoint> {
         return Ok(Endpoint { listen, address: own, ticket, elsewhere, admit, reach });
     }
     let admit = move |remote: SocketAddr| match tailscale.verify_peer_ip_cached(remote.ip()) {
-        Ok(device) => Ok(peer(&device, Some(remote.ip().to_canonical()))),
+        Ok(device) => Ok(peer(&device, remote.ip())),
         Err(error) => Err(error.message),
     };
     let (admit, reach) = (Box::new(admit), Reach::Tailnet);
@@ -46,7 +46,7 @@ pub fn remote(host: &Host, port: u16) -> Result<Remote> {
     let tailscale = TailscaleDetector::find()?;
     let (ip, device) = find(host, &tailscale)?;
     let route = Route::from_env(&tailscale)?;
-    Ok(Remote { target: SocketAddr::new(ip, port), route, peer: peer(&device, Some(ip)) })
+    Ok(Remote { target: SocketAddr::new(ip, port), route, peer: peer(&device, ip) })
 }
 
 /// The device that a host names, and its address.
@@ -61,7 +61,7 @@ pub fn find(host: &Host, tailscale: &TailscaleDetector) -> Result<(IpAddr, tails
     Ok((ip, tailscale.verify_peer_ip_cached(ip)?))
 }
 
-/// A device as a peer.
-pub fn peer(device: &tailscale::Peer, address: Option<IpAddr>) -> Peer {
-    Peer { name: device.to_string(), address, id: Some(device.id.clone()) }
+/// A device as a peer, at this address.
+pub fn peer(device: &tailscale::Peer, address: IpAddr) -> Peer {
+    Peer { name: device.to_string(), address: Some(address), id: Some(device.id.clone()) }
 }

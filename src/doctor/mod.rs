@@ -10,7 +10,6 @@ mod peer;
 mod tailnet;
 
 use std::env;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -18,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{self, Config};
-use crate::error::{Error, Exit, Result, shown};
+use crate::error::{Cause, Error, Exit, Result, shown};
 use crate::net::dial::Proxy;
 use crate::net::listener::{Listener, port_owner};
 use crate::net::tailscale::{Status, TailscaleDetector};
@@ -182,7 +181,7 @@ impl Doctor<'_> {
             }
             Ok(_) if matches!(node, Node::Unknown) => Finding::fine(format!("free at {ip}")),
             Ok(_) => Finding::fine(format!("free at {ip}, where `transfer send` listens")),
-            Err(error) if error.cause == Some(io::ErrorKind::AddrInUse) => {
+            Err(error) if error.cause == Cause::PortTaken => {
                 taken(&error, port, port_owner(port).as_deref(), is_looked_at)
             }
             Err(error) => (&error).into(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Doctor, LEAST, Tailscale, tailnet};
 use crate::connect;
 use crate::crypto::handshake::{HELLO_LEN, HandshakeError, Hello, LOOK, MAGIC, agreed_version};
-use crate::error::{Error, Result, reason};
+use crate::error::{Cause, Error, Result, reason};
 use crate::net::dial::{Route, Stream, dial};
 use crate::net::tailscale::{TailscaleDetector, Way};
 use crate::ticket::Host;
@@ -122,11 +122,10 @@ fn greet(target: SocketAddr, route: &Route, limit: Duration) -> Result<Answer> {
         // Such a child tells only now that it is not connected, or is still trying.
         (io::ErrorKind::TimedOut, Route::Nc(_)) => {
             Err(Error::network(format!("`tailscale nc` brings no answer from {target}"))
-                .cause(io::ErrorKind::TimedOut)
                 .hint(BLOCKED))
         }
         (io::ErrorKind::Other, Route::Nc(_)) => {
-            Err(Error::network(reason(&error)).cause(io::ErrorKind::HostUnreachable).hint(BLOCKED))
+            Err(Error::new(Cause::Unreachable, reason(&error)).hint(BLOCKED))
         }
         (io::ErrorKind::TimedOut, _) => Ok(Answer::Other("it says nothing".into())),
         _ => Ok(Answer::Closed(error)),
@@ -159,12 +158,12 @@ fn answer_of(target: SocketAddr, direct: bool, answer: Option<Result<Answer>>) -
         ))
         .advice("if it is `transfer send`, its terminal says why"),
         // It is there and answers, so all that is missing is the program.
-        Some(Err(error)) if error.cause == Some(io::ErrorKind::ConnectionRefused) => {
+        Some(Err(error)) if error.cause == Cause::NothingListens => {
             Finding::warning(format!("it answers, but nothing listens on port {port} there"))
                 .advice("`transfer send` is not running there at the moment")
         }
         // Neither tailscaled's proxy nor `nc` tells whether nobody listens or nobody answers.
-        Some(Err(error)) if !direct && error.cause == Some(io::ErrorKind::HostUnreachable) => {
+        Some(Err(error)) if !direct && error.cause == Cause::Unreachable => {
             let hint = error.hint.clone().unwrap_or_default();
             Finding::warning(error.to_string()).advice(hint)
         }
@@ -225,20 +224,20 @@ mod tests {
     /// An open port is needed for none of these.
     #[test]
     fn why_there_is_no_answer() {
-        use io::ErrorKind::{ConnectionRefused, HostUnreachable, TimedOut};
+        use Cause::{Network, NothingListens, Unreachable};
         let target = "100.70.15.9:15820".parse().unwrap();
-        for (cause, direct, mark) in [
-            (ConnectionRefused, true, Mark::Warning),
-            (ConnectionRefused, false, Mark::Warning),
-            (TimedOut, true, Mark::Problem),
-            (TimedOut, false, Mark::Problem),
-            (HostUnreachable, true, Mark::Problem),
+        for (kind, direct, mark) in [
+            (NothingListens, true, Mark::Warning),
+            (NothingListens, false, Mark::Warning),
+            (Network, true, Mark::Problem),
+            (Network, false, Mark::Problem),
+            (Unreachable, true, Mark::Problem),
             // Through a proxy that may just mean that nobody listens.
-            (HostUnreachable, false, Mark::Warning),
+            (Unreachable, false, Mark::Warning),
         ] {
-            let error = Error::network("no").cause(cause).hint("do");
+            let error = Error::new(kind, "no").hint("do");
             let finding = answer_of(target, direct, Some(Err(error)));
-            assert_eq!(finding.mark, mark, "{cause:?} {direct}");
+            assert_eq!(finding.mark, mark, "{kind:?} {direct}");
             assert!(finding.advice.is_some_and(|advice| !advice.is_empty()));
         }
         assert_eq!(answer_of(target, false, None).mark, Mark::Problem);

@@ -151,7 +151,7 @@ mod tests {
         for pattern in ["*.jgp", "a.jpg/*", "*.jpg/", "d*/nothing", "**/nothing"] {
             let pattern = dir.path().join(pattern);
             let error = expand(std::slice::from_ref(&pattern)).unwrap_err();
-            assert_eq!(error.exit, crate::error::Exit::Usage, "{error}");
+            assert_eq!(error.exit(), crate::error::Exit::Usage, "{error}");
             assert_eq!(error.message, format!("nothing matches \"{}\"", pattern.display()));
         }
         // No patterns: told later, as any path that does not exist.

@@ -16,7 +16,7 @@ use std::{
 
 pub use self::{nc::Nc, proxy::Proxy};
 use super::tailscale::{Cli, TailscaleDetector};
-use crate::error::{Error, Result, reason};
+use crate::error::{Cause, Error, Result, reason};
 
 /// The way to the other side.
 #[derive(Debug)]
@@ -62,6 +62,11 @@ fn no_connection(target: SocketAddr, error: &io::Error, limit: Duration) -> Erro
         AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable,
         TimedOut,
     };
+    let cause = match error.kind() {
+        ConnectionRefused => Cause::NothingListens,
+        HostUnreachable => Cause::Unreachable,
+        _ => Cause::Network,
+    };
     let (message, hint) = match error.kind() {
         ConnectionRefused => (
             format!("nothing listens at {target}"),
@@ -78,7 +83,7 @@ fn no_connection(target: SocketAddr, error: &io::Error, limit: Duration) -> Erro
         ),
         _ => (format!("cannot connect to {target}: {}", reason(error)), blocked(target)),
     };
-    Error::network(message).hint(hint).cause(error.kind())
+    Error::new(cause, message).hint(hint)
 }
 
 /// What keeps packets from arriving though both machines are up.

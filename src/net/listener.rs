@@ -10,7 +10,7 @@ use socket2::SockRef;
 
 use super::dial::Stream;
 use crate::bounds::MAX_BACKLOG;
-use crate::error::{Error, Exit, Result, reason};
+use crate::error::{Cause, Error, Result, reason};
 
 /// Ports that are tried one after the other where none was asked for.
 const PORTS: u16 = 100;
@@ -43,7 +43,7 @@ impl Listener {
             return Self::bind(ip, port);
         }
         let first = Self::bind(ip, usual);
-        let taken = |error: &Error| error.cause == Some(io::ErrorKind::AddrInUse);
+        let taken = |error: &Error| error.cause == Cause::PortTaken;
         if !first.as_ref().is_err_and(taken) {
             return first;
         }
@@ -84,23 +84,19 @@ fn cannot_bind(ip: IpAddr, port: u16, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             let owner = port_owner(port).map_or_else(String::new, |owner| format!(" by {owner}"));
-            Error::new(Exit::Network, format!("port {port} is in use{owner}"))
-                .cause(error.kind())
+            Error::new(Cause::PortTaken, format!("port {port} is in use{owner}"))
                 .hint(format!("choose another with --port, such as --port {}", other_port(port)))
         }
         io::ErrorKind::AddrNotAvailable => {
-            Error::new(Exit::Network, format!("{ip} is not an address of this machine"))
+            Error::network(format!("{ip} is not an address of this machine"))
                 .hint("is Tailscale up? in a container or for this machine alone use --pod")
         }
         io::ErrorKind::PermissionDenied => {
-            Error::new(Exit::Network, format!("not allowed to listen on port {port}"))
+            Error::network(format!("not allowed to listen on port {port}"))
                 .hint("ports below 1024 need root; choose another with --port")
         }
-        _ => Error::new(
-            Exit::Network,
-            format!("cannot listen on {ip} port {port}: {}", reason(error)),
-        )
-        .hint("choose another port with --port"),
+        _ => Error::network(format!("cannot listen on {ip} port {port}: {}", reason(error)))
+            .hint("choose another port with --port"),
     }
 }
 
@@ -149,6 +145,7 @@ pub fn port_owner(_: u16) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Exit;
     use std::net::Ipv4Addr;
 
     #[test]
@@ -156,7 +153,7 @@ mod tests {
         let first = Listener::bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
         let port = first.address().port();
         let error = Listener::bind(Ipv4Addr::LOCALHOST.into(), port).unwrap_err();
-        assert_eq!(error.exit, Exit::Network);
+        assert_eq!(error.exit(), Exit::Network);
         if cfg!(target_os = "linux") {
             let owner = format!("port {port} is in use by ");
             assert!(error.message.starts_with(&owner), "{error}");
@@ -175,7 +172,7 @@ mod tests {
         let next = Listener::bind_some(here, None, usual).unwrap().address().port();
         assert!((usual + 1..usual + PORTS).contains(&next), "{usual} {next}");
         let asked = Listener::bind_some(here, Some(usual), usual).unwrap_err();
-        assert_eq!(asked.cause, Some(io::ErrorKind::AddrInUse));
+        assert_eq!(asked.cause, Cause::PortTaken);
         drop(first);
         let free = Listener::bind_some(here, None, usual).unwrap();
         assert_eq!(free.address().port(), usual);

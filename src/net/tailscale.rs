@@ -21,7 +21,7 @@ use std::{
 use self::status::POD;
 pub use self::status::{Link, Peer, Status, Way, parse_whois};
 use crate::bounds::{MAX_STATUS, STATUS_FRESH, STATUS_PAUSE, TAILSCALE_LIMIT};
-use crate::error::{Error, Result, reason, shown};
+use crate::error::{Cause, Error, Result, reason, shown};
 
 /// Asks the `tailscale` program, and remembers its answer for 30 s. May be shared by threads.
 #[derive(Debug)]
@@ -103,8 +103,7 @@ impl TailscaleDetector {
     pub fn address_of(&self, name: &str) -> Result<IpAddr> {
         self.status()?.resolve(name)?.ok_or_else(|| {
             let message = format!("no device of your tailnet is called \"{}\"", shown(name));
-            Error::network(message)
-                .cause(std::io::ErrorKind::NotFound)
+            Error::new(Cause::UnknownName, message)
                 .hint("`tailscale status` lists their names; an address works too")
         })
     }

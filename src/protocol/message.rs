@@ -1,7 +1,5 @@
 //! The kinds of message, and those that control a session.
 
-use std::io::ErrorKind;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -9,7 +7,7 @@ use super::reader::{Malformed, Read, Reader};
 use crate::bounds::{MAX_CONTROL, MAX_NOTE};
 use crate::crypto::keys::Role;
 use crate::crypto::record::Buffer;
-use crate::error::{Error, Exit, bytes};
+use crate::error::{Cause, Error, bytes};
 
 /// First byte of a control message; JSON follows.
 pub const CONTROL: u8 = 1;
@@ -249,17 +247,17 @@ impl Reason {
     pub fn told_by(&self, role: Role) -> Error {
         let who = role.name();
         match self {
-            Self::Declined => Error::new(Exit::Declined, format!("the {who} said no"))
+            Self::Declined => Error::new(Cause::Declined, format!("the {who} said no"))
                 .hint("its own terminal may say why; run this command again to offer it again"),
             Self::Conflict { count } => Error::new(
-                Exit::Declined,
+                Cause::Declined,
                 format!("the {who} was told to stop when names are taken, and {count} are"),
             )
             .hint("run both sides again, the receiver with --on-conflict rename to keep both"),
             Self::NoSpace { needed: 0, free } => {
                 Error::failure(format!("the {who}'s disk is full: {} are free", bytes(*free)))
                     .hint("make room there and run the same command again")
-                    .cause(ErrorKind::StorageFull)
+                    .cause(Cause::PeerCannot)
             }
             Self::NoSpace { needed, free } => Error::failure(format!(
                 "the {who} has no room: {} are needed, {} are free",
@@ -267,22 +265,22 @@ impl Reason {
                 bytes(*free)
             ))
             .hint("make room there, or receive into another folder with -o")
-            .cause(ErrorKind::StorageFull),
+            .cause(Cause::PeerCannot),
             Self::TooMany { entries, limit } => Error::failure(format!(
                 "the {who} takes {limit} entries with short names, and {entries} are offered"
             ))
             .hint("run the same command there with --max-entries")
-            .cause(ErrorKind::QuotaExceeded),
+            .cause(Cause::PeerCannot),
             Self::Unwritable => Error::failure(format!("the {who} cannot write to its folder"))
                 .hint("receive into another folder with -o")
-                .cause(ErrorKind::PermissionDenied),
+                .cause(Cause::PeerCannot),
             Self::NoFiles => Error::failure(format!("the {who}'s disk takes no more files"))
                 .hint("remove some there and run the same command again")
-                .cause(ErrorKind::StorageFull),
+                .cause(Cause::PeerCannot),
             Self::DiskGone => {
                 Error::failure(format!("the {who}'s disk cannot be written to any more"))
                     .hint("once it can, run the same command there again")
-                    .cause(ErrorKind::StorageFull)
+                    .cause(Cause::PeerCannot)
             }
             Self::NotWritten => Error::failure(format!(
                 "what was sent could not be written to the {who}'s disk"
@@ -290,7 +288,7 @@ impl Reason {
             .hint("look after that disk, then run both sides again: they mend what is missing"),
             // A receiver comes back with the same ticket, a sender only with another.
             Self::Interrupted if role == Role::Receiver => {
-                Error::network(format!("the {who} was interrupted"))
+                Error::new(Cause::PeerStopped, format!("the {who} was interrupted"))
                     .hint("run the same command there again: it goes on where it stopped")
             }
             Self::Interrupted => Error::failure(format!("the {who} was interrupted"))
@@ -390,6 +388,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::error::Exit;
 
     const WAIT: Control = Control::Wait(Wait { why: None });
 
@@ -657,7 +656,7 @@ mod tests {
             (Reason::Other, Exit::Failure, "the receiver had to stop"),
         ] {
             let error = reason.told_by(Role::Receiver);
-            assert_eq!((error.exit, &*error.message), (exit, message));
+            assert_eq!((error.exit(), &*error.message), (exit, message));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Taking bytes of the other side, one checked step at a time.
 
-use crate::error::{Error, Exit};
+use crate::error::Error;
 
 /// A message that no honest peer sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -9,7 +9,7 @@ pub struct Malformed(pub &'static str);
 
 impl From<Malformed> for Error {
     fn from(error: Malformed) -> Self {
-        Error::new(Exit::Failure, error.to_string()).hint(
+        Error::failure(error.to_string()).hint(
             "compare `transfer --version` on both machines, install the newer one on both, and try \
              again; if they are the same, please report it",
         )

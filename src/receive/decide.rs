@@ -14,7 +14,7 @@ use super::output::Output;
 use super::plan::{Action, OnConflict, Plan, Survey};
 use super::resume::{self, Resume};
 use super::single::stream_name;
-use crate::error::{Error, Exit, Result, bytes, shown};
+use crate::error::{Cause, Error, Result, bytes, shown};
 use crate::event::{Sink, Summary};
 use crate::files::manifest::Manifest;
 use crate::files::path::RelPath;
@@ -191,7 +191,7 @@ impl Setting<'_> {
             false => "what came before them is here; --on-conflict rename keeps both",
         };
         let message = format!("names are taken already: {count}{first}");
-        (Reason::Conflict { count }, Error::new(Exit::Declined, message).hint(hint))
+        (Reason::Conflict { count }, Error::new(Cause::Declined, message).hint(hint))
     }
 }
 

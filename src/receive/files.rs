@@ -3,13 +3,11 @@
 //! [`await_offer`] takes the list; [`Offered`] is the moment to look at it, to ask, and to
 //! refuse; [`Offered::accept`] does the rest and says "done" only when both sides know it.
 
-use std::io::ErrorKind;
-
 use super::assembler::{Assembler, Start};
 use crate::bounds::{ATTEMPTS, MAX_ENTRIES, MAX_NAMES, MAX_NAMES_EACH};
 use crate::crypto::keys::Role;
 use crate::crypto::record::Follows;
-use crate::error::{Error, Result, bytes};
+use crate::error::{Cause, Error, Result, bytes};
 use crate::event::{Event, Sink, Stopwatch, Summary};
 use crate::files::manifest::{Entry, Kind, Manifest, ManifestError};
 use crate::files::modes::MADE_UP;
@@ -219,12 +217,15 @@ impl Offered {
     }
 }
 
-/// The files are at their places, but the sender may not know.
+/// The files are at their places, but the sender may not know. Whoever was stopped has not lost
+/// the connection.
 pub(super) fn unconfirmed(error: Error) -> Error {
     let message = format!("everything is here, but the sender did not confirm it: {error}");
-    Error::new(error.exit, message)
-        .hint("nothing needs to be sent again")
-        .cause(ErrorKind::NotConnected)
+    let cause = match error.cause {
+        Cause::Interrupted => Cause::Interrupted,
+        _ => Cause::Unconfirmed,
+    };
+    Error::new(cause, message).hint("nothing needs to be sent again")
 }
 
 /// The plan, then data in at most [`ATTEMPTS`] rounds.

@@ -29,7 +29,7 @@ use crate::connect::connector::Connector;
 use crate::connect::redial::{GaveUp, Redial, Retry, Why};
 use crate::connect::{NotConnected, ways};
 use crate::control;
-use crate::error::{Exit, Result};
+use crate::error::{Cause, Exit, Result};
 use crate::event::Summary;
 use crate::ticket::Ticket;
 use crate::ui::{State, Ui};
@@ -55,8 +55,8 @@ pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
         .find(|| Ok(ways::remote(&ticket.host, ticket.port, options.pod)?), &mut |retry| {
             tell(retry, &host, ui)
         })
-        .map_err(|error| match error.exit {
-            Exit::Interrupted => error.or_hint("nothing was received; run the same command again"),
+        .map_err(|error| match error.cause {
+            Cause::Interrupted => error.or_hint("nothing was received; run the same command again"),
             _ => error,
         })?;
     let connector = Connector::new(remote, ticket.token)?;
@@ -92,14 +92,14 @@ fn receive(
         receiver.converse(connection, redial)
     };
     let ended = redial.run(attempt, &mut |retry| tell(retry, &name, ui));
-    ended.map_err(|GaveUp { error, why }| match (why, error.exit) {
-        (Why::Once, _) | (_, Exit::Interrupted) if redial.is_once() => {
+    ended.map_err(|GaveUp { error, why }| match (why, error.cause) {
+        (Why::Once, _) | (_, Cause::Interrupted) if redial.is_once() => {
             error.or_hint("what came so far is no whole file; run both sides again")
         }
-        (_, Exit::Interrupted) if redial.has_met() => {
+        (_, Cause::Interrupted) if redial.has_met() => {
             error.or_hint("the same command goes on where it stopped; the sender waits 5 minutes")
         }
-        (_, Exit::Interrupted) => {
+        (_, Cause::Interrupted) => {
             error.or_hint("nothing was received; the ticket holds as long as the sender waits")
         }
         (Why::Gone, _) => {

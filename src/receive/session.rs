@@ -96,7 +96,7 @@ impl<'a> Receiver<'a> {
         let mut progress = self.ui.progress("Receiving");
         progress.beside(offered.heard(), &peer.name);
         let mut begun = Instant::now();
-        let from = (id, peer.address.map_or_else(String::new, |address| address.to_string()));
+        let from = (id, peer.place());
         let decided = (self.options, &mut self.decisions);
         let summary = accept(offered, output, decided, from, self.ui, &mut |event| {
             match event {

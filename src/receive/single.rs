@@ -70,7 +70,8 @@ impl Offered {
             Ok(()) => Ok(summary),
             // No second run could find anything here: what is written is written.
             Err(Stop::Gone(error) | Stop::Own(_, error)) => {
-                Err(Error { cause: None, ..unconfirmed(error) })
+                let cause = error.cause;
+                Err(unconfirmed(error).cause(cause))
             }
         }
     }

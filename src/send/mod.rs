@@ -19,7 +19,7 @@ use crate::bounds::MAX_TEXT;
 use crate::connect::acceptor::Acceptor;
 use crate::connect::handshake::{self, Judge};
 use crate::connect::ways;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Cause, Error, Exit, Result};
 use crate::files::expand::expand;
 use crate::files::walk::Walk;
 use crate::net::dial::Stream;
@@ -78,18 +78,18 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
         drop(told);
     }
 
-    serve::serve(&acceptor, offer, options, ui).map_err(|error| match (&options.agreed, error.exit) {
-        (Some(_), Exit::Refused) => error.hint(
+    serve::serve(&acceptor, offer, options, ui).map_err(|error| match (&options.agreed, error.cause) {
+        (Some(_), Cause::Refused) => error.hint(
             "do both files hold the same? if so, somebody guesses: make a new one, `transfer token`",
         ),
-        (Some(_), Exit::Interrupted) => match error.hint.as_deref() {
+        (Some(_), Cause::Interrupted) => match error.hint.as_deref() {
             Some(hint) if hint.starts_with("this ticket is void") => {
                 error.hint("run the same command again: the receiver goes on from what it has")
             }
             _ => error,
         },
         // Whatever was sent, this ticket is dead.
-        (None, Exit::Interrupted) => {
+        (None, Cause::Interrupted) => {
             error.or_hint("this ticket is void; `transfer send` makes another")
         }
         _ => error,

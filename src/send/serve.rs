@@ -1,6 +1,5 @@
 //! Receivers, one after the other or several at a time, until all of them have been served.
 
-use std::io::ErrorKind;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Scope};
@@ -12,7 +11,7 @@ use super::session::{converse, lock};
 use crate::bounds::MAX_GUESSES;
 use crate::connect::acceptor::{Accepted, Acceptor, Incoming, Slot};
 use crate::control;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Cause, Error, Exit, Result};
 use crate::event::Summary;
 use crate::net::pace::Pace;
 use crate::protocol::session::Limits;
@@ -133,7 +132,7 @@ impl<'a> Serving<'a> {
                     (self.left, closed) = (running, Some(error));
                     continue;
                 }
-                Err(error) if self.met && error.exit == Exit::Interrupted => {
+                Err(error) if self.met && error.cause == Cause::Interrupted => {
                     return Err(error.or_hint(AGAIN));
                 }
                 Err(error) => return Err(error),
@@ -149,11 +148,9 @@ impl<'a> Serving<'a> {
                 }
                 None => (self.ui.clone(), self.ui.progress("Sending")),
             };
-            self.ui.receiver_connected(
-                &accepted.connection.peer.name,
-                uuid::Uuid::from_bytes(accepted.connection.keys.session_id),
-            );
             let Accepted { slot, connection } = *accepted;
+            let id = uuid::Uuid::from_bytes(connection.keys.session_id);
+            self.ui.receiver_connected(&connection.peer, id);
             let name = connection.peer.name.clone();
             let started =
                 thread::Builder::new().name("serve".into()).spawn_scoped(scope, move || {
@@ -198,7 +195,7 @@ impl<'a> Serving<'a> {
                 self.waiting = Waiting::new(self.timeout, For::Lost(error));
                 Ok(None)
             }
-            Err(error) if error.exit == Exit::Interrupted => {
+            Err(error) if error.cause == Cause::Interrupted => {
                 let hint = match lock(self.offer).is_whole() {
                     true => AGAIN,
                     false => "what was read of the input is gone: run both sides again",
@@ -209,7 +206,7 @@ impl<'a> Serving<'a> {
                 Err(error.hint("what was read of the input is gone: run both sides again"))
             }
             // Of several receivers the others go on, and somebody else may have this one's place.
-            Err(error) if self.crowd.is_some() && error.exit != Exit::Interrupted => {
+            Err(error) if self.crowd.is_some() && error.cause != Cause::Interrupted => {
                 self.acceptor.leave(slot);
                 self.ui.warn(&format!("{name}: {error}; somebody else may come instead"));
                 self.waiting = Waiting::new(self.timeout, For::Lost(error));
@@ -230,9 +227,7 @@ fn worse(one: Exit, other: Exit) -> Exit {
 
 /// Whether the same ticket can still be of use after this end of a session.
 fn may_come_back(error: &Error) -> bool {
-    use ErrorKind::{PermissionDenied, QuotaExceeded, StorageFull};
-    let fixable = matches!(error.cause, Some(StorageFull | PermissionDenied | QuotaExceeded));
-    error.exit == Exit::Network || fixable
+    matches!(error.cause, Cause::Network | Cause::PeerStopped | Cause::PeerCannot)
 }
 
 /// Whom the wait is for.
@@ -306,22 +301,22 @@ impl Waiting {
         match acceptor.next(left.min(control::SLICE)) {
             None if others || !left.is_zero() => {}
             Some(Incoming::Accepted(accepted)) => return Ok(Some(accepted)),
-            Some(Incoming::WrongToken { name, left: 0 }) => {
-                ui.wrong_token(&name, 0);
+            Some(Incoming::WrongToken { peer, left: 0 }) => {
+                ui.wrong_token(&peer, 0);
                 return Err(Error::refused(format!(
-                    "the offer has ended after {} wrong tokens, the last from {name}",
-                    MAX_GUESSES
+                    "the offer has ended after {} wrong tokens, the last from {}",
+                    MAX_GUESSES, peer.name
                 ))
                 .hint("run the same command again for a new token"));
             }
-            Some(Incoming::WrongToken { name, left }) => ui.wrong_token(&name, left),
-            Some(Incoming::Look { address, name }) => {
+            Some(Incoming::WrongToken { peer, left }) => ui.wrong_token(&peer, left),
+            Some(Incoming::Look { peer }) => {
                 self.refusals += 1;
-                ui.looked(&name, address.ip(), self.refusals);
+                ui.looked(&peer, self.refusals);
             }
-            Some(Incoming::Refused { address, why }) => {
+            Some(Incoming::Refused { peer, why }) => {
                 self.refusals += 1;
-                ui.turned_away(address.ip(), &why, self.refusals);
+                ui.turned_away(&peer, &why, self.refusals);
             }
             None => return Err(self.in_vain()),
         }

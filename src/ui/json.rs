@@ -21,6 +21,7 @@ use super::meter::{Meter, Reading};
 use super::sums::hex;
 use super::{Finding, Mark};
 use crate::bounds::{MAX_TICKET, MAX_TOPS};
+use crate::connect::Peer;
 use crate::control;
 use crate::error::{Error, Exit, reason};
 use crate::event::{Event, Fate, Summary};
@@ -179,8 +180,8 @@ impl Json {
         self.stream().emit("peer", fields);
     }
 
-    pub(super) fn looked(&self, name: &str, address: IpAddr) {
-        let fields = json!({ "result": "looked", "name": name, "address": address });
+    pub(super) fn looked(&self, peer: &Peer) {
+        let fields = json!({ "result": "looked", "name": peer.name, "address": peer.address });
         self.stream().emit("peer", fields);
     }
 
@@ -221,8 +222,8 @@ impl Json {
         stream.emit("finding", fields);
     }
 
-    pub(super) fn turned_away(&self, address: IpAddr, why: &str) {
-        let fields = json!({ "result": "turned_away", "address": address, "text": why });
+    pub(super) fn turned_away(&self, peer: &Peer, why: &str) {
+        let fields = json!({ "result": "turned_away", "address": peer.address, "text": why });
         self.stream().emit("peer", fields);
     }
 
@@ -354,10 +355,10 @@ impl Json {
                     thread::sleep(LAST_WORDS / 50);
                     continue;
                 }
-                Err(TryLockError::WouldBlock) => return error.exit,
+                Err(TryLockError::WouldBlock) => return error.exit(),
             };
             stream.error.get_or_insert_with(|| error_fields(error));
-            return stream.end(error.exit);
+            return stream.end(error.exit());
         }
     }
 }
@@ -466,6 +467,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::error::Cause;
 
     /// What was written, for the test and the stream.
     #[derive(Clone, Default)]
@@ -495,7 +497,7 @@ mod tests {
         let json = Json::new(paper.clone());
         json.begin();
         assert_eq!(json.end(Exit::Done), Exit::Done);
-        let interrupted = Error::new(Exit::Interrupted, "interrupted");
+        let interrupted = Error::new(Cause::Interrupted, "interrupted");
         assert_eq!(json.cut_short(&interrupted), Exit::Done);
         assert_eq!(json.end(Exit::Failure), Exit::Done);
         json.note("too late");

@@ -21,7 +21,6 @@ mod text;
 mod words;
 
 use std::io::{self, IsTerminal, Write};
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -46,7 +45,7 @@ use self::words::{counted, names_of, rate, summary_of};
 use crate::bounds::{MAX_REFUSALS, SHOWN_REFUSALS};
 use crate::connect::{Endpoint, Peer, Reach};
 use crate::control;
-use crate::error::{Error, Exit, Result, reason, shown};
+use crate::error::{Cause, Error, Exit, Result, reason, shown};
 use crate::event::{Event, Fate, Summary};
 use crate::files::manifest::Manifest;
 use crate::files::path::{PathError, RelPath};
@@ -172,7 +171,7 @@ impl Ui {
     /// Returns the exit code, and why it ends.
     fn cut_short(&self) -> (Exit, String) {
         let Err(error) = control::check() else { return (Exit::Interrupted, String::new()) };
-        let exit = self.json.as_ref().map_or(error.exit, |json| json.cut_short(&error));
+        let exit = self.json.as_ref().map_or(error.exit(), |json| json.cut_short(&error));
         if let Some(log) = &self.log {
             log.cut_short(&format!("cut short: exit code {}", exit as u8));
         }
@@ -334,10 +333,11 @@ impl Ui {
     }
 
     /// A receiver has proved that it knows the token.
-    pub fn receiver_connected(&self, name: &str, session: uuid::Uuid) {
-        self.say(&format!("{name} is connected"));
+    pub fn receiver_connected(&self, peer: &Peer, session: uuid::Uuid) {
+        self.say(&format!("{} is connected", peer.name));
         self.detail(&format!("session {session}"));
-        self.tell(|json| json.connected(name, None, session));
+        // Where a connection comes from may be a forwarder's address.
+        self.tell(|json| json.connected(&peer.name, None, session));
     }
 
     /// The sender has.
@@ -363,7 +363,8 @@ impl Ui {
     }
 
     /// Somebody guessed; after `left` more the offer ends.
-    pub fn wrong_token(&self, name: &str, left: u8) {
+    pub fn wrong_token(&self, peer: &Peer, left: u8) {
+        let name = &peer.name;
         if left > 0 {
             let left = counted(left.into(), "attempt", "attempts");
             self.say_warning(&format!("wrong token from {name}; {left} left"));
@@ -372,19 +373,20 @@ impl Ui {
     }
 
     /// The offer's `number`th connection that came to nothing.
-    pub fn turned_away(&self, address: IpAddr, why: &str, number: u32) {
+    pub fn turned_away(&self, peer: &Peer, why: &str, number: u32) {
         if number <= MAX_REFUSALS {
-            self.came_to_nothing(&format!("turned away {address}: {why}"), number);
-            self.tell(|json| json.turned_away(address, why));
+            self.came_to_nothing(&format!("turned away {}: {why}", peer.place()), number);
+            self.tell(|json| json.turned_away(peer, why));
         }
     }
 
     /// The same, of a `transfer doctor`.
-    pub fn looked(&self, name: &str, address: IpAddr, number: u32) {
+    pub fn looked(&self, peer: &Peer, number: u32) {
         if number <= MAX_REFUSALS {
+            let name = &peer.name;
             let text = format!("{name} had a look with `transfer doctor`: it reaches this offer");
             self.came_to_nothing(&text, number);
-            self.tell(|json| json.looked(name, address));
+            self.tell(|json| json.looked(peer));
         }
     }
 
@@ -411,8 +413,8 @@ impl Ui {
     /// The sender lost its receiver and waits `patience` for it.
     pub fn waits_again(&self, name: &str, why: &Error, patience: Duration) {
         // What the receiver has said of itself says it all.
-        let lost = match why.exit {
-            Exit::Network if why.hint.is_none() => "the receiver disconnected: ",
+        let lost = match why.cause {
+            Cause::Network if why.hint.is_none() => "the receiver disconnected: ",
             _ => "",
         };
         self.say_warning(&format!("{name}: {lost}{why}; waiting for it to come back"));

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::screen::paragraph;
 use super::{Answer, IsOver, Ui, choice, counted, line, names_of, screen, summary_of};
 use crate::config;
-use crate::error::{Error, Exit, Result, bytes, reason, shown};
+use crate::error::{Cause, Error, Result, bytes, reason, shown};
 use crate::files::manifest::{Entry, Manifest};
 use crate::files::path::RelPath;
 use crate::ticket::Ticket;
@@ -180,7 +180,7 @@ impl Ui {
     /// Take what is offered? `anew` when what an interrupted transfer left is not gone on with.
     ///
     /// # Errors
-    /// [`Exit::Declined`] when it is not wanted.
+    /// [`crate::error::Exit::Declined`] when it is not wanted.
     pub fn ask_take(&self, manifest: &Manifest, anew: bool) -> Result<()> {
         let question = if anew { "take it all anew?" } else { "take it?" };
         let entries = manifest.entries();
@@ -261,7 +261,7 @@ impl Ui {
     /// The ticket, when none was given. A slip is told at once, and asked about again.
     ///
     /// # Errors
-    /// [`Exit::Usage`] when nobody can be asked, or the last of three is no ticket either.
+    /// [`crate::error::Exit::Usage`] when nobody can be asked, or the last of three is no ticket either.
     pub fn ask_ticket(&self) -> Result<Ticket> {
         if !self.asks {
             return Err(Error::usage("there is no ticket to receive with")
@@ -319,7 +319,7 @@ fn date(nanoseconds: i64) -> String {
 
 /// Whoever said no has ended both sides.
 pub fn said_no() -> Error {
-    Error::new(Exit::Declined, "you said no")
+    Error::new(Cause::Declined, "you said no")
         .hint("nothing was changed; run both sides again to answer otherwise")
         .chosen()
 }
@@ -341,7 +341,7 @@ fn unanswered(error: dialoguer::Error) -> Error {
 
 fn unread(error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::Interrupted => Error::new(Exit::Interrupted, "interrupted").chosen(),
+        io::ErrorKind::Interrupted => Error::new(Cause::Interrupted, "interrupted").chosen(),
         _ => Error::failure(format!("cannot ask: {}", reason(&error)))
             .hint("--yes takes the safe answers"),
     }

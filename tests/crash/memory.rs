@@ -153,7 +153,7 @@ impl Round {
                 ensure!(summary.failed.is_empty(), "{}: {summary:?}", told())
             }
             (Err(_), Err(error)) => {
-                let network = error.exit == transfer::error::Exit::Network;
+                let network = error.exit() == transfer::error::Exit::Network;
                 ensure!(network, "{}: {error}", told());
                 ensure!(self.broken < MAX_BROKEN, "{}: {error}", told());
             }

@@ -123,7 +123,7 @@ fn a_packed_record_before_the_offer_is_out_of_turn() {
     let offered = transfer::receive::files::await_offer(receiver, None);
     let error = offered.err().unwrap();
     let told = "the other side broke the protocol: a message came out of turn";
-    assert_eq!((error.exit, &*error.message), (Exit::Failure, told));
+    assert_eq!((error.exit(), &*error.message), (Exit::Failure, told));
     closer.close();
 }
 

@@ -111,7 +111,7 @@ fn cuts_and_flips_cost_time_never_correctness() {
             (_, Err(error)) | (Err(error), _) => error,
             (Ok(_), Ok(_)) => panic!("{told}: both sides claim success"),
         };
-        assert_eq!(error.exit, Exit::Network, "{told}: {error}");
+        assert_eq!(error.exit(), Exit::Network, "{told}: {error}");
         if into.exists() {
             assert_nothing_false(&sent, &into.join("tree"));
         }

@@ -103,7 +103,7 @@ fn a_paused_receiver_keeps_its_connection() {
 
 #[test]
 fn a_receiver_that_neither_reads_nor_speaks_is_lost() {
-    assert_eq!(send_to_a_paused_receiver(NEVER).unwrap_err().exit, Exit::Network);
+    assert_eq!(send_to_a_paused_receiver(NEVER).unwrap_err().exit(), Exit::Network);
 }
 
 /// How a side fares that waits for a message, and for the last one, while the other works.
@@ -131,7 +131,7 @@ fn wait_for_a_busy_peer(heartbeat: Duration) -> Result<(), Stop> {
 fn whoever_says_wait_is_waited_for() {
     wait_for_a_busy_peer(BEAT).unwrap();
     let Err(Stop::Gone(error)) = wait_for_a_busy_peer(NEVER) else { panic!("no patience ends") };
-    assert_eq!(error.exit, Exit::Network);
+    assert_eq!(error.exit(), Exit::Network);
     assert_eq!(error.message, "the other side has sent nothing for too long");
 }
 
@@ -204,7 +204,7 @@ fn a_line_that_dies_while_data_flows_is_noticed_on_both_sides() {
     let (sent, received) = ends_soon(move || transfer_over(line, 200_000, Closer::stall));
     for end in [sent, received] {
         let error = end.unwrap_err();
-        assert_eq!(error.exit, Exit::Network);
+        assert_eq!(error.exit(), Exit::Network);
         assert_eq!(error.message, "the other side has sent nothing for too long");
     }
 }
@@ -315,7 +315,7 @@ fn a_peer_that_never_stops_talking_holds_nobody_back_who_cannot_write() {
             }
         }
     });
-    assert_eq!(lost.exit, Exit::Network);
+    assert_eq!(lost.exit(), Exit::Network);
     closer.close();
     talking.join().unwrap();
 }

@@ -159,7 +159,7 @@ fn a_single_file_can_be_poured() {
             } else {
                 let message = "standard output takes one file, and 2 entries are offered";
                 assert_eq!(received.unwrap_err().message, message);
-                assert_eq!(sent.unwrap_err().exit, Exit::Declined);
+                assert_eq!(sent.unwrap_err().exit(), Exit::Declined);
                 assert!(got.is_empty());
             }
         });

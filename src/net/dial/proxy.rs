@@ -11,7 +11,7 @@ use std::{
 use super::{Stream, Until, blocked};
 use crate::bounds::MAX_PROXY_HEAD;
 use crate::{
-    error::{Error, Result, reason, shown},
+    error::{Cause, Error, Result, reason, shown},
     net::tailscale::excerpt,
 };
 
@@ -119,7 +119,6 @@ impl Proxy {
         ready.map_err(|refusal| match refusal {
             Refusal::Broken(error) if error.kind() == io::ErrorKind::TimedOut => {
                 Error::network(format!("the proxy {self} did not reach {target} in time"))
-                    .cause(error.kind())
                     .hint(blocked(target))
             }
             Refusal::Broken(error)
@@ -138,7 +137,7 @@ impl Proxy {
             }
             Refusal::Unreachable(why) => {
                 Error::network(format!("the proxy {self} cannot reach {target}: {why}"))
-                    .cause(io::ErrorKind::HostUnreachable)
+                    .cause(Cause::Unreachable)
                     .hint(format!("is `transfer send` still running there? {}", blocked(target)))
             }
         })?;

@@ -67,7 +67,7 @@ fn direct() {
 fn no_connection_says_why() {
     let nobody = closed();
     let error = dial(nobody, &Route::Direct, LIMIT).unwrap_err();
-    assert_eq!(error.exit, Exit::Network);
+    assert_eq!(error.exit(), Exit::Network);
     assert_eq!(error.message, format!("nothing listens at {nobody}"));
     assert!(error.hint.unwrap().contains("`transfer send`"));
 
@@ -82,8 +82,8 @@ fn no_connection_says_why() {
     ] {
         let error = no_connection(target(), &kind.into(), Duration::from_secs(30));
         assert!(error.message.contains(message), "{error}");
+        assert_eq!(error.exit(), Exit::Network);
         assert!(error.hint.unwrap().contains(hint));
-        assert_eq!(error.exit, Exit::Network);
     }
 }
 
@@ -156,7 +156,7 @@ fn proxies_are_read() {
     ] {
         let error = Proxy::parse(url).unwrap_err();
         assert!(error.message.contains(why) && !error.message.contains("secret"), "{error}");
-        assert_eq!(error.exit, Exit::Usage);
+        assert_eq!(error.exit(), Exit::Usage);
     }
 }
 
@@ -221,7 +221,7 @@ fn fails(url: &str, script: Vec<(Vec<u8>, Vec<u8>)>, message: &str) {
     assert!(error.message.contains(message), "{message}: {error}");
     assert!(!error.message.contains("secret") && !error.message.contains('\u{1b}'));
     assert!(error.hint.is_some());
-    assert_eq!(error.exit, Exit::Network);
+    assert_eq!(error.exit(), Exit::Network);
 }
 
 #[test]
@@ -393,7 +393,7 @@ mod nc {
         let nowhere = TailscaleDetector::with_command("/nowhere/tailscale".into());
         let error = dial(target(), &Route::Nc(nowhere.cli().clone()), LIMIT).unwrap_err();
         assert_eq!(error.message, "cannot run /nowhere/tailscale: no such file or directory");
-        assert_eq!(error.exit, Exit::Network);
+        assert_eq!(error.exit(), Exit::Network);
     }
 }
 

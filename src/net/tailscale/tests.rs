@@ -34,7 +34,7 @@ fn states() {
         let said = error.hint.as_deref().unwrap();
         assert!(error.message.contains(message), "{error}");
         assert!(said.contains("--pod") && said.contains(hint), "{said}");
-        assert_eq!(error.exit, Exit::Network);
+        assert_eq!(error.exit(), Exit::Network);
     }
     for name in ["tun_4peers", "no_peers", "odd_peers", "old_1_36", "userspace_container"] {
         let status = parsed(&format!("status_{name}.json"));
@@ -106,7 +106,7 @@ fn odd_json() {
     ] {
         let error = Status::parse(json.as_bytes()).unwrap_err();
         assert!(error.message.contains(message), "{error}");
-        assert!(error.message.len() < 500 && error.exit == Exit::Network);
+        assert!(error.message.len() < 500 && error.exit() == Exit::Network);
     }
 }
 
@@ -158,7 +158,7 @@ fn names() {
     assert_eq!(status.resolve("x").unwrap(), Some(ip("100.64.0.2")));
     let error = status.resolve("TWIN").unwrap_err();
     assert_eq!(
-        (error.exit, error.message.as_str()),
+        (error.exit(), error.message.as_str()),
         (Exit::Usage, "several devices are called TWIN")
     );
     assert!(error.hint.unwrap().contains("twin.a.ts.net, twin.b.ts.net"));
@@ -218,7 +218,7 @@ fn programs_are_found() {
 
     let error = locate(None, path(), Vec::new()).unwrap_err();
     assert_eq!(error.message, "the tailscale program is not on this machine");
-    assert_eq!(error.exit, Exit::Network);
+    assert_eq!(error.exit(), Exit::Network);
     fs::create_dir(a.join(&file)).unwrap(); // a folder is no program
     fs::copy(env::current_exe().unwrap(), b.join(&file)).unwrap();
     assert_eq!(locate(None, path(), Vec::new()).unwrap(), b.join(&file));
@@ -333,8 +333,8 @@ pub(crate) mod stubs {
                 Err(error) => {
                     assert!(!says.is_empty(), "{name}: {error}");
                     assert!(error.message.contains(says), "{name}: {error}");
+                    assert_eq!(error.exit(), Exit::Network);
                     assert!(error.hint.unwrap().contains(advises), "{name}");
-                    assert_eq!(error.exit, Exit::Network);
                 }
             }
         }
@@ -390,7 +390,7 @@ pub(crate) mod stubs {
         detector.verify_peer_ip_cached(late).unwrap();
         assert_eq!(runs(&dir), 2);
         let error = detector.verify_peer_ip_cached(unknown).unwrap_err();
-        assert_eq!((error.exit, runs(&dir)), (Exit::Refused, 3));
+        assert_eq!((error.exit(), runs(&dir)), (Exit::Refused, 3));
         assert_eq!(error.message, "10.40.0.7 is not a device of your tailnet");
 
         detector.fresh = Duration::ZERO; // as if 30 s had passed
@@ -419,7 +419,7 @@ pub(crate) mod stubs {
         for _ in 0..3 {
             let error = detector.verify_peer_ip_cached(ip("100.70.15.9")).unwrap_err();
             assert_eq!(
-                error.exit,
+                error.exit(),
                 Exit::Network,
                 "a stopped node lists peers, but they do not count"
             );
@@ -429,11 +429,11 @@ pub(crate) mod stubs {
         fs::write(dir.path().join("json"), fixture("status_odd_peers.json")).unwrap();
         let error = detector.verify_peer_ip_cached(ip("100.66.1.1")).unwrap_err();
         assert!(error.message.contains("xn--old-phone-example (bob@example.org) has expired"));
-        assert_eq!((error.exit, runs(&dir)), (Exit::Refused, 2));
+        assert_eq!((error.exit(), runs(&dir)), (Exit::Refused, 2));
         fs::write(dir.path().join("json"), fixture("status_stopped.json")).unwrap();
         detector.verify_peer_ip_cached(ip("192.0.2.1")).unwrap_err();
         let error = detector.verify_peer_ip_cached(ip("100.71.2.3")).unwrap_err();
-        assert_eq!(error.exit, Exit::Network, "known peers go with the network");
+        assert_eq!(error.exit(), Exit::Network, "known peers go with the network");
     }
 
     #[test]
@@ -473,12 +473,12 @@ pub(crate) mod stubs {
             detector.limit = Duration::from_millis(200);
             let error = detector.status().unwrap_err();
             assert_eq!(error.message, "`tailscale status --json` gave no answer in 200ms");
-            assert_eq!(error.exit, Exit::Network);
+            assert_eq!(error.exit(), Exit::Network);
         }
         let dir = tempfile::tempdir().unwrap();
         let detector = TailscaleDetector::with_command(dir.path().join("tailscale"));
         let error = detector.status().unwrap_err();
         assert!(error.message.ends_with("tailscale: no such file or directory"), "{error}");
-        assert_eq!(error.exit, Exit::Network);
+        assert_eq!(error.exit(), Exit::Network);
     }
 }

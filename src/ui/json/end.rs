@@ -127,7 +127,7 @@ fn unfinished(exit: Exit) -> Option<Value> {
         Exit::Integrity => "the hashes of some files still differed at the end",
         _ => "some things could not be sent or written",
     };
-    Some(error_fields(&Error::new(exit, message).hint("the last event lists them")))
+    Some(json!({ "message": message, "hint": "the last event lists them" }))
 }
 
 fn exit_word(exit: Exit) -> &'static str {
