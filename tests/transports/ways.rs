@@ -1,0 +1,108 @@
+//! The ways, set up on this machine: who listens, how it is dialled, and what stands in between.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+
+use transfer::connect::acceptor::Acceptor;
+use transfer::connect::connector::Connector;
+use transfer::connect::handshake::{self, Judge};
+use transfer::connect::{Connection, NotConnected, Peer, Remote};
+use transfer::crypto::handshake::{Hello, Start};
+use transfer::crypto::keys::Role;
+use transfer::net::dial::{Proxy, Route, Stream};
+use transfer::net::listener::Listener;
+use transfer::token::{self, Token};
+
+/// What both sides know.
+pub const TOKEN: &str = "ocean-tiger";
+
+/// One who listens, and a way to it.
+pub struct Stage {
+    pub acceptor: Acceptor,
+    pub address: SocketAddr,
+    /// Dials with this token.
+    pub dial: Box<dyn Fn(&str) -> Result<Connection, NotConnected> + Send>,
+    /// What somebody says who speaks the protocol and proves nothing.
+    pub hello: Hello,
+    /// What has to live as long.
+    _kept: Option<tempfile::TempDir>,
+}
+
+fn stage(route: impl Fn() -> Route + Send + 'static, kept: Option<tempfile::TempDir>) -> Stage {
+    let token = Token::parse(TOKEN).unwrap();
+    let listener = Listener::bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
+    let address = listener.address();
+    let start = Start::new(Role::Receiver, &token, &mut token::system_rng().unwrap());
+    let hello = *start.hello();
+    let admit = |remote: SocketAddr| Ok(Peer::unknown(remote.ip()));
+    let prove = move |stream: &Stream, judge: Judge<'_>| handshake::answer(stream, &token, judge);
+    let acceptor = Acceptor::open(listener, 1, Box::new(admit), Box::new(prove)).unwrap();
+    let dial = move |token: &str| {
+        let peer = Peer::unknown(address.ip());
+        let remote = Remote { target: address, route: route(), peer };
+        let mut connector = Connector::new(remote, Token::parse(token)?)?;
+        connector.authenticate(connector.dial()?)
+    };
+    Stage { acceptor, address, dial: Box::new(dial), hello, _kept: kept }
+}
+
+/// Plain TCP.
+pub fn pod() -> Stage {
+    stage(|| Route::Direct, None)
+}
+
+/// A SOCKS5 proxy in between (RFC 1928), as tailscaled offers one.
+pub fn proxy() -> Stage {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("socks5://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        while let Ok((client, _)) = listener.accept() {
+            // Whatever goes wrong ends that one connection.
+            thread::spawn(move || drop(relay(client)));
+        }
+    });
+    stage(move || Route::Proxy(Proxy::parse(&url).unwrap()), None)
+}
+
+fn relay(mut client: TcpStream) -> io::Result<()> {
+    let (mut greeting, mut request) = ([0; 2], [0; 10]);
+    client.read_exact(&mut greeting)?;
+    io::copy(&mut (&client).take(greeting[1].into()), &mut io::sink())?;
+    client.write_all(&[5, 0])?;
+    client.read_exact(&mut request)?;
+    assert_eq!(request[..4], [5, 1, 0, 1], "a connection to an IPv4 address");
+    let ip = <[u8; 4]>::try_from(&request[4..8]).unwrap();
+    let target =
+        TcpStream::connect((Ipv4Addr::from(ip), u16::from_be_bytes([request[8], request[9]])))?;
+    client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
+    let (from, to) = (client.try_clone()?, target.try_clone()?);
+    thread::spawn(move || pour(&from, &to));
+    pour(&target, &client);
+    Ok(())
+}
+
+/// Until one end is closed; then both are, in this direction.
+fn pour(mut from: &TcpStream, mut to: &TcpStream) {
+    drop(io::copy(&mut from, &mut to));
+    drop(to.shutdown(Shutdown::Write));
+    drop(from.shutdown(Shutdown::Read));
+}
+
+/// A child in between that does what `tailscale nc HOST PORT` does.
+#[cfg(unix)]
+pub fn nc() -> Stage {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+    use transfer::net::tailscale::TailscaleDetector;
+    const SCRIPT: &str = "#!/usr/bin/env bash\n\
+                          exec 3<>\"/dev/tcp/$2/$3\" || exit 1\n\
+                          cat <&0 >&3 &\n\
+                          exec cat <&3\n";
+    let scratch = tempfile::tempdir().unwrap();
+    let program = scratch.path().join("tailscale");
+    fs::write(&program, SCRIPT).unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let route = move || Route::Nc(TailscaleDetector::with_command(program.clone()).cli().clone());
+    stage(route, Some(scratch))
+}
