@@ -10,7 +10,7 @@
 //! - [`protocol`]: bytes and values; [`crypto`]: from a token to sealed records; [`ticket`],
 //!   [`event`].
 //! - [`files`]: names, manifests, the disk; [`net`]: sockets and Tailscale; [`compress`],
-//!   [`token`], [`config`], [`control`], [`bounds`], [`error`].
+//!   [`token`], [`config`], [`control`], [`bounds`], [`error`], [`shown`].
 
 pub mod bounds;
 pub mod cli;
@@ -29,6 +29,7 @@ pub mod net;
 pub mod protocol;
 pub mod receive;
 pub mod send;
+pub mod shown;
 pub mod ticket;
 pub mod token;
 pub mod ui;

@@ -85,12 +85,25 @@ struct State {
     /// How many receivers are served at a time.
     slots: usize,
     /// Those that are.
-    served: Vec<(Slot, ReceiverId, Stream)>,
+    served: Vec<Served>,
     /// Connections whose handshake runs, the oldest first.
     running: VecDeque<Running>,
     /// The addresses of connections that have a thread, those that were shut down and have not
     /// noticed among them.
-    threads: Vec<(u64, IpAddr)>,
+    threads: Vec<Thread>,
+}
+
+/// A peer that has a slot.
+struct Served {
+    slot: Slot,
+    id: ReceiverId,
+    stream: Stream,
+}
+
+/// A connection that has a thread.
+struct Thread {
+    id: u64,
+    address: IpAddr,
 }
 
 /// A connection whose handshake runs.
@@ -121,11 +134,11 @@ impl State {
     /// Takes a connection on the list, and another from it if it is full; not one that comes from
     /// where too many threads are busy already.
     fn list(&mut self, id: u64, stream: Stream, address: IpAddr) -> bool {
-        let busy = self.threads.iter().filter(|(_, at)| *at == address).count();
+        let busy = self.threads.iter().filter(|thread| thread.address == address).count();
         if busy >= MAX_CONNECTIONS_EACH || self.threads.len() >= MAX_CONNECTIONS {
             return false;
         }
-        self.threads.push((id, address));
+        self.threads.push(Thread { id, address });
         self.running.push_back(Running { id, stream, origin: Origin::Address(address) });
         if self.running.len() > MAX_HANDSHAKES
             && let Some(at) = crowded_out(self.running.iter().map(|running| &running.origin))
@@ -142,16 +155,16 @@ impl State {
     fn take(&mut self, slot: Slot, id: ReceiverId, stream: Option<Stream>) -> Decision {
         // A peer that comes back has lost its connection, though this side may not have noticed
         // yet: the new one takes the slot of the old.
-        self.served.retain(|(_, served, stream)| {
-            let back = *served == id;
+        self.served.retain(|served| {
+            let back = served.id == id;
             if back {
-                stream.shutdown();
+                served.stream.shutdown();
             }
             !back
         });
         match stream {
             Some(stream) if self.served.len() < self.slots => {
-                self.served.push((slot, id, stream));
+                self.served.push(Served { slot, id, stream });
                 Decision::Welcome
             }
             _ => Decision::Busy,
@@ -160,7 +173,7 @@ impl State {
 
     /// Gives a slot to the next one.
     fn free(&mut self, slot: Slot) {
-        self.served.retain(|(taken, ..)| *taken != slot);
+        self.served.retain(|served| served.slot != slot);
     }
 }
 
@@ -245,7 +258,7 @@ impl Shared {
     /// A thread is done with its connection.
     fn leave(&self, id: u64) {
         let mut state = self.state();
-        state.threads.retain(|(running, _)| *running != id);
+        state.threads.retain(|thread| thread.id != id);
         state.running.retain(|running| running.id != id);
     }
 

@@ -62,6 +62,14 @@ pub struct GaveUp {
     pub why: Why,
 }
 
+/// How long a peer may not be there yet.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    until: Instant,
+    /// From the beginning.
+    in_all: Duration,
+}
+
 /// What is done about an attempt that failed.
 #[derive(Debug)]
 enum Next {
@@ -74,8 +82,8 @@ enum Next {
 /// The attempts of one run. Whoever makes them tells how far they come.
 #[derive(Debug)]
 pub struct Redial {
-    /// Until when a peer may not be there yet, and how long that is in all.
-    wait: Option<(Instant, Duration)>,
+    /// How long a peer may not be there yet.
+    wait: Option<Wait>,
     met: bool,
     is_once: bool,
     /// Whether the last attempt became a session.
@@ -95,7 +103,7 @@ impl Redial {
     pub fn new(wait: Option<Duration>) -> Self {
         let now = Instant::now();
         Self {
-            wait: wait.map(|wait| (now + wait, wait)),
+            wait: wait.map(|wait| Wait { until: now + wait, in_all: wait }),
             met: false,
             is_once: false,
             had_session: false,
@@ -145,7 +153,7 @@ impl Redial {
         let mut waits = 0;
         loop {
             match (find(), self.wait) {
-                (Err(NotConnected::Lost(why)), Some((until, patience)))
+                (Err(NotConnected::Lost(why)), Some(Wait { until, in_all: patience }))
                     if Instant::now() < until =>
                 {
                     if waits == 0 {
@@ -183,7 +191,7 @@ impl Redial {
                     pause
                 }
                 Next::Retry { why, pause, attempt: None } => {
-                    if let (1, Some((_, patience))) = (self.waits, self.wait) {
+                    if let (1, Some(Wait { in_all: patience, .. })) = (self.waits, self.wait) {
                         tell(Retry::Awaits { why: &why, patience });
                     }
                     pause
@@ -211,7 +219,7 @@ impl Redial {
         if self.is_once {
             return give_up(end.into_error(), Why::Once);
         }
-        let may_wait = self.wait.is_some_and(|(until, _)| now < until);
+        let may_wait = self.wait.is_some_and(|wait| now < wait.until);
         let (error, limit, why) = match end {
             NotConnected::Busy(error) if self.met => (error, STALL_LIMIT, Why::NoProgress),
             // The peer may not have noticed yet that a connection of a moment ago is gone.

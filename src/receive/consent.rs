@@ -3,16 +3,37 @@
 
 use std::collections::BTreeMap;
 
-use super::plan::OnConflict;
 use crate::files::path::RelPath;
 use crate::files::root::Found;
+
+/// What to do about an entry that meets something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Keep both: the new one becomes `name (1).ext`.
+    Rename,
+    /// Keep the old one.
+    Skip,
+    /// Keep the new one. Never at the price of a folder: then both are kept.
+    Overwrite,
+    /// Of two files keep the one that was changed last, the old one if both were at once. What has
+    /// no such time is kept beside the other.
+    Newer,
+}
 
 /// What happens to existing files.
 #[derive(Debug, Clone)]
 pub struct Policy {
     /// To all that nobody was asked about.
     otherwise: OnConflict,
-    answers: BTreeMap<RelPath, (Option<Found>, OnConflict)>,
+    answers: BTreeMap<RelPath, Answer>,
+}
+
+/// What was answered about a name.
+#[derive(Debug, Clone)]
+struct Answer {
+    /// What was there when it was asked.
+    shown: Option<Found>,
+    what: OnConflict,
 }
 
 impl From<OnConflict> for Policy {
@@ -29,23 +50,24 @@ impl Policy {
 
     /// What was answered about it, if it was shown as it is now.
     pub fn answer(&self, path: &RelPath, found: Option<&Found>) -> Option<OnConflict> {
-        let (shown, answer) = self.answers.get(path)?;
-        let same = match (shown, found) {
+        let answer = self.answers.get(path)?;
+        let same = match (&answer.shown, found) {
             (Some(shown), Some(found)) => found.is_still(shown),
             (None, None) => true,
             _ => false,
         };
-        same.then_some(*answer)
+        same.then_some(answer.what)
     }
 
     /// Notes an answer about what was shown.
     pub fn agree(&mut self, path: &RelPath, found: Option<&Found>, answer: OnConflict) {
-        self.answers.insert(path.clone(), (found.cloned(), answer));
+        let answer = Answer { shown: found.cloned(), what: answer };
+        self.answers.insert(path.clone(), answer);
     }
 
     /// Whether anything may be overwritten.
     pub fn overwrites(&self) -> bool {
-        let answers = self.answers.values().map(|(_, answer)| *answer);
+        let answers = self.answers.values().map(|answer| answer.what);
         answers.chain([self.otherwise]).any(|answer| answer == OnConflict::Overwrite)
     }
 }

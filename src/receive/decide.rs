@@ -21,7 +21,7 @@ use crate::files::path::RelPath;
 use crate::files::root::Root;
 use crate::protocol::lanes;
 use crate::protocol::message::Reason;
-use crate::ui::{Choice, Clash, Target, Ui, said_no};
+use crate::ui::{Choice, Clash, Here, Target, Ui, said_no};
 
 /// Makes the plan, with whatever is to be asked, and carries it out.
 ///
@@ -169,7 +169,10 @@ impl Setting<'_> {
         let is_compared = open.iter().any(|index| self.survey.is_compared(*index));
         let clash = |index: &u32| {
             let offered = self.offered.manifest().get(*index)?;
-            let here = self.survey.clash(*index, offered).map(|old| (old.size, old.mtime));
+            let here = self
+                .survey
+                .clash(*index, offered)
+                .map(|old| Here { size: old.size, mtime: old.mtime });
             Some(Clash { offered, here })
         };
         let clashes: Vec<_> = open.iter().filter_map(clash).take(SHOWN_CLASHES).collect();

@@ -1,9 +1,8 @@
 //! What was decided in a run about the offers of one sender, and what has to be decided next.
 //! Values only: whoever looks at the disk and asks is `decide`.
 
-use super::consent::Policy;
+use super::consent::{OnConflict, Policy};
 use super::options::{Conflict, ReceiveOptions};
-use super::plan::OnConflict;
 use crate::files::path::RelPath;
 use crate::files::root::Found;
 use crate::protocol::pages::HASH_LEN;

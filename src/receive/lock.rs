@@ -40,7 +40,7 @@ enum Status {
     Completed,
 }
 
-/// An entry of `files`. Names beyond seed 001 are optional when read.
+/// An entry of `files`. Those that have a default came later: locks without them are read too.
 #[derive(Debug, Serialize, Deserialize)]
 struct FileState {
     status: Status,

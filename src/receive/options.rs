@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::plan::OnConflict;
+use super::consent::OnConflict;
 use crate::protocol::features::Features;
 use crate::token::Token;
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
+pub use super::consent::OnConflict;
 use super::consent::Policy;
 use super::names::Names;
 use crate::files::disk::Stamp;
@@ -37,20 +38,6 @@ pub enum Meets {
     Twin,
     /// Its own name: this system cannot hold it, or it belongs to this program.
     Unholdable,
-}
-
-/// What to do about an entry that meets something else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnConflict {
-    /// Keep both: the new one becomes `name (1).ext`.
-    Rename,
-    /// Keep the old one.
-    Skip,
-    /// Keep the new one. Never at the price of a folder: then both are kept.
-    Overwrite,
-    /// Of two files keep the one that was changed last, the old one if both were at once. What has
-    /// no such time is kept beside the other.
-    Newer,
 }
 
 /// What will happen to an entry.

@@ -23,8 +23,20 @@ const FRESH: Duration = Duration::from_secs(2);
 /// How often a list that is being made is looked at.
 const SHORT: Duration = Duration::from_millis(10);
 
-/// A list being made, and when it was done.
-type Walking = thread::JoinHandle<(Arc<Source>, Instant)>;
+/// A list, and when it was made.
+struct Made {
+    source: Arc<Source>,
+    at: Instant,
+}
+
+impl Made {
+    fn now(walk: &Walk, options: WalkOptions) -> Self {
+        Self { source: Arc::new(walk.run(options)), at: Instant::now() }
+    }
+}
+
+/// A list being made.
+type Walking = thread::JoinHandle<Made>;
 
 /// What is offered.
 pub enum Offer {
@@ -159,7 +171,7 @@ pub struct Files {
     walk: Walk,
     options: WalkOptions,
     stream: StreamOptions,
-    ready: Option<(Arc<Source>, Instant)>,
+    ready: Option<Made>,
     running: Option<Walking>,
     /// Whether what may be a mistake has been told.
     told: bool,
@@ -225,8 +237,8 @@ impl Files {
         }
         // From here on the list is one of what goes, and what stays is nothing to tell of.
         self.options.developer = Developer::Include;
-        if let Some((source, _)) = &mut self.ready
-            && let Some(source) = Arc::get_mut(source)
+        if let Some(made) = &mut self.ready
+            && let Some(source) = Arc::get_mut(&mut made.source)
         {
             source.developer.clear();
         }
@@ -237,7 +249,7 @@ impl Files {
         let walk = walk.clone();
         thread::Builder::new()
             .name("walk".into())
-            .spawn(move || (Arc::new(walk.run(options)), Instant::now()))
+            .spawn(move || Made::now(&walk, options))
             .map_err(|error| Error::no_thread(&error))
     }
 
@@ -254,15 +266,14 @@ impl Files {
         if let Some(running) = self.running.take() {
             self.ready = running.join().ok();
         }
-        let fresh = self.ready.take().filter(|(_, made)| made.elapsed() < FRESH);
-        let ready =
-            fresh.unwrap_or_else(|| (Arc::new(self.walk.run(self.options)), Instant::now()));
-        let (source, _) = self.ready.insert(ready);
+        let fresh = self.ready.take().filter(|made| made.at.elapsed() < FRESH);
+        let made = fresh.unwrap_or_else(|| Made::now(&self.walk, self.options));
+        let source = Arc::clone(&self.ready.insert(made).source);
         if !self.told {
             ui.doubts(&source.left);
             self.told = true;
         }
-        Arc::clone(source)
+        source
     }
 }
 

@@ -76,8 +76,13 @@ pub fn serve(
 const AGAIN: &str = "this ticket is void; `transfer send` makes another, and the receiver goes on \
                      from what it has";
 
-/// How a session ended, whose slot it had, and who that was.
-type End = (Slot, String, Result<Summary>);
+/// How a session ended.
+struct End {
+    slot: Slot,
+    /// Who the receiver was.
+    name: String,
+    result: Result<Summary>,
+}
 
 struct Serving<'a> {
     acceptor: &'a Acceptor,
@@ -111,7 +116,7 @@ impl<'a> Serving<'a> {
         while self.left > 0 {
             // Where all that are to come are here, nobody else is waited for.
             let end = if running == self.left { ends.recv().ok() } else { ends.try_recv().ok() };
-            if let Some((slot, name, result)) = end {
+            if let Some(End { slot, name, result }) = end {
                 running -= 1;
                 if let Some(summary) = self.ended(slot, &name, result)? {
                     worst = worse(worst, summary.exit());
@@ -156,7 +161,7 @@ impl<'a> Serving<'a> {
                 thread::Builder::new().name("serve".into()).spawn_scoped(scope, move || {
                     let result = converse(connection, offer, limits, pace, (&ui, progress));
                     // The story may have ended meanwhile, by Ctrl-C or a third wrong token.
-                    let _ = tell.send((slot, name, result));
+                    let _ = tell.send(End { slot, name, result });
                 });
             if let Err(error) = started {
                 return Err(Error::no_thread(&error));

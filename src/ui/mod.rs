@@ -33,7 +33,7 @@ pub use self::findings::{Finding, Mark};
 pub use self::json::State;
 pub use self::patient::{Answer, IsOver};
 pub use self::progress::{Crowd, Progress};
-pub use self::prompt::{Choice, Clash, Target, said_no};
+pub use self::prompt::{Choice, Clash, Here, Target, said_no};
 pub use self::signals::watch as watch_signals;
 pub use self::text::{Data, Text};
 

@@ -37,9 +37,17 @@ pub enum Choice {
 pub struct Clash<'a> {
     /// What is offered.
     pub offered: &'a Entry,
-    /// The file that is there: its bytes, and its time of last change in nanoseconds since 1970.
-    /// Nothing where it is another kind of thing, or the offered one is.
-    pub here: Option<(u64, i64)>,
+    /// The file that is there; nothing where it is another kind of thing, or the offered one is.
+    pub here: Option<Here>,
+}
+
+/// A file that is there.
+#[derive(Debug, Clone, Copy)]
+pub struct Here {
+    /// Its bytes.
+    pub size: u64,
+    /// Its time of last change in nanoseconds since 1970.
+    pub mtime: i64,
 }
 
 /// Where an offer would go, and what it meets there.
@@ -221,14 +229,14 @@ impl Ui {
         for Clash { offered, here } in clashes {
             self.question(&format!("  {}", offered.path));
             let (size, time) = match here {
-                Some((size, time)) => (bytes(*size), date(*time)),
+                Some(here) => (bytes(here.size), date(here.mtime)),
                 None => (String::new(), "another kind of thing".into()),
             };
             self.question(&format!("    here  {size:>9}  {time}"));
             let size = if offered.is_file() { bytes(offered.size()) } else { String::new() };
             let newer = match here {
-                Some((_, time)) if offered.mtime > *time => " (newer)",
-                Some((_, time)) if offered.mtime < *time => " (older)",
+                Some(here) if offered.mtime > here.mtime => " (newer)",
+                Some(here) if offered.mtime < here.mtime => " (older)",
                 _ => "",
             };
             let time = date(offered.mtime);

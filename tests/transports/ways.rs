@@ -8,7 +8,7 @@ use transfer::connect::acceptor::Acceptor;
 use transfer::connect::connector::Connector;
 use transfer::connect::handshake::{self, Judge};
 use transfer::connect::{Connection, NotConnected, Peer, Remote};
-use transfer::crypto::handshake::{Hello, Start};
+use transfer::crypto::handshake::{Binding, Hello, Start};
 use transfer::crypto::keys::Role;
 use transfer::net::dial::{Proxy, Route, Stream};
 use transfer::net::listener::Listener;
@@ -33,7 +33,8 @@ fn stage(route: impl Fn() -> Route + Send + 'static, kept: Option<tempfile::Temp
     let token = Token::parse(TOKEN).unwrap();
     let listener = Listener::bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
     let address = listener.address();
-    let start = Start::new(Role::Receiver, &token, &mut token::system_rng().unwrap());
+    let start =
+        Start::new(Role::Receiver, &token, Binding::None, &mut token::system_rng().unwrap());
     let hello = *start.hello();
     let admit = |remote: SocketAddr| Ok(Peer::unknown(remote.ip()));
     let prove = move |stream: &Stream, judge: Judge<'_>| handshake::answer(stream, &token, judge);
