@@ -83,7 +83,8 @@ pub const MAX_TEXT: usize = 1 << 20;
 /// Times that a file may cross, the first included.
 pub const ATTEMPTS: u8 = 3;
 
-// Time.
+// Time: timeouts, and when to stop trying again. The backoff between two attempts to connect is in
+// `connect::redial`.
 
 /// How long connecting may take.
 pub const DIAL_LIMIT: Duration = Duration::from_secs(30);

@@ -226,3 +226,26 @@ fn the_pages_tell_the_backoff() {
         assert!(page(name).contains(&words), "{name} does not say: {words}");
     }
 }
+
+/// CONTRIBUTING.md leads somewhere: what it names is there, and every suite has its row.
+#[test]
+fn the_ways_to_contribute_lead_somewhere() {
+    let page = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    // Code that is indented has no such marks, and what is in capitals is to be replaced.
+    let quoted: Vec<&str> = page.split('`').skip(1).step_by(2).collect();
+    let is_path = |text: &&&str| {
+        ["src/", "tests/", "fuzz/", "docs/", "scripts/"].iter().any(|at| text.starts_with(at))
+    };
+    let paths = quoted.iter().filter(is_path).filter(|path| !path.contains("NAME"));
+    let missing: Vec<_> = paths.clone().filter(|path| !root().join(path).exists()).collect();
+    assert!(paths.count() > 20 && missing.is_empty(), "not there: {missing:?}");
+    let named: BTreeSet<&str> = quoted.iter().filter_map(|it| it.strip_prefix("--test ")).collect();
+    let mut suites = BTreeSet::new();
+    for entry in fs::read_dir(root().join("tests")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.join("main.rs").exists() || path.extension().is_some_and(|it| it == "rs") {
+            suites.insert(path.file_stem().unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(named, suites.iter().map(String::as_str).collect());
+}

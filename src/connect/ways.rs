@@ -1,5 +1,5 @@
-//! Which way a command line or a ticket means. This is the only file that names all of them: this
-//! machine (`pod`), or the tailnet.
+//! Which way in, or transport, a command line or a ticket means. This is the only file that names all
+//! of them: this machine (`pod`), or the tailnet. CONTRIBUTING.md says how to add one.
 
 use std::net::IpAddr;
 
