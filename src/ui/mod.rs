@@ -11,6 +11,7 @@ mod keys;
 mod log;
 mod meter;
 mod patient;
+mod peers;
 mod progress;
 mod prompt;
 mod results;
@@ -24,9 +25,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
 
-use dialoguer::console::{colors_enabled, colors_enabled_stderr, style};
+use dialoguer::console::style;
 use zeroize::Zeroizing;
 
 pub use self::findings::{Finding, Mark};
@@ -42,16 +42,13 @@ use self::log::Log;
 use self::screen::{line, paragraph};
 use self::sums::Sums;
 use self::words::{counted, names_of, rate, summary_of};
-use crate::bounds::{MAX_REFUSALS, SHOWN_REFUSALS};
-use crate::connect::{Endpoint, Peer, Reach};
 use crate::control;
-use crate::error::{Cause, Error, Exit, Result, reason, shown};
+use crate::error::{Error, Exit, Result, reason, shown};
 use crate::event::{Event, Fate, Summary};
 use crate::files::manifest::Manifest;
 use crate::files::path::{PathError, RelPath};
 use crate::protocol::message::STREAM_NAME;
 use crate::protocol::pages::HASH_LEN;
-use crate::ticket::{COMMAND, Host, Ticket};
 
 /// How much is said, where, and whether somebody is there to answer. A clone says it in the same
 /// places.
@@ -274,50 +271,6 @@ impl Ui {
         }
     }
 
-    /// What to type on the other machine: the one line on stdout. A token that both sides have in
-    /// a file of this name is not shown.
-    pub fn ticket(&self, ticket: &Ticket, agreed: Option<&Path>) {
-        self.say("on the other machine, run:");
-        let command = command_for(ticket, agreed);
-        match &self.json {
-            Some(json) => {
-                json.ticket(ticket, &command, agreed.is_some());
-                self.show(in_bold("", &command, colors_enabled_stderr()));
-            }
-            None => {
-                let mut command = in_bold("", &command, colors_enabled());
-                command.push('\n');
-                let mut stdout = io::stdout();
-                // In one piece, which passes by stdout's buffer. Nobody may be reading; the offer
-                // stands all the same.
-                let _ = stdout.write_all(command.as_bytes()).and_then(|()| stdout.flush());
-            }
-        }
-        self.say("waiting for the receiver; Ctrl-C stops");
-    }
-
-    /// Another ticket for the same offer.
-    pub fn ticket_elsewhere(&self, ticket: &Ticket, agreed: Option<&Path>) {
-        const INTRO: &str = "from another machine of the tailnet: ";
-        let command = command_for(ticket, agreed);
-        self.show(in_bold(INTRO, &command, colors_enabled_stderr()));
-        self.tell(|json| json.ticket(ticket, &command, agreed.is_some()));
-    }
-
-    /// A receiver is here before the questions are answered; it waits so long for the answers.
-    pub fn comes_before_answers(&self, name: &str, patience: Duration) {
-        self.note(&format!(
-            "{name} is here: what is not answered within {} s counts as no",
-            patience.as_secs()
-        ));
-    }
-
-    /// The receiver waits for a sender that is not there yet.
-    pub fn awaits(&self, name: &str, why: &Error, patience: Duration) {
-        let patience = humantime::format_duration(patience);
-        self.note(&format!("waiting up to {patience} for {name}: {why}"));
-    }
-
     /// A line for the screen, and not for the log.
     fn hint(&self, text: &str) {
         if !self.quiet {
@@ -330,95 +283,6 @@ impl Ui {
         if !self.quiet {
             screen::secret(text);
         }
-    }
-
-    /// A receiver has proved that it knows the token.
-    pub fn receiver_connected(&self, peer: &Peer, session: uuid::Uuid) {
-        self.say(&format!("{} is connected", peer.name));
-        self.detail(&format!("session {session}"));
-        // Where a connection comes from may be a forwarder's address.
-        self.tell(|json| json.connected(&peer.name, None, session));
-    }
-
-    /// The sender has.
-    pub fn sender_connected(&self, peer: &Peer, session: uuid::Uuid) {
-        self.detail(&format!("session {session}"));
-        self.tell(|json| json.connected(&peer.name, peer.address, session));
-    }
-
-    /// Where a receiver is waited for.
-    pub fn listens(&self, endpoint: &Endpoint) {
-        if let Host::Name(name) = &endpoint.ticket {
-            let address = endpoint.address;
-            self.detail(&format!("{name} is {address}; a ticket with the address works as well"));
-        }
-        match endpoint.reach {
-            Reach::Machine => self
-                .note("pod mode: any program on this machine may connect; only the token protects"),
-            Reach::Userspace => {
-                self.note("this node has no network device: tailscaled delivers to 127.0.0.1")
-            }
-            Reach::Tailnet => {}
-        }
-    }
-
-    /// Somebody guessed; after `left` more the offer ends.
-    pub fn wrong_token(&self, peer: &Peer, left: u8) {
-        let name = &peer.name;
-        if left > 0 {
-            let left = counted(left.into(), "attempt", "attempts");
-            self.say_warning(&format!("wrong token from {name}; {left} left"));
-        }
-        self.tell(|json| json.wrong_token(name, left));
-    }
-
-    /// The offer's `number`th connection that came to nothing.
-    pub fn turned_away(&self, peer: &Peer, why: &str, number: u32) {
-        if number <= MAX_REFUSALS {
-            self.came_to_nothing(&format!("turned away {}: {why}", peer.place()), number);
-            self.tell(|json| json.turned_away(peer, why));
-        }
-    }
-
-    /// The same, of a `transfer doctor`.
-    pub fn looked(&self, peer: &Peer, number: u32) {
-        if number <= MAX_REFUSALS {
-            let name = &peer.name;
-            let text = format!("{name} had a look with `transfer doctor`: it reaches this offer");
-            self.came_to_nothing(&text, number);
-            self.tell(|json| json.looked(peer));
-        }
-    }
-
-    fn came_to_nothing(&self, text: &str, number: u32) {
-        match number {
-            0..SHOWN_REFUSALS => self.say(text),
-            SHOWN_REFUSALS => self.say(&format!("{text} (more only with -v)")),
-            _ => self.detail(text),
-        }
-    }
-
-    /// The receiver lost its sender and dials again after `pause`; for the `attempt`th time
-    /// without any progress.
-    pub fn dials_again(&self, why: &Error, attempt: u32, pause: Duration) {
-        let text = format!("{why}; trying again");
-        if attempt == 1 {
-            self.say_warning(&text)
-        } else {
-            self.detail(&text)
-        }
-        self.tell(|json| json.dials_again(why, attempt, pause));
-    }
-
-    /// The sender lost its receiver and waits `patience` for it.
-    pub fn waits_again(&self, name: &str, why: &Error, patience: Duration) {
-        // What the receiver has said of itself says it all.
-        let lost = match why.cause {
-            Cause::Network if why.hint.is_none() => "the receiver disconnected: ",
-            _ => "",
-        };
-        self.say_warning(&format!("{name}: {lost}{why}; waiting for it to come back"));
-        self.tell(|json| json.waits_again(why, patience));
     }
 
     /// What this side is about to send.
@@ -532,28 +396,5 @@ impl Ui {
     /// The same without a bar where that would get into what goes to standard output.
     pub fn beside_data(&self) -> Self {
         Self { draws: self.draws && !io::stdout().is_terminal(), ..self.clone() }
-    }
-}
-
-/// A text with a secret that stands out behind an introduction. It is wiped, and there is room for
-/// a line end: growing would leave a copy behind.
-fn in_bold(intro: &str, text: &str, is_styled: bool) -> Zeroizing<String> {
-    let (bold, reset) = if is_styled { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
-    let parts = [intro, bold, text, reset];
-    let len: usize = parts.iter().map(|part| part.len()).sum();
-    let mut whole = Zeroizing::new(String::with_capacity(len + 1));
-    parts.iter().for_each(|part| whole.push_str(part));
-    whole
-}
-
-/// What to type on the other machine.
-fn command_for(ticket: &Ticket, agreed: Option<&Path>) -> Zeroizing<String> {
-    match agreed {
-        Some(file) => {
-            let file = file.to_string_lossy();
-            let place = ticket.place();
-            Zeroizing::new(format!("{COMMAND}--token-file {} {place}", shown(&file)))
-        }
-        None => ticket.command(),
     }
 }
