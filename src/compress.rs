@@ -55,7 +55,7 @@ impl Compression {
     }
 }
 
-/// A way of compressing that can be on the wire. Another one is one more here and in [`METHODS`],
+/// A way of compressing that can be on the wire. Another one is one more here and in `METHODS`,
 /// and a [`Codec`] that makes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {

@@ -1,5 +1,5 @@
 //! The token handshake over a byte stream, with a deadline: both sides of it. The cryptography is in
-//! [`crypto::handshake`]; here are the socket and the clock.
+//! [`crypto::handshake`](crate::crypto::handshake); here are the socket and the clock.
 //!
 //! Whoever dials proves first, so that whoever listens can count the guesses: [`answer`] leaves the
 //! count, and whether there is a slot, to a closure of the acceptor's.

@@ -1,5 +1,5 @@
 //! Where to receive from, where to, and how. None of it changes in a run: what is decided there
-//! is in [`Decisions`](super::decisions::Decisions).
+//! is in `receive::decisions`.
 
 use std::path::PathBuf;
 use std::time::Duration;
