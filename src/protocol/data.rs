@@ -6,6 +6,7 @@
 use super::features::{Feature, Features};
 use super::pages::{Fault, HASH_LEN};
 use super::reader::{Malformed, Read, Reader};
+use crate::crypto::keys::Role;
 use crate::crypto::record::Buffer;
 
 const START: u8 = 1;
@@ -88,7 +89,7 @@ pub fn put_end(buffer: &mut Buffer, size: u64, hash: &[u8; HASH_LEN]) {
 pub fn put_failed(buffer: &mut Buffer, index: u32, fault: Fault) {
     buffer.extend(&[FAILED]);
     buffer.extend(&index.to_be_bytes());
-    buffer.extend(&[fault as u8]);
+    buffer.extend(&[fault.code()]);
 }
 
 /// The next item, or nothing at the end of the record. `agreed` is what both sides can do.
@@ -104,7 +105,10 @@ pub fn next<'a>(reader: &mut Reader<'a>, agreed: Features) -> Read<Option<Item<'
             Item::Bytes(reader.bytes(len)?)
         }
         END => Item::End { size: reader.u64()?, hash: reader.array()? },
-        FAILED => Item::Failed { index: reader.u32()?, fault: Fault::decode(reader.u8()?)? },
+        FAILED => {
+            let (index, code) = (reader.u32()?, reader.u8()?);
+            Item::Failed { index, fault: Fault::decode(code, Role::Sender)? }
+        }
         HOLE => {
             agreed.check(Feature::Sparse)?;
             return Err(Malformed("data of an unknown kind"));
@@ -193,7 +197,10 @@ mod tests {
             (&[2, 0xff, 0xff, 0xff, 0xff, b'a'], Err(CUT)),
             (&[2, 0, 0, 0, 2, b'a'], Err(CUT)),
             (&[4, 0, 0, 0, 1, 0], Err(Malformed("an unknown fault"))),
-            (&[4, 0, 0, 0, 1, 13], Err(Malformed("an unknown fault"))),
+            (
+                &[4, 0, 0, 0, 1, 13],
+                Ok(vec![Item::Failed { index: 1, fault: Fault::UnknownSource(13) }]),
+            ),
         ] {
             assert_eq!(read_all(bytes), expected, "{bytes:x?}");
         }
@@ -228,9 +235,10 @@ mod tests {
                 Self::Start(index, offset) => Item::Start { index: *index, offset: *offset },
                 Self::Bytes(content) => Item::Bytes(content),
                 Self::End(size, hash) => Item::End { size: *size, hash: *hash },
-                Self::Failed(index, code) => {
-                    Item::Failed { index: *index, fault: Fault::decode(*code).unwrap() }
-                }
+                Self::Failed(index, code) => Item::Failed {
+                    index: *index,
+                    fault: Fault::decode(*code, Role::Sender).unwrap(),
+                },
             }
         }
     }
@@ -240,7 +248,7 @@ mod tests {
             any::<(u32, u64)>().prop_map(|(index, offset)| Made::Start(index, offset)),
             prop::collection::vec(any::<u8>(), 0..50).prop_map(Made::Bytes),
             any::<(u64, [u8; 32])>().prop_map(|(size, hash)| Made::End(size, hash)),
-            (any::<u32>(), 1..=7u8).prop_map(|(index, code)| Made::Failed(index, code)),
+            (any::<u32>(), 1..=255u8).prop_map(|(index, code)| Made::Failed(index, code)),
         ]
     }
 

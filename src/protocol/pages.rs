@@ -2,8 +2,11 @@
 //!
 //! A page is its kind, a byte that is 1 on the last page and 0 before, and whole items.
 
+use std::borrow::Cow;
+
 use super::features::{Feature, Features};
 use super::reader::{Malformed, Read, Reader};
+use crate::crypto::keys::Role;
 use crate::crypto::record::Buffer;
 use crate::files::manifest::{Entry, Kind};
 use crate::files::modes::MADE_UP;
@@ -28,59 +31,76 @@ pub enum Step {
 
 /// Why an entry is not on the receiver's disk as it was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Fault {
     /// It vanished at the source.
-    Vanished = 1,
+    Vanished,
     /// The sender may not read it.
-    Denied = 2,
+    Denied,
     /// It changed while it was sent.
-    Changed = 3,
+    Changed,
     /// The sender could not read it.
-    Unreadable = 4,
+    Unreadable,
     /// The receiver could not write it.
-    Unwritable = 5,
+    Unwritable,
     /// Its hash differed in every attempt.
-    Integrity = 6,
+    Integrity,
     /// The receiver has something of this name and was told to keep it.
-    Kept = 7,
+    Kept,
     /// The receiver may not write there.
-    Forbidden = 8,
+    Forbidden,
     /// The receiver's disk takes no such name.
-    NameRefused = 9,
+    NameRefused,
     /// It is larger than the receiver's disk takes.
-    TooLarge = 10,
+    TooLarge,
     /// The receiver's disk has no links.
-    NoLinks = 11,
+    NoLinks,
     /// The receiver found no name for it that is free.
-    NameTaken = 12,
+    NameTaken,
+    /// What a later version knows of the source, by its number.
+    UnknownSource(u8),
+    /// What a later version knows of the receiver, by its number.
+    UnknownTarget(u8),
 }
 
 impl Fault {
-    /// From the wire.
-    pub fn decode(code: u8) -> Read<Self> {
-        [
-            Self::Vanished,
-            Self::Denied,
-            Self::Changed,
-            Self::Unreadable,
-            Self::Unwritable,
-            Self::Integrity,
-            Self::Kept,
-            Self::Forbidden,
-            Self::NameRefused,
-            Self::TooLarge,
-            Self::NoLinks,
-            Self::NameTaken,
-        ]
-        .into_iter()
-        .find(|fault| *fault as u8 == code)
-        .ok_or(Malformed("an unknown fault"))
+    /// Those that have a name here, in the order of their numbers, which begin with 1.
+    const KNOWN: [Self; 12] = [
+        Self::Vanished,
+        Self::Denied,
+        Self::Changed,
+        Self::Unreadable,
+        Self::Unwritable,
+        Self::Integrity,
+        Self::Kept,
+        Self::Forbidden,
+        Self::NameRefused,
+        Self::TooLarge,
+        Self::NoLinks,
+        Self::NameTaken,
+    ];
+
+    /// From the wire, where `by` has said it. What is unknown here is a fault of theirs.
+    pub fn decode(code: u8, by: Role) -> Read<Self> {
+        let at = code.checked_sub(1).ok_or(Malformed("an unknown fault"))?;
+        let known = Self::KNOWN.get(usize::from(at)).copied();
+        Ok(known.unwrap_or(match by {
+            Role::Sender => Self::UnknownSource(code),
+            Role::Receiver => Self::UnknownTarget(code),
+        }))
+    }
+
+    /// For the wire.
+    pub fn code(self) -> u8 {
+        if let Self::UnknownSource(code) | Self::UnknownTarget(code) = self {
+            return code;
+        }
+        (1..).zip(Self::KNOWN).find(|(_, known)| *known == self).map_or(0, |(code, _)| code)
     }
 
     /// Whether it is the sender that says so, of a file it was to send.
     pub fn is_of_source(self) -> bool {
-        matches!(self, Self::Vanished | Self::Denied | Self::Changed | Self::Unreadable)
+        use Fault::{Changed, Denied, UnknownSource, Unreadable, Vanished};
+        matches!(self, Vanished | Denied | Changed | Unreadable | UnknownSource(_))
     }
 
     /// Whether it is about content, which only files have.
@@ -89,8 +109,14 @@ impl Fault {
     }
 
     /// In words, behind the name of the entry.
-    pub fn words(self) -> &'static str {
-        match self {
+    pub fn words(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::UnknownSource(code) => {
+                return format!("the sender could not read it: its fault {code}").into();
+            }
+            Self::UnknownTarget(code) => {
+                return format!("the receiver could not write it: its fault {code}").into();
+            }
             Self::Vanished => "it vanished from the sender's disk",
             Self::Denied => "the sender may not read it",
             Self::Changed => "it changed while it was sent",
@@ -103,7 +129,7 @@ impl Fault {
             Self::TooLarge => "the receiver could not write it: too large for its disk",
             Self::NoLinks => "the receiver could not write it: its disk takes no links",
             Self::NameTaken => "the receiver could not write it: no name is free",
-        }
+        })
     }
 }
 
@@ -194,7 +220,7 @@ pub fn put_index(buffer: &mut Buffer, index: u32) {
 /// Appends a result.
 pub fn put_result(buffer: &mut Buffer, (index, fault): (u32, Fault)) {
     buffer.extend(&index.to_be_bytes());
-    buffer.extend(&[fault as u8]);
+    buffer.extend(&[fault.code()]);
 }
 
 /// Whether a page is the last of its list.
@@ -282,7 +308,7 @@ pub fn indices(page: Reader<'_>, mut each: impl FnMut(u32) -> Read<()>) -> Read<
 
 /// Takes a page of results apart. `each` checks the index.
 pub fn results(page: Reader<'_>, mut each: impl FnMut(u32, Fault) -> Read<()>) -> Read<Pages> {
-    read_page(page, |reader| each(reader.u32()?, Fault::decode(reader.u8()?)?))
+    read_page(page, |reader| each(reader.u32()?, Fault::decode(reader.u8()?, Role::Receiver)?))
 }
 
 #[cfg(test)]

@@ -138,7 +138,7 @@ fn say(session: &mut Session, plaintext: &[u8]) {
 fn notes_are_skipped() {
     let wait = Control::Wait(Wait::default());
     let long = [&[0x80][..], &vec![7; MAX_NOTE - 1]].concat();
-    let note = format!("\x01{{\"type\":\"note-tea\",\"x\":\"{}\"}}", "y".repeat(MAX_NOTE - 26));
+    let note = format!("\x01{{\"type\":\"note-tea\",\"x\":\"{}\"}}", "y".repeat(MAX_NOTE - 27));
     assert_eq!((long.len(), note.len()), (MAX_NOTE, MAX_NOTE));
     let too_long = [&long[..], &[7]].concat();
     let most = MAX_NOTES as usize;

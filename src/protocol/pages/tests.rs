@@ -178,10 +178,31 @@ fn what_no_honest_peer_sends_is_refused() {
     for (byte, why) in [(2, UNAGREED), (3, UNKNOWN), (0xff, UNKNOWN)] {
         assert_eq!(read_plan(&[1, 0, 0, 0, 0, byte]), Err(Malformed(why)));
     }
-    for byte in [0, 13, 0xff] {
-        assert_eq!(read_results(&[1, 0, 0, 0, 0, byte]), Err(Malformed("an unknown fault")));
-        assert_eq!(Fault::decode(byte), Err(Malformed("an unknown fault")));
+    assert_eq!(read_results(&[1, 0, 0, 0, 0, 0]), Err(Malformed("an unknown fault")));
+}
+
+/// Each number means something, and stays the same on the way.
+#[test]
+fn faults_of_a_later_version_are_faults() {
+    for by in [Role::Sender, Role::Receiver] {
+        assert_eq!(Fault::decode(0, by), Err(Malformed("an unknown fault")));
+        for code in 1..=255 {
+            let fault = Fault::decode(code, by).unwrap();
+            assert_eq!(fault.code(), code);
+            let words = fault.words();
+            let is_of_source = code <= 4 || code > 12 && by == Role::Sender;
+            assert_eq!(fault.is_of_source(), is_of_source, "{code} {words}");
+            assert_eq!(words.contains(&format!("fault {code}")), code > 12, "{words}");
+        }
     }
+    assert_eq!(
+        Fault::decode(13, Role::Sender).unwrap().words(),
+        "the sender could not read it: its fault 13"
+    );
+    let theirs = Fault::decode(0xff, Role::Receiver).unwrap();
+    assert_eq!(theirs.words(), "the receiver could not write it: its fault 255");
+    assert!(!theirs.is_of_content(), "a folder can have it");
+    assert_eq!(read_results(&[1, 0, 0, 0, 7, 0xff]), Ok((Pages::End, vec![(7, theirs)])));
 }
 
 #[test]
