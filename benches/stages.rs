@@ -226,7 +226,8 @@ fn small_files(c: &mut Criterion) {
     let own = root.own().clone();
     let names: Vec<_> = (0..BATCH).map(|n| n.to_string()).collect();
     let write = |name: &String| {
-        let mut writer = FileWriter::create_briefly(root.top(), &own, &entry.path).unwrap();
+        let mut writer =
+            FileWriter::create_briefly(root.top(), &own, (&entry, &entry.path)).unwrap();
         writer.write(&content).unwrap();
         let verified = writer.verify(root.top(), &entry, &hash).unwrap().unwrap();
         verified.place(root.top(), name, &entry, Replace::Never).unwrap();

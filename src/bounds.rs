@@ -80,6 +80,9 @@ pub const MAX_TOLD: usize = 1000;
 pub const MAX_TOPS: usize = 1000;
 /// Bytes of a text that is shown; what is longer is sent as a stream.
 pub const MAX_TEXT: usize = 1 << 20;
+/// Holes of a file are whole blocks of so many bytes: each piece of content between two of them can cost
+/// a page of hashing, and a block on the disk.
+pub const HOLE_BLOCK: u64 = 4096;
 /// Times that a file may cross, the first included.
 pub const ATTEMPTS: u8 = 3;
 

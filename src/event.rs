@@ -100,6 +100,8 @@ pub struct Summary {
     pub bytes: u64,
     /// Bytes of those that compression has spared the line.
     pub saved: u64,
+    /// Bytes of those that were not sent, as they are holes.
+    pub holes: u64,
     /// Of the files, those that were there before.
     pub already: u64,
     /// Everything crossed once: what goes to a pipe, or comes from one, is not asked for again.
@@ -155,6 +157,7 @@ impl Summary {
         self.files += other.files;
         self.bytes += other.bytes;
         self.saved += other.saved;
+        self.holes += other.holes;
         self.already += other.already;
         self.failed.extend(other.failed);
         self.unsent = self.unsent.max(other.unsent);

@@ -15,6 +15,7 @@ use transfer::crypto::keys::{Role, SessionKeys};
 use transfer::crypto::record::{Buffer, RecordWriter};
 use transfer::files::manifest::{Entry, Kind};
 use transfer::files::path::RelPath;
+use transfer::files::sparse::SparseHash;
 use transfer::protocol::message::{
     Complete, Control, DATA, ENTRIES, Message, Offer, PLAN, RESULTS, Ready, Reason,
 };
@@ -157,6 +158,26 @@ fn items() -> Vec<u8> {
     })
     .unwrap();
     data::put_end(&mut buffer, CONTENT.len() as u64, &Sha256::digest(CONTENT).into());
+    buffer.plaintext().to_vec()
+}
+
+/// A hole, then content, of a file with holes, whose hash is made by the words of the text.
+fn sparse_items(hole: u64, size: u64) -> Vec<u8> {
+    let mut buffer = Buffer::default();
+    buffer.extend(&[DATA]);
+    data::put_start(&mut buffer, 1, 0);
+    data::put_hole(&mut buffer, hole);
+    data::put_bytes(&mut buffer, CONTENT.len() as u32, |room| -> Result<(), ()> {
+        room.copy_from_slice(CONTENT);
+        Ok(())
+    })
+    .unwrap();
+    let hash = sha256(&[&3u64.to_be_bytes(), &[0; 56], CONTENT, &size.to_be_bytes()]);
+    let mut ours = SparseHash::default();
+    ours.skip(hole);
+    ours.update(CONTENT);
+    assert_eq!(ours.finish(), hash);
+    data::put_end(&mut buffer, size, &hash);
     buffer.plaintext().to_vec()
 }
 
@@ -382,6 +403,11 @@ fn the_text_agrees() {
 fn the_short_examples_agree() {
     let mut link = entries()[0].clone();
     (link.path, link.kind) = (RelPath::parse("link").unwrap(), Kind::Link("empty".into()));
+    // Three pages that are a hole, then the content of the other file.
+    let (mut image, hole) = (entries()[1].clone(), 3 << 16);
+    let size = hole + CONTENT.len() as u64;
+    (image.path, image.kind) =
+        (RelPath::parse("image").unwrap(), Kind::Sparse { size, stored: 4096 });
     let resume = pages::Step::Resume { offset: 5, hash: Sha256::digest(&CONTENT[..5]).into() };
     let mut failed = Buffer::default();
     failed.extend(&[DATA]);
@@ -389,6 +415,8 @@ fn the_short_examples_agree() {
     let refuse = Control::Refuse(Reason::NoSpace { needed: 2, free: 1 });
     assert_pinned(&vec![
         ("example of a link", page(ENTRIES, vec![&link], pages::put_entry)),
+        ("example of a file with holes", page(ENTRIES, vec![&image], pages::put_entry)),
+        ("example of a hole", sparse_items(hole, size)),
         (
             "example of a plan",
             page(PLAN, vec![(1, pages::Step::Skip), (4, resume)], pages::put_step),
@@ -532,6 +560,8 @@ const PINNED: &[(&str, &str)] = &[
     ("N", "f04f2e7eb734b2a8f8b472eaf9c3c632576ac64aea650b496a8a20ff00e583c3"),
     ("example of a refusal", "017b2274797065223a22726566757365222c22726561736f6e223a226e6f2d7370616365222c226e6565646564223a322c2266726565223a317d"),
     ("example of a link", "02010201ed1886caf2450d67f200046c696e6b0005656d707479"),
+    ("example of a file with holes", "02010301a41886caf2450d67f2000000000003000e00000000000010000005696d616765"),
+    ("example of a hole", "0401000000010000000000000000050000000000030000020000000e48656c6c6f2c20776f726c64210a03000000000003000ed6dcb852cfcfeb96243a2d07fb0ec774299415f794c2b8556069ab7b869123d7"),
     ("example of a plan", "0301000000010000000004010000000000000005185f8db32271fe25f561a6fc938b2e264306ec304eda518007d1764826381969"),
     ("example of a fault", "04040000000103"),
     ("example of packed zeros", "0501000000401f0001002660000000000000"),

@@ -94,6 +94,7 @@ pub fn put_item(buffer: &mut Buffer, item: &Item<'_>) {
         }
         Item::End { size, hash } => data::put_end(buffer, *size, hash),
         Item::Failed { index, fault } => data::put_failed(buffer, *index, *fault),
+        Item::Hole(len) => data::put_hole(buffer, *len),
     }
 }
 
@@ -121,9 +122,10 @@ pub fn entries(page: &[u8]) {
         assert!(*mode <= 0o7777);
         path.names().for_each(assert_plain);
         match kind {
-            Kind::File(size) => {
+            Kind::File(_) | Kind::Sparse { .. } => {
                 totals.files += 1;
-                totals.bytes += size;
+                totals.bytes += entry.size();
+                assert!(entry.stored() <= entry.size());
             }
             Kind::Folder => {
                 totals.folders += 1;

@@ -69,6 +69,8 @@ pub struct Disk {
     pub folds: bool,
     /// Whether a file can be marked beside its content.
     pub has_marks: bool,
+    /// Whether what is left out in the middle of a file takes no room.
+    pub has_holes: bool,
     /// Bytes that a name may have.
     pub longest_name: usize,
     /// Bytes that a file may have.
@@ -103,6 +105,7 @@ impl Disk {
         let own = file.metadata().map(|metadata| Stamp::of(&metadata));
         let has_marks = system::can_mark(&file);
         let largest_file = system::largest_file(&file);
+        let has_holes = system::has_holes(&file);
         let closed = close(file);
         let number = |name: &str| folder.raw_stamp(name).map_or(0, |stamp| stamp.number);
         let folds = folder.raw_stamp(&scratch.to_uppercase()).is_ok();
@@ -120,6 +123,7 @@ impl Disk {
         disk.has_numbers = own.number != 0 && numbers.iter().all(|number| *number == own.number);
         (disk.owner, disk.folds) = (own.owner, folds);
         (disk.has_marks, disk.largest_file) = (has_marks, largest_file);
+        disk.has_holes = has_holes;
         // What the system says is not always what the disk takes: eCryptfs takes 143.
         let said = disk.longest_name;
         let takes = |len: &usize| {
@@ -142,6 +146,7 @@ impl Disk {
             has_numbers: false,
             folds: false,
             has_marks: false,
+            has_holes: false,
             largest_file: u64::MAX,
             failed: AtomicI32::new(0),
             lacks_modes: AtomicBool::new(false),
@@ -357,6 +362,14 @@ mod system {
         fits.min(getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX))
     }
 
+    /// A file that is only made long takes nothing where there are holes.
+    pub fn has_holes(file: &File) -> bool {
+        const LEN: u64 = 256 * 1024;
+        let taken = file.set_len(LEN).and_then(|()| file.metadata());
+        let has = taken.is_ok_and(|found| found.len() == LEN && found.blocks() * 512 <= LEN / 4);
+        file.set_len(0).is_ok() && has
+    }
+
     pub fn room(folder: &File) -> Option<Room> {
         let stat = fstatvfs(folder).ok()?;
         let known = stat.f_blocks > 0;
@@ -471,6 +484,10 @@ mod system {
 
     pub fn largest_file(_: &File) -> u64 {
         u64::MAX
+    }
+
+    pub fn has_holes(_: &File) -> bool {
+        false
     }
 
     pub fn can_mark(_: &File) -> bool {

@@ -4,6 +4,8 @@
 //! parent listed. That one rule excludes duplicates, and a file that is also a folder, without
 //! keeping a set of names.
 
+use std::borrow::Cow;
+
 use super::path::{self, PathError, RelPath};
 
 /// What an entry is.
@@ -11,6 +13,13 @@ use super::path::{self, PathError, RelPath};
 pub enum Kind {
     /// A regular file of so many bytes.
     File(u64),
+    /// A regular file with holes: places where it holds zeros, and its disk nothing.
+    Sparse {
+        /// Its bytes, holes included.
+        size: u64,
+        /// Bytes of those that its disk holds, as far as could be told; at most `size`.
+        stored: u64,
+    },
     /// A folder.
     Folder,
     /// A symbolic link and its target, as it stands in the link.
@@ -34,7 +43,7 @@ impl Entry {
     /// Bytes of content; 0 for what is not a file.
     pub fn size(&self) -> u64 {
         match self.kind {
-            Kind::File(size) => size,
+            Kind::File(size) | Kind::Sparse { size, .. } => size,
             Kind::Folder | Kind::Link(_) => 0,
         }
     }
@@ -46,7 +55,30 @@ impl Entry {
 
     /// Whether it has content to send.
     pub fn is_file(&self) -> bool {
-        matches!(self.kind, Kind::File(_))
+        matches!(self.kind, Kind::File(_) | Kind::Sparse { .. })
+    }
+
+    /// Whether it is a file with holes.
+    pub fn is_sparse(&self) -> bool {
+        matches!(self.kind, Kind::Sparse { .. })
+    }
+
+    /// The same for those who know no files with holes.
+    pub fn without_holes(&self) -> Cow<'_, Self> {
+        match self.kind {
+            Kind::Sparse { size, .. } => {
+                Cow::Owned(Self { kind: Kind::File(size), ..self.clone() })
+            }
+            _ => Cow::Borrowed(self),
+        }
+    }
+
+    /// Bytes that its content takes on a disk that has holes.
+    pub fn stored(&self) -> u64 {
+        match self.kind {
+            Kind::Sparse { stored, .. } => stored,
+            _ => self.size(),
+        }
     }
 }
 
@@ -106,7 +138,7 @@ impl Manifest {
             return Err(ManifestError::Orphan);
         }
         match &entry.kind {
-            Kind::File(size) => {
+            Kind::File(size) | Kind::Sparse { size, .. } => {
                 let bytes = self.totals.bytes.checked_add(*size);
                 self.totals.bytes = bytes.ok_or(ManifestError::Sizes)?;
                 self.totals.files += 1;

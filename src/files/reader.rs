@@ -13,7 +13,9 @@ use std::io::{self, Cursor, IoSliceMut, Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::holes::{self, Extent};
 use super::manifest::Entry;
+use super::sparse::PAGE;
 use super::walk;
 
 /// Why the content of an offered file could not be sent.
@@ -101,6 +103,8 @@ pub struct SourceFile {
     opened: Stamp,
     /// Bytes from the first on that have been read.
     at: u64,
+    /// Where the content ends that the disk has told of last, see [`SourceFile::piece`].
+    data: u64,
     /// Whether the last read found that nothing is left, as far as the file said.
     ended: bool,
 }
@@ -121,11 +125,8 @@ impl SourceFile {
         id: FileId,
         follow_symlinks: bool,
     ) -> Result<Self, SourceFault> {
-        let mut options = OpenOptions::new();
-        options.read(true);
-        careful(&mut options, follow_symlinks);
-        let file = options.open(path).map_err(|error| SourceFault::from(&error))?;
-        Self::new(file, entry, id)
+        let file = open_carefully(path, follow_symlinks);
+        Self::new(file.map_err(|error| SourceFault::from(&error))?, entry, id)
     }
 
     /// Takes an open file, if it is the one that was listed.
@@ -137,14 +138,14 @@ impl SourceFile {
         if !is_it || (opened != listed && opened.size <= listed.size) {
             return Err(SourceFault::Changed);
         }
-        Ok(Self { content: Content::Disk(file), listed, opened, at: 0, ended: false })
+        Ok(Self { content: Content::Disk(file), listed, opened, at: 0, data: 0, ended: false })
     }
 
     /// What was read when it was listed.
     pub fn kept(content: Arc<[u8]>, entry: &Entry) -> Self {
         let listed = Stamp { size: entry.size(), mtime: entry.mtime };
         let content = Content::Kept(Cursor::new(content));
-        Self { content, listed, opened: listed, at: 0, ended: false }
+        Self { content, listed, opened: listed, at: 0, data: 0, ended: false }
     }
 
     /// Reads until `buffer` is full.
@@ -180,6 +181,43 @@ impl SourceFile {
         Ok(())
     }
 
+    /// What comes next of a file with holes, before `end`: a hole, or content that ends with its page.
+    pub fn piece(&mut self, end: u64) -> Result<Extent, SourceFault> {
+        if self.at >= self.data {
+            let Content::Disk(file) = &mut self.content else {
+                return Ok(Extent::Data((end - self.at).min(PAGE - self.at % PAGE)));
+            };
+            let told = holes::next(file, self.at, self.listed.size);
+            let told = told.map_err(|error| SourceFault::from(&error))?;
+            self.seek(self.at)?;
+            match told {
+                Extent::Hole(len) => return Ok(Extent::Hole(len.min(end - self.at))),
+                Extent::Data(len) => self.data = self.at + len,
+            }
+        }
+        Ok(Extent::Data((self.data.min(end) - self.at).min(PAGE - self.at % PAGE)))
+    }
+
+    /// Goes on behind a hole of so many bytes.
+    pub fn skip(&mut self, len: u64) -> Result<(), SourceFault> {
+        self.at = self.at.saturating_add(len);
+        self.ended = false;
+        self.seek(self.at)
+    }
+
+    /// How far it has been read.
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    fn seek(&mut self, to: u64) -> Result<(), SourceFault> {
+        let sought = match &mut self.content {
+            Content::Disk(file) => file.seek(io::SeekFrom::Start(to)),
+            Content::Kept(content) => content.seek(io::SeekFrom::Start(to)),
+        };
+        sought.map(drop).map_err(|error| SourceFault::from(&error))
+    }
+
     /// Its end came before its size says: it shrank, or never was so long.
     fn cut_short(&self) -> SourceFault {
         match self.now() {
@@ -201,12 +239,8 @@ impl SourceFile {
 
     /// Starts again from the first byte.
     pub fn rewind(&mut self) -> Result<(), SourceFault> {
-        self.at = 0;
-        let rewound = match &mut self.content {
-            Content::Disk(file) => file.rewind(),
-            Content::Kept(content) => content.rewind(),
-        };
-        rewound.map_err(|error| SourceFault::from(&error))
+        (self.at, self.data) = (0, 0);
+        self.seek(0)
     }
 
     /// Looks what has become of the file, now that all that was listed has been read.
@@ -236,6 +270,14 @@ impl SourceFile {
             }
         }
     }
+}
+
+/// Opens what should be a file, without waiting for what is none.
+pub(super) fn open_carefully(path: &Path, follow_symlinks: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    careful(&mut options, follow_symlinks);
+    options.open(path)
 }
 
 #[cfg(unix)]

@@ -13,10 +13,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use walkdir::WalkDir;
 
 use super::beneath::Opener;
+use super::holes;
 use super::manifest::{Entry, Kind, Manifest};
 use super::modes::Modes;
 use super::path::{self, PathError, RelPath};
-use super::reader::{FileId, SourceFault, SourceFile};
+use super::reader::{self, FileId, SourceFault, SourceFile};
 use super::select::{Choice, Filters, LeftOut, Selection, Selector};
 use super::{developer, pseudo};
 use crate::error::{self, Error, Result, shown};
@@ -267,7 +268,11 @@ impl Source {
         let kind = if metadata.is_dir() {
             Kind::Folder
         } else if metadata.is_file() {
-            Kind::File(metadata.len())
+            let size = metadata.len();
+            match holes::stored(metadata, || reader::open_carefully(at, true)) {
+                Some(stored) => Kind::Sparse { size, stored },
+                None => Kind::File(size),
+            }
         } else if metadata.is_symlink() {
             let target = fs::read_link(at).map_err(|error| error::reason(&error))?;
             let target = target.to_str().ok_or_else(|| PathError::NotUtf8.to_string())?;

@@ -23,6 +23,8 @@ const START_LEN: usize = 1 + 4 + 8;
 const BYTES_LEN: usize = 1 + 4;
 /// Bytes of an [`Item::End`].
 pub const END_LEN: usize = 1 + 8 + HASH_LEN;
+/// Bytes of an [`Item::Hole`].
+pub const HOLE_LEN: usize = 1 + 8;
 
 /// A piece of a record of data.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub enum Item<'a> {
         /// Why.
         fault: Fault,
     },
+    /// So many zeros of the file that was started, which is one with holes; not none.
+    Hole(u64),
 }
 
 /// Appends [`Item::Start`].
@@ -92,6 +96,12 @@ pub fn put_failed(buffer: &mut Buffer, index: u32, fault: Fault) {
     buffer.extend(&[fault.code()]);
 }
 
+/// Appends [`Item::Hole`].
+pub fn put_hole(buffer: &mut Buffer, len: u64) {
+    buffer.extend(&[HOLE]);
+    buffer.extend(&len.to_be_bytes());
+}
+
 /// The next item, or nothing at the end of the record. `agreed` is what both sides can do.
 pub fn next<'a>(reader: &mut Reader<'a>, agreed: Features) -> Read<Option<Item<'a>>> {
     if reader.is_empty() {
@@ -111,7 +121,10 @@ pub fn next<'a>(reader: &mut Reader<'a>, agreed: Features) -> Read<Option<Item<'
         }
         HOLE => {
             agreed.check(Feature::Sparse)?;
-            return Err(Malformed("data of an unknown kind"));
+            match reader.u64()? {
+                0 => return Err(Malformed("a hole of nothing")),
+                len => Item::Hole(len),
+            }
         }
         STATE | STOP => {
             agreed.check(Feature::Blocks)?;
@@ -143,6 +156,7 @@ mod tests {
             }
             Item::End { size, hash } => put_end(buffer, *size, hash),
             Item::Failed { index, fault } => put_failed(buffer, *index, *fault),
+            Item::Hole(len) => put_hole(buffer, *len),
         }
     }
 
@@ -162,12 +176,13 @@ mod tests {
             Item::Bytes(b"abc"),
             Item::End { size: 5, hash: [9; HASH_LEN] },
             Item::Failed { index: 4, fault: Fault::Changed },
+            Item::Hole(258),
         ];
         let mut buffer = Buffer::default();
         for item in &items {
             put(&mut buffer, item);
         }
-        let expected: [&[u8]; 7] = [
+        let expected: [&[u8]; 8] = [
             &[1, 0, 0, 0, 1],          // start of entry 1
             &[0, 0, 0, 0, 0, 0, 0, 2], // at offset 2
             &[2, 0, 0, 0, 3],          // 3 bytes
@@ -175,10 +190,11 @@ mod tests {
             &[3, 0, 0, 0, 0, 0, 0, 0, 5], // end, 5 bytes in all
             &[9; 32],                     // SHA-256
             &[4, 0, 0, 0, 4, 3],          // entry 4 failed: changed
+            &[5, 0, 0, 0, 0, 0, 0, 1, 2], // 258 zeros
         ];
         assert_eq!(buffer.plaintext(), expected.concat());
         assert_eq!(read_all(buffer.plaintext()), Ok(items));
-        assert_eq!(FRAMING, buffer.len() - 3 - 6);
+        assert_eq!(FRAMING, buffer.len() - 3 - 6 - HOLE_LEN);
     }
 
     #[test]
@@ -189,7 +205,9 @@ mod tests {
             (&b""[..], Ok(vec![])),
             (&[2, 0, 0, 0, 0], Ok(vec![Item::Bytes(b"")])),
             (&[0], Err(unknown)),
-            (&[5, 0, 0, 0, 0], Err(unagreed)),
+            (&[5, 0, 0, 0, 0], Err(CUT)),
+            (&[5, 0, 0, 0, 0, 0, 0, 0, 0], Err(Malformed("a hole of nothing"))),
+            (&[5, 255, 255, 255, 255, 255, 255, 255, 255], Ok(vec![Item::Hole(u64::MAX)])),
             (&[6], Err(unagreed)),
             (&[7], Err(unagreed)),
             (&[8], Err(unknown)),
@@ -227,6 +245,7 @@ mod tests {
         Bytes(Vec<u8>),
         End(u64, [u8; 32]),
         Failed(u32, u8),
+        Hole(u64),
     }
 
     impl Made {
@@ -239,6 +258,7 @@ mod tests {
                     index: *index,
                     fault: Fault::decode(*code, Role::Sender).unwrap(),
                 },
+                Self::Hole(len) => Item::Hole(*len),
             }
         }
     }
@@ -249,6 +269,7 @@ mod tests {
             prop::collection::vec(any::<u8>(), 0..50).prop_map(Made::Bytes),
             any::<(u64, [u8; 32])>().prop_map(|(size, hash)| Made::End(size, hash)),
             (any::<u32>(), 1..=255u8).prop_map(|(index, code)| Made::Failed(index, code)),
+            (1..=u64::MAX).prop_map(Made::Hole),
         ]
     }
 
@@ -272,7 +293,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_can_make_it_panic(bytes in prop::collection::vec(0..6u8, 0..100)) {
+        fn no_bytes_can_make_it_panic(bytes in prop::collection::vec(0..7u8, 0..100)) {
             let _ = read_all(&bytes);
         }
     }

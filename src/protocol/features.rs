@@ -55,7 +55,7 @@ impl Feature {
 
             Self::RawNames => false,
 
-            Self::Sparse => false,
+            Self::Sparse => true,
 
             Self::Blocks => false,
         }

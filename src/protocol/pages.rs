@@ -170,18 +170,23 @@ const RAW: u8 = 0x80;
 /// An entry's kind: a file with holes.
 const SPARSE: u8 = 3;
 
-/// Appends an entry: kind, mode, mtime, then size or link target, then path.
+/// Appends an entry: kind, mode, mtime, then its size and what of it is stored, then path and link
+/// target.
 pub fn put_entry(buffer: &mut Buffer, entry: &Entry) {
     let (code, size, target) = match &entry.kind {
         Kind::File(size) => (0u8, Some(*size), None),
         Kind::Folder => (1, None, None),
         Kind::Link(target) => (2, None, Some(target)),
+        Kind::Sparse { size, .. } => (SPARSE, Some(*size), None),
     };
     buffer.extend(&[code]);
     buffer.extend(&entry.mode.to_be_bytes());
     buffer.extend(&entry.mtime.to_be_bytes());
     if let Some(size) = size {
         buffer.extend(&size.to_be_bytes());
+    }
+    if let Kind::Sparse { stored, .. } = entry.kind {
+        buffer.extend(&stored.to_be_bytes());
     }
     put_text(buffer, entry.path.as_str());
     if let Some(target) = target {
@@ -267,13 +272,18 @@ pub fn entries(
             return Err(Malformed("an entry has an impossible mode"));
         }
         let mtime = reader.i64()?;
-        let size = if code == 0 { reader.u64()? } else { 0 };
+        let size = if matches!(code, 0 | SPARSE) { reader.u64()? } else { 0 };
+        let stored = if code == SPARSE { reader.u64()? } else { 0 };
+        if stored > size {
+            return Err(Malformed("a file takes more than its size"));
+        }
         let path = RelPath::parse(reader.text()?)
             .map_err(|_| Malformed("an entry has a forbidden name"))?;
         let kind = match code {
             0 => Kind::File(size),
             1 => Kind::Folder,
             2 => Kind::Link(reader.text()?.into()),
+            SPARSE => Kind::Sparse { size, stored },
             _ => return Err(Malformed("an entry of an unknown kind")),
         };
         each(Entry { path, kind, mode, mtime })

@@ -1,14 +1,13 @@
 //! Data items in, files out: the part of the receiving engine that touches the disk.
 
 mod fates;
+pub(super) mod holes;
 mod kept;
 mod small;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Instant;
-
-use sha2::Sha256;
 
 use self::kept::Flushing;
 use super::lock::{Head, Known, TransferLockManager};
@@ -25,6 +24,7 @@ use crate::files::disk::{self, Stamp};
 use crate::files::manifest::{Entry, Manifest};
 use crate::files::path::RelPath;
 use crate::files::root::{Found, Root};
+use crate::files::sparse::ContentHash;
 use crate::protocol::data::{self, Item};
 use crate::protocol::features::Features;
 use crate::protocol::message::Message;
@@ -66,6 +66,8 @@ struct Current {
     index: u32,
     target: Target,
     got: u64,
+    /// Of a file with holes: what of its content came.
+    sparse: holes::Came,
 }
 
 /// What a session needs to begin writing.
@@ -244,6 +246,7 @@ impl<'a> Assembler<'a> {
                     }
                 }
                 Item::Bytes(content) => self.write(content)?,
+                Item::Hole(len) => self.hole(len)?,
                 Item::End { size, hash } => self.end(size, hash)?,
                 Item::Failed { index, fault } => self.fail(index, fault)?,
             }
@@ -354,7 +357,7 @@ impl<'a> Assembler<'a> {
                 Target::Same(place, hash, seen)
             }
             Some(Resume::Part { hash, seen, .. }) => {
-                let hash = if offset > 0 { hash } else { Sha256::default() };
+                let hash = if offset > 0 { hash } else { ContentHash::of(entry) };
                 match self.reopen(index, entry, (offset, hash), &seen)? {
                     Target::Stale if offset == 0 => self.create(index, entry)?,
                     target => target,
@@ -362,7 +365,8 @@ impl<'a> Assembler<'a> {
             }
             _ => self.create(index, entry)?,
         };
-        self.current = Some(Current { index, target, got: offset });
+        let sparse = holes::Came::begin(entry, offset);
+        self.current = Some(Current { index, target, got: offset, sparse });
         self.synced = None;
         self.moved.1 = index;
         Ok(())
@@ -378,7 +382,7 @@ impl<'a> Assembler<'a> {
         &mut self,
         index: u32,
         entry: &Entry,
-        (offset, hash): (u64, Sha256),
+        (offset, hash): (u64, ContentHash),
         seen: &Stamp,
     ) -> Take<Target> {
         let place = self.tree.place(index, entry);
@@ -389,7 +393,7 @@ impl<'a> Assembler<'a> {
             if !folder.stamp_of(&file)?.is_untouched(seen) {
                 return Err(io::ErrorKind::NotFound.into());
             }
-            FileWriter::resume(file, part, offset, hash)
+            FileWriter::resume((file, part), folder, (offset, hash))
         });
         match resumed {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Target::Stale),
@@ -409,22 +413,28 @@ impl<'a> Assembler<'a> {
         let Target::Writer(writer) = target else { return Ok(()) };
         let written = writer.write(content);
         if written.is_ok() {
-            self.count(index, content);
+            self.count(index, content.len() as u64);
         }
-        if let Err(error) = written {
-            // A full disk keeps what there is; what cannot be written at all is given up.
-            self.survive::<()>(index, Err(error))?;
-            if let Some(Current { target, .. }) = &mut self.current
-                && let Target::Writer(writer) = std::mem::replace(target, Target::Nowhere)
-            {
-                self.tree.discard(index, entry, writer);
-            }
+        match written {
+            Ok(()) => self.check_room(entry),
+            Err(error) => self.give_up(index, entry, error),
+        }
+    }
+
+    /// The file at hand cannot be written.
+    fn give_up(&mut self, index: u32, entry: &Entry, error: io::Error) -> Take {
+        // A full disk keeps what there is; what cannot be written at all is given up.
+        self.survive::<()>(index, Err(error))?;
+        if let Some(Current { target, .. }) = &mut self.current
+            && let Target::Writer(writer) = std::mem::replace(target, Target::Nowhere)
+        {
+            self.tree.discard(index, entry, writer);
         }
         Ok(())
     }
 
     fn end(&mut self, size: u64, hash: [u8; HASH_LEN]) -> Take {
-        let Current { index, target, got } = self.current.take().ok_or(OUT_OF_TURN)?;
+        let Current { index, target, got, .. } = self.current.take().ok_or(OUT_OF_TURN)?;
         let entry = self.tree.manifest.get(index).ok_or(OUT_OF_TURN)?;
         if size != got || size != entry.size() {
             return Err(Malformed("a file is not as long as was offered").into());
@@ -449,9 +459,9 @@ impl<'a> Assembler<'a> {
     }
 
     /// Content came.
-    fn count(&mut self, index: u32, content: &[u8]) {
-        self.moved = (self.moved.0 + content.len() as u64, index);
-        self.summary.bytes += content.len() as u64;
+    fn count(&mut self, index: u32, bytes: u64) {
+        self.moved = (self.moved.0.saturating_add(bytes), index);
+        self.summary.bytes = self.summary.bytes.saturating_add(bytes);
     }
 
     /// The file is at its place, with the time of last change that the disk has made of the

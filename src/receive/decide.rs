@@ -255,6 +255,7 @@ fn fingerprint(manifest: &Manifest) -> Fingerprint {
     let mut hash = Sha256::new();
     for entry in manifest.entries() {
         // No path has a null byte in it.
+        let entry = entry.without_holes();
         hash.update(format!("{}\0{:?}\0", entry.path.as_str(), entry.kind));
     }
     hash.finalize().into()
@@ -270,7 +271,7 @@ fn check_space(
     resume: &BTreeMap<u32, Resume>,
     root: &Root,
 ) -> Result<(), Refusal> {
-    let room = root.room();
+    let (room, has_holes) = (root.room(), root.top().disk().has_holes);
     let entries = offered.manifest().entries().iter().zip(plan.actions());
     // What this disk cannot have is counted too: it is not for a lack of room that it is left out.
     let wanted = entries.filter(|(_, (_, action))| {
@@ -278,9 +279,11 @@ fn check_space(
     });
     let (mut needed, mut files) = (0u64, 0u64);
     for (entry, (index, _)) in wanted {
-        let here = resume.get(&index).map_or(0, |resume| resume.offset(entry));
-        needed = needed.saturating_add(room.taken_by(entry.size()).saturating_sub(here));
-        files += u64::from(here == 0);
+        let resume = resume.get(&index);
+        let size = if has_holes { entry.stored() } else { entry.size() };
+        let here = resume.map_or(0, |resume| resume.taken(entry));
+        needed = needed.saturating_add(room.taken_by(size).saturating_sub(here));
+        files += u64::from(resume.is_none_or(|resume| resume.offset(entry) == 0));
     }
     let path = shown(&root.path().to_string_lossy()).into_owned();
     let hint = "make room, or name another folder with -o";

@@ -21,10 +21,11 @@ use uuid::Uuid;
 use crate::bounds::{LOCK_COST, LOCK_PACE};
 use crate::error::{Error, Result, reason, shown};
 use crate::files::disk::{self, Flush};
-use crate::files::manifest::{Kind, Manifest};
+use crate::files::manifest::Manifest;
 use crate::files::own::{Own, RESERVED};
 use crate::files::path::{RelPath, folded};
 use crate::files::root::{Found, Replace, Root};
+use crate::files::sparse::ContentHash;
 use crate::protocol::pages::HASH_LEN;
 use crate::receive::places::Places;
 
@@ -48,6 +49,9 @@ struct FileState {
     transferred_bytes: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     original_hash: Option<String>,
+    /// Instead of it, of a file with holes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sparse_hash: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     partial_hash: Option<String>,
     /// Time of last change as offered, or as the disk has it if the file is complete, in nanoseconds
@@ -65,8 +69,27 @@ pub struct Known {
     pub mtime: Option<i64>,
     /// It was at its place, so no unfinished file of it can be here.
     pub completed: bool,
-    /// The SHA-256 that it had then.
-    pub hash: Option<[u8; HASH_LEN]>,
+    /// The hash that its content had then.
+    pub hash: Option<Sum>,
+}
+
+/// The hash of a whole file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sum {
+    /// The hash.
+    pub hash: [u8; HASH_LEN],
+    /// Whether it is that of a file with holes.
+    pub sparse: bool,
+}
+
+impl Sum {
+    /// A hash of its kind, with nothing taken in.
+    pub fn begin(&self) -> ContentHash {
+        match self.sparse {
+            true => ContentHash::Sparse(Box::default()),
+            false => ContentHash::Whole(Sha256::default()),
+        }
+    }
 }
 
 /// What an earlier, interrupted run left, by the index of today's manifest.
@@ -443,8 +466,10 @@ impl<'de> Visitor<'de> for LockSeed<'_> {
                 "files" => map.next_value_seed(each(|path: &str, state: FileState| {
                     let Some(index) = index(path) else { return };
                     let completed = state.status == Status::Completed;
-                    let hash = state.original_hash.as_deref().and_then(unhex);
-                    let hash = hash.filter(|_| completed);
+                    let sum =
+                        |hash: Option<String>, sparse| Some(Sum { hash: unhex(&hash?)?, sparse });
+                    let whole = sum(state.original_hash, false);
+                    let hash = whole.or(sum(state.sparse_hash, true)).filter(|_| completed);
                     let known = Known { size: state.size, mtime: state.mtime, completed, hash };
                     remembered.files.insert(index, known);
                 }))?,
@@ -522,7 +547,10 @@ impl Serialize for Files<'_> {
         let snapshot = self.0;
         let mut files = serializer.serialize_map(None)?;
         for ((index, entry), done) in snapshot.manifest.indexed().zip(snapshot.done) {
-            let Kind::File(size) = entry.kind else { continue };
+            if !entry.is_file() {
+                continue;
+            }
+            let size = entry.size();
             let (wanted, older) = ((snapshot.wanted)(index), snapshot.older.get(&index));
             if !wanted && older.is_none() {
                 continue;
@@ -540,14 +568,17 @@ impl Serialize for Files<'_> {
                 (None, Some(older)) => (older.size, older.mtime),
                 _ => (size, Some(*snapshot.times.get(&index).unwrap_or(&entry.mtime))),
             };
-            let hash = done.or_else(|| older_done.and_then(|older| older.hash));
+            let sum = done.map(|hash| Sum { hash, sparse: entry.is_sparse() });
+            let sum = sum.or_else(|| older_done.and_then(|older| older.hash));
+            let hash = |sparse| sum.filter(|sum| sum.sparse == sparse).map(|sum| hex(&sum.hash));
             files.serialize_entry(
                 entry.path.as_str(),
                 &FileState {
                     status,
                     size,
                     transferred_bytes,
-                    original_hash: hash.as_ref().map(|hash| hex(hash)),
+                    original_hash: hash(false),
+                    sparse_hash: hash(true),
                     partial_hash: current.map(|(_, _, hash)| hex(&hash)),
                     mtime,
                 },

@@ -335,8 +335,8 @@ fn compare(entry: &Entry, found: &Found, left: Option<Left<'_>>, eyes: &impl Eye
         (Kind::Link(target), Found::Link(old, _)) if Path::new(&**target) == old => {
             return Meets::Itself;
         }
-        (Kind::File(size), Found::File(stamp)) => (*size, stamp),
-        (Kind::File(_) | Kind::Link(_), Found::File(_) | Found::Link(..)) => {
+        (Kind::File(size) | Kind::Sparse { size, .. }, Found::File(stamp)) => (*size, stamp),
+        (Kind::File(_) | Kind::Sparse { .. } | Kind::Link(_), Found::File(_) | Found::Link(..)) => {
             return Meets::Replaceable;
         }
         _ => return Meets::Obstacle,
@@ -497,7 +497,7 @@ impl Plan {
             let found = eyes.look(name);
             match (&found, &entry.kind) {
                 (Found::Nothing, _) => return true,
-                (Found::File(stamp), Kind::File(size)) if stamp.size == *size => {
+                (Found::File(stamp), _) if entry.is_file() && stamp.size == entry.size() => {
                     if doubts || !eyes.is_time(entry.mtime, stamp.mtime) {
                         // Its content may be the same all the same.
                         compare.entry(index).or_default().push(name.clone());

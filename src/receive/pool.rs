@@ -133,7 +133,7 @@ fn work(mut root: Root, jobs: &Mutex<Receiver<Job>>, finish: &Sender<Job>) {
 fn put(root: &mut Root, small: &Small, content: &[u8]) -> io::Result<i64> {
     let own = root.own().clone();
     let folder = root.parent_of(&small.place)?;
-    let mut writer = FileWriter::create_briefly(folder, &own, &small.place)?;
+    let mut writer = FileWriter::create_briefly(folder, &own, (&small.entry, &small.place))?;
     if let Err(error) = writer.write(content) {
         writer.discard(folder);
         return Err(error);

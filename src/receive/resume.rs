@@ -2,21 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-
-use sha2::{Digest, Sha256};
 
 use super::lock::{Known, Remembered, TransferLockManager};
 use super::part::Part;
 use super::plan::{Action, Plan};
 use crate::bounds::MAX_LANES;
 use crate::files::disk::Stamp;
+use crate::files::holes;
 use crate::files::manifest::{Entry, Manifest};
 use crate::files::own::Own;
 use crate::files::path::RelPath;
 use crate::files::root::{Found, Root};
+use crate::files::sparse::ContentHash;
 use crate::protocol::pages::{HASH_LEN, Step};
 
 /// Where the content of a file can begin.
@@ -26,15 +26,17 @@ pub enum Resume {
         /// Bytes it holds.
         offset: u64,
         /// The hash of those, to be gone on with.
-        hash: Sha256,
+        hash: ContentHash,
         /// What it was when it was hashed.
         seen: Stamp,
+        /// Bytes that its content takes on the disk.
+        taken: u64,
     },
     /// Nowhere, if the file that is there has the sender's content.
     Same {
         /// Where it is.
         place: RelPath,
-        /// Its SHA-256.
+        /// The hash of its content.
         hash: [u8; HASH_LEN],
         /// What it was when it was hashed.
         seen: Found,
@@ -47,9 +49,17 @@ impl Resume {
         match self {
             Self::Part { offset: 0, .. } => None,
             Self::Part { offset, hash, .. } => {
-                Some(Step::Resume { offset: *offset, hash: hash.clone().finalize().into() })
+                Some(Step::Resume { offset: *offset, hash: hash.clone().finish() })
             }
             Self::Same { hash, .. } => Some(Step::Resume { offset: entry.size(), hash: *hash }),
+        }
+    }
+
+    /// Bytes of those that the disk need not have room for any more.
+    pub fn taken(&self, entry: &Entry) -> u64 {
+        match self {
+            Self::Part { taken, .. } => *taken,
+            Self::Same { .. } => entry.size(),
         }
     }
 
@@ -76,20 +86,20 @@ pub fn remember(lock: &TransferLockManager, root: &mut Root, manifest: &Manifest
 /// then. After a power cut some have their name and time, and nothing else.
 fn verify(manifest: &Manifest, remembered: &Remembered, root: &mut Root) -> BTreeSet<u32> {
     let finished = remembered.files.iter().filter_map(|(index, known)| {
-        let (entry, hash) = (manifest.get(*index)?, known.hash?);
-        Some((*index, remembered.places.of(*index, entry).into_owned(), known.size, hash))
+        let (entry, sum) = (manifest.get(*index)?, known.hash?);
+        Some((*index, remembered.places.of(*index, entry).into_owned(), known.size, sum))
     });
     let finished: Vec<_> = finished.collect();
     let next = AtomicUsize::new(0);
     let intact = |root: &mut Root| {
         let mut intact = BTreeSet::new();
-        while let Some((index, place, size, hash)) =
+        while let Some((index, place, size, sum)) =
             finished.get(next.fetch_add(1, Ordering::Relaxed))
         {
             let found = root.look(place);
             if found.stamp().is_some_and(|stamp| stamp.size == *size)
                 && let Ok(file) = root.open_file(place)
-                && hash_file(file, *size).is_ok_and(|found| found.finalize()[..] == hash[..])
+                && hash_file(file, *size, sum.begin()).is_ok_and(|found| found.finish() == sum.hash)
             {
                 intact.insert(*index);
             }
@@ -160,8 +170,10 @@ fn begun(root: &mut Root, own: &Own, place: &RelPath, entry: &Entry, anew: bool)
     let (file, _) = Part::find(folder, own, place)?;
     let seen = folder.stamp_of(&file).ok()?;
     let offset = if anew { 0 } else { seen.size.min(entry.size()) };
-    let hash = hash_file(file, offset).ok()?;
-    Some(Resume::Part { offset, hash, seen })
+    let taken =
+        if entry.is_sparse() { holes::taken(&file.metadata().ok()?, offset) } else { offset };
+    let hash = hash_file(file, offset, ContentHash::of(entry)).ok()?;
+    Some(Resume::Part { offset, hash, seen, taken })
 }
 
 /// A file that may have the content of an entry, hashed.
@@ -169,26 +181,17 @@ fn same(root: &mut Root, place: &RelPath, entry: &Entry) -> Option<Resume> {
     let seen = root.look(place);
     let equal = matches!(&seen, Found::File(stamp) if stamp.size == entry.size());
     let file = root.open_file(place).ok().filter(|_| equal)?;
-    let hash = hash_file(file, entry.size()).ok()?.finalize().into();
+    let hash = hash_file(file, entry.size(), ContentHash::of(entry)).ok()?.finish();
     Some(Resume::Same { place: place.clone(), hash, seen })
 }
 
-/// The SHA-256 of a file of this size.
-pub fn hash_of(root: &mut Root, place: &RelPath, size: u64) -> io::Result<[u8; HASH_LEN]> {
-    Ok(hash_file(root.open_file(place)?, size)?.finalize().into())
+/// The hash of a file that may have the content of an entry.
+pub fn hash_of(root: &mut Root, place: &RelPath, entry: &Entry) -> io::Result<[u8; HASH_LEN]> {
+    Ok(hash_file(root.open_file(place)?, entry.size(), ContentHash::of(entry))?.finish())
 }
 
-/// The first `len` bytes of a file, hashed.
-pub fn hash_file(mut file: File, len: u64) -> io::Result<Sha256> {
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
-    let mut left = len;
-    while left > 0 {
-        let len = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let piece = buffer.get_mut(..len).unwrap_or_default();
-        file.read_exact(piece)?;
-        hash.update(&piece);
-        left -= len as u64;
-    }
+/// The first `len` bytes of a file, taken into a hash.
+pub fn hash_file(mut file: File, len: u64, mut hash: ContentHash) -> io::Result<ContentHash> {
+    holes::hash(&mut file, len, &mut hash, || Ok::<_, io::Error>(()))?;
     Ok(hash)
 }

@@ -194,6 +194,6 @@ fn pour(
 ) -> Result<Summary> {
     let (mut progress, begun) = (ui.progress("Receiving"), Instant::now());
     progress.beside(offered.heard(), name);
-    let summary = offered.pour(out, &mut |event| progress.on(&event))?;
+    let summary = offered.pour(out, ui.wants_files(), &mut |event| progress.on(&event))?;
     Ok(Summary { elapsed: begun.elapsed(), ..summary })
 }

@@ -5,13 +5,15 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::time::SystemTime;
 
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
+use super::assembler::holes;
 use super::files::{Offered, unconfirmed};
 use super::lock;
 use super::names::Names;
 use super::part::Part;
 use super::writer::Verified;
+use crate::control;
 use crate::crypto::keys::Role;
 use crate::crypto::record::Follows;
 use crate::error::{Error, Result, reason};
@@ -20,6 +22,7 @@ use crate::files::disk;
 use crate::files::manifest::{Entry, Kind};
 use crate::files::path::{PathError, RelPath};
 use crate::files::root::{Found, Replace, Root, creation_mask};
+use crate::files::sparse::{ContentHash, zeros_of};
 use crate::files::walk;
 use crate::protocol::data::{self, Item};
 use crate::protocol::features::Features;
@@ -38,16 +41,26 @@ struct Expected {
     /// Its bytes, where they are known.
     size: Option<u64>,
     name: RelPath,
+    /// Whether it is a file with holes.
+    is_sparse: bool,
+    /// Whether the SHA-256 of such a file is wanted.
+    sums: bool,
 }
 
 impl Offered {
     /// Writes a text, a stream, or the offer's only file to `out`, which is flushed once all of
-    /// it is there and known to be whole, before the sender is told.
+    /// it is there and known to be whole, before the sender is told. With `sums` its SHA-256 is made
+    /// even where another hash is compared.
     ///
     /// # Errors
     /// Nothing is asked for when there is not exactly one content.
-    pub fn pour(mut self, out: &mut (dyn Write + Send), sink: Sink<'_>) -> Result<Summary> {
-        let expected = match expected(&self) {
+    pub fn pour(
+        mut self,
+        out: &mut (dyn Write + Send),
+        sums: bool,
+        sink: Sink<'_>,
+    ) -> Result<Summary> {
+        let expected = match expected(&self, sums) {
             Ok(expected) => expected,
             Err(error) => return Err(self.refuse(Reason::Declined, error)),
         };
@@ -77,16 +90,17 @@ impl Offered {
     }
 }
 
-fn expected(offered: &Offered) -> Result<Expected> {
+fn expected(offered: &Offered, sums: bool) -> Result<Expected> {
     let kind = offered.offer.kind;
     if kind != OfferKind::Files {
         let name = stream_name(&offered.offer);
         let name = name.map_err(|_| Error::failure("a stream has no name"))?;
-        return Ok(Expected { kind, index: 0, size: None, name });
+        return Ok(Expected { kind, index: 0, size: None, name, is_sparse: false, sums });
     }
     match offered.manifest.entries() {
         [only] if only.is_file() => {
-            Ok(Expected { kind, index: 0, size: Some(only.size()), name: only.path.clone() })
+            let (size, name, is_sparse) = (only.size(), only.path.clone(), only.is_sparse());
+            Ok(Expected { kind, index: 0, size: Some(size), name, is_sparse, sums })
         }
         entries => Err(Error::usage(format!(
             "standard output takes one file, and {} entries are offered",
@@ -103,13 +117,17 @@ pub(super) fn stream_name(offer: &Offer) -> Result<RelPath, PathError> {
 }
 
 /// The content at hand.
-#[derive(Default)]
 struct Content {
     begun: bool,
-    /// Content of the record at hand.
+    /// Content of the record at hand, and the holes in it: behind how many of its bytes, how long.
     piece: Vec<u8>,
-    hash: Sha256,
+    gaps: Vec<(usize, u64)>,
+    hash: ContentHash,
+    /// The SHA-256, where another hash is compared and this one is wanted too.
+    true_hash: Option<ContentHash>,
     got: u64,
+    /// Bytes of holes.
+    holes: u64,
     /// Its hash, once it came whole.
     sum: Option<[u8; HASH_LEN]>,
     /// Whether it came whole, once it has ended.
@@ -127,7 +145,7 @@ fn take_content(
     }
     session.send_pages(message::PLAN, [], pages::put_step)?;
     sink(Event::Planned { files: 1, bytes: expected.size.unwrap_or_default(), here: 0 });
-    let (mut content, agreed) = (Content::default(), session.agreed());
+    let (mut content, agreed) = (Content::begin(expected), session.agreed());
     while session.receive(|message, follows| match (message, follows) {
         (Message::Data(items), Follows::More) => {
             Ok(content.take(items, expected, agreed).map(|()| true)?)
@@ -136,17 +154,18 @@ fn take_content(
         _ => Err(OUT_OF_TURN.into()),
     })? {
         // Whoever reads it may take hours.
-        out.write_all(&content.piece).map_err(unwritten)?;
-        let bytes = content.piece.len() as u64;
-        content.piece.clear();
+        content.pour(out, &mut |bytes| {
+            sink(Event::Moved { bytes, files: 0, name: &expected.name });
+        })?;
         let files = u64::from(content.ended.is_some());
-        sink(Event::Moved { bytes, files, name: &expected.name });
+        sink(Event::Moved { bytes: 0, files, name: &expected.name });
     }
     let fault = content.ended.ok_or(Malformed("a file that was asked for did not come"))?;
     let mut summary = Summary {
         kind: expected.kind,
         bytes: content.got,
-        hash: content.sum,
+        holes: content.holes,
+        hash: content.sum(fault),
         once: true,
         ..Summary::default()
     };
@@ -161,6 +180,63 @@ fn take_content(
 }
 
 impl Content {
+    fn begin(expected: &Expected) -> Self {
+        let whole = || ContentHash::Whole(Sha256::default());
+        let true_hash = (expected.is_sparse && expected.sums).then(whole);
+        let hash = match expected.is_sparse {
+            true => ContentHash::Sparse(Box::default()),
+            false => whole(),
+        };
+        Self {
+            begun: false,
+            piece: Vec::new(),
+            gaps: Vec::new(),
+            hash,
+            true_hash,
+            got: 0,
+            holes: 0,
+            sum: None,
+            ended: None,
+        }
+    }
+
+    /// Writes what the record at hand has brought, its holes as zeros, and tells of it.
+    fn pour(&mut self, out: &mut dyn Write, moved: &mut dyn FnMut(u64)) -> Result<(), Stop> {
+        /// Zeros after which somebody may have enough of it.
+        const AT_ONCE: u64 = 1 << 24;
+        let mut write = |piece: &[u8]| {
+            if let Some(hash) = &mut self.true_hash {
+                hash.update(piece);
+            }
+            out.write_all(piece).map_err(unwritten)
+        };
+        let mut done = 0;
+        for (at, mut zeros) in self.gaps.drain(..) {
+            let piece = self.piece.get(done..at).unwrap_or_default();
+            write(piece)?;
+            moved(piece.len() as u64);
+            done = at;
+            while zeros > 0 {
+                control::check().map_err(|error| Stop::Own(Reason::Interrupted, error))?;
+                let now = zeros.min(AT_ONCE);
+                zeros_of(now).try_for_each(&mut write)?;
+                moved(now);
+                zeros -= now;
+            }
+        }
+        let piece = self.piece.get(done..).unwrap_or_default();
+        write(piece)?;
+        moved(piece.len() as u64);
+        self.piece.clear();
+        Ok(())
+    }
+
+    /// The SHA-256 of what came, if that was whole.
+    fn sum(&mut self, fault: Option<Fault>) -> Option<[u8; HASH_LEN]> {
+        let true_hash = self.true_hash.take().filter(|_| fault.is_none());
+        self.sum.or(true_hash.map(ContentHash::finish))
+    }
+
     fn take(
         &mut self,
         mut items: Reader<'_>,
@@ -184,13 +260,24 @@ impl Content {
                     self.hash.update(bytes);
                     self.piece.extend_from_slice(bytes);
                 }
+                Item::Hole(len) if self.begun && expected.is_sparse => {
+                    let (begin, size) = (self.got, expected.size.unwrap_or_default());
+                    self.got = begin.saturating_add(len);
+                    holes::check((begin, self.got), (0, size))?;
+                    self.hash.skip(len);
+                    self.holes = self.holes.saturating_add(len);
+                    match self.gaps.last_mut() {
+                        Some((at, zeros)) if *at == self.piece.len() => *zeros += len,
+                        _ => self.gaps.push((self.piece.len(), len)),
+                    }
+                }
                 Item::End { size, hash } if self.begun => {
                     if size != self.got || expected.size.is_some_and(|offered| offered != size) {
                         return Err(Malformed("a file is not as long as was offered"));
                     }
-                    let own: [u8; HASH_LEN] = std::mem::take(&mut self.hash).finalize().into();
+                    let own = self.hash.clone().finish();
                     let whole = own == hash;
-                    self.sum = Some(own).filter(|_| whole);
+                    self.sum = Some(own).filter(|_| whole && !expected.is_sparse);
                     self.ended = Some((!whole).then_some(Fault::Integrity));
                 }
                 // Whoever reads a stream or a text and cannot go on stops.

@@ -46,7 +46,7 @@ impl Tree<'_> {
             usual.is_ok_and(|path| self.manifest.find(&path).is_none())
         });
         let own = self.root.own().clone();
-        FileWriter::create(self.root.parent_of(place)?, &own, place, free)
+        FileWriter::create(self.root.parent_of(place)?, &own, (entry, place), free)
     }
 
     /// Gives a verified file its name; one that was taken meanwhile is not replaced. Returns the
@@ -74,7 +74,7 @@ impl Tree<'_> {
         let others = self.plan.compare(index).get(1..).unwrap_or_default().to_vec();
         others.into_iter().find(|place| {
             matches!(self.root.look(place), Found::File(stamp) if stamp.size == entry.size())
-                && hash_of(self.root, place, entry.size()).is_ok_and(|found| found == *hash)
+                && hash_of(self.root, place, entry).is_ok_and(|found| found == *hash)
         })
     }
 

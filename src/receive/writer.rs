@@ -3,65 +3,156 @@
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 
-use sha2::{Digest, Sha256};
-
 use super::part::Part;
+use crate::bounds::HOLE_BLOCK;
 use crate::files::disk::{self, Lacks, Stamp};
 use crate::files::manifest::Entry;
 use crate::files::own::Own;
 use crate::files::path::RelPath;
 use crate::files::root::{Folder, Replace};
+use crate::files::sparse::{ContentHash, is_zero, zeros_of};
 use crate::protocol::pages::HASH_LEN;
 
 /// Writes a file under a name that says it is not finished.
 pub struct FileWriter {
     file: File,
     part: Part,
-    hash: Sha256,
+    hash: ContentHash,
+    /// Bytes so far, holes included.
     written: u64,
+    /// Zeros at the end of those that the file does not have yet.
+    hole: u64,
+    /// Bytes that were really written.
+    put: u64,
+    /// Whether the disk has holes; else they are written.
+    has_holes: bool,
+}
+
+/// Content cut where the blocks of a disk begin: zeros that fill one are left out too.
+fn blocks(begin: u64, content: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let first = usize::try_from(HOLE_BLOCK - begin % HOLE_BLOCK).unwrap_or(content.len());
+    let (first, rest) = content.split_at(first.min(content.len()));
+    std::iter::once(first).chain(rest.chunks(HOLE_BLOCK as usize))
 }
 
 impl FileWriter {
-    /// Starts a new file that will be called `place`; `free` tells whether nothing else needs the
-    /// usual name of an unfinished one.
-    pub fn create(folder: Folder<'_>, own: &Own, place: &RelPath, free: bool) -> io::Result<Self> {
-        Part::create(folder, own, place, free).map(Self::begin)
+    /// Starts a new file with the content of `entry` that will be called `place`; `free` tells whether
+    /// nothing else needs the usual name of an unfinished one.
+    pub fn create(
+        folder: Folder<'_>,
+        own: &Own,
+        (entry, place): (&Entry, &RelPath),
+        free: bool,
+    ) -> io::Result<Self> {
+        let made = Part::create(folder, own, place, free);
+        made.map(|made| Self::begin(made, folder, entry))
     }
 
     /// Starts a new file that is finished in a moment.
-    pub fn create_briefly(folder: Folder<'_>, own: &Own, place: &RelPath) -> io::Result<Self> {
-        Part::create_briefly(folder, own, place).map(Self::begin)
+    pub fn create_briefly(
+        folder: Folder<'_>,
+        own: &Own,
+        (entry, place): (&Entry, &RelPath),
+    ) -> io::Result<Self> {
+        let made = Part::create_briefly(folder, own, place);
+        made.map(|made| Self::begin(made, folder, entry))
     }
 
-    fn begin((file, part): (File, Part)) -> Self {
-        Self { file, part, hash: Sha256::new(), written: 0 }
+    fn begin((file, part): (File, Part), folder: Folder<'_>, entry: &Entry) -> Self {
+        let (hash, has_holes) = (ContentHash::of(entry), folder.disk().has_holes);
+        Self { file, part, hash, written: 0, hole: 0, put: 0, has_holes }
     }
 
     /// Goes on with an unfinished file behind its first `offset` bytes, whose hash is known; the
     /// rest is cut off, all of it when `offset` is 0.
-    pub fn resume(mut file: File, part: Part, offset: u64, hash: Sha256) -> io::Result<Self> {
+    pub fn resume(
+        (mut file, part): (File, Part),
+        folder: Folder<'_>,
+        (offset, hash): (u64, ContentHash),
+    ) -> io::Result<Self> {
         file.set_len(offset)?;
         file.seek(SeekFrom::Start(offset))?;
-        Ok(Self { file, part, hash, written: offset })
+        let has_holes = folder.disk().has_holes;
+        Ok(Self { file, part, hash, written: offset, hole: 0, put: 0, has_holes })
     }
 
     /// Appends content.
     pub fn write(&mut self, content: &[u8]) -> io::Result<()> {
         self.hash.update(content);
-        self.file.write_all(content)?;
+        if self.hash.is_sparse() && self.has_holes {
+            self.write_sparse(content)?;
+        } else {
+            self.file.write_all(content)?;
+        }
         self.written += content.len() as u64;
         Ok(())
     }
 
-    /// Bytes that are on the disk for certain, and their SHA-256.
-    pub fn sync(&self) -> io::Result<(u64, [u8; HASH_LEN])> {
-        disk::sync(&self.file)?;
-        Ok(self.state())
+    /// Writes what of the content is no zeros.
+    fn write_sparse(&mut self, content: &[u8]) -> io::Result<()> {
+        // What was looked at, and of that what is still to be written.
+        let (mut at, mut run) = (0, content);
+        for block in blocks(self.written, content) {
+            at += block.len();
+            if is_zero(block) {
+                let (before, _) = run.split_at(run.len() + at - block.len() - content.len());
+                self.put(before)?;
+                self.hole += block.len() as u64;
+                run = content.get(at..).unwrap_or_default();
+            }
+        }
+        self.put(run)
     }
 
-    /// Bytes that were written, and their SHA-256.
-    pub fn state(&self) -> (u64, [u8; HASH_LEN]) {
-        (self.written, self.hash.clone().finalize().into())
+    /// Appends a hole, which takes nothing where the disk has holes.
+    pub fn skip(&mut self, zeros: u64) -> io::Result<()> {
+        self.hash.skip(zeros);
+        if self.has_holes {
+            self.hole += zeros;
+        } else {
+            zeros_of(zeros).try_for_each(|piece| self.file.write_all(piece))?;
+        }
+        self.written += zeros;
+        Ok(())
+    }
+
+    /// How much of a hole can be appended in a moment.
+    pub fn at_once(&self, zeros: u64) -> u64 {
+        const WRITTEN: u64 = 1 << 24;
+        if self.has_holes { zeros } else { zeros.min(WRITTEN) }
+    }
+
+    fn put(&mut self, content: &[u8]) -> io::Result<()> {
+        if !content.is_empty() && self.hole > 0 {
+            let hole = i64::try_from(self.hole).map_err(|_| io::ErrorKind::FileTooLarge)?;
+            self.file.seek(SeekFrom::Current(hole))?;
+            self.hole = 0;
+        }
+        self.put += content.len() as u64;
+        self.file.write_all(content)
+    }
+
+    /// Bytes that were written of a file with holes, and take room.
+    pub fn put_bytes(&self) -> u64 {
+        self.put
+    }
+
+    /// Makes the file as long as what came, a hole at its end included.
+    fn reach_end(&self) -> io::Result<()> {
+        if self.hole > 0 { self.file.set_len(self.written) } else { Ok(()) }
+    }
+
+    /// Bytes that are on the disk for certain, and their hash.
+    pub fn sync(&self) -> io::Result<(u64, [u8; HASH_LEN])> {
+        let state = self.state()?;
+        disk::sync(&self.file)?;
+        Ok(state)
+    }
+
+    /// Bytes that were written, and their hash.
+    pub fn state(&self) -> io::Result<(u64, [u8; HASH_LEN])> {
+        self.reach_end()?;
+        Ok((self.written, self.hash.clone().finish()))
     }
 
     /// The same file, for another thread to flush.
@@ -79,8 +170,9 @@ impl FileWriter {
         entry: &Entry,
         hash: &[u8; HASH_LEN],
     ) -> io::Result<Option<Verified>> {
-        let Self { file, part, hash: own, written } = self;
-        if written != entry.size() || own.finalize()[..] != hash[..] {
+        self.reach_end()?;
+        let Self { file, part, hash: own, written, .. } = self;
+        if written != entry.size() || own.finish() != *hash {
             drop(file);
             // What cannot be removed is a `.part` file that is never named: harmless.
             let _ = folder.remove(&part.name);

@@ -1,6 +1,8 @@
 //! The content of files on its way into records. Files that fit into one record are read by the
 //! lanes, several records at a time; larger ones here, piece by piece, for their hash has an order.
 
+mod holes;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::pack::{Packer, pack};
 use crate::bounds::{MAX_BATCH, MAX_FRAMING};
 use crate::compress::{Codec, Compression, Method};
+use crate::control;
 use crate::crypto::record::Buffer;
 use crate::event::{Event, Remark, Sink};
 use crate::files::manifest::{Entry, Manifest};
@@ -48,6 +51,8 @@ pub type Prefix = (u64, [u8; HASH_LEN]);
 pub struct Tally {
     /// Bytes of content in records.
     sent: AtomicU64,
+    /// Of those, the bytes of holes, which were not sent.
+    holes: AtomicU64,
     /// Bytes that compression has spared the line.
     saved: Arc<AtomicU64>,
     /// Files that were found otherwise than listed, at most one remark for each and attempt.
@@ -68,9 +73,9 @@ impl Tally {
         }
     }
 
-    /// Bytes of content that were sent, and what compression has saved of them.
-    pub fn totals(&self) -> (u64, u64) {
-        (self.sent.load(Relaxed), self.saved.load(Relaxed))
+    /// Bytes of content that were sent, what compression has saved of them, and what was holes.
+    pub fn totals(&self) -> (u64, u64, u64) {
+        (self.sent.load(Relaxed), self.saved.load(Relaxed), self.holes.load(Relaxed))
     }
 
     /// The files that this was found of in their last attempt.
@@ -135,6 +140,7 @@ impl<'a> Content<'a> {
         };
         let content = self.session.content();
         let size = usize::try_from(entry.size()).ok().filter(|size| *size <= content);
+        let size = size.filter(|_| !self.is_sparse(entry));
         let room = size.unwrap_or_default() + data::FRAMING;
         let is_alone = entry.size() >= LARGE || size.is_none();
         if is_alone || self.room + room > content || self.batch.len() >= MAX_BATCH {
@@ -148,6 +154,7 @@ impl<'a> Content<'a> {
             self.pending.0 += entry.size() - have.map_or(0, |(offset, _)| offset);
         } else {
             let sent = match self.source.files(self.options.follow_symlinks).open(index) {
+                Ok(file) if self.is_sparse(entry) => self.send_sparse(index, entry, file, have)?,
                 Ok(file) => self.send_pieces(index, entry, file, have)?,
                 Err(fault) => Err(fault),
             };
@@ -158,6 +165,11 @@ impl<'a> Content<'a> {
         }
         (self.sink)(Event::Finished { name: &entry.path });
         if is_alone { self.flush() } else { Ok(()) }
+    }
+
+    /// Whether a file is sent as one with holes.
+    fn is_sparse(&self, entry: &Entry) -> bool {
+        entry.is_sparse() && self.session.agreed().has(Feature::Sparse)
     }
 
     /// The buffer, begun if it is empty.
@@ -356,13 +368,15 @@ fn gather(
     sent
 }
 
-/// The SHA-256 of a file that need not be sent; nothing if it is not any more what it was.
+/// The SHA-256 of a file that need not be sent, or was sent as one with holes; nothing if it is not any
+/// more what it was, or somebody wants to wait no longer.
 pub fn hash_of(source: &Source, index: u32, options: StreamOptions) -> Option<[u8; HASH_LEN]> {
     let entry = source.manifest.get(index)?;
     let mut file = source.files(options.follow_symlinks).open(index).ok()?;
     let (mut prefix, mut left) = (Prefixed::default(), entry.size());
     let mut piece = vec![0; 1 << 18];
     while left > 0 {
+        control::check().ok()?;
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
         prefix.hash(&mut file, piece.get_mut(..len)?).ok()?;
         left -= len as u64;

@@ -12,6 +12,7 @@ use crate::event::{Event, Fate, Remark, Sink, Stopwatch, Summary};
 use crate::files::manifest::{Entry, Manifest};
 use crate::files::reader::SourceFault;
 use crate::files::walk::Source;
+use crate::protocol::features::Feature;
 use crate::protocol::message::{self, Control, Message, Offer, OfferKind, UnsentName};
 use crate::protocol::pages::{self, Fault, Pages, Step};
 use crate::protocol::reader::Malformed;
@@ -47,7 +48,13 @@ fn tell_files(
     for (index, entry) in source.manifest.indexed().filter(|(_, entry)| entry.is_file()) {
         let (hash, fate) = match missing.get(&entry.path) {
             Some(fault) => (None, Fate::Missing(*fault)),
-            None if asked.contains(&index) => (tally.hash_of(index), Fate::Arrived),
+            None if asked.contains(&index) => {
+                let kept = tally.hash_of(index);
+                // What was sent with holes has not been read as a whole.
+                let is_due = kept.is_none() && entry.is_sparse();
+                let anew = is_due.then(|| content::hash_of(source, index, options)).flatten();
+                (kept.or(anew), Fate::Arrived)
+            }
             None if control::check().is_err() => return,
             None => (content::hash_of(source, index, options), Fate::Already),
         };
@@ -108,7 +115,7 @@ fn converse(
         watch.lap("content");
         match await_answer(session, manifest, &mut summary)? {
             None => {
-                (summary.bytes, summary.saved) = tally.totals();
+                (summary.bytes, summary.saved, summary.holes) = tally.totals();
                 // What was not asked for and is not missing was there before, if the receiver is right
                 // about what it has.
                 let kept = summary.failed.iter().filter(|(path, fault)| {
@@ -155,7 +162,13 @@ fn send_offer(session: &mut Session, source: &Source) -> Result<(), Stop> {
         name: None,
         features: session.ours().names(),
     }))?;
-    session.send_pages(message::ENTRIES, source.manifest.entries(), pages::put_entry)
+    let takes_sparse = session.agreed().has(Feature::Sparse);
+    session.send_pages(message::ENTRIES, source.manifest.entries(), |buffer, entry| {
+        match takes_sparse {
+            true => pages::put_entry(buffer, entry),
+            false => pages::put_entry(buffer, &entry.without_holes()),
+        }
+    })
 }
 
 /// The files to send, in order, each with what the receiver has of it.

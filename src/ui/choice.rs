@@ -81,7 +81,7 @@ impl Ui {
 fn line(entry: &Entry) -> String {
     let (size, path) = (entry.size(), entry.path.as_str());
     match &entry.kind {
-        Kind::File(_) => format!("{size}\t{path}"),
+        Kind::File(_) | Kind::Sparse { .. } => format!("{size}\t{path}"),
         Kind::Folder => format!("{size}\t{path}/"),
         Kind::Link(target) => format!("{size}\t{path}\t-> {target}"),
     }
@@ -90,7 +90,7 @@ fn line(entry: &Entry) -> String {
 /// An entry in a list for people: its size, and as much of its path as fits into the window.
 pub(super) fn row(entry: &Entry, columns: usize) -> String {
     let (size, path) = match &entry.kind {
-        Kind::File(size) => (bytes(*size), entry.path.to_string()),
+        Kind::File(size) | Kind::Sparse { size, .. } => (bytes(*size), entry.path.to_string()),
         Kind::Folder => (String::new(), format!("{}/", entry.path)),
         Kind::Link(target) => (String::new(), format!("{} -> {}", entry.path, shown(target))),
     };

@@ -195,7 +195,7 @@ impl Json {
         let mut stream = self.stream();
         for entry in manifest.entries() {
             let (kind, target) = match &entry.kind {
-                Kind::File(_) => ("file", None),
+                Kind::File(_) | Kind::Sparse { .. } => ("file", None),
                 Kind::Folder => ("folder", None),
                 Kind::Link(target) => ("link", Some(&**target)),
             };

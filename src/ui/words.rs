@@ -30,8 +30,12 @@ pub(super) fn outcome(verb: &str, summary: &Summary, place: &str, already: &str)
     }
     let elapsed = summary.elapsed.as_secs_f64();
     let _ = write!(line, ": {} in {elapsed:.1} s", bytes(summary.bytes));
-    if summary.bytes > 0 {
-        let _ = write!(line, ", {}/s", bytes(rate(summary.bytes, elapsed)));
+    let sent = summary.bytes.saturating_sub(summary.holes);
+    if sent > 0 {
+        let _ = write!(line, ", {}/s", bytes(rate(sent, elapsed)));
+    }
+    if summary.holes > 0 {
+        let _ = write!(line, "; {} of it are holes, which were not sent", bytes(summary.holes));
     }
     if summary.saved > 0 {
         let percent = 100.0 * summary.saved as f64 / summary.bytes.max(1) as f64;
@@ -138,6 +142,22 @@ mod tests {
             let summary = Summary { kind, files, already, bytes, elapsed, ..Summary::default() };
             assert_eq!(outcome("received", &summary, place, "here"), expected);
         }
+    }
+
+    /// The amount is that of the files, the rate that of what crossed.
+    #[test]
+    fn holes_are_no_speed() {
+        let elapsed = Duration::from_secs(2);
+        let of = |bytes, holes| {
+            let summary = Summary { files: 1, bytes, holes, elapsed, ..Summary::default() };
+            outcome("sent", &summary, "", "there")
+        };
+        let expected = "sent 1 file: 2.0 GB in 2.0 s, 5.0 kB/s; \
+                        2.0 GB of it are holes, which were not sent";
+        assert_eq!(of(2_000_010_000, 2_000_000_000), expected);
+        let expected =
+            "sent 1 file: 70.0 kB in 2.0 s; 70.0 kB of it are holes, which were not sent";
+        assert_eq!(of(70_000, 70_000), expected);
     }
 
     #[test]

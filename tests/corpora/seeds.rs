@@ -123,6 +123,17 @@ fn messages() -> Seeds {
     ] {
         put_item(&mut items, &item);
     }
+    let mut holes = Buffer::default();
+    holes.extend(&[DATA]);
+    for item in [
+        Item::Start { index: 1, offset: 0 },
+        Item::Hole(4096),
+        Item::Hole(u64::MAX),
+        Item::Bytes(b"x"),
+        Item::End { size: 1 << 40, hash: [9; 32] },
+    ] {
+        put_item(&mut holes, &item);
+    }
     let deep = ["\x01{\"x\":", &"[".repeat(500), &"]".repeat(500), ",\"type\":\"wait\"}"];
     vec![
         ("offer", control(&Control::Offer(offer))),
@@ -132,6 +143,7 @@ fn messages() -> Seeds {
         ("as-a-list", b"\x01[\"offer\",1,2,3,4,5,[[\"name\",\"why\"]]]".into()),
         ("deep", deep.concat().into()),
         ("data", items.plaintext().to_vec()),
+        ("holes", holes.plaintext().to_vec()),
         ("endless-bytes", b"\x04\x02\xff\xff\xff\xff".into()),
         ("packed", [&[PACKED, 1, 0xff, 0xff, 0xff, 0xff], &b"lz4"[..]].concat()),
     ]
@@ -181,6 +193,7 @@ fn lists_of_entries() -> Seeds {
                 ("f", link("d/e/./")),
             ])
         }),
+        ("holes", tree(vec![("s", Kind::Sparse { size: 1 << 41, stored: 4096 })])),
         (
             "awkward",
             files(&["CON.txt", "a:b", "back\\slash", "dots...", "nul ", "\u{202e}gpj.exe"]),

@@ -107,7 +107,7 @@ fn made(megabytes: u64, program: &str, options: &[&str], mounted: &str) -> Resul
     Ok(mount)
 }
 
-fn ext4() -> Result<Mount> {
+pub fn ext4() -> Result<Mount> {
     made(48, "mkfs.ext4", &["-q", "-F"], "loop")
 }
 
@@ -130,7 +130,7 @@ pub fn btrfs() -> Result<Mount> {
     made(512, "mkfs.btrfs", &["-q"], "loop")
 }
 
-fn xfs() -> Result<Mount> {
+pub fn xfs() -> Result<Mount> {
     made(320, "mkfs.xfs", &["-q"], "loop")
 }
 
@@ -138,7 +138,7 @@ fn xfs_until_2038() -> Result<Mount> {
     made(320, "mkfs.xfs", &["-q", "-m", "bigtime=0"], "loop")
 }
 
-fn vfat() -> Result<Mount> {
+pub fn vfat() -> Result<Mount> {
     made(48, "mkfs.fat", &[], "loop")
 }
 
@@ -172,7 +172,7 @@ fn ntfs_ignoring_case() -> Result<Mount> {
     ntfs_with("lowntfs-3g", "ignore_case")
 }
 
-fn tmpfs() -> Result<Mount> {
+pub fn tmpfs() -> Result<Mount> {
     Mount::memory("size=32m")
 }
 

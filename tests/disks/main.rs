@@ -21,6 +21,7 @@ mod power;
 #[path = "../e2e/proxy.rs"]
 #[allow(dead_code, reason = "shared with the tests of the whole program")]
 mod proxy;
+mod sparse;
 mod stage;
 #[path = "../util/mod.rs"]
 mod util;

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 use crate::choosing::{dry_run, listed};
-use crate::faults::{LARGE, send_while, sparse};
+use crate::faults::{LARGE, large, send_while};
 use crate::util::process::{Process, Sender, receiving, run, send_into, transfer};
 use crate::util::tree::{Scratch, touch, write};
 
@@ -16,7 +16,7 @@ use crate::util::tree::{Scratch, touch, write};
 fn a_folder_that_becomes_a_link_gives_nothing_away() -> Result<()> {
     for swapped in ["t/sub", "t/z"] {
         let (from, into) = (Scratch::new()?, Scratch::new()?);
-        sparse(&from.join("t/big"), LARGE)?;
+        large(&from.join("t/big"), LARGE)?;
         for (folder, content) in
             [("t/sub/z", "offered"), ("secret/z", "SECRETS"), ("t/z", "offered")]
         {

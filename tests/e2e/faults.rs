@@ -42,9 +42,9 @@ pub fn send_while(
     Ok((sender.end()?, received))
 }
 
-pub fn sparse(path: &Path, size: u64) -> Result<()> {
-    write(path, "")?;
-    Ok(OpenOptions::new().write(true).open(path)?.set_len(size)?)
+/// A file of this size, without a hole that would take no time.
+pub fn large(path: &Path, size: u64) -> Result<()> {
+    write(path, vec![7; usize::try_from(size)?])
 }
 
 fn fifo(path: &Path) -> Result<()> {
@@ -120,7 +120,7 @@ fn sources_that_change_before_they_are_read_are_reported() -> Result<()> {
     });
     let cases: Vec<_> =
         cases.map(|(name, words, change)| (root.join(name), words, change)).collect();
-    sparse(&root.join("0 large"), LARGE)?;
+    large(&root.join("0 large"), LARGE)?;
     // Of these what was listed arrives.
     let growing = ["grows", "is empty and grows", "is large and grows"];
     for (name, size) in growing.into_iter().zip([5000, 0, 3_000_000]) {
@@ -178,7 +178,7 @@ fn each_fault_is_named_on_both_sides() -> Result<()> {
     ];
     let (from, into) = (Scratch::new()?, Scratch::new()?);
     let root = from.join("tree");
-    sparse(&root.join("0 large"), LARGE)?;
+    large(&root.join("0 large"), LARGE)?;
     for number in 0..cases.len() {
         write(&root.join(format!("file {number}")), noise(5000, 4))?;
     }
@@ -226,7 +226,7 @@ fn a_source_that_changes_while_it_is_read_is_reported() -> Result<()> {
     for (name, code, change) in cases {
         let (from, into) = (Scratch::new()?, Scratch::new()?);
         let root = from.join("tree");
-        sparse(&root.join("0 large"), LARGE)?;
+        large(&root.join("0 large"), LARGE)?;
         write(&root.join("zz last"), noise(5000, 5))?;
         let mut expected = tree(&root)?;
         let (sent, received) =
@@ -560,7 +560,7 @@ fn an_interrupted_sender_may_be_started_again() -> Result<()> {
     let (from, into) = (Scratch::new()?, Scratch::new()?);
     let root = from.join("tree");
     write(&root.join("a first"), noise(5000, 1))?;
-    sparse(&root.join("large"), LARGE)?;
+    large(&root.join("large"), LARGE)?;
     let sender = Sender::pod(&[&root], &[])?;
     let proxy = Proxy::start(&sender, STALL)?;
     let receiver = Process::start(receiving(&proxy.ticket, into.path(), &[]))?;
@@ -615,7 +615,7 @@ fn a_lost_goodbye_keeps_nobody_waiting() -> Result<()> {
 fn a_name_taken_meanwhile_is_not_replaced() -> Result<()> {
     let (from, into) = (Scratch::new()?, Scratch::new()?);
     let root = from.join("tree");
-    sparse(&root.join("0 large"), LARGE)?;
+    large(&root.join("0 large"), LARGE)?;
     write(&root.join("z.txt"), "sent")?;
     symlink("z.txt", root.join("z link"))?;
     let here = into.join("tree");
@@ -637,7 +637,7 @@ fn a_name_taken_meanwhile_is_not_replaced() -> Result<()> {
 fn a_link_planted_meanwhile_leads_nobody_out() -> Result<()> {
     let (from, into, outside) = (Scratch::new()?, Scratch::new()?, Scratch::new()?);
     let root = from.join("tree");
-    sparse(&root.join("0 large"), LARGE)?;
+    large(&root.join("0 large"), LARGE)?;
     write(&root.join("sub/file"), "sent")?;
     write(&root.join("sub/deeper/file"), "sent")?;
     write(&root.join("z.txt"), "sent")?;

@@ -192,8 +192,7 @@ fn what_did_not_arrive_is_listed_by_its_exact_path() -> Result<()> {
     let (from, into) = (Scratch::new()?, Scratch::new()?);
     let root = from.join("tree");
     let large = root.join("0 large");
-    write(&large, "")?;
-    fs::OpenOptions::new().write(true).open(&large)?.set_len(32 << 20)?;
+    write(&large, vec![7; 32 << 20])?;
     let vanishing = "van\u{202e}ishes \"quoted\"";
     write(&root.join(vanishing), "x")?;
     write(&root.join("stays"), "x")?;

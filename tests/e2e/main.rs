@@ -35,6 +35,8 @@ mod proxy;
 mod resume;
 mod scripted;
 #[cfg(unix)]
+mod sparse;
+#[cfg(unix)]
 mod ssh;
 #[cfg(unix)]
 mod terminal;

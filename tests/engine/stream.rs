@@ -28,8 +28,8 @@ fn pour(
             let mut input = Input::start(input)?;
             send_stream(sender, OfferKind::Stream, &mut input, compression, &mut |_| {})
         });
-        let received =
-            await_offer(receiver, None).and_then(|offered| offered.pour(output, &mut |_| {}));
+        let received = await_offer(receiver, None)
+            .and_then(|offered| offered.pour(output, false, &mut |_| {}));
         (sending.join().unwrap(), received)
     });
     (ends.0, ends.1, closer.written()[0])
@@ -150,8 +150,8 @@ fn a_single_file_can_be_poured() {
         thread::scope(|scope| {
             let sending = scope
                 .spawn(|| transfer::send::files::send_over(sender, &source, STREAM, &mut |_| {}));
-            let received =
-                await_offer(receiver, None).and_then(|offered| offered.pour(&mut got, &mut |_| {}));
+            let received = await_offer(receiver, None)
+                .and_then(|offered| offered.pour(&mut got, false, &mut |_| {}));
             let sent = sending.join().unwrap();
             if poured {
                 assert_eq!((sent.unwrap().files, received.unwrap().files), (1, 1));

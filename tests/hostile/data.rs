@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 
 use crate::script::{
     CONTENT, DATA, Entry, Line, PLAN, RETRY, SIZE, bytes, control, data, end, failed, file, folder,
-    link, list, offer, offer_of, page, result, sized, start, whole, whole_of,
+    hole, holed, link, list, offer, offer_of, page, result, sized, sparse_hash, start, whole,
+    whole_of,
 };
 use crate::stage::{BROKE, Case, LOCK, Stage, all};
 use crate::util::tree::{touch, write};
@@ -103,7 +104,14 @@ fn content_that_was_not_agreed_on() -> Result<()> {
         ("failed, then sent", vec![data(&[failed(1, 1), whole(1)])], UNASKED, &[]),
         ("another one failed", vec![data(&[start(1, 0), failed(2, 1)])], TURN, part),
         ("an item of no kind", vec![vec![DATA, 0]], "data of an unknown kind", &[]),
-        ("an item of another kind", vec![vec![DATA, 5]], "data of an unknown kind", &[]),
+        ("an item of another kind", vec![vec![DATA, 8]], "data of an unknown kind", &[]),
+        ("a hole cut off", vec![vec![DATA, 5, 0, 0]], CUT, &[]),
+        (
+            "a hole in a file that has none",
+            vec![data(&[start(1, 0), hole(SIZE)])],
+            "a hole in a file that has none",
+            part,
+        ),
         ("an item cut off", vec![vec![DATA, 1, 0, 0]], CUT, &[]),
         (
             "an item longer than its record",
@@ -175,6 +183,171 @@ fn offers_that_lie() -> Result<()> {
         })?;
         Ok(())
     })
+}
+
+/// A file with holes that is not as it was offered: what comes of it, what is said, and what is then in
+/// the folder.
+#[test]
+fn holes_that_were_not_agreed_on() -> Result<()> {
+    const LEN: u64 = 200_000;
+    let block = [7; 4096];
+    let blocks = "a hole that is no whole blocks";
+    let part: &[&str] = &["s.part"];
+    let rows: Vec<(&str, Vec<Vec<u8>>, &str, &[&str])> = vec![
+        ("without a start", vec![hole(4096)], TURN, &[]),
+        ("of nothing", vec![start(0, 0), hole(0)], "a hole of nothing", part),
+        ("one byte too long", vec![start(0, 0), hole(LEN + 1)], LONG, part),
+        ("of all there is", vec![start(0, 0), hole(u64::MAX)], LONG, part),
+        ("that overflows", vec![start(0, 0), hole(4096), hole(u64::MAX)], LONG, part),
+        ("behind the end", vec![start(0, 0), hole(LEN), hole(4096)], LONG, part),
+        ("with bytes behind it", vec![start(0, 0), hole(LEN), bytes(b"x")], LONG, part),
+        ("that ends in a block", vec![start(0, 0), hole(5)], blocks, part),
+        ("that begins in a block", vec![start(0, 0), bytes(b"x"), hole(LEN - 1)], blocks, part),
+        (
+            "in the middle of one",
+            vec![start(0, 0), bytes(&block), bytes(b"x"), hole(4095)],
+            blocks,
+            part,
+        ),
+        (
+            "and an end too early",
+            vec![start(0, 0), hole(4096), end(LEN, &sparse_hash(&[0; 4096]))],
+            LENGTH,
+            part,
+        ),
+        (
+            "and another size at the end",
+            vec![start(0, 0), hole(LEN), end(u64::MAX, &sparse_hash(&[0; LEN as usize]))],
+            LENGTH,
+            part,
+        ),
+        (
+            "and no end",
+            vec![start(0, 0), hole(LEN), end(LEN, &sparse_hash(&[0; LEN as usize])), hole(4096)],
+            TURN,
+            &["s"],
+        ),
+    ];
+    all(&rows, |(name, items, says, left)| {
+        let stage = Stage::new()?;
+        let case = Case::new(format!("a hole {name}"), 1, BROKE).left(&[&[LOCK], *left].concat());
+        let case = Case { content: vec![0; LEN as usize], ..case };
+        let ended = stage.receive(&case, |line| {
+            line.offer_and_plan(&[holed("s", LEN, 4096)])?;
+            line.say(&data(items))
+        })?;
+        ensure!(ended.stderr.contains(says), "{name}: expected {says:?}: {ended:#?}");
+        Ok(())
+    })?;
+
+    let stage = Stage::new()?;
+    let case = Case::new("it takes more than its size", 1, BROKE);
+    let lie = [holed("s", LEN, LEN + 1)];
+    stage.receive(&case, |line| {
+        line.say(&offer(&lie))?;
+        list(&lie).iter().try_for_each(|page| line.say(page))
+    })?;
+
+    let stage = Stage::new()?;
+    let case = Case::new("it was not named", 1, "a feature that was not agreed on");
+    let unnamed = String::from_utf8(offer(&[holed("s", LEN, 0)]))?.replace(r#","sparse""#, "");
+    stage.receive(&case, |line| {
+        line.say(unnamed.as_bytes())?;
+        list(&[holed("s", LEN, 0)]).iter().try_for_each(|page| line.say(page))
+    })?;
+    Ok(())
+}
+
+/// Sizes that no disk has, of which nothing is said to take room.
+#[test]
+fn holes_that_no_disk_can_hold() -> Result<()> {
+    for size in [u64::MAX, 1 << 63, i64::MAX as u64] {
+        let stage = Stage::new()?;
+        let case =
+            Case { options: vec!["-vv"], ..Case::new(format!("{size} bytes"), 3, "too large") };
+        stage.receive(&case, |line| {
+            let plan = line.offer_and_plan(&[holed("s", size, 0)])?;
+            ensure!(plan == crate::script::skip(0), "the plan was {plan:x?}");
+            line.finish().map(drop)
+        })?;
+    }
+    Ok(())
+}
+
+/// More content than the sender has said has no room set aside for it.
+#[test]
+fn content_beyond_what_was_said_is_counted_anew() -> Result<()> {
+    let stage = Stage::new()?;
+    let case = Case::new("more than it takes", 1, "takes more room than its sender has said");
+    let case = case.left(&[LOCK, "s.part"]);
+    stage.receive(&case, |line| {
+        line.offer_and_plan(&[holed("s", 8 << 40, 4096)])?;
+        line.say(&data(&[start(0, 0), bytes(&[7; 4096])]))?;
+        line.say(&data(&[bytes(&[7; 4096])]))
+    })?;
+    Ok(())
+}
+
+/// A record of nothing but small holes, again and again, is done with in a moment, as is the smallest
+/// content between them.
+#[test]
+fn many_small_holes_cost_little() -> Result<()> {
+    const RECORDS: u64 = 20;
+    let per = (1u64 << 20) / 9;
+    let size = RECORDS * per * 4096;
+    let stage = Stage::new()?;
+    let case = Case::new("many small holes", 0, "received 1 file");
+    let out = stage.out();
+    stage.receive(&case, |line| {
+        line.offer_and_plan(&[holed("s", size, 0)])?;
+        line.say(&data(&[start(0, 0)]))?;
+        let record = data(&vec![hole(4096); usize::try_from(per)?]);
+        for _ in 0..RECORDS {
+            line.say(&record)?;
+        }
+        let mut hash = Sha256::new();
+        hash.update(size.to_be_bytes());
+        line.say(&data(&[end(size, &hash.finalize())]))?;
+        line.say(&control(r#"{"type":"done"}"#))?;
+        line.hear_pages(crate::script::RESULTS)?;
+        line.hear_control()?;
+        let arrived = fs::metadata(out.join("s"))?;
+        ensure!(arrived.len() == size, "{} bytes are here", arrived.len());
+        // Nobody wants to read it.
+        fs::remove_file(out.join("s"))?;
+        line.say_last(&control(r#"{"type":"bye"}"#))
+    })?;
+    Ok(())
+}
+
+/// What is wrong in all three attempts never gets its name; the SHA-256 of the content is wrong too.
+#[test]
+fn a_file_with_holes_needs_its_own_hash() -> Result<()> {
+    let mut content = vec![0; 70_000];
+    content[..4096].fill(7);
+    let items =
+        |hash: Vec<u8>| data(&[start(0, 0), bytes(&[7; 4096]), hole(65_904), end(70_000, &hash)]);
+    for (name, hash, code) in [
+        ("the right hash", sparse_hash(&content), 0),
+        ("the hash of files without", Sha256::digest(&content).to_vec(), 6),
+        ("the hash of other content", sparse_hash(&content[..69_999]), 6),
+    ] {
+        let stage = Stage::new()?;
+        let left: &[&str] = if code == 0 { &["s"] } else { &[] };
+        let case = Case::new(name, code, "").left(left);
+        let case = Case { content: content.clone(), ..case };
+        stage.receive(&case, |line| {
+            line.offer_and_plan(&[holed("s", 70_000, 4096)])?;
+            for _ in 0..if code == 0 { 0 } else { 2 } {
+                line.say(&items(hash.clone()))?;
+                line.say(&done())?;
+                line.hear_pages(RETRY)?;
+            }
+            line.say(&items(hash))?;
+            line.finish().map(drop)
+        })?;
+    }
+    Ok(())
 }
 
 /// A file that the receiver has, and said so, comes all the same.

@@ -280,6 +280,8 @@ pub struct Entry {
     pub kind: u8,
     pub mode: u16,
     pub size: u64,
+    /// Bytes of those that are no holes, as far as it says.
+    pub stored: u64,
     pub path: Vec<u8>,
     pub target: Vec<u8>,
 }
@@ -292,8 +294,11 @@ impl Entry {
         let mut bytes = vec![self.kind];
         bytes.extend(self.mode.to_be_bytes());
         bytes.extend(MTIME.to_be_bytes());
-        if self.kind == 0 {
+        if matches!(self.kind, 0 | 3) {
             bytes.extend(self.size.to_be_bytes());
+        }
+        if self.kind == 3 {
+            bytes.extend(self.stored.to_be_bytes());
         }
         bytes.extend(text(&self.path));
         if self.kind == 2 {
@@ -315,7 +320,12 @@ pub fn file(path: impl AsRef<[u8]>) -> Entry {
 
 pub fn sized(path: impl AsRef<[u8]>, size: u64) -> Entry {
     let path = path.as_ref().to_vec();
-    Entry { kind: 0, mode: 0o644, size, path, target: Vec::new() }
+    Entry { kind: 0, mode: 0o644, size, stored: 0, path, target: Vec::new() }
+}
+
+/// A file with holes.
+pub fn holed(path: impl AsRef<[u8]>, size: u64, stored: u64) -> Entry {
+    Entry { kind: 3, stored, ..sized(path, size) }
 }
 
 pub fn folder(path: impl AsRef<[u8]>) -> Entry {
@@ -329,7 +339,7 @@ pub fn link(path: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Entry {
 /// An offer of so many files, folders, links and bytes.
 pub fn offer_of(files: u64, folders: u64, links: u64, bytes: u64) -> Vec<u8> {
     control(format!(
-        r#"{{"type":"offer","files":{files},"folders":{folders},"links":{links},"bytes":{bytes},"unsent":0,"unsent_names":[],"features":["lz4","blosc"]}}"#
+        r#"{{"type":"offer","files":{files},"folders":{folders},"links":{links},"bytes":{bytes},"unsent":0,"unsent_names":[],"features":["lz4","blosc","sparse"]}}"#
     ))
 }
 
@@ -344,8 +354,9 @@ pub fn ready(features: &[&str]) -> Vec<u8> {
 /// The offer that fits the entries.
 pub fn offer(entries: &[Entry]) -> Vec<u8> {
     let count = |kind| entries.iter().filter(|entry| entry.kind == kind).count() as u64;
-    let bytes = entries.iter().filter(|entry| entry.kind == 0).map(|entry| entry.size);
-    offer_of(count(0), count(1), count(2), bytes.fold(0, u64::wrapping_add))
+    let files = entries.iter().filter(|entry| matches!(entry.kind, 0 | 3));
+    let bytes = files.map(|entry| entry.size);
+    offer_of(count(0) + count(3), count(1), count(2), bytes.fold(0, u64::wrapping_add))
 }
 
 /// The entries on as many pages as it takes.
@@ -376,6 +387,25 @@ pub fn end(size: u64, hash: &[u8]) -> Vec<u8> {
 
 pub fn failed(index: u32, fault: u8) -> Vec<u8> {
     [&[4][..], &index.to_be_bytes(), &[fault]].concat()
+}
+
+/// So many zeros that are not sent.
+pub fn hole(len: u64) -> Vec<u8> {
+    [&[5][..], &len.to_be_bytes()].concat()
+}
+
+/// The hash of a file with holes, from the words of the page.
+pub fn sparse_hash(content: &[u8]) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    for (number, page) in (0u64..).zip(content.chunks(65_536)) {
+        if page.iter().any(|byte| *byte != 0) {
+            hash.update(number.to_be_bytes());
+            hash.update([0; 56]);
+            hash.update(page);
+        }
+    }
+    hash.update((content.len() as u64).to_be_bytes());
+    hash.finalize().to_vec()
 }
 
 /// A record of data items.

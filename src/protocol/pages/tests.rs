@@ -23,7 +23,8 @@ fn page<T>(items: Vec<T>, encode: impl FnMut(&mut Buffer, T)) -> Vec<u8> {
 
 fn read_entries(page: &[u8]) -> Read<(Pages, Vec<Entry>)> {
     let mut found = Vec::new();
-    let pages = entries(Reader::new(page), Features::default(), |entry| {
+    let agreed = [Feature::Sparse].into_iter().collect();
+    let pages = entries(Reader::new(page), agreed, |entry| {
         found.push(entry);
         Ok(())
     })?;
@@ -86,11 +87,18 @@ fn entries_byte_by_byte() {
         &[0xff; 7], &[0xfe],
         &[0, 1], b"l",
         &[0, 2], b"./",                         // target
+        &[3],                                   // file with holes
+        &[0x01, 0xa4],
+        &[0xff; 7], &[0xfe],
+        &[0, 0, 0, 0, 0x80, 0, 0, 0],           // 2 GiB
+        &[0, 0, 0, 0, 0, 0, 0x10, 0],           // of which 4,096 bytes take room
+        &[0, 1], b"s",
     ];
     let list = vec![
         entry("d", Kind::Folder),
         entry("d/é", Kind::File(65_538)),
         entry("l", Kind::Link("./".into())),
+        entry("s", Kind::Sparse { size: 2 << 30, stored: 4096 }),
     ];
     let page = page(list.iter().collect(), put_entry);
     assert_eq!(page, expected.concat());
@@ -156,8 +164,7 @@ fn what_no_honest_peer_sends_is_refused() {
     // Flag 0, kind 1, mode 2, mtime 4, size 12, length of the path 20, path 22.
     for (name, page, why) in [
         ("kind", with(1, 6), "an entry has a forbidden name"),
-        ("a feature that was not agreed on", with(1, 3), UNAGREED),
-        ("another", with(1, 0x80), UNAGREED),
+        ("a feature that was not agreed on", with(1, 0x80), UNAGREED),
         ("both", with(1, 0x83), UNAGREED),
         ("mode", with(2, 0x10), "an entry has an impossible mode"),
         ("long path", with(21, 4), "a message is cut off"),
@@ -171,6 +178,11 @@ fn what_no_honest_peer_sends_is_refused() {
     ] {
         assert_eq!(read_entries(&page), Err(Malformed(why)), "{name}");
     }
+    let none = entries(Reader::new(&with(1, 3)), Features::default(), |_| Ok(()));
+    assert_eq!(none, Err(Malformed(UNAGREED)));
+    let liar = entry("a", Kind::Sparse { size: 1, stored: 2 });
+    let more = Malformed("a file takes more than its size");
+    assert_eq!(read_entries(&page(vec![&liar], put_entry)), Err(more));
     assert_eq!(
         read_entries(b"\x01\x04\0\0\0\0\0\0\0\0\0\0\0\x01a"),
         Err(Malformed("an entry of an unknown kind"))
@@ -242,6 +254,8 @@ fn paths() -> impl Strategy<Value = RelPath> {
 fn any_entry() -> impl Strategy<Value = Entry> {
     let kind = prop_oneof![
         any::<u64>().prop_map(Kind::File),
+        any::<(u64, u64)>()
+            .prop_map(|(one, other)| Kind::Sparse { size: one.max(other), stored: one.min(other) }),
         Just(Kind::Folder),
         "\\PC{0,20}".prop_map(|target| Kind::Link(target.into())),
     ];

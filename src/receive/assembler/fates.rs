@@ -1,15 +1,25 @@
 //! What became of each file, for whoever wants to know of each.
 
+use std::io;
+
 use super::{Assembler, State, state};
 use crate::control;
+use crate::error::Error;
 use crate::event::{Event, Fate, Sink};
+use crate::files::holes;
 use crate::files::manifest::Entry;
-use crate::receive::resume::hash_file;
+use crate::files::path::RelPath;
+use crate::files::sparse::ContentHash;
+use crate::protocol::pages::HASH_LEN;
 
 impl Assembler<'_> {
     /// Tells of a file whose fate is certain; one that will come once more is told of later.
     pub(super) fn tell_fate(&mut self, index: u32, entry: &Entry, sink: Sink<'_>) {
         let Some(untold) = &mut self.untold else { return };
+        if entry.is_sparse() && state(&self.states, index) == Some(State::Arrived) {
+            // Its SHA-256 is not known yet.
+            return;
+        }
         let fate = match state(&self.states, index) {
             Some(State::Arrived) => Fate::Arrived,
             Some(State::Failed(fault)) => Fate::Missing(fault),
@@ -24,26 +34,43 @@ impl Assembler<'_> {
         }
     }
 
-    /// Tells of all other files, once both sides know that it is over. Those that were here before
-    /// are read for it.
+    /// Tells of all other files, once both sides know that it is over. Those that were here before, and
+    /// those with holes, are read for it.
     pub fn tell_others(&mut self, sink: Sink<'_>) {
         for index in self.untold.clone().unwrap_or_default() {
             let Some(entry) = self.tree.manifest.get(index).filter(|entry| entry.is_file()) else {
                 continue;
             };
-            if state(&self.states, index) != Some(State::Idle) {
-                self.tell_fate(index, entry, sink);
-                continue;
-            }
-            if control::check().is_err() {
-                return;
-            }
+            let fate = match state(&self.states, index) {
+                Some(State::Idle) => Fate::Already,
+                Some(State::Arrived) if entry.is_sparse() => Fate::Arrived,
+                _ => {
+                    self.tell_fate(index, entry, sink);
+                    continue;
+                }
+            };
             let place = self.tree.place(index, entry);
-            let file = self.tree.root.open_file(&place).ok();
-            let hash = file.and_then(|file| hash_file(file, entry.size()).ok());
-            let hash = hash.map(|hash| sha2::Digest::finalize(hash).into());
-            let (path, place, fate) = (&entry.path, Some(&place), Fate::Already);
+            let Ok(hash) = self.read_sum(&place, entry) else { return };
+            let (path, place) = (&entry.path, Some(&place));
             sink(Event::File { path, place, size: entry.size(), hash, fate });
         }
+    }
+
+    /// The SHA-256 of what is at a place, if it can be read.
+    ///
+    /// # Errors
+    /// Somebody wants to wait no longer.
+    fn read_sum(
+        &mut self,
+        place: &RelPath,
+        entry: &Entry,
+    ) -> Result<Option<[u8; HASH_LEN]>, Error> {
+        control::check()?;
+        let Ok(mut file) = self.tree.root.open_file(place) else { return Ok(None) };
+        let mut hash = ContentHash::Whole(Default::default());
+        let check = || control::check().map_err(|_| io::Error::from(io::ErrorKind::Interrupted));
+        let read = holes::hash(&mut file, entry.size(), &mut hash, check);
+        control::check()?;
+        Ok(read.ok().map(|()| hash.finish()))
     }
 }

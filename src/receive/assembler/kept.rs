@@ -153,7 +153,7 @@ impl Assembler<'_> {
         self.last_flush = Instant::now();
         let (mut at_hand, mut file) = (None, None);
         if let Some(Current { index, target: Target::Writer(writer), .. }) = &self.current {
-            let (written, hash) = writer.state();
+            let (written, hash) = writer.state()?;
             at_hand = Some((*index, written, hash));
             if self.tree.root.top().disk().flush == Flush::Each {
                 file = Some(writer.handle()?);
@@ -190,7 +190,7 @@ impl Assembler<'_> {
         let current = match &self.current {
             Some(Current { index, target: Target::Writer(writer), .. }) => {
                 let flushes = self.tree.root.top().disk().flush != Flush::Never;
-                let (bytes, hash) = if flushes { writer.sync()? } else { writer.state() };
+                let (bytes, hash) = if flushes { writer.sync()? } else { writer.state()? };
                 Some((*index, bytes, hash))
             }
             _ => None,

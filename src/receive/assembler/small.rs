@@ -23,8 +23,8 @@ impl Assembler<'_> {
     ) -> Result<Option<Small>, Malformed> {
         let wanted = state(&self.states, index) == Some(State::Wanted);
         let entry = self.tree.manifest.get(index).filter(|_| wanted && self.current.is_none());
-        let usual = !self.resume.contains_key(&index);
-        let Some(entry) = entry.filter(|_| usual) else { return Ok(None) };
+        let usual = |entry: &&Entry| !entry.is_sparse() && !self.resume.contains_key(&index);
+        let Some(entry) = entry.filter(usual) else { return Ok(None) };
         let mut rest = *items;
         let Some((content, hash)) = whole(entry, &mut rest, self.agreed)? else { return Ok(None) };
         let place = self.tree.place(index, entry);
@@ -42,7 +42,7 @@ impl Assembler<'_> {
             let Small { index, content, hash, .. } = small;
             let content = record.plaintext().get(content).unwrap_or_default();
             if let Some(mtime) = placed {
-                self.count(index, content);
+                self.count(index, content.len() as u64);
                 self.finished.push(index);
                 self.arrived(index, hash, Some(mtime));
                 continue;

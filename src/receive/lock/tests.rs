@@ -1,5 +1,5 @@
 use super::*;
-use crate::files::manifest::Entry;
+use crate::files::manifest::{Entry, Kind};
 
 fn manifest(names: &[&str]) -> Manifest {
     let mut manifest = Manifest::default();
@@ -13,6 +13,43 @@ fn manifest(names: &[&str]) -> Manifest {
 
 fn head() -> Head {
     Head { session: Uuid::from_bytes([7; 16]), sender: "100.64.0.1".into(), files: 3, bytes: 30 }
+}
+
+/// The hash of a file with holes is no SHA-256 of its content, and is not taken for one.
+#[test]
+fn a_lock_tells_one_kind_of_hash_from_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut root = Root::open(dir.path()).unwrap();
+    let mut manifest = Manifest::default();
+    let sums = [("a", false), ("b", true)];
+    for (name, sparse) in sums {
+        let size = 10;
+        let kind = if sparse { Kind::Sparse { size, stored: 2 } } else { Kind::File(size) };
+        let path = RelPath::parse(name).unwrap();
+        manifest.push(Entry { path, kind, mode: 0o644, mtime: -5 }).unwrap();
+    }
+    let mut lock = TransferLockManager::acquire(&mut root).unwrap();
+    let snapshot = Snapshot {
+        head: &head(),
+        manifest: &manifest,
+        done: &[Some([1; 32]), Some([2; 32])],
+        wanted: &|_| true,
+        current: None,
+        times: &BTreeMap::new(),
+        places: &Places::default(),
+        made: &BTreeSet::new(),
+        older: &BTreeMap::new(),
+    };
+    lock.save(&mut root, &snapshot).unwrap();
+    let loaded = lock.load(&mut root, &manifest);
+    for (index, (hash, (_, sparse))) in (0..).zip([[1; 32], [2; 32]].into_iter().zip(sums)) {
+        assert_eq!(loaded.files[&index].hash, Some(Sum { hash, sparse }));
+        assert_eq!(loaded.files[&index].hash.unwrap().begin().is_sparse(), sparse);
+    }
+    let json = std::fs::read(dir.path().join(".transfer_lock.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["files"]["b"]["sparse_hash"], "02".repeat(32));
+    assert_eq!(json["files"]["b"].get("original_hash"), None);
 }
 
 #[test]
@@ -41,7 +78,7 @@ fn what_is_saved_is_what_is_loaded() {
         size: 10,
         mtime: Some(mtime),
         completed: hash.is_some(),
-        hash,
+        hash: hash.map(|hash| Sum { hash, sparse: false }),
     };
     let expected = Remembered {
         files: BTreeMap::from([

@@ -269,7 +269,7 @@ fn after_a_restart_only_what_was_looked_at_is_kept() {
         ("somebody else's", false, false, file(2, 9), (Create, "a (1)"), false),
     ];
     for (name, completed, is_intact, found, expected, compared) in cases {
-        let hash = completed.then_some([1; 32]);
+        let hash = completed.then_some(lock::Sum { hash: [1; 32], sparse: false });
         let known = Known { size: 3, mtime: Some(5), completed, hash };
         let intact = Some(BTreeSet::from_iter(is_intact.then_some(0)));
         let files = [(0, known)].into();

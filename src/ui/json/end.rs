@@ -27,6 +27,7 @@ pub(super) struct Outcome {
     files: u64,
     already: Option<u64>,
     saved: Option<u64>,
+    holes: Option<u64>,
     failed: Vec<Failed>,
     kept: Vec<String>,
     renamed: Vec<Renamed>,
@@ -84,6 +85,7 @@ impl Outcome {
             files: summary.files,
             already: receives.then_some(summary.already),
             saved: Some(summary.saved),
+            holes: Some(summary.holes),
             failed: failed
                 .into_iter()
                 .map(|(name, fault)| Failed {

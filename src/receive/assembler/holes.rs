@@ -1,0 +1,105 @@
+//! Files with holes: what their sender may leave out, and what it may not bring.
+
+use super::{Assembler, Current, OUT_OF_TURN, Take, Target};
+use crate::bounds::HOLE_BLOCK;
+use crate::control;
+use crate::error::{Error, bytes};
+use crate::files::manifest::{Entry, Kind};
+use crate::protocol::message::Reason;
+use crate::protocol::reader::Malformed;
+use crate::protocol::session::Stop;
+
+/// What came of the content of a file with holes.
+pub(super) struct Came {
+    /// Where it began.
+    start: u64,
+    /// Bytes that its sender has said it takes; nothing where that does not matter any more.
+    stored: Option<u64>,
+}
+
+impl Came {
+    /// Nothing yet, from `offset` on.
+    pub(super) fn begin(entry: &Entry, offset: u64) -> Self {
+        let stored = match entry.kind {
+            Kind::Sparse { stored, .. } => Some(stored),
+            _ => None,
+        };
+        Self { start: offset, stored }
+    }
+
+    /// Whether it takes more now than was said, for the first time.
+    fn breaks(&mut self, taken: u64) -> bool {
+        let breaks = self.stored.is_some_and(|stored| taken > stored);
+        self.stored = self.stored.filter(|_| !breaks);
+        breaks
+    }
+}
+
+/// Whether a hole of these ends may be in a file of this size that began to come at `start`. Each piece
+/// of content between holes costs a page of hashing, so none is shorter than a block.
+pub(crate) fn check((begin, end): (u64, u64), (start, size): (u64, u64)) -> Result<(), Malformed> {
+    if end > size {
+        return Err(Malformed("a file is longer than was offered"));
+    }
+    let begins = begin.is_multiple_of(HOLE_BLOCK) || begin == start;
+    let ends = end.is_multiple_of(HOLE_BLOCK) || end == size;
+    if begins && ends { Ok(()) } else { Err(Malformed("a hole that is no whole blocks")) }
+}
+
+impl Assembler<'_> {
+    /// A hole of the file at hand.
+    pub(super) fn hole(&mut self, len: u64) -> Take {
+        let Current { index, got, sparse, .. } = self.current.as_mut().ok_or(OUT_OF_TURN)?;
+        let index = *index;
+        let entry = self.tree.manifest.get(index).ok_or(OUT_OF_TURN)?;
+        if !entry.is_sparse() {
+            return Err(Malformed("a hole in a file that has none").into());
+        }
+        let end = got.saturating_add(len);
+        check((*got, end), (sparse.start, entry.size()))?;
+        *got = end;
+        let mut left = len;
+        while left > 0 {
+            // Zeros that have to be written can take hours.
+            control::check().map_err(|error| Stop::Own(Reason::Interrupted, error))?;
+            let Some(Current { target: Target::Writer(writer), .. }) = &mut self.current else {
+                return Ok(());
+            };
+            let now = writer.at_once(left);
+            match writer.skip(now) {
+                Ok(()) => self.count(index, now),
+                Err(error) => return self.give_up(index, entry, error),
+            }
+            self.summary.holes = self.summary.holes.saturating_add(now);
+            left -= now;
+        }
+        Ok(())
+    }
+
+    /// A file that takes more than its sender has said has no room set aside for it: all that it can
+    /// still take counts then.
+    pub(super) fn check_room(&mut self, entry: &Entry) -> Take {
+        let Some(Current { target: Target::Writer(writer), got, sparse, .. }) = &mut self.current
+        else {
+            return Ok(());
+        };
+        let needed = entry.size().saturating_sub(*got);
+        if !sparse.breaks(writer.put_bytes()) {
+            return Ok(());
+        }
+        match self.tree.root.room().bytes.filter(|free| needed > *free) {
+            None => Ok(()),
+            Some(free) => {
+                let error = Error::failure(format!(
+                    "\"{}\" takes more room than its sender has said: up to {} more are needed, {} are free",
+                    entry.path,
+                    bytes(needed),
+                    bytes(free)
+                ));
+                let hint =
+                    "make room there and run the same command again: it goes on where it stopped";
+                Err(Stop::Own(Reason::NoSpace { needed, free }, error.hint(hint)))
+            }
+        }
+    }
+}
