@@ -382,6 +382,8 @@ fn the_text_agrees() {
 fn the_short_examples_agree() {
     let mut link = entries()[0].clone();
     (link.path, link.kind) = (RelPath::parse("link").unwrap(), Kind::Link("empty".into()));
+    let path = RelPath::from_bytes(b"caf\xe9").unwrap();
+    let raw = Entry { path, ..entries()[0].clone() };
     let resume = pages::Step::Resume { offset: 5, hash: Sha256::digest(&CONTENT[..5]).into() };
     let mut failed = Buffer::default();
     failed.extend(&[DATA]);
@@ -389,6 +391,7 @@ fn the_short_examples_agree() {
     let refuse = Control::Refuse(Reason::NoSpace { needed: 2, free: 1 });
     assert_pinned(&vec![
         ("example of a link", page(ENTRIES, vec![&link], pages::put_entry)),
+        ("example of a name of bytes", page(ENTRIES, vec![&raw], pages::put_entry)),
         (
             "example of a plan",
             page(PLAN, vec![(1, pages::Step::Skip), (4, resume)], pages::put_step),

@@ -4,7 +4,8 @@
 //! parent listed. That one rule excludes duplicates, and a file that is also a folder, without
 //! keeping a set of names.
 
-use super::path::{self, PathError, RelPath};
+use super::path::{PathError, RelPath};
+use super::target::{Target, link_top};
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub enum Kind {
     /// A folder.
     Folder,
     /// A symbolic link and its target, as it stands in the link.
-    Link(Box<str>),
+    Link(Target),
 }
 
 /// One file, folder or link.
@@ -42,6 +43,12 @@ impl Entry {
     /// Whether it is a symbolic link.
     pub fn is_link(&self) -> bool {
         matches!(self.kind, Kind::Link(_))
+    }
+
+    /// Whether its path, and where it leads, travel as text.
+    pub fn is_text(&self) -> bool {
+        let target = if let Kind::Link(target) = &self.kind { target.is_text() } else { true };
+        target && self.path.is_text()
     }
 
     /// Whether it has content to send.
@@ -102,7 +109,7 @@ impl Manifest {
             self.open.pop();
         }
         let parent = self.open.last().and_then(|index| self.entries.get(*index));
-        if entry.path.parent() != parent.map(|folder| folder.path.as_str()) {
+        if entry.path.parent() != parent.map(|folder| folder.path.as_bytes()) {
             return Err(ManifestError::Orphan);
         }
         match &entry.kind {
@@ -116,7 +123,7 @@ impl Manifest {
                 self.open.push(self.entries.len());
             }
             Kind::Link(target) => {
-                path::link_top(&entry.path, target).map_err(ManifestError::Link)?;
+                link_top(&entry.path, target).map_err(ManifestError::Link)?;
                 self.totals.links += 1;
             }
         }
@@ -217,7 +224,7 @@ mod tests {
             manifest.push(entry(path, kind)).unwrap();
         }
         assert_eq!(manifest.totals(), Totals { files: 2, folders: 1, links: 1, bytes: 7 });
-        let tops: Vec<_> = manifest.tops().map(|entry| entry.path.as_str()).collect();
+        let tops: Vec<_> = manifest.tops().map(|entry| entry.path.to_string()).collect();
         assert_eq!(tops, ["d", "l"]);
     }
 }
