@@ -535,7 +535,7 @@ impl Plan {
         let mut there = false;
         let fits = (eyes.longest_name(), eyes.mapped(place));
         let name = names.find(place, fits, |name| {
-            if manifest.find(name).is_some() || is_ours(name, eyes) {
+            if manifest.find(name).is_some() {
                 return false;
             }
             let found = eyes.look(name);

@@ -150,23 +150,23 @@ const COMPOSED: [(&str, &str); 2] = [("e\u{301}", "\u{e9}"), ("u\u{308}", "\u{fc
 impl Folds {
     /// The name as it is written down.
     fn written(self, name: &OsStr) -> OsString {
-        let name = name.to_string_lossy();
+        let Some(name) = name.to_str() else { return name.into() };
         let decomposed = |name: String, (two, one): (&str, &str)| name.replace(one, two);
         match self {
             Self::Decomposed => COMPOSED.into_iter().fold(name.into(), decomposed).into(),
             Self::Trailing => name.trim_end_matches(['.', ' ']).into(),
-            _ => name.into_owned().into(),
+            _ => name.into(),
         }
     }
 
-    fn key(self, name: &OsStr) -> String {
-        let name = name.to_string_lossy();
+    fn key(self, name: &OsStr) -> OsString {
+        let Some(name) = name.to_str() else { return name.into() };
         match self {
-            Self::Nothing => name.into_owned(),
-            Self::Case => name.to_lowercase(),
+            Self::Nothing => name.into(),
+            Self::Case => name.to_lowercase().into(),
             Self::Accents | Self::Decomposed => {
                 let composed = |name: String, (two, one): (&str, &str)| name.replace(two, one);
-                COMPOSED.into_iter().fold(name.into(), composed)
+                COMPOSED.into_iter().fold(name.into(), composed).into()
             }
             Self::Trailing => name.trim_end_matches(['.', ' ']).into(),
         }

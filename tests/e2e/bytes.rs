@@ -83,9 +83,8 @@ fn they_arrive_as_they_are() -> Result<()> {
         for run_of in ["first", "second"] {
             let log = from.join(format!("{run_of}.log"));
             let sender = Sender::pod(&[&root], options)?;
-            let mut receive = receiving(&sender.ticket, into.path(), &["-vv", "--log-file"]);
-            receive.arg(&log);
-            let received = run(receive)?.expect(0)?;
+            let options = ["-vv", "--log-file", log.to_str().context("UTF-8")?];
+            let received = run(receiving(&sender.ticket, into.path(), &options))?.expect(0)?;
             let sent = sender.end()?.expect(0)?;
             ensure_arrived(into.path(), &[&root]).context(run_of)?;
             ensure_clean(&sent)?;
@@ -208,7 +207,7 @@ fn programs_get_them_exactly() -> Result<()> {
         *renamed,
         json!({
             "from": "tree/taken \u{fffd}", "from_bytes": "747265652f74616b656e20e9",
-            "to": "tree/taken \u{fffd} (1)", "to_bytes": "747265652f74616b656e20e9202831 29".replace(' ', ""),
+            "to": "tree/taken \u{fffd} (1)", "to_bytes": "747265652f74616b656e20e920283129",
         })
     );
     let taken: Vec<&Value> = received
@@ -266,7 +265,7 @@ fn a_dry_run_has_a_line_for_each() -> Result<()> {
     let ended = run(command)?.expect(0)?;
     ensure_clean(&ended)?;
     assert_eq!(ended.stdout.lines().count(), tree(&from.join("tree"))?.len());
-    ended.says("would send 16 files, 6 folders, 4 links")?;
+    ended.says("would send 16 files, 5 folders, 4 links")?;
     for line in [
         "0\ttree/latin-\\xe9.txt\n",
         "3000\ttree/Icon\\u{d}\n",
