@@ -230,7 +230,7 @@ fn small_files(c: &mut Criterion) {
             FileWriter::create_briefly(root.top(), &own, (&entry, &entry.path)).unwrap();
         writer.write(&content).unwrap();
         let verified = writer.verify(root.top(), &entry, &hash).unwrap().unwrap();
-        verified.place(root.top(), name, &entry, Replace::Never).unwrap();
+        verified.place(root.top(), name.as_bytes(), &entry, Replace::Never).unwrap();
     };
     // Removed before, not replaced: ext4 writes the data of a file that replaces another at once.
     let remove = || names.iter().for_each(|name| drop(root.top().remove(name)));

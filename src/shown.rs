@@ -2,6 +2,8 @@
 //! steering a terminal, or from looking like something that it is not.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::fmt::Write;
 
 use unicode_general_category::{GeneralCategory, get_general_category};
 
@@ -51,6 +53,27 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// The same for what may be no text: each byte that is not UTF-8 appears as `\xe9`.
+pub fn shown_bytes(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = str::from_utf8(bytes) {
+        return shown(text);
+    }
+    let mut safe = String::with_capacity(bytes.len() + 16);
+    for chunk in bytes.utf8_chunks() {
+        safe.push_str(&shown(chunk.valid()));
+        for byte in chunk.invalid() {
+            let _ = write!(safe, "\\x{byte:02x}");
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// The same for a path or a name of this system.
+pub fn shown_os(path: &(impl AsRef<OsStr> + ?Sized)) -> Cow<'_, str> {
+    // On Unix these are the bytes of the path; elsewhere what is no text is half a surrogate pair.
+    shown_bytes(path.as_ref().as_encoded_bytes())
+}
+
 /// What takes no room or leaves it blank, though its category tells nothing of that: the property
 /// Default_Ignorable_Code_Point (DerivedCoreProperties.txt of Unicode 17.0) as far as it is no
 /// format character, and the blanks among the symbols (U+2800, U+1D159) and marks (U+16FE4).
@@ -86,6 +109,23 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(shown(text), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_shown_byte_by_byte() {
+        let cases: [(&[u8], &str); 6] = [
+            ("plain \u{fc}n\u{ef}code".as_bytes(), "plain \u{fc}n\u{ef}code"),
+            (b"latin-\xe9", "latin-\\xe9"),
+            (b"\xff\x1b[2J\xfe\n", "\\xff\\u{1b}[2J\\xfe\\u{a}"),
+            // C1 as one byte, and as the two of UTF-8.
+            (b"\x9b31m\xc2\x9b", "\\x9b31m\\u{9b}"),
+            (b"cut \xe6\x97", "cut \\xe6\\x97"),
+            // A mark has nothing to stand on behind what is no letter.
+            (b"\xff\xcc\x81", "\\xff\\u{301}"),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(shown_bytes(bytes), expected);
         }
     }
 

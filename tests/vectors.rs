@@ -408,6 +408,8 @@ fn the_short_examples_agree() {
     let size = hole + CONTENT.len() as u64;
     (image.path, image.kind) =
         (RelPath::parse("image").unwrap(), Kind::Sparse { size, stored: 4096 });
+    let path = RelPath::from_bytes(b"caf\xe9").unwrap();
+    let raw = Entry { path, ..entries()[0].clone() };
     let resume = pages::Step::Resume { offset: 5, hash: Sha256::digest(&CONTENT[..5]).into() };
     let mut failed = Buffer::default();
     failed.extend(&[DATA]);
@@ -415,6 +417,7 @@ fn the_short_examples_agree() {
     let refuse = Control::Refuse(Reason::NoSpace { needed: 2, free: 1 });
     assert_pinned(&vec![
         ("example of a link", page(ENTRIES, vec![&link], pages::put_entry)),
+        ("example of a name of bytes", page(ENTRIES, vec![&raw], pages::put_entry)),
         ("example of a file with holes", page(ENTRIES, vec![&image], pages::put_entry)),
         ("example of a hole", sparse_items(hole, size)),
         (
@@ -560,6 +563,7 @@ const PINNED: &[(&str, &str)] = &[
     ("N", "f04f2e7eb734b2a8f8b472eaf9c3c632576ac64aea650b496a8a20ff00e583c3"),
     ("example of a refusal", "017b2274797065223a22726566757365222c22726561736f6e223a226e6f2d7370616365222c226e6565646564223a322c2266726565223a317d"),
     ("example of a link", "02010201ed1886caf2450d67f200046c696e6b0005656d707479"),
+    ("example of a name of bytes", "02018101ed1886caf2450d67f20004636166e9"),
     ("example of a file with holes", "02010301a41886caf2450d67f2000000000003000e00000000000010000005696d616765"),
     ("example of a hole", "0401000000010000000000000000050000000000030000020000000e48656c6c6f2c20776f726c64210a03000000000003000ed6dcb852cfcfeb96243a2d07fb0ec774299415f794c2b8556069ab7b869123d7"),
     ("example of a plan", "0301000000010000000004010000000000000005185f8db32271fe25f561a6fc938b2e264306ec304eda518007d1764826381969"),

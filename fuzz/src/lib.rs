@@ -15,7 +15,9 @@ use transfer::crypto::keys::Role;
 use transfer::crypto::record::Buffer;
 use transfer::error::Error;
 use transfer::files::manifest::{Entry, Kind, Manifest, Totals};
-use transfer::files::path::{RelPath, windows_name};
+use transfer::files::mapping::{as_text, windows_name};
+use transfer::files::path::{RelPath, is_text, native};
+use transfer::files::target;
 use transfer::net::tailscale::{Status, parse_whois};
 use transfer::protocol::data::{self, Item};
 use transfer::protocol::features::Features;
@@ -114,7 +116,8 @@ pub fn entries(page: &[u8]) {
     let (mut folders, mut totals) = (HashSet::new(), Totals::default());
     for (index, entry) in manifest.entries().iter().enumerate() {
         let Entry { path, kind, mode, .. } = entry;
-        assert_eq!(RelPath::parse(path.as_str()), Ok(path.clone()));
+        assert_eq!(RelPath::from_bytes(path.as_bytes()), Ok(path.clone()));
+        assert!(path.is_text() == RelPath::parse(&path.to_lossy()).is_ok_and(|it| it == *path));
         assert!(index == 0 || manifest.entries()[index - 1].path < *path);
         assert_eq!(manifest.find(path), Some(index));
         assert!(path.parent().is_none_or(|parent| folders.contains(parent)));
@@ -129,7 +132,7 @@ pub fn entries(page: &[u8]) {
             }
             Kind::Folder => {
                 totals.folders += 1;
-                assert!(folders.insert(path.as_str()));
+                assert!(folders.insert(path.as_bytes()));
             }
             Kind::Link(target) => {
                 totals.links += 1;
@@ -141,28 +144,37 @@ pub fn entries(page: &[u8]) {
 }
 
 /// A name is one step down on every system.
-fn assert_plain(name: &str) {
-    let is_plain = |name: &str| {
+fn assert_plain(name: &[u8]) {
+    let is_plain = |name: &[u8]| {
+        let Some(name) = native(name) else { return false };
         let mut parts = Path::new(name).components();
         matches!(parts.next(), Some(Component::Normal(part)) if part == name)
             && parts.next().is_none()
     };
     let mapped = windows_name(name);
     assert!(cfg!(windows) && mapped.is_some() || is_plain(name), "{name:?}");
+    let text = as_text(name);
+    assert!(is_plain(text.as_bytes()) && is_text(text.as_bytes()), "{text:?}");
+    assert!(text.as_bytes() == name || !is_text(name), "{text:?}");
     if let Some(mapped) = mapped {
-        assert!(is_plain(&mapped) && windows_name(&mapped).is_none(), "{mapped:?}");
+        let again = windows_name(mapped.as_bytes());
+        assert!(
+            is_plain(mapped.as_bytes()) && is_text(mapped.as_bytes()) && again.is_none(),
+            "{mapped:?}"
+        );
         assert!(!mapped.contains(['<', '>', ':', '"', '|', '?', '*', '\\']), "{mapped:?}");
     }
 }
 
 /// Step by step, a link's target never leaves what is sent.
-fn assert_inside(link: &RelPath, target: &str) {
-    assert!(!target.starts_with('/'), "{target:?}");
+fn assert_inside(link: &RelPath, target: &target::Target) {
+    assert!(!target.as_bytes().starts_with(b"/"), "{target:?}");
+    assert!(!target.to_string().contains(char::is_control));
     let mut depth = link.names().count() - 1;
-    for name in target.split('/') {
+    for name in target.as_bytes().split(|byte| *byte == b'/') {
         depth = match name {
-            "" | "." => Some(depth),
-            ".." => depth.checked_sub(1),
+            b"" | b"." => Some(depth),
+            b".." => depth.checked_sub(1),
             _ => Some(depth + 1),
         }
         .unwrap_or_else(|| panic!("{link:?} leads to {target:?}"));
@@ -294,8 +306,9 @@ pub fn offered() -> Manifest {
         ("d/b.txt", Kind::File(0)),
         ("d/l", Kind::Link("b.txt".into())),
         ("é", Kind::File(u64::MAX - 10)),
+        ("é\r", Kind::Folder),
     ] {
-        let path = RelPath::parse(path).expect("a good name");
+        let path = RelPath::from_bytes(path.as_bytes()).expect("a good name");
         let entry = Entry { path, kind, mode: 0o644, mtime: -5 };
         manifest.push(entry).expect("a good entry");
     }
@@ -312,7 +325,7 @@ pub fn lock(file: &[u8]) {
     }
     for (index, place) in remembered.places.iter() {
         assert!(manifest.get(index).is_some());
-        assert_eq!(RelPath::parse(place.as_str()), Ok(place.clone()));
+        assert_eq!(RelPath::from_bytes(place.as_bytes()), Ok(place.clone()));
         place.names().for_each(assert_plain);
     }
     assert!(remembered.made.iter().all(|index| manifest.get(*index).is_some()));

@@ -13,7 +13,7 @@ use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 
-use super::path::RelPath;
+use super::path::{RelPath, at, names};
 use super::reader::{FileId, SourceFault};
 
 /// Folders that are open at the same time, by each thread: far fewer than any system allows.
@@ -24,10 +24,10 @@ const MAX_OPEN: usize = 16;
 #[derive(Debug, Default)]
 pub struct Opener {
     /// The name at the top, and its folder.
-    top: Option<(Box<str>, Dir)>,
+    top: Option<(Box<[u8]>, Dir)>,
     /// The folders that were entered last, from the top down; of a deep path only the innermost
     /// [`MAX_OPEN`] are open.
-    entered: Vec<(Box<str>, Option<Dir>)>,
+    entered: Vec<(Box<[u8]>, Option<Dir>)>,
 }
 
 impl Opener {
@@ -40,7 +40,7 @@ impl Opener {
 
     fn parent_of(&mut self, path: &RelPath, top: &Path, id: FileId) -> Result<&Dir, SourceFault> {
         let fault = |error| SourceFault::from(&error);
-        let mut folders = path.parent().unwrap_or_default().split('/');
+        let mut folders = names(path.parent().unwrap_or_default());
         let name = folders.next().unwrap_or_default();
         if self.top.as_ref().is_none_or(|(open, _)| **open != *name) {
             self.entered.clear();
@@ -57,10 +57,10 @@ impl Opener {
 }
 
 /// Goes to a folder below `top`, through as many of the open ones as lie on the way.
-fn enter<'a>(
+fn enter<'a, 'b>(
     top: &'a Dir,
-    entered: &'a mut Vec<(Box<str>, Option<Dir>)>,
-    folders: std::str::Split<'_, char>,
+    entered: &'a mut Vec<(Box<[u8]>, Option<Dir>)>,
+    folders: impl Iterator<Item = &'b [u8]> + Clone,
 ) -> io::Result<&'a Dir> {
     let depth = folders.clone().count();
     let open = entered.iter().map(|(name, _)| &**name);
@@ -75,7 +75,7 @@ fn enter<'a>(
     }
     for name in folders.skip(common) {
         let parent = entered.last().and_then(|(_, dir)| dir.as_ref());
-        let dir = parent.unwrap_or(top).open_dir_nofollow(name)?;
+        let dir = parent.unwrap_or(top).open_dir_nofollow(at(name)?)?;
         entered.push((name.into(), Some(dir)));
         let closed = entered.len().checked_sub(MAX_OPEN + 1);
         if let Some((_, dir)) = closed.and_then(|at| entered.get_mut(at)) {
@@ -87,7 +87,7 @@ fn enter<'a>(
 }
 
 /// Opens for reading, without following a link and without waiting for a pipe.
-fn open_file(folder: &Dir, name: &str) -> io::Result<File> {
+fn open_file(folder: &Dir, name: &[u8]) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).follow(FollowSymlinks::No);
     #[cfg(unix)]
@@ -97,7 +97,7 @@ fn open_file(folder: &Dir, name: &str) -> io::Result<File> {
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
         options.custom_flags(i32::try_from(flags.bits()).unwrap_or(0));
     }
-    Ok(folder.open_with(name, &options)?.into_std())
+    Ok(folder.open_with(at(name)?, &options)?.into_std())
 }
 
 #[cfg(unix)]

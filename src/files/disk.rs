@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cap_std::fs::Dir;
 
@@ -81,6 +81,9 @@ pub struct Disk {
     lacks_times: AtomicBool,
     /// What it made of times that were tried.
     times: Mutex<BTreeMap<i64, i64>>,
+    /// Whether it takes names with control characters, and those that are not UTF-8, once that was
+    /// tried.
+    takes: [OnceLock<bool>; 2],
 }
 
 /// Times whose outcome is remembered.
@@ -152,6 +155,7 @@ impl Disk {
             lacks_modes: AtomicBool::new(false),
             lacks_times: AtomicBool::new(false),
             times: Mutex::default(),
+            takes: Default::default(),
             folder,
         }
     }
@@ -203,6 +207,16 @@ impl Disk {
         }
     }
 
+    /// Whether it takes such names; `try_it` makes a file with this in its name, and removes it.
+    pub fn takes(&self, odd: Odd, try_it: impl FnOnce(&[u8]) -> bool) -> bool {
+        let [control, not_utf8] = &self.takes;
+        match odd {
+            Odd::Control => control.get_or_init(|| try_it(b"\x01\t\n\r\x1b\x7f\xc2\x9b")),
+            Odd::NotUtf8 => not_utf8.get_or_init(|| try_it(b"\xe9\xff\xc0")),
+        }
+        .to_owned()
+    }
+
     /// What it makes of a time of last change; `try_it` gives it to a file and looks.
     pub fn time_of(&self, given: i64, try_it: impl FnOnce() -> Option<i64>) -> i64 {
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
@@ -215,6 +229,25 @@ impl Disk {
         }
         times.insert(given, found);
         found
+    }
+}
+
+/// What a disk may refuse in a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Odd {
+    /// Control characters.
+    Control,
+    /// Bytes that are not UTF-8.
+    NotUtf8,
+}
+
+impl Odd {
+    /// What a name has of it.
+    pub fn of(name: &[u8]) -> impl Iterator<Item = Self> {
+        let control = name.utf8_chunks().any(|chunk| chunk.valid().contains(char::is_control));
+        let not_utf8 = str::from_utf8(name).is_err();
+        let odd = [control.then_some(Self::Control), not_utf8.then_some(Self::NotUtf8)];
+        odd.into_iter().flatten()
     }
 }
 

@@ -19,7 +19,7 @@ use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{MAIN_SEPARATOR, Path};
+use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
 use self::repository::Repository;
 use self::tracked::Tracked;
@@ -31,9 +31,9 @@ pub struct Listing {
     /// Relative to the folder, sorted, as [`key`] writes them; those that are on the disk.
     paths: Vec<Box<[u8]>>,
     /// Folders that cannot be looked through, relative to the folder, and why.
-    pub unreadable: Vec<(String, String)>,
+    pub unreadable: Vec<(PathBuf, String)>,
     /// Folders that can be, but of which nobody can tell what git would list, and why.
-    pub unknown: Vec<(String, String)>,
+    pub unknown: Vec<(PathBuf, String)>,
 }
 
 /// Whether a folder is in a work tree.
@@ -78,7 +78,7 @@ fn look(folder: &Path) -> Result<Option<Listing>, String> {
     let relative = |folders: Vec<(Vec<u8>, String)>| {
         let relative = folders.into_iter().map(|(path, why)| {
             let path = path.strip_prefix(&*below).unwrap_or(&path);
-            (String::from_utf8_lossy(path).into_owned(), why)
+            (native(path).map_or_else(PathBuf::new, PathBuf::from), why)
         });
         relative.collect()
     };
@@ -165,15 +165,8 @@ fn is_gone(folder: &Path, path: &[u8]) -> bool {
     folder.join(path).symlink_metadata().is_err_and(|error| is_missing(&error))
 }
 
-#[cfg(unix)]
 fn native(path: &[u8]) -> Option<&Path> {
-    use std::os::unix::ffi::OsStrExt;
-    Some(Path::new(std::ffi::OsStr::from_bytes(path)))
-}
-
-#[cfg(not(unix))]
-fn native(path: &[u8]) -> Option<&Path> {
-    std::str::from_utf8(path).ok().map(Path::new)
+    super::path::native(path).map(Path::new)
 }
 
 /// A path as git writes it.

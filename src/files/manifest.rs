@@ -6,7 +6,8 @@
 
 use std::borrow::Cow;
 
-use super::path::{self, PathError, RelPath};
+use super::path::{PathError, RelPath};
+use super::target::{Target, link_top};
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub enum Kind {
     /// A folder.
     Folder,
     /// A symbolic link and its target, as it stands in the link.
-    Link(Box<str>),
+    Link(Target),
 }
 
 /// One file, folder or link.
@@ -51,6 +52,12 @@ impl Entry {
     /// Whether it is a symbolic link.
     pub fn is_link(&self) -> bool {
         matches!(self.kind, Kind::Link(_))
+    }
+
+    /// Whether its path, and where it leads, travel as text.
+    pub fn is_text(&self) -> bool {
+        let target = if let Kind::Link(target) = &self.kind { target.is_text() } else { true };
+        target && self.path.is_text()
     }
 
     /// Whether it has content to send.
@@ -134,7 +141,7 @@ impl Manifest {
             self.open.pop();
         }
         let parent = self.open.last().and_then(|index| self.entries.get(*index));
-        if entry.path.parent() != parent.map(|folder| folder.path.as_str()) {
+        if entry.path.parent() != parent.map(|folder| folder.path.as_bytes()) {
             return Err(ManifestError::Orphan);
         }
         match &entry.kind {
@@ -148,7 +155,7 @@ impl Manifest {
                 self.open.push(self.entries.len());
             }
             Kind::Link(target) => {
-                path::link_top(&entry.path, target).map_err(ManifestError::Link)?;
+                link_top(&entry.path, target).map_err(ManifestError::Link)?;
                 self.totals.links += 1;
             }
         }
@@ -249,7 +256,7 @@ mod tests {
             manifest.push(entry(path, kind)).unwrap();
         }
         assert_eq!(manifest.totals(), Totals { files: 2, folders: 1, links: 1, bytes: 7 });
-        let tops: Vec<_> = manifest.tops().map(|entry| entry.path.as_str()).collect();
+        let tops: Vec<_> = manifest.tops().map(|entry| entry.path.to_string()).collect();
         assert_eq!(tops, ["d", "l"]);
     }
 }

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use super::mapping::cut;
 use super::path::RelPath;
 
 /// Bytes of the key and of what it makes.
@@ -58,10 +59,10 @@ impl Own {
         USER.get_or_init(kept).clone()
     }
 
-    fn make(&self, what: &str, of: &[&str]) -> [u8; LEN] {
+    fn make(&self, what: &str, of: &[&[u8]]) -> [u8; LEN] {
         let mut mac = self.mac.clone();
-        for part in [what].iter().chain(of) {
-            mac.update(part.as_bytes());
+        for part in [what.as_bytes()].iter().chain(of) {
+            mac.update(part);
             mac.update(&[0]);
         }
         mac.finalize().into_bytes().into()
@@ -86,11 +87,11 @@ impl Own {
 
     /// The mark beside the content of an unfinished file that will be called `place`.
     pub fn part_mark(&self, place: &RelPath) -> [u8; LEN] {
-        self.make("part", &[place.as_str()])
+        self.make("part", &[place.as_bytes()])
     }
 
     /// A name for the unfinished file of `place` that is proof enough, of at most `longest` bytes.
-    pub fn part_name(&self, place: &RelPath, longest: usize) -> String {
+    pub fn part_name(&self, place: &RelPath, longest: usize) -> Vec<u8> {
         let name = place.name();
         let room = longest.saturating_sub(TAG + ".".len() + PART.len());
         let prefix = if name.len() <= room {
@@ -98,22 +99,23 @@ impl Own {
         } else {
             // Long names are often alike: what is cut off is told by its hash.
             let rest = letters(&self.make("name", &[name]), TAG);
-            let mut end = room.saturating_sub(TAG + 1).min(name.len());
-            while !name.is_char_boundary(end) {
-                end -= 1;
-            }
-            format!("{}~{rest}", name.get(..end).unwrap_or_default())
+            [cut(name, room.saturating_sub(TAG + 1)), b"~", rest.as_bytes()].concat()
         };
-        format!("{prefix}.{}{PART}", self.tag(place, &prefix))
+        let tag = self.tag(place, &prefix);
+        [&prefix, &b"."[..], tag.as_bytes(), PART.as_bytes()].concat()
     }
 
     /// Whether a name is one that [`Own::part_name`] makes.
     pub fn is_part(&self, path: &RelPath) -> bool {
-        let tagged = path.name().strip_suffix(PART).and_then(|name| name.rsplit_once('.'));
-        tagged.is_some_and(|(prefix, tag)| tag.len() == TAG && tag == self.tag(path, prefix))
+        let Some(name) = path.name().strip_suffix(PART.as_bytes()) else { return false };
+        let dot = name.len().checked_sub(TAG + 1);
+        let Some((prefix, tag)) = dot.and_then(|dot| name.split_at_checked(dot)) else {
+            return false;
+        };
+        tag.strip_prefix(b".").is_some_and(|tag| tag == self.tag(path, prefix).as_bytes())
     }
 
-    fn tag(&self, place: &RelPath, prefix: &str) -> String {
+    fn tag(&self, place: &RelPath, prefix: &[u8]) -> String {
         let parent = place.parent().unwrap_or_default();
         letters(&self.make("tag", &[parent, prefix]), TAG)
     }
@@ -226,17 +228,19 @@ mod tests {
         let (own, other) = (Own::new(&[1; LEN]), Own::new(&[2; LEN]));
         let long = "é".repeat(127);
         let places = ["film", "d/film", "d/e/film.mkv", "film.part", &long, &format!("d/{long}")];
-        for place in places.map(path) {
+        let raw = [&b"\xff"[..], b"d\n/Icon\r", &[0x80; 255]];
+        let raw = raw.map(|path| RelPath::from_bytes(path).unwrap());
+        for place in places.map(path).into_iter().chain(raw) {
             for longest in [255, 143, 60] {
                 let name = own.part_name(&place, longest);
-                assert!(name.len() <= longest.max(place.name().len() + 16), "{name}");
-                assert!(name.ends_with(".part"));
+                assert!(name.len() <= longest.max(place.name().len() + 16));
+                assert!(name.ends_with(b".part"));
                 let part = place.with_name(&name).unwrap();
                 assert!(own.is_part(&part), "{part}");
                 assert!(!other.is_part(&part), "{part}");
                 // Not in another folder, nor for another name.
-                assert!(!own.is_part(&path(&format!("x/{name}"))));
-                let other = part.with_name(&format!("x{name}"));
+                assert!(!own.is_part(&path("x").join(&name).unwrap()));
+                let other = part.with_name([b"x", &name[..]].concat());
                 assert!(other.is_err() || !own.is_part(&other.unwrap()));
                 assert_eq!(own.part_name(&place, longest), name);
             }

@@ -14,9 +14,11 @@ use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 
-use super::disk::{self, Disk, Disks, Lacks, Room, Stamp};
+use super::disk::{self, Disk, Disks, Lacks, Odd, Room, Stamp};
+use super::mapping::{as_text, windows_name};
 use super::own::Own;
-use super::path::{RelPath, windows_link_is_safe};
+use super::path::{RelPath, at, is_text, names, native};
+use super::target::{Target, windows_link_is_safe};
 use super::walk;
 
 /// What is at a place.
@@ -79,7 +81,7 @@ pub struct Root {
 }
 
 struct Entered {
-    name: Box<str>,
+    name: Box<[u8]>,
     dir: Option<Dir>,
     disk: Arc<Disk>,
 }
@@ -243,8 +245,31 @@ impl Root {
     pub fn lists(&mut self, path: &RelPath) -> bool {
         let names = self.parent_of(path).and_then(|folder| folder.dir.entries());
         names.is_ok_and(|mut names| {
-            names.any(|entry| entry.is_ok_and(|entry| entry.file_name() == path.name()))
+            names.any(|entry| {
+                entry.is_ok_and(|entry| {
+                    native(path.name()).is_some_and(|name| entry.file_name() == name)
+                })
+            })
         })
+    }
+
+    /// The name for an entry in the place of its own, if its disk cannot hold that.
+    pub fn mapped(&mut self, path: &RelPath) -> Option<String> {
+        let name = path.name();
+        if cfg!(windows) {
+            return windows_name(name);
+        }
+        if is_text(name) {
+            return None;
+        }
+        let scratch = self.disks.scratch().to_owned();
+        let scratch = scratch.as_bytes();
+        // Where its folder is still to be made, it will be on the disk of the top.
+        let holds = match self.parent_of(path) {
+            Ok(folder) => folder.holds(name, scratch),
+            Err(_) => self.top().holds(name, scratch),
+        };
+        if holds { None } else { Some(as_text(name).into_owned()) }
     }
 
     /// Whether its disk takes names of other capitals for the same, and cannot tell files apart.
@@ -267,8 +292,8 @@ impl Root {
         self.enter(path.parent())
     }
 
-    fn enter(&mut self, folder: Option<&str>) -> io::Result<Folder<'_>> {
-        let names = || folder.into_iter().flat_map(|folder| folder.split('/'));
+    fn enter(&mut self, folder: Option<&[u8]>) -> io::Result<Folder<'_>> {
+        let names = || folder.into_iter().flat_map(names);
         let depth = names().count();
         let entered = self.entered.iter().map(|entered| &*entered.name);
         let mut common = entered.zip(names()).take_while(|(entered, name)| entered == name).count();
@@ -285,7 +310,7 @@ impl Root {
                 Some(last) => (last.dir.as_ref().unwrap_or(&self.dir), &last.disk),
                 None => (&self.dir, &self.disk),
             };
-            let dir = parent.open_dir_nofollow(name)?;
+            let dir = parent.open_dir_nofollow(at(name)?)?;
             let disk = self.disks.of(&dir, around);
             self.entered.push(Entered { name: name.into(), dir: Some(dir), disk });
             let closed = self.entered.len().checked_sub(MAX_OPEN + 1);
@@ -310,7 +335,7 @@ impl Root {
     /// Gives a folder its mode and time, once nothing more is written into it, as far as its disk
     /// keeps them.
     pub fn finish_folder(&mut self, path: &RelPath, mode: u16, mtime: i64) -> io::Result<()> {
-        let Folder { dir, disk } = self.enter(Some(path.as_str()))?;
+        let Folder { dir, disk } = self.enter(Some(path.as_bytes()))?;
         // The mode last: it may close the folder to its owner.
         let timed = set_mtime_at(dir, ".", mtime);
         let moded = dir.dir_metadata().and_then(|found| set_folder_mode(dir, &found, mode));
@@ -404,10 +429,34 @@ impl<'a> Folder<'a> {
         self.disk
     }
 
+    /// Whether its disk takes whatever is odd in a name, tried out with files that are called
+    /// `scratch` and so on.
+    fn holds(&self, name: &[u8], scratch: &[u8]) -> bool {
+        Odd::of(name).all(|odd| {
+            self.disk.takes(odd, |odd| {
+                let before = self.raw_stamp(".");
+                // On a full disk neither can be made.
+                let takes = self.takes(&[scratch, odd].concat()) || !self.takes(scratch);
+                if let Ok(before) = before {
+                    self.restore_time(before.mtime);
+                }
+                takes
+            })
+        })
+    }
+
+    fn takes(&self, name: &[u8]) -> bool {
+        // What a killed run left.
+        let _ = self.remove(name);
+        let made = self.create_file(name).and_then(disk::close);
+        made.and_then(|()| self.remove(name)).is_ok()
+    }
+
     /// What is there under this name.
-    pub fn look(&self, name: &str) -> Found {
+    pub fn look(&self, name: impl AsRef<[u8]>) -> Found {
         use io::ErrorKind::{InvalidFilename, NotFound};
-        let metadata = match self.dir.symlink_metadata(name) {
+        let name = name.as_ref();
+        let metadata = match at(name).and_then(|name| self.dir.symlink_metadata(name)) {
             Ok(metadata) => metadata,
             // What is too long for this disk is not there either.
             Err(error) if matches!(error.kind(), NotFound | InvalidFilename) => {
@@ -420,7 +469,7 @@ impl<'a> Folder<'a> {
         } else if metadata.is_dir() {
             Found::Folder(self.told(&metadata))
         } else if metadata.is_symlink() {
-            let target = self.dir.read_link_contents(name);
+            let target = at(name).and_then(|name| self.dir.read_link_contents(name));
             target.map_or(Found::Other, |target| Found::Link(target, self.told(&metadata)))
         } else {
             Found::Other
@@ -428,12 +477,12 @@ impl<'a> Folder<'a> {
     }
 
     /// What tells the file of this name from others, whether or not that stays.
-    pub(super) fn raw_stamp(&self, name: &str) -> io::Result<Stamp> {
-        Ok(stamp_of(&self.dir.symlink_metadata(name)?))
+    pub(super) fn raw_stamp(&self, name: impl AsRef<[u8]>) -> io::Result<Stamp> {
+        Ok(stamp_of(&self.dir.symlink_metadata(at(name.as_ref())?)?))
     }
 
     /// What tells the file of this name from others.
-    pub fn stamp(&self, name: &str) -> io::Result<Stamp> {
+    pub fn stamp(&self, name: impl AsRef<[u8]>) -> io::Result<Stamp> {
         self.raw_stamp(name).map(|stamp| self.as_it_stays(stamp))
     }
 
@@ -455,7 +504,7 @@ impl<'a> Folder<'a> {
     }
 
     /// Opens a regular file that is there.
-    fn open(&self, name: &str, options: &mut OpenOptions) -> io::Result<File> {
+    fn open(&self, name: impl AsRef<[u8]>, options: &mut OpenOptions) -> io::Result<File> {
         options.follow(FollowSymlinks::No);
         #[cfg(unix)]
         {
@@ -463,17 +512,17 @@ impl<'a> Folder<'a> {
             use cap_std::fs::OpenOptionsExt;
             options.custom_flags(i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0));
         }
-        let file = self.dir.open_with(name, options)?.into_std();
+        let file = self.dir.open_with(at(name.as_ref())?, options)?.into_std();
         if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
     }
 
     /// Opens an unfinished file to go on with it, if it is this user's and has no other name.
-    pub fn reopen_file(&self, name: &str) -> io::Result<File> {
+    pub fn reopen_file(&self, name: impl AsRef<[u8]>) -> io::Result<File> {
         self.own(self.open(name, OpenOptions::new().read(true).write(true))?)
     }
 
     /// Opens a file that was looked at a moment ago, to change what is beside its content.
-    pub fn open_placed(&self, name: &str) -> io::Result<File> {
+    pub fn open_placed(&self, name: impl AsRef<[u8]>) -> io::Result<File> {
         self.open(name, OpenOptions::new().read(true))
     }
 
@@ -490,18 +539,18 @@ impl<'a> Folder<'a> {
 
     /// Makes a folder with this mode, but one that this user can fill until it is finished.
     #[cfg_attr(not(unix), allow(unused_variables))]
-    pub fn create_folder(&self, name: &str, mode: u16) -> io::Result<()> {
+    pub fn create_folder(&self, name: impl AsRef<[u8]>, mode: u16) -> io::Result<()> {
         let mut builder = cap_std::fs::DirBuilder::new();
         #[cfg(unix)]
         {
             use cap_std::fs::DirBuilderExt;
             builder.mode(u32::from(mode & 0o777 | 0o700));
         }
-        self.dir.create_dir_with(name, &builder)
+        self.dir.create_dir_with(at(name.as_ref())?, &builder)
     }
 
     /// Creates a file that did not exist, readable by this user only until it is finished.
-    pub fn create_file(&self, name: &str) -> io::Result<File> {
+    pub fn create_file(&self, name: impl AsRef<[u8]>) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).follow(FollowSymlinks::No);
         #[cfg(unix)]
@@ -509,22 +558,28 @@ impl<'a> Folder<'a> {
             use cap_std::fs::OpenOptionsExt;
             options.mode(0o600);
         }
-        Ok(self.dir.open_with(name, &options)?.into_std())
+        Ok(self.dir.open_with(at(name.as_ref())?, &options)?.into_std())
     }
 
     /// Makes a symbolic link with this time, under a name that was free.
-    pub fn create_link(&self, name: &str, target: &str, mtime: i64) -> io::Result<()> {
+    pub fn create_link(
+        &self,
+        name: impl AsRef<[u8]>,
+        target: &Target,
+        mtime: i64,
+    ) -> io::Result<()> {
+        let name = name.as_ref();
         if cfg!(windows) && !windows_link_is_safe(target) {
             return Err(io::ErrorKind::InvalidFilename.into());
         }
-        DirExt::symlink(self.dir, target, name)?;
+        DirExt::symlink(self.dir, at(target.as_bytes())?, at(name)?)?;
         self.set_time(name, mtime)
     }
 
     /// Gives what has this name, a link and not what it leads to, its time of last change, in
     /// nanoseconds since 1970 UTC, as far as the disk keeps it.
-    pub fn set_time(&self, name: &str, mtime: i64) -> io::Result<()> {
-        bear(self.disk, Ok(()), set_mtime_at(self.dir, name, mtime))
+    pub fn set_time(&self, name: impl AsRef<[u8]>, mtime: i64) -> io::Result<()> {
+        bear(self.disk, Ok(()), set_mtime_at(self.dir, at(name.as_ref())?, mtime))
     }
 
     /// Gives the folder back the time that it had before something came and went in it, if it is
@@ -559,16 +614,22 @@ impl<'a> Folder<'a> {
     }
 
     /// Removes a file or link.
-    pub fn remove(&self, name: &str) -> io::Result<()> {
-        self.dir.remove_file_or_symlink(name)
+    pub fn remove(&self, name: impl AsRef<[u8]>) -> io::Result<()> {
+        self.dir.remove_file_or_symlink(at(name.as_ref())?)
     }
 
     /// Moves what is at `from` to the name `to`.
-    pub fn put(&self, from: &str, to: &str, replace: Replace<'_>) -> io::Result<()> {
+    pub fn put(
+        &self,
+        from: impl AsRef<[u8]>,
+        to: impl AsRef<[u8]>,
+        replace: Replace<'_>,
+    ) -> io::Result<()> {
+        let (from, to) = (from.as_ref(), to.as_ref());
         match replace {
-            Replace::Allowed => self.dir.rename(from, self.dir, to),
+            Replace::Allowed => self.dir.rename(at(from)?, self.dir, at(to)?),
             Replace::Only(found) if self.look(to).is_still(found) => {
-                self.dir.rename(from, self.dir, to)
+                self.dir.rename(at(from)?, self.dir, at(to)?)
             }
             Replace::Only(_) | Replace::Never => self.rename_to_free(from, to),
         }
@@ -576,18 +637,19 @@ impl<'a> Folder<'a> {
 
     /// Moves a file to a name that is free, in one step or not at all: not every file system can.
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-    pub fn put_at_once(&self, from: &str, to: &str) -> io::Result<()> {
+    pub fn put_at_once(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> io::Result<()> {
         use rustix::fs::{RenameFlags, renameat_with};
+        let (from, to) = (at(from.as_ref())?, at(to.as_ref())?);
         Ok(renameat_with(self.dir, from, self.dir, to, RenameFlags::NOREPLACE)?)
     }
 
     /// Moves a file to a name that is free, in one step or not at all: not every system can.
     #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-    pub fn put_at_once(&self, _: &str, _: &str) -> io::Result<()> {
+    pub fn put_at_once(&self, _: impl AsRef<[u8]>, _: impl AsRef<[u8]>) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn rename_to_free(&self, from: &str, to: &str) -> io::Result<()> {
+    fn rename_to_free(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
         use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
         match self.put_at_once(from, to) {
             // File systems without the flag; some refuse it as if it were forbidden.
@@ -599,13 +661,13 @@ impl<'a> Folder<'a> {
     }
 
     /// A second name is refused when it is taken; then the first goes.
-    fn link_to_free(&self, from: &str, to: &str) -> io::Result<()> {
-        match self.dir.hard_link(from, self.dir, to) {
+    fn link_to_free(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
+        match self.dir.hard_link(at(from)?, self.dir, at(to)?) {
             Ok(()) => self.remove(from),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
             // No hard links either, as on FAT: look, then rename.
             Err(_) => match self.look(to) {
-                Found::Nothing => self.dir.rename(from, self.dir, to),
+                Found::Nothing => self.dir.rename(at(from)?, self.dir, at(to)?),
                 _ => Err(io::ErrorKind::AlreadyExists.into()),
             },
         }
@@ -651,7 +713,7 @@ fn stamp_of(metadata: &cap_std::fs::Metadata) -> Stamp {
 
 /// Gives what has this name, a link itself and not what it points to, its time of last change.
 #[cfg(unix)]
-fn set_mtime_at(dir: &Dir, name: &str, mtime: i64) -> io::Result<()> {
+fn set_mtime_at(dir: &Dir, name: impl AsRef<Path>, mtime: i64) -> io::Result<()> {
     use rustix::fs::{AtFlags, Timespec, Timestamps, utimensat};
     const SECOND: i64 = 1_000_000_000;
     // Not through cap-std, which panics at times before 1970.
@@ -662,11 +724,11 @@ fn set_mtime_at(dir: &Dir, name: &str, mtime: i64) -> io::Result<()> {
     let last_access =
         Timespec { tv_sec: now.div_euclid(SECOND), tv_nsec: now.rem_euclid(SECOND) as _ };
     let times = Timestamps { last_access, last_modification };
-    Ok(utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    Ok(utimensat(dir, name.as_ref(), &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 #[cfg(not(unix))]
-fn set_mtime_at(dir: &Dir, name: &str, mtime: i64) -> io::Result<()> {
+fn set_mtime_at(dir: &Dir, name: impl AsRef<Path>, mtime: i64) -> io::Result<()> {
     // cap-std panics at times before 1970.
     let time = cap_std::time::SystemTime::from_std(walk::system_time(mtime.max(0)));
     dir.set_symlink_times(name, None, Some(cap_fs_ext::SystemTimeSpec::Absolute(time)))

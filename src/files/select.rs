@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::exclude::{Excludes, Pattern};
 use super::git::{self, Listing};
-use crate::error::{Error, Result, shown};
+use super::path::native;
+use crate::error::{Error, Result, shown_bytes};
 
 /// What the user wants of the paths; everything, unless something is set.
 #[derive(Debug, Clone, Default)]
@@ -41,7 +42,7 @@ pub struct Selection {
     excluded: u64,
     /// For each folder among the paths, whether it is in a work tree; nothing without
     /// `--gitignore`.
-    folders: Option<BTreeMap<Box<str>, bool>>,
+    folders: Option<BTreeMap<Box<[u8]>, bool>>,
 }
 
 impl Selection {
@@ -50,14 +51,14 @@ impl Selection {
     ///
     /// # Errors
     /// Nothing is left; or what [`Excludes::new`] says.
-    pub fn new(filters: &Filters, tops: &mut BTreeMap<Box<str>, PathBuf>) -> Result<Option<Self>> {
+    pub fn new(filters: &Filters, tops: &mut BTreeMap<Box<[u8]>, PathBuf>) -> Result<Option<Self>> {
         if filters.exclude.is_empty() && !filters.gitignore {
             return Ok(None);
         }
         let excludes = Excludes::new(&filters.exclude)?;
         let mut used = vec![false; filters.exclude.len()];
         let before = tops.len();
-        tops.retain(|name, path| !excludes.matches(Path::new(&**name), path.is_dir(), &mut used));
+        tops.retain(|name, path| !excludes.matches(arriving_as(name), path.is_dir(), &mut used));
         if tops.is_empty() {
             return Err(Error::usage("the patterns of --exclude leave nothing to send")
                 .hint("leave one of them away"));
@@ -71,11 +72,12 @@ impl Selection {
     ///
     /// # Errors
     /// A repository that cannot be read.
-    pub fn find_work_trees(&mut self, tops: &BTreeMap<Box<str>, PathBuf>) -> Result<()> {
+    pub fn find_work_trees(&mut self, tops: &BTreeMap<Box<[u8]>, PathBuf>) -> Result<()> {
         let Some(folders) = &mut self.folders else { return Ok(()) };
         for (name, path) in tops.iter().filter(|(_, path)| is_real_folder(path)) {
             let is_in_one = git::is_in_work_tree(path).map_err(|why| {
-                let message = format!("cannot tell what git lists of \"{}\": {why}", shown(name));
+                let message =
+                    format!("cannot tell what git lists of \"{}\": {why}", shown_bytes(name));
                 Error::failure(message)
                     .hint("`git status` there may tell more; or go without --gitignore")
             })?;
@@ -87,10 +89,15 @@ impl Selection {
     /// Begins one walk.
     pub fn begin(&self) -> Selector<'_> {
         let left = LeftOut { excluded: self.excluded, ..LeftOut::default() };
-        let here = Here { name: "", top: Path::new(""), scopes: Vec::new(), asked: false };
+        let here = Here { name: b"", top: Path::new(""), scopes: Vec::new(), asked: false };
         let used = self.used.clone();
         Selector { selection: self, used, left, unreadable: Vec::new(), here }
     }
+}
+
+/// A top-level name as a path.
+fn arriving_as(name: &[u8]) -> &Path {
+    Path::new(native(name).unwrap_or_default())
 }
 
 fn is_real_folder(path: &Path) -> bool {
@@ -121,7 +128,7 @@ pub struct Selector<'a> {
 /// Where a walk is.
 #[derive(Debug)]
 struct Here<'a> {
-    name: &'a str,
+    name: &'a [u8],
     top: &'a Path,
     /// The repositories that hold the current entry, the innermost last.
     scopes: Vec<Scope>,
@@ -139,7 +146,7 @@ struct Scope {
 
 impl<'a> Selector<'a> {
     /// Goes on to the next path of the command line.
-    pub fn enter_top(&mut self, name: &'a str, top: &'a Path) -> Choice {
+    pub fn enter_top(&mut self, name: &'a [u8], top: &'a Path) -> Choice {
         self.here = Here { name, top, scopes: Vec::new(), asked: false };
         let folders = self.selection.folders.as_ref();
         match folders.and_then(|folders| folders.get(name)) {
@@ -147,7 +154,9 @@ impl<'a> Selector<'a> {
                 let choice = self.enter(top);
                 let listing = self.here.scopes.last().and_then(|scope| scope.listing.as_ref());
                 if listing.is_some_and(Listing::is_empty) {
-                    self.left.doubts.push(format!("git lists nothing in \"{}\"", shown(name)));
+                    self.left
+                        .doubts
+                        .push(format!("git lists nothing in \"{}\"", shown_bytes(name)));
                 }
                 choice
             }
@@ -170,7 +179,7 @@ impl<'a> Selector<'a> {
 
     /// The path under which `path` would arrive.
     fn arriving(&self, path: &Path) -> PathBuf {
-        Path::new(self.here.name).join(path.strip_prefix(self.here.top).unwrap_or(path))
+        arriving_as(self.here.name).join(path.strip_prefix(self.here.top).unwrap_or(path))
     }
 
     fn through_git(&mut self, path: &Path, is_folder: bool) -> Choice {
@@ -213,7 +222,7 @@ impl<'a> Selector<'a> {
         if let Some(listing) = &listing {
             let unreadable = listing.unreadable.iter().filter(|(folder, _)| {
                 // What has tracked files in it is walked, and told there.
-                !listing.leads_to(Path::new(folder))
+                !listing.leads_to(folder)
             });
             for (folder, why) in unreadable.chain(&listing.unknown) {
                 let arriving = self.arriving(&root.join(folder));
@@ -235,7 +244,7 @@ impl<'a> Selector<'a> {
         let name = self.here.name;
         let folders = self.selection.folders.as_ref();
         if !self.here.asked && folders.is_some_and(|folders| folders.contains_key(name)) {
-            let name = shown(name);
+            let name = shown_bytes(name);
             self.left.doubts.push(format!(
                 "\"{name}\" is in no git repository: --gitignore leaves nothing out there"
             ));

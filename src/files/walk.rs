@@ -1,7 +1,7 @@
 //! From the paths a user named to the list of what is sent.
 //!
-//! What cannot be sent is listed, never fatal: an unreadable folder, a name that is not UTF-8, a
-//! socket, a link that points out of the tree.
+//! What cannot be sent is listed, never fatal: an unreadable folder, a socket, a link that points
+//! out of the tree.
 
 use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +19,9 @@ use super::modes::Modes;
 use super::path::{self, PathError, RelPath};
 use super::reader::{self, FileId, SourceFault, SourceFile};
 use super::select::{Choice, Filters, LeftOut, Selection, Selector};
+use super::target::{Target, link_top};
 use super::{developer, pseudo};
-use crate::error::{self, Error, Result, shown};
+use crate::error::{self, Error, Result, shown_os};
 
 /// What to do with folders that tools can make again ([`developer`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +55,7 @@ pub struct Unsent {
 /// Paths that exist, ready to be walked as often as needed.
 #[derive(Debug, Clone)]
 pub struct Walk {
-    tops: BTreeMap<Box<str>, PathBuf>,
+    tops: BTreeMap<Box<[u8]>, PathBuf>,
     selection: Option<Selection>,
     one_file_system: bool,
 }
@@ -76,7 +77,7 @@ pub struct Source {
     /// Folders on other file systems, which were not entered as the user wanted none of them.
     pub other_disks: Vec<RelPath>,
     /// The path each top-level name stands for, and who was there.
-    tops: BTreeMap<Box<str>, (PathBuf, FileId)>,
+    tops: BTreeMap<Box<[u8]>, (PathBuf, FileId)>,
     /// Who each entry is, by index.
     ids: Vec<FileId>,
     /// By index, the content of files that are not on a disk, as it was when they were listed.
@@ -135,7 +136,7 @@ impl Source {
 
     fn walk_top<'a>(
         &mut self,
-        name: &'a str,
+        name: &'a [u8],
         top: &'a Path,
         options: WalkOptions,
         one_file_system: bool,
@@ -275,15 +276,14 @@ impl Source {
             }
         } else if metadata.is_symlink() {
             let target = fs::read_link(at).map_err(|error| error::reason(&error))?;
-            let target = target.to_str().ok_or_else(|| PathError::NotUtf8.to_string())?;
+            let target = as_it_travels(&target).map_err(|error| error.to_string())?;
             // The receiver refuses a link out of its folder; a link into something else that
             // happens to lie there would not mean the same.
-            let target = as_it_travels(target);
-            match path::link_top(&path, &target) {
-                Ok(Some(top)) if self.tops.contains_key(top) => Kind::Link(target.into()),
-                Ok(_) => return Err(PathError::Outside.to_string()),
-                Err(error) => return Err(error.to_string()),
+            let top = link_top(&path, &target).map_err(|error| error.to_string())?;
+            if !top.is_some_and(|top| self.tops.contains_key(top)) {
+                return Err(PathError::Outside.to_string());
             }
+            Kind::Link(target)
         } else {
             return Err("it is neither a file, a folder nor a link".into());
         };
@@ -291,8 +291,51 @@ impl Source {
         Ok(Entry { path, kind, mode, mtime })
     }
 
+    /// The same for a receiver that takes names of text alone, where there are others: these stay
+    /// behind, each folder with what is in it.
+    pub fn as_text(&self) -> Option<Self> {
+        let entries = self.manifest.entries();
+        if entries.iter().all(Entry::is_text) {
+            return None;
+        }
+        let mut source = Self {
+            unsent: self.unsent.clone(),
+            developer: self.developer.clone(),
+            left: self.left.clone(),
+            made_up: self.made_up.clone(),
+            other_disks: self.other_disks.clone(),
+            tops: self.tops.clone(),
+            ..Self::default()
+        };
+        let mut behind: Option<&RelPath> = None;
+        for ((at, entry), id) in entries.iter().enumerate().zip(&self.ids) {
+            if behind.is_some_and(|folder| entry.path.is_inside(folder)) {
+                continue;
+            }
+            if entry.is_text() {
+                if let Some(content) = self.kept.get(&at) {
+                    source.kept.insert(source.ids.len(), Arc::clone(content));
+                }
+                // What is taken out of a list leaves its order as it is.
+                let _ = source.manifest.push(entry.clone());
+                source.ids.push(*id);
+            } else {
+                behind = Some(&entry.path);
+                let is_utf8 = |bytes| str::from_utf8(bytes).is_ok();
+                let target =
+                    if let Kind::Link(target) = &entry.kind { target.as_bytes() } else { b"" };
+                let utf8 = is_utf8(entry.path.as_bytes()) && is_utf8(target);
+                let why = if utf8 { PathError::Control } else { PathError::NotUtf8 };
+                let name = entry.path.to_lossy().into_owned();
+                source.unsent.push(Unsent { name, why: why.to_string() });
+            }
+        }
+        Some(source)
+    }
+
     /// Notes what stays behind, under a name that tells nothing of what lies above `top`.
-    fn leave(&mut self, (name, top): (&str, &Path), path: &Path, why: &str) {
+    fn leave(&mut self, (name, top): (&[u8], &Path), path: &Path, why: &str) {
+        let name = String::from_utf8_lossy(name);
         let name = match path.strip_prefix(top) {
             Ok(below) if below.as_os_str().is_empty() => name.into(),
             Ok(below) => format!("{name}/{}", below.to_string_lossy()),
@@ -311,14 +354,13 @@ const TOO_LONG: &str = "the system makes it up while it is read, and it is long;
 ///
 /// # Errors
 /// Nothing else was named.
-fn refuse_streams(tops: &BTreeMap<Box<str>, PathBuf>) -> Result<()> {
+fn refuse_streams(tops: &BTreeMap<Box<[u8]>, PathBuf>) -> Result<()> {
     let mut streams = tops.values().map(|path| Some((path, pseudo::stream(path)?)));
     let Some(Some((path, kind))) = streams.next() else { return Ok(()) };
     if streams.any(|stream| stream.is_none()) {
         return Ok(());
     }
-    let path = path.to_string_lossy();
-    let path = shown(&path);
+    let path = shown_os(path);
     Err(Error::usage(format!("\"{path}\" is {kind}, and that has no end that could be listed"))
         .hint("`transfer send -` sends what comes in: `transfer send - <FILE`, `command | transfer send -`"))
 }
@@ -348,7 +390,7 @@ impl Files<'_> {
         // Where links are followed, a path of them may lead anywhere, and be meant.
         if self.follow_symlinks || entry.path.parent().is_none() {
             let mut path = top.clone();
-            path.extend(entry.path.names().skip(1));
+            path.extend(entry.path.names().skip(1).filter_map(path::native));
             return SourceFile::open(&path, entry, id, self.follow_symlinks);
         }
         SourceFile::new(self.opener.open(&entry.path, top, *top_id)?, entry, id)
@@ -363,18 +405,17 @@ impl Drop for Files<'_> {
 }
 
 /// The name that each path will have on the other side, and where it is.
-fn top_names(paths: &[PathBuf]) -> Result<BTreeMap<Box<str>, PathBuf>> {
-    let mut tops: BTreeMap<Box<str>, PathBuf> = BTreeMap::new();
+fn top_names(paths: &[PathBuf]) -> Result<BTreeMap<Box<[u8]>, PathBuf>> {
+    let mut tops: BTreeMap<Box<[u8]>, PathBuf> = BTreeMap::new();
     for path in paths {
         fs::symlink_metadata(path).map_err(|error| cannot_send(path, &error))?;
         let name = top_name(path)?;
-        match tops.entry(name.as_str().into()) {
+        match tops.entry(name.as_bytes().into()) {
             Slot::Vacant(slot) => drop(slot.insert(path.clone())),
             // Named twice, perhaps by two patterns.
             Slot::Occupied(slot) if are_one(slot.get(), path) => {}
             Slot::Occupied(slot) => {
-                let (one, other) = (slot.get().to_string_lossy(), path.to_string_lossy());
-                let (one, other) = (shown(&one), shown(&other));
+                let (one, other) = (shown_os(slot.get()), shown_os(path));
                 return Err(Error::usage(format!(
                     "\"{one}\" and \"{other}\" would both arrive as \"{name}\""
                 ))
@@ -390,15 +431,13 @@ fn are_one(one: &Path, other: &Path) -> bool {
 }
 
 /// A link that was named is meant for what it points to, unless that is sent as well.
-fn resolve_links(tops: &mut BTreeMap<Box<str>, PathBuf>) -> Result<()> {
-    let names: BTreeSet<Box<str>> = tops.keys().cloned().collect();
+fn resolve_links(tops: &mut BTreeMap<Box<[u8]>, PathBuf>) -> Result<()> {
+    let names: BTreeSet<Box<[u8]>> = tops.keys().cloned().collect();
     for (name, path) in tops {
         let Ok(target) = fs::read_link(&path) else { continue };
-        let link = RelPath::parse(name);
-        let top = link.as_ref().ok().zip(target.to_str());
-        let top = top.map(|(link, target)| (link, as_it_travels(target)));
-        let top = top.as_ref();
-        let top = top.and_then(|(link, target)| path::link_top(link, target).ok().flatten());
+        let link = RelPath::from_bytes(name).and_then(|link| Ok((link, as_it_travels(&target)?)));
+        let top = link.as_ref().ok();
+        let top = top.and_then(|(link, target)| link_top(link, target).ok().flatten());
         if top.is_none_or(|top| top == &**name || !names.contains(top)) {
             match path.canonicalize() {
                 Ok(real) => *path = real,
@@ -412,13 +451,15 @@ fn resolve_links(tops: &mut BTreeMap<Box<str>, PathBuf>) -> Result<()> {
 }
 
 /// A link's target with `/` between its names, where Windows has `\`.
-fn as_it_travels(target: &str) -> String {
-    if cfg!(windows) { target.replace('\\', "/") } else { target.into() }
+fn as_it_travels(target: &Path) -> Result<Target, PathError> {
+    let target = path::of_native(target.as_os_str())?;
+    let slash = |byte: &u8| if cfg!(windows) && *byte == b'\\' { b'/' } else { *byte };
+    Ok(Target::from(&*target.iter().map(slash).collect::<Vec<u8>>()))
 }
 
 fn cannot_send(path: &Path, error: &std::io::Error) -> Error {
-    let (path, why) = (path.to_string_lossy(), error::reason(error));
-    Error::failure(format!("cannot send \"{}\": {why}", shown(&path)))
+    let (path, why) = (shown_os(path), error::reason(error));
+    Error::failure(format!("cannot send \"{path}\": {why}"))
         .hint("check the path; a name with spaces needs quotes")
 }
 
@@ -428,26 +469,26 @@ fn top_name(path: &Path) -> Result<RelPath> {
         Some(_) => path.to_owned(),
         None => path.canonicalize().map_err(|error| cannot_send(path, &error))?,
     };
-    let path = path.to_string_lossy();
+    let path = shown_os(path);
     let Some(name) = named.file_name() else {
-        return Err(Error::usage(format!("\"{}\" has no name to send it under", shown(&path)))
+        return Err(Error::usage(format!("\"{path}\" has no name to send it under"))
             .hint("name the folders in it instead"));
     };
-    name.to_str().ok_or(PathError::NotUtf8).and_then(RelPath::parse).map_err(|why| {
-        Error::failure(format!("cannot send \"{}\" under its name: {why}", shown(&path)))
+    path::of_native(name).and_then(RelPath::from_bytes).map_err(|why| {
+        Error::failure(format!("cannot send \"{path}\" under its name: {why}"))
             .hint("rename it, or send the folder it is in")
     })
 }
 
 /// An entry's path on the other side.
 fn relative(
-    top: &str,
+    top: &[u8],
     parent: Option<&RelPath>,
     found: &walkdir::DirEntry,
 ) -> Result<RelPath, PathError> {
     match parent {
-        None => RelPath::parse(top),
-        Some(parent) => parent.join(found.file_name().to_str().ok_or(PathError::NotUtf8)?),
+        None => RelPath::from_bytes(top),
+        Some(parent) => parent.join(path::of_native(found.file_name())?),
     }
 }
 

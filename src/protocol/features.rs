@@ -53,7 +53,7 @@ impl Feature {
         match self {
             Self::Codec(_) => true,
 
-            Self::RawNames => false,
+            Self::RawNames => true,
 
             Self::Sparse => true,
 

@@ -165,7 +165,7 @@ pub fn write<T, E>(
 /// Bytes of the longest item: an entry with the longest path and link target.
 const MAX_ITEM: usize = 64 + 2 * crate::bounds::MAX_PATH;
 
-/// In an entry's kind: its names are bytes, and no text.
+/// In an entry's kind: its path, and where it leads, are bytes and not all of them text.
 const RAW: u8 = 0x80;
 /// An entry's kind: a file with holes.
 const SPARSE: u8 = 3;
@@ -179,7 +179,7 @@ pub fn put_entry(buffer: &mut Buffer, entry: &Entry) {
         Kind::Link(target) => (2, None, Some(target)),
         Kind::Sparse { size, .. } => (SPARSE, Some(*size), None),
     };
-    buffer.extend(&[code]);
+    buffer.extend(&[if entry.is_text() { code } else { code | RAW }]);
     buffer.extend(&entry.mode.to_be_bytes());
     buffer.extend(&entry.mtime.to_be_bytes());
     if let Some(size) = size {
@@ -188,17 +188,17 @@ pub fn put_entry(buffer: &mut Buffer, entry: &Entry) {
     if let Kind::Sparse { stored, .. } = entry.kind {
         buffer.extend(&stored.to_be_bytes());
     }
-    put_text(buffer, entry.path.as_str());
+    put_path(buffer, entry.path.as_bytes());
     if let Some(target) = target {
-        put_text(buffer, target);
+        put_path(buffer, target.as_bytes());
     }
 }
 
-/// A two-byte length and the text. Paths are at most 4,096 bytes long.
-fn put_text(buffer: &mut Buffer, text: &str) {
-    let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
+/// A two-byte length and the bytes. Paths are at most 4,096 bytes long.
+fn put_path(buffer: &mut Buffer, path: &[u8]) {
+    let len = u16::try_from(path.len()).unwrap_or(u16::MAX);
     buffer.extend(&len.to_be_bytes());
-    buffer.extend(text.as_bytes().get(..len.into()).unwrap_or_default());
+    buffer.extend(path.get(..len.into()).unwrap_or_default());
 }
 
 /// In a step of the plan: go on behind blocks.
@@ -259,12 +259,14 @@ pub fn entries(
     agreed: Features,
     mut each: impl FnMut(Entry) -> Read<()>,
 ) -> Read<Pages> {
+    const FORBIDDEN: Malformed = Malformed("an entry has a forbidden name");
     read_page(page, |reader| {
         let code = reader.u8()?;
-        if code & RAW != 0 {
+        let (code, is_raw) = (code & !RAW, code & RAW != 0);
+        if is_raw {
             agreed.check(Feature::RawNames)?;
         }
-        if code & !RAW == SPARSE {
+        if code == SPARSE {
             agreed.check(Feature::Sparse)?;
         }
         let mode = reader.u16()?;
@@ -277,16 +279,22 @@ pub fn entries(
         if stored > size {
             return Err(Malformed("a file takes more than its size"));
         }
-        let path = RelPath::parse(reader.text()?)
-            .map_err(|_| Malformed("an entry has a forbidden name"))?;
+        // The flag says how both are read.
+        let mut bytes = || if is_raw { reader.counted() } else { reader.text().map(str::as_bytes) };
+        let path = RelPath::from_bytes(bytes()?).map_err(|_| FORBIDDEN)?;
         let kind = match code {
             0 => Kind::File(size),
             1 => Kind::Folder,
-            2 => Kind::Link(reader.text()?.into()),
+            2 => Kind::Link(bytes()?.into()),
             SPARSE => Kind::Sparse { size, stored },
             _ => return Err(Malformed("an entry of an unknown kind")),
         };
-        each(Entry { path, kind, mode, mtime })
+        let entry = Entry { path, kind, mode, mtime };
+        match (is_raw, entry.is_text()) {
+            (true, true) => Err(Malformed("a name of bytes that is text")),
+            (false, false) => Err(FORBIDDEN),
+            _ => each(entry),
+        }
     })
 }
 

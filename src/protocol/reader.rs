@@ -69,10 +69,15 @@ impl<'a> Reader<'a> {
         Ok(i64::from_be_bytes(self.array()?))
     }
 
-    /// A two-byte length and so many bytes of UTF-8.
-    pub fn text(&mut self) -> Read<&'a str> {
+    /// A two-byte length and so many bytes.
+    pub fn counted(&mut self) -> Read<&'a [u8]> {
         let len = self.u16()?;
-        std::str::from_utf8(self.bytes(len.into())?).map_err(|_| Malformed("a text is not UTF-8"))
+        self.bytes(len.into())
+    }
+
+    /// The same, of UTF-8.
+    pub fn text(&mut self) -> Read<&'a str> {
+        std::str::from_utf8(self.counted()?).map_err(|_| Malformed("a text is not UTF-8"))
     }
 
     /// Bytes that have not been taken.

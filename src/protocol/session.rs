@@ -143,8 +143,12 @@ impl Session {
         self.send_control(&Control::Ready(Ready { features: self.ours.names() }))
     }
 
-    /// A sender's wait for it. One that serves others may say more of itself before.
+    /// A sender's wait for it, unless it is here. One that serves others may say more of itself
+    /// before.
     pub fn await_ready(&mut self) -> Result<(), Stop> {
+        if self.agreed.get().is_some() {
+            return Ok(());
+        }
         let mut next = || {
             self.receive(|message, follows| match (message, follows) {
                 (Message::Control(control), Follows::More) => Ok(control),

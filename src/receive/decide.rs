@@ -16,7 +16,7 @@ use super::resume::{self, Resume};
 use super::single::stream_name;
 use crate::error::{Cause, Error, Result, bytes, shown};
 use crate::event::{Sink, Summary};
-use crate::files::manifest::Manifest;
+use crate::files::manifest::{Kind, Manifest};
 use crate::files::path::RelPath;
 use crate::files::root::Root;
 use crate::protocol::lanes;
@@ -220,7 +220,7 @@ fn progress_of(offered: &Offered, plan: &Plan, resume: &BTreeMap<u32, Resume>) -
 
 /// Asks about a stream, of which nothing is known but where it would go.
 pub fn ask_stream(offered: &Offered, root: &Root, ui: &Ui) -> Result<()> {
-    let name = stream_name(offered.offer());
+    let name = stream_name(offered);
     let mut target = target_of(offered, &Survey::default(), root);
     target.hidden = name.iter().filter(|name| is_hidden(name) && is_home(root)).collect();
     ui.target(&target);
@@ -247,16 +247,21 @@ fn is_home(root: &Root) -> bool {
 }
 
 fn is_hidden(path: &RelPath) -> bool {
-    path.name().starts_with('.')
+    path.name().starts_with(b".")
 }
 
 /// Tells one list from another: names, kinds, sizes, where links lead.
 fn fingerprint(manifest: &Manifest) -> Fingerprint {
     let mut hash = Sha256::new();
     for entry in manifest.entries() {
-        // No path has a null byte in it.
-        let entry = entry.without_holes();
-        hash.update(format!("{}\0{:?}\0", entry.path.as_str(), entry.kind));
+        // Neither a path nor a target has a null byte in it.
+        hash.update(entry.path.as_bytes());
+        hash.update(match &entry.kind {
+            // With holes or without: another machine may tell another.
+            Kind::File(size) | Kind::Sparse { size, .. } => format!("\0file {size}\0").into_bytes(),
+            Kind::Folder => b"\0folder\0".to_vec(),
+            Kind::Link(target) => [b"\0link ", target.as_bytes(), b"\0"].concat(),
+        });
     }
     hash.finalize().into()
 }

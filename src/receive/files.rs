@@ -26,6 +26,8 @@ pub struct Offered {
     pub(super) offer: Offer,
     /// The list as the sender made it, where its one file has another name here.
     renamed: Option<Manifest>,
+    /// What its one file or its stream is called here, where that was said.
+    pub(super) name: Option<RelPath>,
     pub(super) watch: Stopwatch,
 }
 
@@ -37,7 +39,7 @@ pub fn await_offer(mut session: Session, allowed: Option<u32>) -> Result<Offered
     match read_offer(&mut session, &mut manifest, allowed) {
         Ok(offer) => {
             watch.lap("list");
-            Ok(Offered { session, manifest, offer, renamed: None, watch })
+            Ok(Offered { session, manifest, offer, renamed: None, name: None, watch })
         }
         Err(stop) => Err(session.stop(stop)),
     }
@@ -109,8 +111,8 @@ fn read_offer(
 
 /// Bytes of the names that come with an entry.
 fn text_of(entry: &Entry) -> u64 {
-    let target = if let Kind::Link(target) = &entry.kind { target.len() } else { 0 };
-    (entry.path.as_str().len() + target) as u64
+    let target = if let Kind::Link(target) = &entry.kind { target.as_bytes().len() } else { 0 };
+    (entry.path.as_bytes().len() + target) as u64
 }
 
 fn push(manifest: &mut Manifest, mut entry: Entry) -> Result<(), Malformed> {
@@ -154,7 +156,7 @@ impl Offered {
 
     /// Gives the only file, or the stream, another name here.
     pub fn call(&mut self, name: &RelPath) {
-        self.offer.name = Some(name.as_str().to_owned());
+        self.name = Some(name.clone());
         if let [only] = self.manifest.entries() {
             let mut manifest = Manifest::default();
             // One file that belongs into no folder has no order to keep.

@@ -4,6 +4,8 @@
 //! what a file holds is hashed before it is used. Format, write order and invariants:
 //! `docs/resume.md`.
 
+mod keys;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
@@ -22,8 +24,9 @@ use crate::bounds::{LOCK_COST, LOCK_PACE};
 use crate::error::{Error, Result, reason, shown};
 use crate::files::disk::{self, Flush};
 use crate::files::manifest::Manifest;
+use crate::files::mapping::folded;
 use crate::files::own::{Own, RESERVED};
-use crate::files::path::{RelPath, folded};
+use crate::files::path::RelPath;
 use crate::files::root::{Found, Replace, Root};
 use crate::files::sparse::ContentHash;
 use crate::protocol::pages::HASH_LEN;
@@ -301,7 +304,7 @@ fn lock_name(number: u32) -> Option<RelPath> {
 /// system: somebody may receive into that folder later.
 pub fn is_reserved(path: &RelPath) -> bool {
     // Nothing else folds to a dot, and few names begin with one.
-    path.name().starts_with('.') && folded(path.name()).starts_with(RESERVED)
+    path.name().starts_with(b".") && folded(path.name()).starts_with(RESERVED.as_bytes())
 }
 
 /// Whether there is nothing of this name, or a lock of this user.
@@ -458,7 +461,7 @@ impl<'de> Visitor<'de> for LockSeed<'_> {
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
         let Self { manifest, remembered } = self;
         let index = |path: &str| {
-            let path = RelPath::parse(path).ok()?;
+            let path = keys::path_of(path)?;
             u32::try_from(manifest.find(&path)?).ok()
         };
         while let Some(key) = map.next_key::<String>()? {
@@ -475,7 +478,7 @@ impl<'de> Visitor<'de> for LockSeed<'_> {
                 }))?,
                 "renamed" => map.next_value_seed(each(|path: &str, place: String| {
                     let Some(index) = index(path) else { return };
-                    if let (Some(entry), Ok(place)) = (manifest.get(index), RelPath::parse(&place))
+                    if let (Some(entry), Some(place)) = (manifest.get(index), keys::path_of(&place))
                     {
                         remembered.places.insert(index, entry, place);
                     }
@@ -572,7 +575,7 @@ impl Serialize for Files<'_> {
             let sum = sum.or_else(|| older_done.and_then(|older| older.hash));
             let hash = |sparse| sum.filter(|sum| sum.sparse == sparse).map(|sum| hex(&sum.hash));
             files.serialize_entry(
-                entry.path.as_str(),
+                &*keys::of(&entry.path),
                 &FileState {
                     status,
                     size,
@@ -595,7 +598,8 @@ impl Serialize for Renamed<'_> {
         let renamed = self.0.places.iter();
         let renamed =
             renamed.filter_map(|(index, place)| Some((self.0.manifest.get(index)?, place)));
-        serializer.collect_map(renamed.map(|(entry, place)| (entry.path.as_str(), place.as_str())))
+        serializer
+            .collect_map(renamed.map(|(entry, place)| (keys::of(&entry.path), keys::of(place))))
     }
 }
 
@@ -605,7 +609,7 @@ struct Made<'a>(&'a Snapshot<'a>);
 impl Serialize for Made<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let made = self.0.made.iter().filter_map(|index| self.0.manifest.get(*index));
-        serializer.collect_map(made.map(|entry| (entry.path.as_str(), true)))
+        serializer.collect_map(made.map(|entry| (keys::of(&entry.path), true)))
     }
 }
 

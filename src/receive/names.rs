@@ -1,8 +1,9 @@
 //! Other names for entries whose own is taken: `name (1).ext`, or the first number that is free.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::files::path::{self, RelPath};
+use crate::files::mapping::cut;
+use crate::files::path::RelPath;
 
 /// Numbers that are tried.
 const MAX_NUMBER: u32 = 10_000;
@@ -13,37 +14,39 @@ const MARK: usize = 7;
 #[derive(Debug, Default)]
 pub struct Names {
     /// Of a name without its mark, the number to try next.
-    next: HashMap<String, u32>,
+    next: HashMap<Vec<u8>, u32>,
+    /// Names that were found in the place of those that the disk cannot hold: what differs only in
+    /// what is lost is still two. Capitals count for nothing, as there are disks where they do.
+    mapped: HashSet<Vec<u8>>,
 }
 
 impl Names {
-    /// The first name for `path`, of at most `longest` bytes, that `serves`.
+    /// The first name for `path`, of at most `longest` bytes, that `serves`. `mapped` is what the
+    /// disk takes in the place of its own, if it cannot hold that.
     pub fn find(
         &mut self,
         path: &RelPath,
-        longest: usize,
+        (longest, mapped): (usize, Option<String>),
         mut serves: impl FnMut(&RelPath) -> bool,
     ) -> Option<RelPath> {
-        let mapped = if cfg!(windows) { path::windows_name(path.name()) } else { None };
         if let Some(name) = &mapped
             && let Ok(candidate) = path.with_name(name)
+            && self.mapped.insert(candidate.folded())
             && serves(&candidate)
         {
             return Some(candidate);
         }
-        let name = mapped.as_deref().unwrap_or(path.name());
+        let name = mapped.as_ref().map_or(path.name(), String::as_bytes);
         // A leading dot begins the name of a hidden file, not an extension.
-        let dot = name.char_indices().skip(1).filter(|(_, c)| *c == '.').last();
-        let (stem, extension) = dot.map_or((name, ""), |(at, _)| name.split_at(at));
-        let mut end = stem.len().min(longest.saturating_sub(MARK + extension.len()));
-        while !stem.is_char_boundary(end) {
-            end -= 1;
-        }
-        let stem = stem.get(..end)?;
+        let dot = name.iter().rposition(|byte| *byte == b'.').filter(|at| *at > 0);
+        let (stem, extension) = dot.map_or((name, &b""[..]), |at| name.split_at(at));
+        let stem = cut(stem, longest.saturating_sub(MARK + extension.len()));
         let parent = path.parent().unwrap_or_default();
-        let next = self.next.entry(format!("{parent}/{stem}/{extension}")).or_insert(1);
+        let key = [parent, stem, extension].join(&b'/');
+        let next = self.next.entry(key).or_insert(1);
         for number in *next..MAX_NUMBER {
-            let candidate = path.with_name(&format!("{stem} ({number}){extension}")).ok()?;
+            let mark = format!(" ({number})");
+            let candidate = path.with_name([stem, mark.as_bytes(), extension].concat()).ok()?;
             *next = number + 1;
             if serves(&candidate) {
                 return Some(candidate);
@@ -58,8 +61,8 @@ mod tests {
     use super::*;
 
     fn find(names: &mut Names, path: &str, longest: usize) -> String {
-        let found = names.find(&RelPath::parse(path).unwrap(), longest, |_| true);
-        found.unwrap().as_str().to_owned()
+        let found = names.find(&RelPath::parse(path).unwrap(), (longest, None), |_| true);
+        found.unwrap().to_string()
     }
 
     #[test]
@@ -85,7 +88,7 @@ mod tests {
         let mut tried = 0;
         for end in 0..2000 {
             let path = RelPath::parse(&format!("{}{end:04}", "x".repeat(250))).unwrap();
-            let found = names.find(&path, 255, |_| {
+            let found = names.find(&path, (255, None), |_| {
                 tried += 1;
                 true
             });
@@ -96,5 +99,36 @@ mod tests {
         assert_eq!(find(&mut names, "a", 255), "a (1)");
         assert_eq!(find(&mut names, "a", 255), "a (2)");
         assert_eq!(find(&mut names, "d/a", 255), "d/a (1)");
+    }
+
+    #[test]
+    fn what_is_no_text_is_numbered_as_it_is() {
+        let long = [0xff; 255];
+        let cases: [(&[u8], &[u8]); 4] = [
+            (b"caf\xe9", b"caf\xe9 (1)"),
+            (b"\xe9.\xff", b"\xe9 (1).\xff"),
+            (b"d\xe9/Icon\r", b"d\xe9/Icon\r (1)"),
+            (&long, &[&[0xff; 248][..], b" (1)"].concat()),
+        ];
+        for (path, expected) in cases {
+            let path = RelPath::from_bytes(path).unwrap();
+            let found = Names::default().find(&path, (255, None), |_| true);
+            assert_eq!(found.unwrap().as_bytes(), expected);
+        }
+    }
+
+    /// In one folder, whatever their capitals.
+    #[test]
+    fn two_names_are_not_mapped_to_one() {
+        let mut names = Names::default();
+        let mut find = |path: &[u8], mapped: &str| {
+            let path = RelPath::from_bytes(path).unwrap();
+            names.find(&path, (255, Some(mapped.into())), |_| true).unwrap().to_string()
+        };
+        assert_eq!(find(b"\xe8", "_"), "_");
+        assert_eq!(find(b"\xe9", "_"), "_ (1)");
+        assert_eq!(find(b"d/\xe9", "_"), "d/_");
+        assert_eq!(find(b"A\xe9.txt", "A_.txt"), "A_.txt");
+        assert_eq!(find(b"a\xe9.txt", "a_.txt"), "a_ (1).txt");
     }
 }

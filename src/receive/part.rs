@@ -16,7 +16,7 @@ use crate::files::root::{Folder, Found};
 #[derive(Debug)]
 pub struct Part {
     /// Its name, beside the place it is for.
-    pub name: String,
+    pub name: Vec<u8>,
     is_marked: bool,
 }
 
@@ -24,8 +24,8 @@ pub struct Part {
 const SHORTER: [usize; 3] = [143, 100, 60];
 
 /// The name that an unfinished file usually has.
-pub fn usual_name(place: &RelPath) -> String {
-    format!("{}{PART}", place.name())
+pub fn usual_name(place: &RelPath) -> Vec<u8> {
+    [place.name(), PART.as_bytes()].concat()
 }
 
 impl Part {
@@ -110,7 +110,7 @@ impl Part {
     }
 
     /// Takes the mark from the file, which has got its `name`, and gives it its mode.
-    pub fn unmark(&self, folder: Folder<'_>, name: &str, mode: u16) -> io::Result<()> {
+    pub fn unmark(&self, folder: Folder<'_>, name: &[u8], mode: u16) -> io::Result<()> {
         let file = folder.open_placed(name)?;
         disk::unmark(&file)?;
         folder.set_mode(&file, mode)?;
@@ -123,11 +123,11 @@ fn is_taken<T>(made: &io::Result<T>) -> bool {
 }
 
 /// The names that are proof enough, the longest that may serve first.
-fn proven_names(folder: Folder<'_>, own: &Own, place: &RelPath) -> impl Iterator<Item = String> {
+fn proven_names(folder: Folder<'_>, own: &Own, place: &RelPath) -> impl Iterator<Item = Vec<u8>> {
     let longest = folder.disk().longest_name;
     let shorter = SHORTER.into_iter().filter(move |shorter| *shorter < longest);
     let names = std::iter::once(longest).chain(shorter);
-    let mut last = String::new();
+    let mut last = Vec::new();
     names.map(move |longest| own.part_name(place, longest)).filter(move |name| {
         let is_new = *name != last;
         last.clone_from(name);

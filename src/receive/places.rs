@@ -12,14 +12,14 @@ use crate::files::path::RelPath;
 pub struct Places {
     own: BTreeMap<u32, RelPath>,
     /// The folders among them: path offered, place.
-    folders: BTreeMap<Box<str>, RelPath>,
+    folders: BTreeMap<Box<[u8]>, RelPath>,
 }
 
 impl Places {
     /// Gives an entry a place of its own.
     pub fn insert(&mut self, index: u32, entry: &Entry, place: RelPath) {
         if entry.kind == Kind::Folder {
-            self.folders.insert(entry.path.as_str().into(), place.clone());
+            self.folders.insert(entry.path.as_bytes().into(), place.clone());
         }
         self.own.insert(index, place);
     }
@@ -53,8 +53,8 @@ impl Places {
         let mut around = path.ancestors();
         let (folder, place) =
             around.find_map(|folder| Some((folder, self.folders.get(folder)?)))?;
-        let behind = path.as_str().strip_prefix(folder)?;
-        RelPath::parse(&format!("{}{behind}", place.as_str())).ok()
+        let behind = path.as_bytes().strip_prefix(folder)?.strip_prefix(b"/")?;
+        place.join(behind).ok()
     }
 }
 
@@ -89,7 +89,7 @@ mod tests {
         ];
         for (index, path, place) in cases {
             let entry = entry(path, Kind::File(1));
-            assert_eq!(places.of(index, &entry).as_str(), place, "{path}");
+            assert_eq!(places.of(index, &entry).to_string(), place, "{path}");
         }
         assert_eq!(places.iter().count(), moved.len());
     }

@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::Path;
 
 pub use super::consent::OnConflict;
 use super::consent::Policy;
 use super::names::Names;
 use crate::files::disk::Stamp;
 use crate::files::manifest::{Entry, Kind, Manifest};
-use crate::files::path::{self, RelPath};
+use crate::files::path::RelPath;
 use crate::files::root::{Found, Root};
 use crate::protocol::pages::Fault;
 use crate::receive::lock::{self, Known, Remembered};
@@ -36,7 +35,7 @@ pub enum Meets {
     Obstacle,
     /// What an entry before it is, on a disk that does not tell the two names apart.
     Twin,
-    /// Its own name: this system cannot hold it, or it belongs to this program.
+    /// Its own name: it belongs to this program.
     Unholdable,
 }
 
@@ -73,6 +72,8 @@ pub trait Eyes {
     fn is_part(&self, path: &RelPath) -> bool;
     /// Bytes that a name may have.
     fn longest_name(&self) -> usize;
+    /// The name for an entry in the place of its own, if its disk cannot hold that.
+    fn mapped(&mut self, path: &RelPath) -> Option<String>;
 }
 
 impl Eyes for Root {
@@ -107,6 +108,10 @@ impl Eyes for Root {
     fn longest_name(&self) -> usize {
         self.top().disk().longest_name
     }
+
+    fn mapped(&mut self, path: &RelPath) -> Option<String> {
+        Root::mapped(self, path)
+    }
 }
 
 /// What the entries of a manifest meet, in their order.
@@ -115,7 +120,8 @@ pub struct Survey {
     meets: Vec<Meets>,
     /// What is at the places of those that meet a file or link which is not simply theirs.
     found: BTreeMap<u32, Found>,
-    /// Where an earlier run put entries that could not go to their own place.
+    /// Where entries go that cannot have their own names here, and where an earlier run put those
+    /// that could not go to their own place.
     places: Places,
     /// Of those, the ones that are not there, while their own place may have their content.
     own_place: BTreeSet<u32>,
@@ -150,7 +156,7 @@ pub struct Plan {
 struct Claims {
     numbers: HashSet<(u64, u64)>,
     /// Where files have no numbers and names fold.
-    names: HashSet<String>,
+    names: HashSet<Vec<u8>>,
 }
 
 impl Claims {
@@ -167,12 +173,13 @@ impl Claims {
 impl Survey {
     /// Looks at every place an entry would go to, though not into folders that do not exist.
     pub fn new(manifest: &Manifest, remembered: &Remembered, eyes: &mut impl Eyes) -> Self {
-        let mut survey = Self { places: remembered.places.clone(), ..Self::default() };
+        let places = mapped_places(manifest, &remembered.places, eyes);
+        let mut survey = Self { places, ..Self::default() };
         survey.meets.reserve(manifest.entries().len());
         // The last folder that is not there or not a folder: all in it meets nothing.
         let mut absent: Option<&RelPath> = None;
         for (index, entry) in manifest.indexed() {
-            let moved = remembered.places.own(index).is_some();
+            let moved = survey.places.own(index).is_some();
             let inside_absent = absent.is_some_and(|folder| entry.path.is_inside(folder));
             let met = match unholdable(entry, eyes).filter(|_| !moved) {
                 Some(met) => met,
@@ -194,7 +201,7 @@ impl Survey {
         remembered: &Remembered,
         eyes: &mut impl Eyes,
     ) -> Meets {
-        let place = remembered.places.of(index, entry);
+        let place = self.places.of(index, entry).into_owned();
         let found = eyes.look(&place);
         if let Some(stamp) = found.stamp()
             && !self.claims.claim(&place, stamp, eyes)
@@ -207,7 +214,7 @@ impl Survey {
             is_intact: remembered.intact.as_ref().map(|intact| intact.contains(&index)),
         });
         let met = compare(entry, &found, left, eyes);
-        if met == Meets::Nothing && *place != entry.path {
+        if met == Meets::Nothing && place != entry.path {
             // An interrupted run has given it another place before it knew what its own holds.
             let same_size = |stamp: &Stamp| entry.is_file() && stamp.size == entry.size();
             if eyes.look(&entry.path).stamp().is_some_and(same_size) {
@@ -308,10 +315,35 @@ impl Survey {
     }
 }
 
+/// The places of those whose names the disk cannot hold: such a place is theirs like any other. No
+/// two get one, nor one that is offered.
+fn mapped_places(manifest: &Manifest, earlier: &Places, eyes: &mut impl Eyes) -> Places {
+    let (mut places, mut names) = (earlier.clone(), Names::default());
+    for (index, entry) in manifest.indexed() {
+        let Some(mapped) = eyes.mapped(&entry.path).filter(|_| places.own(index).is_none()) else {
+            continue;
+        };
+        let place = places.of(index, entry).into_owned();
+        let found = names.find(&place, (eyes.longest_name(), Some(mapped)), |name| {
+            // Beside it in the offer there may be one of this name, whatever the folder is called.
+            let beside = entry.path.with_name(name.name());
+            let is_offered = |path: &RelPath| manifest.find(path).is_some();
+            !is_offered(name) && !beside.is_ok_and(|it| is_offered(&it)) && !is_ours(name, eyes)
+        });
+        if let Some(place) = found {
+            places.insert(index, entry, place);
+        }
+    }
+    places
+}
+
 fn unholdable(entry: &Entry, eyes: &impl Eyes) -> Option<Meets> {
-    let unholdable = cfg!(windows) && path::windows_name(entry.path.name()).is_some();
-    let reserved = lock::is_reserved(&entry.path) || eyes.is_part(&entry.path);
-    (unholdable || reserved).then_some(Meets::Unholdable)
+    is_ours(&entry.path, eyes).then_some(Meets::Unholdable)
+}
+
+/// Whether a name is one of the program's own.
+fn is_ours(path: &RelPath, eyes: &impl Eyes) -> bool {
+    lock::is_reserved(path) || eyes.is_part(path)
 }
 
 /// Whether what is offered was changed later than the file that is there.
@@ -332,9 +364,7 @@ fn compare(entry: &Entry, found: &Found, left: Option<Left<'_>>, eyes: &impl Eye
     let (size, stamp) = match (&entry.kind, found) {
         (_, Found::Nothing) => return Meets::Nothing,
         (Kind::Folder, Found::Folder(_)) => return Meets::Itself,
-        (Kind::Link(target), Found::Link(old, _)) if Path::new(&**target) == old => {
-            return Meets::Itself;
-        }
+        (Kind::Link(target), Found::Link(old, _)) if target.is(old) => return Meets::Itself,
         (Kind::File(size) | Kind::Sparse { size, .. }, Found::File(stamp)) => (*size, stamp),
         (Kind::File(_) | Kind::Sparse { .. } | Kind::Link(_), Found::File(_) | Found::Link(..)) => {
             return Meets::Replaceable;
@@ -490,7 +520,8 @@ impl Plan {
     ) -> Option<Elsewhere> {
         let Self { names, compare, .. } = self;
         let mut there = false;
-        let name = names.find(place, eyes.longest_name(), |name| {
+        let fits = (eyes.longest_name(), eyes.mapped(place));
+        let name = names.find(place, fits, |name| {
             if manifest.find(name).is_some() {
                 return false;
             }
@@ -505,7 +536,7 @@ impl Plan {
                         there = true;
                     }
                 }
-                (Found::Link(old, stamp), Kind::Link(target)) if Path::new(&**target) == old => {
+                (Found::Link(old, stamp), Kind::Link(target)) if target.is(old) => {
                     there = claims.claim(name, stamp, eyes);
                 }
                 _ => {}
@@ -552,14 +583,14 @@ impl Plan {
         }
     }
 
-    /// Another name beside a place, of at most `longest` bytes, that `is_free` agrees to.
+    /// Another name beside a place that `is_free` agrees to; see [`Names::find`] for what fits.
     pub fn other_name(
         &mut self,
         place: &RelPath,
-        longest: usize,
+        fits: (usize, Option<String>),
         is_free: impl FnMut(&RelPath) -> bool,
     ) -> Option<RelPath> {
-        self.names.find(place, longest, is_free)
+        self.names.find(place, fits, is_free)
     }
 
     /// Files that are here and only lack the mode that was offered.

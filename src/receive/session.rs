@@ -13,9 +13,9 @@ use super::single::Landing;
 use crate::connect::redial::Redial;
 use crate::connect::{Connection, NotConnected};
 use crate::crypto::keys::Role;
-use crate::error::{Error, Result, reason, shown};
+use crate::error::{Error, Result, reason, shown, shown_os};
 use crate::event::{Event, Summary};
-use crate::files::path::RelPath;
+use crate::files::path::{self, RelPath};
 use crate::files::root::Root;
 use crate::protocol::message::{OfferKind, Reason};
 use crate::protocol::session::{Limits, Session};
@@ -117,9 +117,9 @@ impl<'a> Receiver<'a> {
             && offered.is_single()
             && may_be_name(output)
         {
-            let text = output.file_name().unwrap_or_default().to_string_lossy();
-            let name = RelPath::parse(&text).map_err(|error| {
-                Error::usage(format!("\"{}\" is no name for a file: {error}", shown(&text)))
+            let text = output.file_name().unwrap_or_default();
+            let name = path::of_native(text).and_then(RelPath::from_bytes).map_err(|error| {
+                Error::usage(format!("\"{}\" is no name for a file: {error}", shown_os(text)))
                     .hint("choose another with -o")
             })?;
             let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -170,7 +170,7 @@ fn land(
         return Err(offered.refuse(Reason::Declined, error));
     }
     let path = shown(&root.path().to_string_lossy()).into_owned();
-    let mut landing = match Landing::begin(root, offered.offer()) {
+    let mut landing = match Landing::begin(root, &offered) {
         Ok(landing) => landing,
         Err(error) => {
             let message = format!("cannot make a file in \"{path}\": {}", reason(&error));

@@ -26,9 +26,7 @@ use crate::files::sparse::{ContentHash, zeros_of};
 use crate::files::walk;
 use crate::protocol::data::{self, Item};
 use crate::protocol::features::Features;
-use crate::protocol::message::{
-    self, Complete, Control, Message, Offer, OfferKind, Reason, STREAM_NAME,
-};
+use crate::protocol::message::{self, Complete, Control, Message, OfferKind, Reason, STREAM_NAME};
 use crate::protocol::pages::{self, Fault, HASH_LEN};
 use crate::protocol::reader::{Malformed, Reader};
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop, receive_last};
@@ -93,7 +91,7 @@ impl Offered {
 fn expected(offered: &Offered, sums: bool) -> Result<Expected> {
     let kind = offered.offer.kind;
     if kind != OfferKind::Files {
-        let name = stream_name(&offered.offer);
+        let name = stream_name(offered);
         let name = name.map_err(|_| Error::failure("a stream has no name"))?;
         return Ok(Expected { kind, index: 0, size: None, name, is_sparse: false, sums });
     }
@@ -111,8 +109,11 @@ fn expected(offered: &Offered, sums: bool) -> Result<Expected> {
 }
 
 /// What to call a stream: as its sender says, if it does and the name is not one of this program's.
-pub(super) fn stream_name(offer: &Offer) -> Result<RelPath, PathError> {
-    let name = RelPath::parse(offer.name.as_deref().unwrap_or(STREAM_NAME))?;
+pub(super) fn stream_name(offered: &Offered) -> Result<RelPath, PathError> {
+    let name = match &offered.name {
+        Some(name) => name.clone(),
+        None => RelPath::parse(offered.offer.name.as_deref().unwrap_or(STREAM_NAME))?,
+    };
     if lock::is_reserved(&name) { RelPath::parse(STREAM_NAME) } else { Ok(name) }
 }
 
@@ -329,8 +330,12 @@ pub struct Landing<'a> {
 
 impl<'a> Landing<'a> {
     /// Begins an unfinished file.
-    pub fn begin(root: &'a mut Root, offer: &Offer) -> io::Result<Self> {
-        let name = stream_name(offer).map_err(|_| io::Error::from(ErrorKind::InvalidFilename))?;
+    pub fn begin(root: &'a mut Root, offered: &Offered) -> io::Result<Self> {
+        let refused = |_| io::Error::from(ErrorKind::InvalidFilename);
+        let mut name = stream_name(offered).map_err(refused)?;
+        if let Some(mapped) = root.mapped(&name) {
+            name = name.with_name(mapped).map_err(refused)?;
+        }
         let own = root.own().clone();
         let unfinished = Some(Part::create(root.parent_of(&name)?, &own, &name, true)?);
         Ok(Self { root, name, unfinished, placed: None })
@@ -356,7 +361,7 @@ impl<'a> Landing<'a> {
                 {
                     let longest = folder.disk().longest_name;
                     let free = |name: &RelPath| folder.look(name.name()) == Found::Nothing;
-                    place = names.find(&self.name, longest, free).ok_or(error)?;
+                    place = names.find(&self.name, (longest, None), free).ok_or(error)?;
                 }
                 placed => return placed.map(|_| place),
             }

@@ -10,6 +10,7 @@ use crate::files::disk;
 use crate::files::manifest::{Entry, Kind, Manifest};
 use crate::files::path::RelPath;
 use crate::files::root::{Folder, Found, Replace, Root};
+use crate::files::target::Target;
 use crate::protocol::pages::HASH_LEN;
 
 /// A plan, and the folder it is carried out in.
@@ -42,7 +43,7 @@ impl Tree<'_> {
         // What an entry of the offer is called, where it was offered or here, is not for an
         // unfinished file.
         let free = [place, &entry.path].into_iter().all(|path| {
-            let usual = path.with_name(&part::usual_name(place));
+            let usual = path.with_name(part::usual_name(place));
             usual.is_ok_and(|path| self.manifest.find(&path).is_none())
         });
         let own = self.root.own().clone();
@@ -158,7 +159,7 @@ impl Tree<'_> {
         failed
     }
 
-    fn make_link(&mut self, index: u32, entry: &Entry, target: &str) -> io::Result<()> {
+    fn make_link(&mut self, index: u32, entry: &Entry, target: &Target) -> io::Result<()> {
         let mut place = self.place(index, entry);
         if let Some(found) = self.plan.found(index).cloned() {
             // Made under a free name first, so that the old one is replaced in one step.
@@ -206,8 +207,8 @@ impl Tree<'_> {
 
     fn other_name(&mut self, place: &RelPath) -> Option<RelPath> {
         let (manifest, root) = (self.manifest, &mut *self.root);
-        let longest = root.top().disk().longest_name;
-        self.plan.other_name(place, longest, |path| {
+        let (longest, mapped) = (root.top().disk().longest_name, root.mapped(place));
+        self.plan.other_name(place, (longest, mapped), |path| {
             manifest.find(path).is_none() && root.look(path) == Found::Nothing
         })
     }

@@ -228,7 +228,7 @@ impl Verified {
     pub fn place(
         &self,
         folder: Folder<'_>,
-        name: &str,
+        name: &[u8],
         entry: &Entry,
         replace: Replace<'_>,
     ) -> io::Result<i64> {

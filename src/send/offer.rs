@@ -13,6 +13,7 @@ use crate::compress::Compression;
 use crate::error::{Error, Result, bytes};
 use crate::event::{Sink, Summary};
 use crate::files::walk::{Developer, Source, Walk, WalkOptions};
+use crate::protocol::features::Feature;
 use crate::protocol::message::{OfferKind, Reason};
 use crate::protocol::session::{Session, Stop};
 use crate::ui::{IsOver, Ui};
@@ -144,12 +145,18 @@ impl Job {
 }
 
 fn send_files(
-    session: Session,
+    mut session: Session,
     source: &Arc<Source>,
     options: StreamOptions,
     ui: &Ui,
     sink: Sink<'_>,
 ) -> Result<Summary> {
+    // What goes depends on what the receiver takes.
+    if let Err(stop) = session.await_ready() {
+        return Err(session.stop(stop));
+    }
+    let text = if session.agreed().has(Feature::RawNames) { None } else { source.as_text() };
+    let source = &text.map_or_else(|| Arc::clone(source), Arc::new);
     let unsent = source.unsent.iter().map(|unsent| (&*unsent.name, &*unsent.why));
     ui.unsent(source.unsent.len() as u64, unsent, false);
     if source.manifest.entries().is_empty() {

@@ -4,8 +4,9 @@ use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 
 use super::screen::end_of;
 use super::{Ui, counted, names_of, summary_of};
-use crate::error::{Error, Result, bytes, reason, shown};
+use crate::error::{Error, Result, bytes, reason, shown, shown_bytes};
 use crate::files::manifest::{Entry, Kind, Manifest};
+use crate::files::path::is_text;
 use crate::files::select::LeftOut;
 use crate::files::walk::Source;
 
@@ -50,8 +51,9 @@ impl Ui {
         self.tell(|json| json.offer(manifest));
     }
 
-    /// What would go, a line an entry, on stdout, with `--json` an event each: size, tab, path. A folder has a slash at its
-    /// end, a link a third column. No path has a tab or a line break in it.
+    /// What would go, a line an entry, on stdout, with `--json` an event each: size, tab, path. A
+    /// folder has a slash at its end, a link a third column. What is no text is escaped, so that no
+    /// path has a tab or a line break in it.
     ///
     /// # Errors
     /// stdout takes no more, unless its reader has just had enough.
@@ -79,11 +81,16 @@ impl Ui {
 }
 
 fn line(entry: &Entry) -> String {
-    let (size, path) = (entry.size(), entry.path.as_str());
+    let size = entry.size();
+    let raw = |bytes| match str::from_utf8(bytes) {
+        Ok(text) if is_text(bytes) => text.into(),
+        _ => shown_bytes(bytes),
+    };
+    let path = raw(entry.path.as_bytes());
     match &entry.kind {
         Kind::File(_) | Kind::Sparse { .. } => format!("{size}\t{path}"),
         Kind::Folder => format!("{size}\t{path}/"),
-        Kind::Link(target) => format!("{size}\t{path}\t-> {target}"),
+        Kind::Link(target) => format!("{size}\t{path}\t-> {}", raw(target.as_bytes())),
     }
 }
 
@@ -92,7 +99,7 @@ pub(super) fn row(entry: &Entry, columns: usize) -> String {
     let (size, path) = match &entry.kind {
         Kind::File(size) | Kind::Sparse { size, .. } => (bytes(*size), entry.path.to_string()),
         Kind::Folder => (String::new(), format!("{}/", entry.path)),
-        Kind::Link(target) => (String::new(), format!("{} -> {}", entry.path, shown(target))),
+        Kind::Link(target) => (String::new(), format!("{} -> {target}", entry.path)),
     };
     let size = format!("  {size:>9}  ");
     let room = columns.saturating_sub(size.len());
@@ -111,14 +118,18 @@ mod tests {
 
     #[test]
     fn entries_are_listed_in_columns() {
-        let cases = [
-            ("d/f", Kind::File(1_234), "1234\td/f", "1234\td/f"),
-            ("d", Kind::Folder, "0\td/", "0\td/"),
-            ("l", Kind::Link("d/f".into()), "0\tl\t-> d/f", "0\tl\t-> d/f"),
-            ("a\u{202e}b", Kind::File(0), "0\ta\u{202e}b", "0\ta\\u{202e}b"),
+        let odd = "9\tlatin-\\xe9\\u{9}2\\u{a}3";
+        let link = "0\tl\t-> \\u{1b}[2J\\xff";
+        let cases: [(&[u8], _, _, _); 6] = [
+            (b"d/f", Kind::File(1_234), "1234\td/f", "1234\td/f"),
+            (b"d", Kind::Folder, "0\td/", "0\td/"),
+            (b"l", Kind::Link("d/f".into()), "0\tl\t-> d/f", "0\tl\t-> d/f"),
+            ("a\u{202e}b".as_bytes(), Kind::File(0), "0\ta\u{202e}b", "0\ta\\u{202e}b"),
+            (b"latin-\xe9\t2\n3", Kind::File(9), odd, odd),
+            (b"l", Kind::Link(b"\x1b[2J\xff"[..].into()), link, link),
         ];
         for (path, kind, raw, escaped) in cases {
-            let path = RelPath::parse(path).unwrap();
+            let path = RelPath::from_bytes(path).unwrap();
             let line = line(&Entry { path, kind, mode: 0o644, mtime: 0 });
             assert_eq!((&*line, &*shown_line(&line)), (raw, escaped));
         }

@@ -26,7 +26,7 @@ use crate::control;
 use crate::error::{Error, Exit, reason};
 use crate::event::{Event, Fate, Summary};
 use crate::files::manifest::{Kind, Manifest, Totals};
-use crate::files::path::RelPath;
+use crate::files::path::{RelPath, is_text};
 use crate::protocol::pages::Fault;
 use crate::ticket::{COMMAND, Host, Ticket};
 
@@ -197,11 +197,11 @@ impl Json {
             let (kind, target) = match &entry.kind {
                 Kind::File(_) | Kind::Sparse { .. } => ("file", None),
                 Kind::Folder => ("folder", None),
-                Kind::Link(target) => ("link", Some(&**target)),
+                Kind::Link(target) => ("link", Some(target.as_bytes())),
             };
-            let (path, size) = (entry.path.as_str(), entry.size());
-            let fields = json!({ "path": path, "kind": kind, "size": size, "target": target });
-            stream.emit("entry", fields);
+            let fields = json!({ "kind": kind, "size": entry.size() });
+            let names = [("path", Some(entry.path.as_bytes())), ("target", target)];
+            stream.emit("entry", named(fields, names));
         }
     }
 
@@ -238,17 +238,19 @@ impl Json {
         stream.offered = manifest.totals();
         let Totals { files, folders, links, bytes } = stream.offered;
         let mut tops = manifest.tops();
-        let names: Vec<&str> =
-            tops.by_ref().take(MAX_TOPS).map(|entry| entry.path.as_str()).collect();
-        let fields = json!({
+        let names: Vec<&RelPath> = tops.by_ref().take(MAX_TOPS).map(|entry| &entry.path).collect();
+        let mut fields = json!({
             "files": files,
             "folders": folders,
             "links": links,
             "bytes": bytes,
-            "names": names,
+            "names": names.iter().map(|name| name.to_lossy()).collect::<Vec<_>>(),
             "more_names": tops.count(),
             "unsent": stream.unsent.count,
         });
+        if let Some(bytes) = list_of_bytes(&names) {
+            fields["names_bytes"] = json!(bytes);
+        }
         stream.emit("offer", fields);
     }
 
@@ -281,14 +283,14 @@ impl Json {
                     Fate::Missing(fault) => ("failed", Some(fault_word(*fault))),
                 };
                 let fields = json!({
-                    "path": path.as_str(),
-                    "place": place.map(RelPath::as_str),
                     "size": size,
-                    "sha256": hash.as_ref().map(hex),
+                    "sha256": hash.as_ref().map(|hash| hex(hash)),
                     "result": result,
                     "fault": fault,
                 });
-                stream.emit("file", fields);
+                let place = place.map(RelPath::as_bytes);
+                let names = [("path", Some(path.as_bytes())), ("place", place)];
+                stream.emit("file", named(fields, names));
             }
             Event::File { .. } => {}
             Event::Moved { bytes, files, name } => {
@@ -384,8 +386,9 @@ impl Stream {
             "rate": rate,
             "left": left.map(seconds),
             "elapsed": seconds(elapsed),
-            "path": self.path.as_ref().map(RelPath::as_str),
         });
+        let path = self.path.as_ref().map(RelPath::as_bytes);
+        let fields = named(fields, [("path", path)]);
         self.emit("progress", fields);
     }
 
@@ -434,6 +437,28 @@ impl Stream {
             line(&format!("warning: cannot write to stdout: {}; going on", reason(&error)));
         }
     }
+}
+
+/// Adds paths to the fields of an event: as text, and in `…_bytes`, where they are none, exactly.
+fn named<const N: usize>(mut fields: Value, names: [(&str, Option<&[u8]>); N]) -> Value {
+    for (key, name) in names {
+        fields[key] = json!(name.map(String::from_utf8_lossy));
+        if let Some(bytes) = name.and_then(exactly) {
+            fields[format!("{key}_bytes")] = json!(bytes);
+        }
+    }
+    fields
+}
+
+/// The bytes of a path that is no text, in hexadecimal digits.
+fn exactly(path: &[u8]) -> Option<String> {
+    (!is_text(path)).then(|| hex(path))
+}
+
+/// The same for the paths of a list, if one is no text.
+fn list_of_bytes(paths: &[&RelPath]) -> Option<Vec<Option<String>>> {
+    let bytes: Vec<_> = paths.iter().map(|path| exactly(path.as_bytes())).collect();
+    bytes.iter().any(Option::is_some).then_some(bytes)
 }
 
 /// Escapes all but ASCII: no reader takes a separator in a name for the end of a line, and no

@@ -125,7 +125,7 @@ impl Ui {
     /// What became of a file: where it is at the receiver, if this is the receiver.
     fn fate(&self, path: &RelPath, place: Option<&RelPath>, hash: Option<Hash>, fate: Fate) {
         if let (Some(sums), Some(hash), Fate::Arrived | Fate::Already) = (&self.sums, hash, fate) {
-            sums.note(place.unwrap_or(path).as_str(), hash);
+            sums.note(place.unwrap_or(path).as_bytes(), hash);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::protocol::pages::HASH_LEN;
 #[derive(Debug)]
 pub(super) struct Sums {
     path: PathBuf,
-    hashes: Mutex<BTreeMap<String, [u8; HASH_LEN]>>,
+    hashes: Mutex<BTreeMap<Vec<u8>, [u8; HASH_LEN]>>,
 }
 
 impl Sums {
@@ -33,7 +33,7 @@ impl Sums {
     }
 
     /// Notes a file.
-    pub(super) fn note(&self, path: &str, hash: [u8; HASH_LEN]) {
+    pub(super) fn note(&self, path: &[u8], hash: [u8; HASH_LEN]) {
         self.hashes.lock().unwrap_or_else(PoisonError::into_inner).insert(path.into(), hash);
     }
 
@@ -50,21 +50,31 @@ impl Sums {
 }
 
 /// A line for each file, in the order of their names.
-fn text(hashes: &BTreeMap<String, [u8; HASH_LEN]>) -> String {
-    let mut text = String::new();
+fn text(hashes: &BTreeMap<Vec<u8>, [u8; HASH_LEN]>) -> Vec<u8> {
+    let mut text = Vec::new();
     for (path, hash) in hashes {
-        // No path has a line break in it; a backslash is written twice, and tells so in front.
-        if path.contains('\\') {
-            text.push('\\');
+        // What would break a line is escaped, and a backslash in front tells so.
+        if path.iter().any(|byte| matches!(byte, b'\\' | b'\n' | b'\r')) {
+            text.push(b'\\');
         }
-        let _ = writeln!(text, "{}  {}", hex(hash), path.replace('\\', "\\\\"));
+        text.extend_from_slice(hex(hash).as_bytes());
+        text.extend_from_slice(b"  ");
+        for byte in path {
+            match byte {
+                b'\\' => text.extend_from_slice(b"\\\\"),
+                b'\n' => text.extend_from_slice(b"\\n"),
+                b'\r' => text.extend_from_slice(b"\\r"),
+                _ => text.push(*byte),
+            }
+        }
+        text.push(b'\n');
     }
     text
 }
 
-/// A hash as people write it.
-pub(super) fn hex(hash: &[u8; HASH_LEN]) -> String {
-    hash.iter().fold(String::new(), |mut text, byte| {
+/// Bytes as people write a hash.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
@@ -76,9 +86,18 @@ mod tests {
 
     #[test]
     fn lines_are_as_sha256sum_writes_them() {
-        let hashes = [("b", [0xab; HASH_LEN]), ("a b/c\\d", [1; HASH_LEN])];
-        let hashes = hashes.map(|(path, hash)| (path.to_owned(), hash)).into();
-        let (one, ab) = ("01".repeat(HASH_LEN), "ab".repeat(HASH_LEN));
-        assert_eq!(text(&hashes), format!("\\{one}  a b/c\\\\d\n{ab}  b\n"));
+        let hash = [0xab; HASH_LEN];
+        let cases: [(&[u8], &[u8], &[u8]); 5] = [
+            (b"b", b"", b"b"),
+            (b"a b/c\\d", b"\\", b"a b/c\\\\d"),
+            (b"line\nbreak", b"\\", b"line\\nbreak"),
+            (b"Icon\r", b"\\", b"Icon\\r"),
+            (b"tab\t latin-\xe9", b"", b"tab\t latin-\xe9"),
+        ];
+        for (path, mark, name) in cases {
+            let hashes = [(path.to_vec(), hash)].into();
+            let line = [mark, "ab".repeat(HASH_LEN).as_bytes(), b"  ", name, b"\n"].concat();
+            assert_eq!(text(&hashes), line, "{}", path.escape_ascii());
+        }
     }
 }

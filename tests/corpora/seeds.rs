@@ -173,9 +173,9 @@ fn files(names: &[&str]) -> Vec<u8> {
 }
 
 fn lists_of_entries() -> Seeds {
-    let tree = |list: Vec<(&str, Kind)>| {
+    let tree = |list: Vec<(&[u8], Kind)>| {
         let entries = list.into_iter().map(|(path, kind)| {
-            let path = RelPath::parse(path).unwrap();
+            let path = RelPath::from_bytes(path).unwrap();
             Entry { path, kind, mode: 0o755, mtime: 1_767_323_045_678_901_234 }
         });
         let entries: Vec<Entry> = entries.collect();
@@ -185,15 +185,28 @@ fn lists_of_entries() -> Seeds {
     vec![
         ("tree", {
             tree(vec![
-                ("d", Kind::Folder),
-                ("d/e", Kind::Folder),
-                ("d/e/é日", Kind::File(3)),
-                ("d/up", link("../f")),
-                ("d-x", Kind::File(u64::MAX - 3)),
-                ("f", link("d/e/./")),
+                (b"d", Kind::Folder),
+                (b"d/e", Kind::Folder),
+                ("d/e/é日".as_bytes(), Kind::File(3)),
+                (b"d/up", link("../f")),
+                (b"d-x", Kind::File(u64::MAX - 3)),
+                (b"f", link("d/e/./")),
             ])
         }),
-        ("holes", tree(vec![("s", Kind::Sparse { size: 1 << 41, stored: 4096 })])),
+        ("holes", tree(vec![(b"s", Kind::Sparse { size: 1 << 41, stored: 4096 })])),
+        ("bytes", {
+            tree(vec![
+                (b"Icon\r", Kind::File(0)),
+                (b"\xe9", Kind::Folder),
+                (b"\xe9/l", Kind::Link(b"../Icon\r/\xff"[..].into())),
+                (b"\xe9/\xc0\xaf", Kind::File(3)),
+            ])
+        }),
+        ("bytes-without-need", {
+            let mut page = files(&["a"]);
+            page[1] = 0x80;
+            page
+        }),
         (
             "awkward",
             files(&["CON.txt", "a:b", "back\\slash", "dots...", "nul ", "\u{202e}gpj.exe"]),
@@ -203,8 +216,11 @@ fn lists_of_entries() -> Seeds {
         ("twice", files(&["a", "a"])),
         ("control", files(&["a\u{1b}[2J\n"])),
         ("longest", files(&[&"n".repeat(255)])),
-        ("link-out", tree(vec![("d", Kind::Folder), ("d/l", link("../../x"))])),
-        ("link-out-behind-a-name", tree(vec![("d", Kind::Folder), ("d/l", link("x/../../../x"))])),
+        ("link-out", tree(vec![(b"d", Kind::Folder), (b"d/l", link("../../x"))])),
+        (
+            "link-out-behind-a-name",
+            tree(vec![(b"d", Kind::Folder), (b"d/l", link("x/../../../x"))]),
+        ),
         ("endless-name", b"\x01\x01\x01\xed\0\0\0\0\0\0\0\0\xff\xff".into()),
     ]
 }
@@ -275,15 +291,17 @@ fn locks() -> Seeds {
     };
     let mut places = Places::default();
     places.insert(4, manifest.get(4).unwrap(), RelPath::parse("é (1)").unwrap());
+    let raw = RelPath::from_bytes("é\r (1)".as_bytes()).unwrap();
+    places.insert(5, manifest.get(5).unwrap(), raw);
     let snapshot = Snapshot {
         head: &head,
         manifest: &manifest,
-        done: &[Some([1; 32]), None, None, None, None],
+        done: &[Some([1; 32]), None, None, None, None, None],
         wanted: &|_| true,
         current: Some((2, 0, [2; 32])),
         times: &BTreeMap::from([(0, -6)]),
         places: &places,
-        made: &BTreeSet::from([1]),
+        made: &BTreeSet::from([1, 5]),
         older: &BTreeMap::new(),
     };
     TransferLockManager::acquire(&mut root).unwrap().save(&mut root, &snapshot).unwrap();
@@ -296,7 +314,7 @@ fn locks() -> Seeds {
         .replace(&format!("\"folder\":{}", value["folder"]), "\"folder\":7")
         .replace(value["timestamp"].as_str().unwrap(), "2026-01-02T03:04:05Z");
     let hostile = r#"{"version":"1.0","owner":"","folder":7,"files":{"a":{"status":"completed","size":1,"transferred_bytes":9,
-        "original_hash":"../../.profile.part"}},"renamed":{"a":"../x","é":"d/é"},"made":{"..":true,"d":[{}]}}"#;
+        "original_hash":"../../.profile.part"}},"renamed":{"a":"../x","é":"d/é","/c3a90d":"/2e2e2fff"},"made":{"..":true,"d":[{}]}}"#;
     vec![
         ("cut-off", saved[..saved.len() / 2].into()),
         ("saved", saved.into()),

@@ -53,6 +53,10 @@ pub struct Faults {
     pub hides_longest_name: bool,
     /// Which names are one.
     pub folds: Folds,
+    /// What a name answers that is not UTF-8.
+    pub not_utf8: Option<Errno>,
+    /// What a name answers that has a control character.
+    pub control: Option<Errno>,
     /// How long the number of a file is its own.
     pub inode_numbers: Numbers,
     /// Everything belongs to this user, whoever made it.
@@ -83,6 +87,8 @@ impl Default for Faults {
             longest_name: 255,
             hides_longest_name: false,
             folds: Folds::Nothing,
+            not_utf8: None,
+            control: None,
             inode_numbers: Numbers::Stable,
             every_owner: None,
         }
@@ -144,23 +150,23 @@ const COMPOSED: [(&str, &str); 2] = [("e\u{301}", "\u{e9}"), ("u\u{308}", "\u{fc
 impl Folds {
     /// The name as it is written down.
     fn written(self, name: &OsStr) -> OsString {
-        let name = name.to_string_lossy();
+        let Some(name) = name.to_str() else { return name.into() };
         let decomposed = |name: String, (two, one): (&str, &str)| name.replace(one, two);
         match self {
             Self::Decomposed => COMPOSED.into_iter().fold(name.into(), decomposed).into(),
             Self::Trailing => name.trim_end_matches(['.', ' ']).into(),
-            _ => name.into_owned().into(),
+            _ => name.into(),
         }
     }
 
-    fn key(self, name: &OsStr) -> String {
-        let name = name.to_string_lossy();
+    fn key(self, name: &OsStr) -> OsString {
+        let Some(name) = name.to_str() else { return name.into() };
         match self {
-            Self::Nothing => name.into_owned(),
-            Self::Case => name.to_lowercase(),
+            Self::Nothing => name.into(),
+            Self::Case => name.to_lowercase().into(),
             Self::Accents | Self::Decomposed => {
                 let composed = |name: String, (two, one): (&str, &str)| name.replace(two, one);
-                COMPOSED.into_iter().fold(name.into(), composed)
+                COMPOSED.into_iter().fold(name.into(), composed).into()
             }
             Self::Trailing => name.trim_end_matches(['.', ' ']).into(),
         }
@@ -426,8 +432,15 @@ impl Disk {
         Ok(())
     }
 
-    /// Fails for a name that is too long.
+    /// Fails for a name that is too long, or odd.
     fn fits(&self, name: &OsStr) -> Answer<()> {
+        if let (None, Some(error)) = (name.to_str(), self.faults.not_utf8) {
+            return Err(error);
+        }
+        let is_control = name.to_string_lossy().contains(char::is_control);
+        if let (true, Some(error)) = (is_control, self.faults.control) {
+            return Err(error);
+        }
         if name.len() > self.faults.longest_name { Err(Errno::ENAMETOOLONG) } else { Ok(()) }
     }
 

@@ -342,3 +342,57 @@ fn a_name_that_is_written_in_another_way() -> Result<()> {
     }
     Ok(())
 }
+
+/// Names that are no text, on a disk that refuses some of them, in whatever words: these get other
+/// names and are listed, no two become one, and a second run adds nothing. Others stay as they are.
+#[test]
+fn names_of_bytes_on_a_disk_that_takes_text() -> Result<()> {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use fuser::Errno;
+    let rows: [(&str, Option<Errno>, Option<Errno>, usize); 5] = [
+        ("takes all", None, None, 0),
+        ("macOS", Some(Errno::EILSEQ), None, 6),
+        ("FAT", Some(Errno::EINVAL), Some(Errno::EINVAL), 8),
+        ("as if they were forbidden", Some(Errno::EACCES), Some(Errno::EPERM), 8),
+        ("only controls", None, Some(Errno::EINVAL), 3),
+    ];
+    all(
+        &rows,
+        |row| row.0.to_owned(),
+        |(_, not_utf8, control, renamed)| {
+            let faults = Faults { not_utf8: *not_utf8, control: *control, ..Faults::default() };
+            let Some(disk) = faulty(faults)? else { return Ok(()) };
+            let from = Scratch::new()?;
+            let root = from.join("tree");
+            let files: [(&[u8], &str); 9] = [
+                (b"caf\xe9.txt", "1"),
+                (b"caf\xe8.txt", "2"),
+                (b"caf_.txt", "3"),
+                (b"\xe9/x", "4"),
+                (b"\xe8/x", "5"),
+                (b"\xe8/Icon\r", "6"),
+                (b"a\nb", "7"),
+                (b"\xe8/both\n\xff", "8"),
+                (b"plain", "9"),
+            ];
+            for (file, content) in files {
+                write(&root.join(OsStr::from_bytes(file)), content)?;
+            }
+            std::os::unix::fs::symlink("plain", root.join(OsStr::from_bytes(b"l\xefnk")))?;
+            let expected = files.map(|(_, content)| content.as_bytes());
+            for run in ["sent", "sent again"] {
+                let (sent, received) = send(&[&root], disk.path(), &[])?;
+                ensure_ended(&sent, &received, 0).context(run)?;
+                ensure_contents(disk.path(), &expected).context(run)?;
+                let lines = received.stderr.lines().filter(|line| line.contains(" -> "));
+                ensure!(lines.count() == *renamed, "{run}: {received:#?}");
+            }
+            if *renamed == 0 {
+                ensure_holds(disk.path(), &root, Holds::ALL)?;
+            }
+            Ok(())
+        },
+    )
+}

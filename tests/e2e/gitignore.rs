@@ -244,23 +244,32 @@ fn repositories_in_repositories_and_in_folders_are_asked() -> Result<()> {
     Ok(())
 }
 
-/// Names that the protocol does not have are listed as ever, also when git lists them.
+/// Names that are no text: git lists them as bytes, and some of them not.
 #[test]
 #[cfg(unix)]
-fn git_lists_names_that_cannot_be_sent() -> Result<()> {
+fn git_lists_names_of_bytes() -> Result<()> {
     use std::os::unix::ffi::OsStrExt;
     let Some(repository) = Repository::new()? else { return Ok(()) };
     repository.git("", &["init", "-q", "r"])?;
-    repository.write(&["r/file", "r/line\nbreak"])?;
+    repository.write(&["r/file", "r/line\nbreak", "r/tracked\t", "r/d\r/x", "r/d\r/y.log"])?;
+    repository.git("r", &["add", "tracked\t"])?;
+    let mut expected = vec!["r/", "r/d\\u{d}/", "r/d\\u{d}/x", "r/file", "r/line\\u{a}break"];
+    let mut rules = b"*.log\n".to_vec();
     if cfg!(target_os = "linux") {
-        write(&repository.at.join("r").join(std::ffi::OsStr::from_bytes(b"latin-\xe9")), "x")?;
+        let raw = |name: &[u8]| repository.at.join("r").join(std::ffi::OsStr::from_bytes(name));
+        for file in [&b"latin-\xe9"[..], b"ignored-\xe9", b"\xe9/x", b"not \xe9/x"] {
+            write(&raw(file), "x")?;
+        }
+        rules.extend(b"/ignored-\xe9\nnot \xe9/\n");
+        expected.extend(["r/latin-\\xe9", "r/\\xe9/", "r/\\xe9/x"]);
     }
-    let ended = run(repository.dry_run(&["--gitignore", "r"]))?.expect(3)?;
-    assert_eq!(listed(&ended), ["r/", "r/file"]);
-    ended.says("  r/line\\u{a}break: it has a control character\n")?;
-    if cfg!(target_os = "linux") {
-        ended.says("  r/latin-\u{fffd}: it is not valid UTF-8\n")?;
-    }
+    write(&repository.at.join("r/.gitignore"), rules)?;
+    expected.extend(["r/.gitignore", "r/tracked\\u{9}"]);
+    expected.sort_unstable();
+    let ended = run(repository.dry_run(&["--gitignore", "r"]))?.expect(0)?;
+    let mut found = listed(&ended);
+    found.sort_unstable();
+    assert_eq!(found, expected);
     Ok(())
 }
 

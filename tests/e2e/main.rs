@@ -6,6 +6,8 @@
 mod agreed;
 #[cfg(unix)]
 mod asking;
+#[cfg(target_os = "linux")]
+mod bytes;
 #[cfg(unix)]
 mod changing;
 mod choosing;

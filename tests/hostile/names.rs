@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::script::{CONTENT, Entry, Line, bytes, data, file, folder, link, start, whole};
+use crate::script::{
+    CONTENT, ENTRIES, Entry, Line, bytes, control, data, file, folder, link, page, raw, start,
+    whole,
+};
 use crate::shake::Side;
 use crate::stage::{BROKE, Case, LOCK, Stage, TOKEN, all};
 use crate::util::process::{LIMIT, Process, receiving};
@@ -15,6 +18,7 @@ use crate::util::tree::write;
 
 const NAME: &str = "an entry has a forbidden name";
 const UTF8: &str = "a text is not UTF-8";
+const IDLE: &str = "a name of bytes that is text";
 const ORDER: &str = "the entries are not in order";
 const ORPHAN: &str = "an entry is in no listed folder";
 const LINK: &str = "a link points out of the tree";
@@ -61,7 +65,41 @@ fn hostile() -> Vec<(String, Vec<Entry>, &'static str)> {
         ("a name too long", long.as_bytes(), NAME),
         ("a path too long", deep.as_bytes(), NAME),
     ];
+    // The same in names of bytes: the flag lets nothing else through.
+    let long_bytes = [0xff; 256];
+    let raw_names: &[(&str, &[u8], &str)] = &[
+        ("bytes, up", b"../\xff", NAME),
+        ("bytes, up from a folder", b"a/../../\xff", NAME),
+        ("bytes, up at the end", b"\xff/..", NAME),
+        ("bytes, up behind a line feed", b"\n/../../x", NAME),
+        ("bytes, absolute", b"HERE/x\xff", NAME),
+        ("bytes, a drive", b"C:\\\xff", NAME),
+        ("bytes, a drive with a slash", b"C:/\xff", NAME),
+        ("bytes, from the root, backwards", b"\\\xff", NAME),
+        ("bytes, a dot in the middle", b"a/./\xff", NAME),
+        ("bytes, nothing in the middle", b"a//\xff", NAME),
+        ("bytes, nothing at the end", b"\xff/", NAME),
+        ("bytes, NUL", b"\xff\0", NAME),
+        ("bytes, NUL to be cut off", b"../x\0\xff", NAME),
+        ("bytes, NUL alone", b"\0", NAME),
+        ("bytes, nothing", b"", NAME),
+        ("bytes, a name too long", &long_bytes, NAME),
+        ("bytes, without need", b"x", IDLE),
+        ("bytes, without need, beyond ASCII", "gr\u{fc}\u{df}e".as_bytes(), IDLE),
+    ];
     let lists: Vec<(&str, Vec<Entry>, &str)> = vec![
+        ("bytes, the same file twice", vec![raw(file(b"\xff")), raw(file(b"\xff"))], ORDER),
+        ("bytes, backwards", vec![raw(file(b"\xff")), raw(file(b"\xfe"))], ORDER),
+        ("bytes, control behind text", vec![file(" "), raw(file(b"\x1f"))], ORDER),
+        ("bytes, in a file", vec![raw(file(b"\xff")), raw(file(b"\xff/x"))], ORPHAN),
+        ("bytes, in a link", vec![raw(link(b"\xff", "d")), raw(file(b"\xff/x"))], ORPHAN),
+        ("bytes, in no folder", vec![raw(file(b"\xff/x"))], ORPHAN),
+        ("bytes, a link up", vec![raw(link("l", b"../\xff"))], LINK),
+        ("bytes, a link behind a name", vec![raw(link("l", b"\xff/../../bait"))], LINK),
+        ("bytes, a link, absolute", vec![raw(link(b"\xff", "HERE/bait"))], LINK),
+        ("bytes, a link with NUL", vec![raw(link("l", b"\xff\0"))], LINK),
+        ("bytes, a link to nothing", vec![raw(link(b"\xff", ""))], LINK),
+        ("bytes, a link without need", vec![raw(link("l", "d"))], IDLE),
         ("the same file twice", vec![file("x"), file("x")], ORDER),
         ("the same folder twice", vec![folder("x"), folder("x")], ORDER),
         ("a file, then a folder", vec![file("x"), folder("x")], ORDER),
@@ -90,18 +128,20 @@ fn hostile() -> Vec<(String, Vec<Entry>, &'static str)> {
         ("a link to a drive", vec![link("l", "C:\\x")], LINK),
         ("a link, backwards", vec![link("l", "\\x")], LINK),
         ("a link to nothing", vec![link("l", "")], LINK),
-        ("a link with NUL", vec![link("l", "d\0")], LINK),
-        ("a link with an escape", vec![link("l", "\x1b[2J")], LINK),
+        ("a link with NUL", vec![link("l", "d\0")], NAME),
+        ("a link with an escape", vec![link("l", "\x1b[2J")], NAME),
         ("a link, not UTF-8", vec![link("l", b"\xff")], UTF8),
         ("a link too far", vec![link("l", "n".repeat(4097))], LINK),
         ("a link with a forbidden name", vec![link("../x", "d")], NAME),
         ("a folder with a forbidden name", vec![folder("../stolen")], NAME),
         ("a folder instead of the output", vec![folder(".")], NAME),
     ];
-    let names = names.iter().flat_map(|(what, name, says)| {
+    let text = names.iter().map(|(what, name, says)| (what, file(name), says));
+    let bytes = raw_names.iter().map(|(what, name, says)| (what, raw(file(name)), says));
+    let names = text.chain(bytes).flat_map(|(what, entry, says)| {
         // Alone, and behind entries that are as they should be.
-        let behind = vec![folder("a"), file("a/f"), file(name)];
-        let alone = vec![file(name)];
+        let behind = vec![folder("a"), file("a/f"), entry.clone()];
+        let alone = vec![entry];
         [(what.to_string(), alone, *says), (format!("{what}, in the end"), behind, *says)]
     });
     let lists = lists.into_iter().map(|(what, list, says)| (what.to_owned(), list, says));
@@ -185,6 +225,21 @@ fn refuses_all(before: Before) -> Result<()> {
     })
 }
 
+/// Names of bytes of a sender that has not said that it has them.
+#[test]
+fn names_of_bytes_are_agreed_on() -> Result<()> {
+    let stage = Stage::new()?;
+    let case = Case::new("names: bytes, not agreed on", 1, BROKE);
+    let ended = stage.receive(&case, |line| {
+        line.say(&control(
+            r#"{"type":"offer","files":1,"folders":0,"links":0,"bytes":27,"unsent":0,"features":["lz4"]}"#,
+        ))?;
+        line.say(&page(ENTRIES, 1, &raw(file(b"\xff")).bytes()))
+    })?;
+    ensure!(ended.stderr.contains("a feature that was not agreed on"), "{ended:#?}");
+    Ok(())
+}
+
 #[test]
 fn into_a_new_folder() -> Result<()> {
     refuses_all(Before::Missing)
@@ -245,12 +300,27 @@ fn strange_names_land_inside() -> Result<()> {
         "&#46;&#46;/",
         &longest,
     ];
-    for name in names.iter().filter(|name| !name.contains('/')) {
+    let control = [
+        "Icon\r",
+        "line\nbreak",
+        "\u{1b}[2J",
+        "tab\t",
+        "..\n",
+        "\n..",
+        "\u{1}",
+        "\u{7f}",
+        "\u{9b}31m",
+        "x\n.part",
+        ".transfer_lock\n.json",
+    ];
+    let names = names.iter().filter(|name| !name.contains('/'));
+    for name in names.chain(&control) {
         let stage = Stage::new()?;
         let case =
             Case::new(format!("names: legal {name:.20}"), 0, "received 1 file").left(&[name]);
         stage.receive(&case, |line| {
-            line.offer_and_plan(&[file(name)])?;
+            let entry = if name.contains(char::is_control) { raw(file(name)) } else { file(name) };
+            line.offer_and_plan(&[entry])?;
             line.say(&data(&[whole(0)]))?;
             line.finish().map(drop)
         })?;

@@ -291,17 +291,18 @@ pub const MTIME: i64 = 1_767_323_045_678_901_234;
 
 impl Entry {
     pub fn bytes(&self) -> Vec<u8> {
+        let kind = self.kind & !RAW;
         let mut bytes = vec![self.kind];
         bytes.extend(self.mode.to_be_bytes());
         bytes.extend(MTIME.to_be_bytes());
-        if matches!(self.kind, 0 | 3) {
+        if matches!(kind, 0 | 3) {
             bytes.extend(self.size.to_be_bytes());
         }
-        if self.kind == 3 {
+        if kind == 3 {
             bytes.extend(self.stored.to_be_bytes());
         }
         bytes.extend(text(&self.path));
-        if self.kind == 2 {
+        if kind == 2 {
             bytes.extend(text(&self.target));
         }
         bytes
@@ -336,10 +337,18 @@ pub fn link(path: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Entry {
     Entry { kind: 2, mode: 0o777, target: target.as_ref().to_vec(), ..sized(path, 0) }
 }
 
+/// In the kind of an entry: its names are bytes.
+pub const RAW: u8 = 0x80;
+
+/// The same entry with names of bytes.
+pub fn raw(entry: Entry) -> Entry {
+    Entry { kind: entry.kind | RAW, ..entry }
+}
+
 /// An offer of so many files, folders, links and bytes.
 pub fn offer_of(files: u64, folders: u64, links: u64, bytes: u64) -> Vec<u8> {
     control(format!(
-        r#"{{"type":"offer","files":{files},"folders":{folders},"links":{links},"bytes":{bytes},"unsent":0,"unsent_names":[],"features":["lz4","blosc","sparse"]}}"#
+        r#"{{"type":"offer","files":{files},"folders":{folders},"links":{links},"bytes":{bytes},"unsent":0,"unsent_names":[],"features":["lz4","blosc","raw-names","sparse"]}}"#
     ))
 }
 
@@ -353,8 +362,8 @@ pub fn ready(features: &[&str]) -> Vec<u8> {
 
 /// The offer that fits the entries.
 pub fn offer(entries: &[Entry]) -> Vec<u8> {
-    let count = |kind| entries.iter().filter(|entry| entry.kind == kind).count() as u64;
-    let files = entries.iter().filter(|entry| matches!(entry.kind, 0 | 3));
+    let count = |kind| entries.iter().filter(|entry| entry.kind & !RAW == kind).count() as u64;
+    let files = entries.iter().filter(|entry| matches!(entry.kind & !RAW, 0 | 3));
     let bytes = files.map(|entry| entry.size);
     offer_of(count(0) + count(3), count(1), count(2), bytes.fold(0, u64::wrapping_add))
 }

@@ -10,7 +10,8 @@ use anyhow::{Result, ensure};
 use crate::names::wait_for;
 use crate::pty::AtTerminal;
 use crate::script::{
-    ENTRIES, Entry, Line, PLAN, control, data, failed, file, folder, link, page, sized, whole,
+    ENTRIES, Entry, Line, PLAN, RAW, control, data, failed, file, folder, link, page, raw, sized,
+    whole,
 };
 use crate::shake::Side;
 use crate::stage::{Case, Stage, TOKEN, all, ensure_clean};
@@ -43,6 +44,16 @@ const ODD: [&str; 21] = [
     "\u{e0041}",
 ];
 
+/// Control characters: legal in a name of bytes.
+const CONTROL: [&str; 9] =
+    ["\u{1b}", "\n", "\r", "\t", "\u{1}", "\u{7}", "\u{7f}", "\u{85}", "\u{9b}"];
+
+/// The same entry, with names of bytes where that is needed.
+fn fit(entry: Entry) -> Entry {
+    let is_control = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(char::is_control);
+    if is_control(&entry.path) || is_control(&entry.target) { raw(entry) } else { entry }
+}
+
 /// The same as they are to be shown.
 fn escaped(odd: &str) -> String {
     odd.escape_unicode().to_string()
@@ -66,10 +77,11 @@ fn names_of_the_list() -> Result<()> {
         ("taken, and refused", &["-vv", "--on-conflict", "fail"], alone, true, 7),
         ("quiet", &["-q", "--on-conflict", "fail"], alone, true, 7),
     ];
-    let rows: Vec<_> = rows.iter().flat_map(|row| ODD.map(|odd| (row, odd))).collect();
+    let odd = || ODD.into_iter().chain(CONTROL);
+    let rows: Vec<_> = rows.iter().flat_map(|row| odd().map(move |odd| (row, odd))).collect();
     all(&rows, |((name, options, entries, taken, code), odd)| {
         let (stage, odd_name) = (Stage::new()?, format!("a{odd}b"));
-        let entries = entries(&odd_name);
+        let entries: Vec<Entry> = entries(&odd_name).into_iter().map(fit).collect();
         if *taken {
             write(&stage.out().join(&odd_name), "mine")?;
         }
@@ -92,7 +104,7 @@ fn names_of_the_list() -> Result<()> {
             }
             let plan = line.hear_pages(PLAN)?;
             for (index, entry) in (0u32..).zip(&entries) {
-                if entry.kind == 0 && plan.is_empty() {
+                if entry.kind & !RAW == 0 && plan.is_empty() {
                     line.say(&data(&[whole(index)]))?;
                 }
             }
@@ -150,8 +162,8 @@ fn names_of_what_failed() -> Result<()> {
     })
 }
 
-/// Names on the sender's own disk, which somebody else may have put there: those that cannot be sent
-/// are told on both sides, those that can are.
+/// Names on the sender's own disk, which somebody else may have put there: they arrive, and
+/// are told on both sides.
 #[test]
 fn names_on_the_senders_disk() -> Result<()> {
     let (from, into) = (Scratch::new()?, Scratch::new()?);
@@ -163,8 +175,8 @@ fn names_on_the_senders_disk() -> Result<()> {
         write(&root.join(format!("a{odd}b")), "content")?;
     }
     let sender = Sender::pod(&[&root], &["-vv"])?;
-    let received = run(receiving(&sender.ticket, into.path(), &["-vv"]))?.expect(3)?;
-    let sent = sender.end()?.expect(3)?;
+    let received = run(receiving(&sender.ticket, into.path(), &["-vv"]))?.expect(0)?;
+    let sent = sender.end()?.expect(0)?;
     for ended in [&received, &sent] {
         ensure_clean(&ended.stdout)?;
         ensure_clean(&ended.stderr)?;
@@ -179,7 +191,7 @@ fn names_on_the_senders_disk() -> Result<()> {
 #[test]
 fn at_a_terminal() -> Result<()> {
     let scratch = Scratch::new()?;
-    let odd: Vec<String> = ODD.iter().map(|odd| format!("a{odd}b")).collect();
+    let odd: Vec<String> = ODD.iter().chain(&CONTROL).map(|odd| format!("a{odd}b")).collect();
     let mut names = odd.clone();
     names.sort_unstable();
     write(&scratch.join("out").join(&names[0]), "mine")?;
@@ -189,10 +201,10 @@ fn at_a_terminal() -> Result<()> {
     command.arg(format!("{}:{TOKEN}", listener.local_addr()?));
     let mut receiver = AtTerminal::start(command)?;
     let mut line = Line::start(listener.accept()?.0, Side::Sender, TOKEN)?;
-    let entries: Vec<Entry> = names.iter().map(file).collect();
+    let entries: Vec<Entry> = names.iter().map(|name| fit(file(name))).collect();
     let bytes = 27 * entries.len();
     line.say(&control(format!(
-        r#"{{"type":"offer","files":{},"folders":0,"links":0,"bytes":{bytes},"unsent":1,"unsent_names":[{{"name":"\u001b]0;owned\u0007","why":"\u001bc\u202e"}}]}}"#,
+        r#"{{"type":"offer","files":{},"folders":0,"links":0,"bytes":{bytes},"unsent":1,"unsent_names":[{{"name":"\u001b]0;owned\u0007","why":"\u001bc\u202e"}}],"features":["raw-names"]}}"#,
         entries.len()
     )))?;
     crate::script::list(&entries).iter().try_for_each(|page| line.say(page))?;

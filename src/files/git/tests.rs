@@ -238,7 +238,7 @@ fn random_repositories_are_listed_as_by_git() {
                         listing.paths.iter().map(|path| path.to_vec()).collect();
                     // Rules in objects are not read, and that is said.
                     let dark = |path: &&Vec<u8>| {
-                        let path = String::from_utf8_lossy(path);
+                        let path = native(path).unwrap();
                         !listing.unknown.iter().any(|(folder, why)| {
                             why.contains("sparse checkout") && path.starts_with(folder)
                         })

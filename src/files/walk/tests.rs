@@ -15,8 +15,8 @@ fn walked(path: &Path, developer: Developer, follow_symlinks: bool) -> Source {
         .run(WalkOptions { follow_symlinks, developer })
 }
 
-fn paths(source: &Source) -> Vec<&str> {
-    source.manifest.entries().iter().map(|entry| entry.path.as_str()).collect()
+fn paths(source: &Source) -> Vec<String> {
+    source.manifest.entries().iter().map(|entry| entry.path.to_string()).collect()
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn developer_folders_are_noted_left_out_or_sent() {
 
     let noted = walked(&top, Developer::Note, false);
     assert_eq!(paths(&noted), paths(&included));
-    let names: Vec<_> = noted.developer.iter().map(RelPath::as_str).collect();
+    let names: Vec<_> = noted.developer.iter().map(RelPath::to_string).collect();
     assert_eq!(names, ["p/node_modules", "p/src/__pycache__"]);
 
     // What was named itself is meant.
@@ -98,19 +98,68 @@ fn what_cannot_be_sent_is_listed_under_its_name_in_the_tree() {
     use std::os::unix::fs::symlink;
     let dir = tempfile::tempdir().unwrap();
     let top = dir.path().join("t");
-    tree(&top, &["d/file", "line\nbreak/inside"]);
+    tree(&top, &["d/file"]);
     symlink("../outside", top.join("out")).unwrap();
     symlink("/etc/passwd", top.join("d/absolute")).unwrap();
     symlink("file", top.join("d/kept")).unwrap();
     let source = walked(&top, Developer::Include, false);
     assert_eq!(paths(&source), ["t", "t/d", "t/d/file", "t/d/kept"]);
+    assert!(source.as_text().is_none());
     let unsent: Vec<_> = source.unsent.iter().map(|u| (&*u.name, &*u.why)).collect();
+    let expected =
+        [("t/d/absolute", "it points out of the tree"), ("t/out", "it points out of the tree")];
+    assert_eq!(unsent, expected);
+}
+
+/// They go to whoever takes them; to others goes what else there is, and its content is its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn names_of_bytes_are_listed_and_can_be_left_out() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().join("t");
+    tree(&top, &["Icon\r", "line\nbreak/inside", "line\nbreak/deeper/x", "z"]);
+    let latin = OsStr::from_bytes(b"latin-\xe9");
+    fs::write(top.join(latin), "latin").unwrap();
+    fs::write(top.join("a"), "its own").unwrap();
+    symlink(latin, top.join("link")).unwrap();
+    symlink("z", top.join(OsStr::from_bytes(b"\xff"))).unwrap();
+    let source = walked(&top, Developer::Include, false);
+    let listed = [
+        "t",
+        "t/Icon\\u{d}",
+        "t/a",
+        "t/latin-\\xe9",
+        "t/line\\u{a}break",
+        "t/line\\u{a}break/deeper",
+        "t/line\\u{a}break/deeper/x",
+        "t/line\\u{a}break/inside",
+        "t/link",
+        "t/z",
+        "t/\\xff",
+    ];
+    assert_eq!(paths(&source), listed);
+    assert_eq!(source.unsent, []);
+    for (index, entry) in source.manifest.indexed().filter(|(_, entry)| entry.is_file()) {
+        source.files(false).open(index).unwrap_or_else(|fault| panic!("{}: {fault:?}", entry.path));
+    }
+
+    let text = source.as_text().unwrap();
+    assert_eq!(paths(&text), ["t", "t/a", "t/z"]);
+    let unsent: Vec<_> = text.unsent.iter().map(|u| (&*u.name, &*u.why)).collect();
     let expected = [
-        ("t/d/absolute", "it points out of the tree"),
+        ("t/Icon\r", "it has a control character"),
+        ("t/latin-\u{fffd}", "it is not valid UTF-8"),
         ("t/line\nbreak", "it has a control character"),
-        ("t/out", "it points out of the tree"),
+        ("t/link", "it is not valid UTF-8"),
+        ("t/\u{fffd}", "it is not valid UTF-8"),
     ];
     assert_eq!(unsent, expected);
+    let mut content = [0; 7];
+    text.files(false).open(1).unwrap().read(&mut content).unwrap();
+    assert_eq!(&content, b"its own");
 }
 
 #[cfg(unix)]

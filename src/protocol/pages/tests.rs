@@ -21,9 +21,14 @@ fn page<T>(items: Vec<T>, encode: impl FnMut(&mut Buffer, T)) -> Vec<u8> {
     page
 }
 
+/// What takes names of bytes.
+fn raw_names() -> Features {
+    [Feature::RawNames].into_iter().collect()
+}
+
 fn read_entries(page: &[u8]) -> Read<(Pages, Vec<Entry>)> {
     let mut found = Vec::new();
-    let agreed = [Feature::Sparse].into_iter().collect();
+    let agreed = [Feature::Sparse, Feature::RawNames].into_iter().collect();
     let pages = entries(Reader::new(page), agreed, |entry| {
         found.push(entry);
         Ok(())
@@ -93,12 +98,17 @@ fn entries_byte_by_byte() {
         &[0, 0, 0, 0, 0x80, 0, 0, 0],           // 2 GiB
         &[0, 0, 0, 0, 0, 0, 0x10, 0],           // of which 4,096 bytes take room
         &[0, 1], b"s",
+        &[0x81],                                // folder, of bytes
+        &[0x01, 0xa4],
+        &[0xff; 7], &[0xfe],
+        &[0, 2], b"x\xe9",
     ];
     let list = vec![
         entry("d", Kind::Folder),
         entry("d/é", Kind::File(65_538)),
         entry("l", Kind::Link("./".into())),
         entry("s", Kind::Sparse { size: 2 << 30, stored: 4096 }),
+        Entry { path: RelPath::from_bytes(b"x\xe9").unwrap(), ..entry("x", Kind::Folder) },
     ];
     let page = page(list.iter().collect(), put_entry);
     assert_eq!(page, expected.concat());
@@ -164,7 +174,7 @@ fn what_no_honest_peer_sends_is_refused() {
     // Flag 0, kind 1, mode 2, mtime 4, size 12, length of the path 20, path 22.
     for (name, page, why) in [
         ("kind", with(1, 6), "an entry has a forbidden name"),
-        ("a feature that was not agreed on", with(1, 0x80), UNAGREED),
+        ("bytes without need", with(1, 0x80), "a name of bytes that is text"),
         ("both", with(1, 0x83), UNAGREED),
         ("mode", with(2, 0x10), "an entry has an impossible mode"),
         ("long path", with(21, 4), "a message is cut off"),
@@ -217,6 +227,62 @@ fn faults_of_a_later_version_are_faults() {
     assert_eq!(read_results(&[1, 0, 0, 0, 7, 0xff]), Ok((Pages::End, vec![(7, theirs)])));
 }
 
+/// A kind, a path and, of a link, a target, and what comes of them where bytes are taken.
+#[test]
+fn names_of_bytes_have_a_flag() {
+    const NAME: &str = "an entry has a forbidden name";
+    const TEXT: &str = "a text is not UTF-8";
+    const IDLE: &str = "a name of bytes that is text";
+    let item = |code: u8, path: &[u8], target: Option<&[u8]>| {
+        let mut buffer = Buffer::default();
+        buffer.extend(&[1, code, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        if code & 0x7f == 0 {
+            buffer.extend(&[0; 8]);
+        }
+        put_path(&mut buffer, path);
+        target.iter().for_each(|target| put_path(&mut buffer, target));
+        buffer.plaintext().to_vec()
+    };
+    let long = [b"n\xff", &[b'n'; 254][..]].concat();
+    let cases: &[(u8, &[u8], Option<&[u8]>, Result<(), &str>)] = &[
+        (0x80, b"latin-\xe9", None, Ok(())),
+        (0x81, b"Icon\r", None, Ok(())),
+        (0x80, "c1\u{9b}".as_bytes(), None, Ok(())),
+        (0x82, b"l", Some(b"\xe9"), Ok(())),
+        (0x82, b"l\n", Some(b"a"), Ok(())),
+        (0x82, b"l\n", Some(b"\xe9"), Ok(())),
+        // Set without need, and needed without being set.
+        (0x80, b"a", None, Err(IDLE)),
+        (0x81, "gr\u{fc}\u{df}e".as_bytes(), None, Err(IDLE)),
+        (0x82, b"l", Some(b"a"), Err(IDLE)),
+        (0, b"Icon\r", None, Err(NAME)),
+        (1, b"\xe9", None, Err(TEXT)),
+        (2, b"l", Some(b"\xe9"), Err(TEXT)),
+        (2, b"l", Some(b"a\nb"), Err(NAME)),
+        // What is refused of text is refused of bytes.
+        (0x80, b"\xff\0", None, Err(NAME)),
+        (0x80, b"\xff/../x", None, Err(NAME)),
+        (0x80, b"../\xff", None, Err(NAME)),
+        (0x80, b"\xff/./x", None, Err(NAME)),
+        (0x80, b"\xff//x", None, Err(NAME)),
+        (0x80, b"/\xff", None, Err(NAME)),
+        (0x80, b"C:\\\xff", None, Err(NAME)),
+        (0x80, b"", None, Err(NAME)),
+        (0x80, &long, None, Err(NAME)),
+        (0x80, &[0xff; 4097], None, Err(NAME)),
+        (0x84, b"\xff", None, Err("an entry of an unknown kind")),
+        (0xff, b"\xff", None, Err("an entry of an unknown kind")),
+    ];
+    for (code, path, target, expected) in cases {
+        let page = item(*code, path, *target);
+        let read = read_entries(&page).map(drop);
+        assert_eq!(read, expected.map_err(Malformed), "{code:x} {}", path.escape_ascii());
+        let unasked = entries(Reader::new(&page), Features::NONE, |_| Ok(())).map(drop);
+        let refused = Err(Malformed("a feature that was not agreed on"));
+        assert_eq!(unasked == refused, code & 0x80 != 0);
+    }
+}
+
 #[test]
 fn paths_have_a_limit() {
     let name = "n".repeat(255);
@@ -225,7 +291,7 @@ fn paths_have_a_limit() {
     let raw = |path: &str| {
         let mut buffer = Buffer::default();
         buffer.extend(&[1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        put_text(&mut buffer, path);
+        put_path(&mut buffer, path.as_bytes());
         buffer.plaintext().to_vec()
     };
     assert!(read_entries(&raw(&longest)).is_ok());
@@ -247,8 +313,10 @@ fn an_error_of_the_taker_ends_the_reading() {
 }
 
 fn paths() -> impl Strategy<Value = RelPath> {
-    "[ -~é日]{1,12}(/[ -~é日]{1,12}){0,3}"
-        .prop_filter_map("not a path", |path| RelPath::parse(&path).ok())
+    let text = "[ -~é日]{1,12}(/[ -~é日]{1,12}){0,3}".prop_map(String::into_bytes);
+    let bytes = prop::collection::vec(any::<u8>(), 1..40);
+    prop_oneof![3 => text, 1 => bytes]
+        .prop_filter_map("not a path", |path| RelPath::from_bytes(&path).ok())
 }
 
 fn any_entry() -> impl Strategy<Value = Entry> {
@@ -257,7 +325,9 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         any::<(u64, u64)>()
             .prop_map(|(one, other)| Kind::Sparse { size: one.max(other), stored: one.min(other) }),
         Just(Kind::Folder),
-        "\\PC{0,20}".prop_map(|target| Kind::Link(target.into())),
+        "\\PC{0,20}".prop_map(|target| Kind::Link(target.as_str().into())),
+        prop::collection::vec(any::<u8>(), 0..20)
+            .prop_map(|target| Kind::Link(target.as_slice().into())),
     ];
     (paths(), kind, 0..=0o7777u16, any::<i64>()).prop_map(|(path, kind, mode, mtime)| Entry {
         path,
@@ -288,7 +358,7 @@ proptest! {
             assert!(page.len() <= limit.max(MAX_ITEM));
             let (&kind, page) = page.plaintext().split_first().unwrap();
             assert_eq!(kind, 2);
-            pages.push(entries(Reader::new(page), Features::default(), |entry| {
+            pages.push(entries(Reader::new(page), raw_names(), |entry| {
                 found.push(entry);
                 Ok(())
             })?);

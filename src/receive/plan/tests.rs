@@ -1,9 +1,11 @@
 use super::*;
+use crate::files::mapping::as_text;
+use crate::files::path::is_text;
 
-fn manifest(entries: &[(&str, Kind)]) -> Manifest {
+fn manifest(entries: &[(impl AsRef<[u8]>, Kind)]) -> Manifest {
     let mut manifest = Manifest::default();
     for (path, kind) in entries {
-        let path = RelPath::parse(path).unwrap();
+        let path = RelPath::from_bytes(path.as_ref()).unwrap();
         manifest.push(Entry { path, kind: kind.clone(), mode: 0o644, mtime: 5 }).unwrap();
     }
     manifest
@@ -35,14 +37,15 @@ struct Fake {
     /// What it rounds times down to.
     grain: i64,
     largest: Option<u64>,
+    takes_text_alone: bool,
 }
 
 impl Eyes for Fake {
     fn look(&mut self, path: &RelPath) -> Found {
-        self.looked.push(path.as_str().to_owned());
+        self.looked.push(path.to_string());
         let found = self.disk.iter().find(|(at, _)| match self.folds {
-            true => at.to_lowercase() == path.folded(),
-            false => *at == path.as_str(),
+            true => at.to_lowercase().as_bytes() == path.folded(),
+            false => at.as_bytes() == path.as_bytes(),
         });
         found.map_or(Found::Nothing, |(_, found)| found.clone())
     }
@@ -52,7 +55,7 @@ impl Eyes for Fake {
     }
 
     fn lists(&mut self, path: &RelPath) -> bool {
-        self.disk.iter().any(|(at, _)| *at == path.as_str())
+        self.disk.iter().any(|(at, _)| at.as_bytes() == path.as_bytes())
     }
 
     fn folds_blindly(&self) -> bool {
@@ -69,11 +72,16 @@ impl Eyes for Fake {
     }
 
     fn is_part(&self, path: &RelPath) -> bool {
-        path.name() == "x.ours.part"
+        path.name() == b"x.ours.part"
     }
 
     fn longest_name(&self) -> usize {
         255
+    }
+
+    fn mapped(&mut self, path: &RelPath) -> Option<String> {
+        let refused = self.takes_text_alone && !is_text(path.name());
+        refused.then(|| as_text(path.name()).into_owned())
     }
 }
 
@@ -89,9 +97,7 @@ fn planned(
     let survey = Survey::new(manifest, remembered, &mut fake);
     let plan = Plan::new(manifest, &survey, &policy.into(), &mut fake);
     let entries = plan.actions().zip(manifest.entries());
-    entries
-        .map(|((index, action), entry)| (action, plan.place(index, entry).as_str().to_owned()))
-        .collect()
+    entries.map(|((index, action), entry)| (action, plan.place(index, entry).to_string())).collect()
 }
 
 fn expect(planned: Vec<(Action, String)>, expected: &[(Action, &str)], name: &str) {
@@ -175,7 +181,7 @@ fn of_two_files_the_newer_is_kept() {
         let survey = Survey::new(&offered, &Remembered::default(), &mut fake);
         let plan = Plan::new(&offered, &survey, &OnConflict::Newer.into(), &mut fake);
         let entry = offered.get(0).unwrap();
-        let planned = (plan.action(0).unwrap(), plan.place(0, entry).as_str().to_owned());
+        let planned = (plan.action(0).unwrap(), plan.place(0, entry).to_string());
         assert_eq!(planned, (action, place.into()), "{name}");
         assert_eq!(!plan.compare(0).is_empty(), is_compared, "{name}");
     }
@@ -279,7 +285,7 @@ fn after_a_restart_only_what_was_looked_at_is_kept() {
         let plan = Plan::new(&manifest, &survey, &OnConflict::Rename.into(), &mut fake);
         let entry = manifest.get(0).unwrap();
         let place = plan.place(0, entry);
-        assert_eq!((plan.action(0).unwrap(), place.as_str()), expected, "{name}");
+        assert_eq!((plan.action(0).unwrap(), &*place.to_string()), expected, "{name}");
         assert_eq!(!plan.compare(0).is_empty(), compared, "{name}");
     }
 }
@@ -340,8 +346,8 @@ fn the_same_is_not_put_there_twice() {
         let plan = Plan::new(&manifest, &survey, &OnConflict::Rename.into(), &mut fake);
         assert_eq!(plan.compare(0).len(), compared, "{name}");
         let planned = plan.actions().zip(manifest.entries());
-        let planned = planned
-            .map(|((index, action), entry)| (action, plan.place(index, entry).as_str().to_owned()));
+        let planned =
+            planned.map(|((index, action), entry)| (action, plan.place(index, entry).to_string()));
         expect(planned.collect(), &expected, name);
     }
 }
@@ -354,5 +360,87 @@ fn what_no_disk_can_have_is_known_beforehand() {
     let plan = Plan::new(&manifest, &survey, &OnConflict::Rename.into(), &mut fake);
     assert_eq!(plan.action(0), Some(Action::Impossible));
     assert_eq!(plan.fault(0), Fault::TooLarge);
-    assert_eq!(plan.place(1, manifest.get(1).unwrap()).as_str(), "x.ours (1).part");
+    assert_eq!(plan.place(1, manifest.get(1).unwrap()).to_string(), "x.ours (1).part");
+}
+
+/// What differs only in what such a disk cannot hold stays apart, folders too; and a second run
+/// finds what the first has put there.
+#[test]
+fn a_disk_that_takes_text_alone_gets_other_names() {
+    use Kind::{File, Folder, Link};
+    let entries: [(&[u8], Kind); 10] = [
+        (b"\xe8", Folder),
+        (b"\xe8/a", File(1)),
+        (b"\xe9", Folder),
+        (b"\xe9/Icon\r", File(2)),
+        (b"\xe9/b", File(3)),
+        (b"a\nb", File(4)),
+        (b"a_b", File(5)),
+        (b"link\xff", Link(b"\xe9"[..].into())),
+        (b"plain", File(6)),
+        (b"x\xff.txt", File(7)),
+    ];
+    let mut entries = entries.to_vec();
+    entries.sort_by_key(|(path, _)| RelPath::from_bytes(path).unwrap());
+    let manifest = manifest(&entries);
+    let places = [
+        "a_b (1)",
+        "a_b",
+        "link_",
+        "plain",
+        "x_.txt",
+        "_",
+        "_/a",
+        "_ (1)",
+        "_ (1)/Icon_",
+        "_ (1)/b",
+    ];
+    let mut fake = Fake { takes_text_alone: true, ..Fake::default() };
+    let survey = Survey::new(&manifest, &Remembered::default(), &mut fake);
+    let plan = Plan::new(&manifest, &survey, &OnConflict::Rename.into(), &mut fake);
+    let place = |(index, entry)| plan.place(index, entry).to_string();
+    let planned: Vec<_> = manifest.indexed().map(place).collect();
+    assert_eq!(planned, places);
+    assert_eq!(plan.renamed(&manifest).count(), 6);
+    assert!(plan.actions().all(|(_, action)| action == Action::Create));
+
+    let at = |place: &str| u32::try_from(places.iter().position(|it| *it == place).unwrap());
+    let at = |place: &str| at(place).unwrap();
+    let there = |place: &'static str| match place {
+        "_" | "_ (1)" => (place, Found::Folder(Stamp::default())),
+        "link_" => (place, Found::Link("\u{fffd}".into(), Stamp::default())),
+        _ => (place, same_file(manifest.get(at(place)).unwrap().size())),
+    };
+    let disk = places.map(there).to_vec();
+    let mut fake = Fake { disk, takes_text_alone: true, ..Fake::default() };
+    let survey = Survey::new(&manifest, &Remembered::default(), &mut fake);
+    let plan = Plan::new(&manifest, &survey, &OnConflict::Skip.into(), &mut fake);
+    let again: Vec<_> =
+        manifest.indexed().map(|(index, it)| plan.place(index, it).to_string()).collect();
+    assert_eq!(again, places);
+    let kept = plan.actions().filter(|(_, action)| *action == Action::Keep);
+    // Its target is another.
+    assert_eq!((kept.count(), plan.action(at("link_"))), (9, Some(Action::Skip)));
+
+    // Where the disk takes them they stay as they are.
+    let mut fake = Fake::default();
+    let survey = Survey::new(&manifest, &Remembered::default(), &mut fake);
+    let plan = Plan::new(&manifest, &survey, &OnConflict::Rename.into(), &mut fake);
+    assert!(plan.places().is_empty());
+}
+
+/// What would become one of the program's own names does not.
+#[test]
+fn no_name_is_mapped_to_one_of_ours() {
+    let path = RelPath::from_bytes(b".transfer_lock.\xff").unwrap();
+    let mut manifest = Manifest::default();
+    manifest.push(Entry { path, kind: Kind::File(1), mode: 0o644, mtime: 5 }).unwrap();
+    for takes_text_alone in [false, true] {
+        let mut fake = Fake { takes_text_alone, ..Fake::default() };
+        let survey = Survey::new(&manifest, &Remembered::default(), &mut fake);
+        let plan = Plan::new(&manifest, &survey, &OnConflict::Rename.into(), &mut fake);
+        let place = plan.place(0, manifest.get(0).unwrap()).into_owned();
+        assert!(!lock::is_reserved(&place), "{place}");
+        assert!(!takes_text_alone || place.is_text(), "{place}");
+    }
 }

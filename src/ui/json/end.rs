@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::{exactly, list_of_bytes};
 use crate::error::{Error, Exit, shown};
 use crate::event::Summary;
 use crate::files::path::RelPath;
@@ -30,12 +31,16 @@ pub(super) struct Outcome {
     holes: Option<u64>,
     failed: Vec<Failed>,
     kept: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_bytes: Option<Vec<Option<String>>>,
     renamed: Vec<Renamed>,
 }
 
 #[derive(Debug, Serialize)]
 struct Failed {
     path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_bytes: Option<String>,
     fault: &'static str,
     text: String,
 }
@@ -43,7 +48,11 @@ struct Failed {
 #[derive(Debug, Serialize)]
 struct Renamed {
     from: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_bytes: Option<String>,
     to: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_bytes: Option<String>,
 }
 
 /// The last line.
@@ -80,7 +89,9 @@ impl Outcome {
     pub(super) fn of(summary: &Summary, receives: bool) -> Self {
         let (kept, failed): (Vec<_>, Vec<_>) =
             summary.failed.iter().partition(|(_, fault)| *fault == Fault::Kept);
-        let path = |path: &RelPath| path.as_str().to_owned();
+        let path = |path: &RelPath| path.to_lossy().into_owned();
+        let bytes = |path: &RelPath| exactly(path.as_bytes());
+        let kept: Vec<&RelPath> = kept.into_iter().map(|(name, _)| name).collect();
         Self {
             files: summary.files,
             already: receives.then_some(summary.already),
@@ -90,15 +101,22 @@ impl Outcome {
                 .into_iter()
                 .map(|(name, fault)| Failed {
                     path: path(name),
+                    path_bytes: bytes(name),
                     fault: fault_word(*fault),
                     text: summary.why(name, *fault),
                 })
                 .collect(),
-            kept: kept.into_iter().map(|(name, _)| path(name)).collect(),
+            kept: kept.iter().map(|name| path(name)).collect(),
+            kept_bytes: list_of_bytes(&kept),
             renamed: summary
                 .renamed
                 .iter()
-                .map(|(from, to)| Renamed { from: path(from), to: path(to) })
+                .map(|(from, to)| Renamed {
+                    from: path(from),
+                    from_bytes: bytes(from),
+                    to: path(to),
+                    to_bytes: bytes(to),
+                })
                 .collect(),
         }
     }
