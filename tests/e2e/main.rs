@@ -47,3 +47,4 @@ mod trees;
 mod util;
 #[cfg(unix)]
 mod window;
+mod without;

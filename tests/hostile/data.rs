@@ -94,7 +94,6 @@ fn content_that_was_not_agreed_on() -> Result<()> {
         ("failed by hash", vec![data(&[failed(1, 6)])], TURN, &[]),
         ("failed, as kept", vec![data(&[failed(1, 7)])], TURN, &[]),
         ("failed for nothing", vec![data(&[failed(1, 0)])], "an unknown fault", &[]),
-        ("failed somehow", vec![data(&[failed(1, 13)])], "an unknown fault", &[]),
         ("failed at the receiver", vec![data(&[failed(1, 8)])], "out of turn", &[]),
         ("failed, and not listed", vec![data(&[failed(9, 1)])], TURN, &[]),
         ("a folder failed", vec![data(&[failed(0, 1)])], TURN, &[]),

@@ -13,6 +13,7 @@
 #![cfg(unix)]
 #![expect(clippy::print_stderr, reason = "figures that nothing asserts")]
 
+mod agreed;
 mod data;
 mod disk;
 mod door;

@@ -105,7 +105,7 @@ fn out_of_turn() -> Result<()> {
         })?;
         let first = message[0];
         let why = match first {
-            0 | 8.. => "a message of an unknown kind",
+            0 | 9..0x80 => "a message of an unknown kind",
             RETRY if *turn == Turn::Done && !marked => RETRIED,
             _ => TURN,
         };

@@ -84,9 +84,14 @@ impl Line {
     }
 
     /// Shakes hands, and no more.
-    pub fn shake(mut stream: TcpStream, side: Side, token: &str) -> Result<Self> {
+    pub fn shake(stream: TcpStream, side: Side, token: &str) -> Result<Self> {
+        Self::shake_as(stream, &Own::new(side, token), token)
+    }
+
+    /// The same with this hello.
+    pub fn shake_as(mut stream: TcpStream, own: &Own, token: &str) -> Result<Self> {
         patient(&stream)?;
-        let own = Own::new(side, token);
+        let side = own.side;
         stream.write_all(&own.hello)?;
         let theirs = read(&mut stream).context("no hello came")?;
         let peer = if side == Side::Sender { Side::Receiver } else { Side::Sender };
@@ -199,7 +204,7 @@ impl Line {
     }
 
     /// A sender's first wait: for what the receiver can do.
-    fn hear_ready(&mut self) -> Result<()> {
+    pub fn hear_ready(&mut self) -> Result<()> {
         let ready = self.hear_control()?;
         self.heard.clear();
         ensure!(ready.starts_with(r#"{"type":"ready","features":["#), "{ready}");
