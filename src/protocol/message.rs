@@ -227,15 +227,18 @@ impl Control {
         let control = serde_json::from_slice(json)?;
         let value: Value = serde_json::from_slice(json)?;
         let is_text = |field: &str| value.get(field).is_some_and(Value::is_string);
+        let is_not_null = |field: &str| !value.get(field).is_some_and(Value::is_null);
         let is_plain = match control {
             Self::Refuse(_) | Self::Cancel(_) => is_text("reason"),
             Self::Offer(_) => {
                 let names = value.get("unsent_names").and_then(Value::as_array);
                 value.get("kind").is_none_or(Value::is_string)
+                    && is_not_null("name")
                     && names.into_iter().flatten().all(Value::is_object)
             }
             Self::Wait(_) => value.get("why").is_none_or(|why| why.is_string() || why.is_null()),
-            Self::Welcome(_) | Self::Ready(_) => true,
+            Self::Welcome(_) => ["name", "free", "left", "queue"].into_iter().all(is_not_null),
+            Self::Ready(_) => true,
             Self::Done | Self::Complete(_) | Self::Bye => true,
         };
         Ok((is_plain && is_text("type")).then_some(control))
@@ -535,6 +538,9 @@ mod tests {
             r#"{"type":"welcome","free":"much"}"#,
             r#"{"type":"welcome","free":-1}"#,
             r#"{"type":"welcome","name":7}"#,
+            r#"{"type":"welcome","name":null}"#,
+            r#"{"type":"welcome","queue":null}"#,
+            r#"{"type":"offer","kind":"stream","name":null,"files":0,"folders":0,"links":0,"bytes":0,"unsent":0}"#,
             r#"["note-x"]"#,
             r#"{"type":"note-x"}{}"#,
             r#"{"type":"note-x","type":"note-x"}"#,

@@ -17,7 +17,9 @@ use transfer::files::manifest::{Entry, Kind, Manifest};
 use transfer::files::path::RelPath;
 use transfer::files::root::Root;
 use transfer::protocol::data::Item;
-use transfer::protocol::message::{Complete, Control, DATA, Offer, PACKED, Reason, UnsentName};
+use transfer::protocol::message::{
+    Complete, Control, DATA, Offer, PACKED, Ready, Reason, UnsentName, Welcome,
+};
 use transfer::protocol::pages::{self, Fault, Step};
 use transfer::protocol::reader::Read;
 use transfer::receive::lock::{Head, Snapshot, TransferLockManager};
@@ -69,7 +71,8 @@ fn hellos() -> Seeds {
         ("wrong-proof", [&[0], &honest.receiver[..], &[7; CONFIRM_LEN]].concat()),
         ("wrong-answer", to_receiver(&[0; ANSWER_LEN])),
         ("reflected", to_sender(&honest.sender)),
-        ("other-version", with(8, &[0, 2])),
+        ("other-version", with(8, &[0, 1])),
+        ("later-version", with(8, &[0, 3])),
         ("small-order", with(10, &[0; 32])),
     ]
 }
@@ -113,6 +116,10 @@ fn messages() -> Seeds {
         unsent_names: vec![name],
         ..Offer::default()
     };
+    let features = ["lz4", "sparse", "of another day"].map(str::to_owned);
+    let ready = Ready { features: features.into() };
+    let welcome =
+        Welcome { name: Some("attic\u{1b}[2J".into()), free: Some(1), ..Welcome::default() };
     let mut items = Buffer::default();
     items.extend(&[DATA]);
     for item in [
@@ -120,6 +127,7 @@ fn messages() -> Seeds {
         Item::Bytes(b"Hello, world!\n"),
         Item::End { size: 14, hash: [9; 32] },
         Item::Failed { index: 4, fault: Fault::Changed },
+        Item::Failed { index: 5, fault: Fault::UnknownSource(0xff) },
     ] {
         put_item(&mut items, &item);
     }
@@ -142,6 +150,11 @@ fn messages() -> Seeds {
         ("later-reason", b"\x01{\"type\":\"cancel\",\"reason\":\"tired\",\"of\":[1e9]}".into()),
         ("as-a-list", b"\x01[\"offer\",1,2,3,4,5,[[\"name\",\"why\"]]]".into()),
         ("deep", deep.concat().into()),
+        ("ready", control(&Control::Ready(ready))),
+        ("welcome", control(&Control::Welcome(welcome))),
+        ("note", b"\x80tea".into()),
+        ("note-of-control", b"\x01{\"type\":\"note-tea\",\"x\":[{}]}".into()),
+        ("note-in-a-list", b"\x01[\"note-tea\"]".into()),
         ("data", items.plaintext().to_vec()),
         ("holes", holes.plaintext().to_vec()),
         ("endless-bytes", b"\x04\x02\xff\xff\xff\xff".into()),
