@@ -96,7 +96,7 @@ impl<'a> Trial<'a> {
                     .advice("of two files called so the second gets another name, which is listed"),
             );
         }
-        if folder.create_file(&"x".repeat(MAX_NAME)).is_err() {
+        if folder.create_file("x".repeat(MAX_NAME)).is_err() {
             lacks.push(
                 Finding::warning("its file system has no names of 255 bytes")
                     .advice("files with too long names are listed, and do not arrive"),

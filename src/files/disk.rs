@@ -111,7 +111,7 @@ impl Disk {
         let has_holes = system::has_holes(&file);
         let closed = close(file);
         let number = |name: &str| folder.raw_stamp(name).map_or(0, |stamp| stamp.number);
-        let folds = folder.raw_stamp(&scratch.to_uppercase()).is_ok();
+        let folds = folder.raw_stamp(scratch.to_uppercase()).is_ok();
         let mut numbers = vec![number(scratch), number(scratch)];
         let mut name = scratch;
         if folder.put(scratch, &other, Replace::Never).is_ok() {

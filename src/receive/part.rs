@@ -137,7 +137,7 @@ fn proven_names(folder: Folder<'_>, own: &Own, place: &RelPath) -> impl Iterator
 
 /// A file of the usual name that bears our mark and that nobody is writing.
 fn open_usual(folder: Folder<'_>, own: &Own, place: &RelPath) -> Option<File> {
-    let file = folder.reopen_file(&usual_name(place)).ok()?;
+    let file = folder.reopen_file(usual_name(place)).ok()?;
     is_free(&file, own, place).then_some(file)
 }
 
