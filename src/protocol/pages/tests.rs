@@ -21,15 +21,14 @@ fn page<T>(items: Vec<T>, encode: impl FnMut(&mut Buffer, T)) -> Vec<u8> {
     page
 }
 
-/// What takes names of bytes.
-fn raw_names() -> Features {
-    [Feature::RawNames].into_iter().collect()
+/// What takes names of bytes, and files with holes.
+fn agreed_on_all() -> Features {
+    [Feature::Sparse, Feature::RawNames].into_iter().collect()
 }
 
 fn read_entries(page: &[u8]) -> Read<(Pages, Vec<Entry>)> {
     let mut found = Vec::new();
-    let agreed = [Feature::Sparse, Feature::RawNames].into_iter().collect();
-    let pages = entries(Reader::new(page), agreed, |entry| {
+    let pages = entries(Reader::new(page), agreed_on_all(), |entry| {
         found.push(entry);
         Ok(())
     })?;
@@ -175,7 +174,6 @@ fn what_no_honest_peer_sends_is_refused() {
     for (name, page, why) in [
         ("kind", with(1, 6), "an entry has a forbidden name"),
         ("bytes without need", with(1, 0x80), "a name of bytes that is text"),
-        ("both", with(1, 0x83), UNAGREED),
         ("mode", with(2, 0x10), "an entry has an impossible mode"),
         ("long path", with(21, 4), "a message is cut off"),
         ("short path", with(21, 2), NAME.0),
@@ -188,8 +186,16 @@ fn what_no_honest_peer_sends_is_refused() {
     ] {
         assert_eq!(read_entries(&page), Err(Malformed(why)), "{name}");
     }
-    let none = entries(Reader::new(&with(1, 3)), Features::default(), |_| Ok(()));
-    assert_eq!(none, Err(Malformed(UNAGREED)));
+    for (code, agreed) in [
+        (3, vec![Feature::RawNames]),
+        (0x80, vec![Feature::Sparse]),
+        (0x83, vec![Feature::Sparse]),
+        (0x83, vec![Feature::RawNames]),
+    ] {
+        let agreed = agreed.into_iter().collect();
+        let one_of_them = entries(Reader::new(&with(1, code)), agreed, |_| Ok(()));
+        assert_eq!(one_of_them, Err(Malformed(UNAGREED)), "{code:x}");
+    }
     let liar = entry("a", Kind::Sparse { size: 1, stored: 2 });
     let more = Malformed("a file takes more than its size");
     assert_eq!(read_entries(&page(vec![&liar], put_entry)), Err(more));
@@ -358,7 +364,7 @@ proptest! {
             assert!(page.len() <= limit.max(MAX_ITEM));
             let (&kind, page) = page.plaintext().split_first().unwrap();
             assert_eq!(kind, 2);
-            pages.push(entries(Reader::new(page), raw_names(), |entry| {
+            pages.push(entries(Reader::new(page), agreed_on_all(), |entry| {
                 found.push(entry);
                 Ok(())
             })?);
