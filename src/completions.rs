@@ -5,6 +5,7 @@
 
 mod mended;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgAction, Command, ValueHint};
 use clap_complete::Shell;
 
-use self::mended::mended;
+use self::mended::{mended, without_hidden};
 use crate::error::{Error, Exit, Result, reason, shown};
 use crate::manual::{self, MARK};
 use crate::ui::Ui;
@@ -53,7 +54,12 @@ fn script(shell: Shell, command: Command) -> String {
         .flat_map(|it| std::iter::once(it.get_name()).chain(it.get_all_aliases()))
         .map(str::to_owned)
         .collect();
-    let script = mended(shell, String::from_utf8_lossy(&script).into_owned(), &known);
+    let hidden = command.get_subcommands().flat_map(Command::get_arguments);
+    let hidden = hidden.filter(|arg| arg.is_hide_set()).filter_map(Arg::get_long);
+    let hidden: BTreeSet<&str> = hidden.collect();
+    let hidden: Vec<&str> = hidden.into_iter().collect();
+    let script = without_hidden(shell, String::from_utf8_lossy(&script).into_owned(), &hidden);
+    let script = mended(shell, script, &known);
     let mark = format!("# transfer {}: {MARK}\n", env!("CARGO_PKG_VERSION"));
     match script.split_once('\n') {
         // Zsh looks for it in the first line.
@@ -334,6 +340,20 @@ mod tests {
         for other in ["", "#compdef transfer\n_arguments", "\n\n\n# made by `transfer completions`"]
         {
             assert!(!is_ours(other.as_bytes()), "{other:?}");
+        }
+    }
+
+    /// It would offer them like all others.
+    #[test]
+    fn options_that_are_hidden_are_not_offered() {
+        for shell in Shell::value_variants() {
+            let script = script(*shell, Cli::command());
+            assert!(!script.contains("--without") && !script.contains("-l without"), "{shell}");
+            for kept in ["log-file", "on-conflict", "exclude-dev"] {
+                let is_kept =
+                    script.contains(&format!("--{kept}")) || script.contains(&format!("-l {kept}"));
+                assert!(is_kept, "{shell} {kept}");
+            }
         }
     }
 

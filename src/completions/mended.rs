@@ -19,6 +19,38 @@ pub fn mended(shell: Shell, script: String, known: &[String]) -> String {
     }
 }
 
+/// Takes out options that are `hidden`, which `clap_complete` offers like others.
+pub fn without_hidden(shell: Shell, script: String, hidden: &[&str]) -> String {
+    let mut script = script;
+    for name in hidden {
+        let (option, fish) = (format!("--{name}"), format!(" -l {name} "));
+        let is_of_it = |line: &str| {
+            let mut rests =
+                line.match_indices(&option).map(|(at, found)| line.get(at + found.len()..));
+            line.contains(&fish)
+                || rests.any(|rest| {
+                    !rest.unwrap_or_default().starts_with(|c: char| c == '-' || c.is_alphanumeric())
+                })
+        };
+        let (mut left, mut inside) = (String::with_capacity(script.len()), false);
+        for line in script.lines() {
+            let is_case = shell == Shell::Bash && line.trim() == format!("{option})");
+            inside |= is_case;
+            if shell == Shell::Bash && line.trim_start().starts_with("opts=") {
+                left += &line.replace(&format!(" {option}"), "");
+                left.push('\n');
+            } else if !inside && (shell == Shell::Bash || !is_of_it(line)) {
+                left += line;
+                left.push('\n');
+            }
+            // What is done for the option ends here.
+            inside &= line.trim() != ";;";
+        }
+        script = left;
+    }
+    script
+}
+
 /// A change of what was generated. A test drives the shells, and fails where it does not take.
 fn replaced(script: String, from: &str, to: &str) -> String {
     debug_assert!(script.contains(from), "not generated: {from}");
