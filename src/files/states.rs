@@ -24,6 +24,13 @@ pub struct Blocks {
     states: Vec<State>,
 }
 
+/// The whole is one block: no file has a state.
+impl Default for Blocks {
+    fn default() -> Self {
+        Self::new(u64::MAX - u64::MAX % CHUNK)
+    }
+}
+
 impl Blocks {
     /// At the beginning of a file in blocks of so many bytes, a multiple of 64.
     pub fn new(block: u64) -> Self {
@@ -58,14 +65,24 @@ impl Blocks {
         self.block
     }
 
+    /// Bytes until the block at hand is whole.
+    pub fn left(&self) -> u64 {
+        self.block - self.at % self.block
+    }
+
+    /// Whether a block has ended here.
+    pub fn is_whole(&self) -> bool {
+        self.at > 0 && self.at.is_multiple_of(self.block)
+    }
+
     /// Hashes the next bytes.
     pub fn update(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let left = usize::try_from(self.block - self.at % self.block).unwrap_or(usize::MAX);
+            let left = usize::try_from(self.left()).unwrap_or(usize::MAX);
             let (piece, rest) = bytes.split_at(left.min(bytes.len()));
             self.hash.update(piece);
             self.at += piece.len() as u64;
-            if self.at.is_multiple_of(self.block) {
+            if self.is_whole() {
                 self.states.push(state_of(&self.hash));
             }
             bytes = rest;
@@ -84,9 +101,8 @@ impl Blocks {
 
     /// Right behind a whole block: its state is to be this one instead.
     pub fn adopt(&mut self, state: State) {
-        if let Some(last) = self.states.last_mut()
-            && self.at.is_multiple_of(self.block)
-        {
+        let is_whole = self.is_whole();
+        if let Some(last) = self.states.last_mut().filter(|_| is_whole) {
             *last = state;
             self.hash = hash_from(&state, self.at);
         }
