@@ -10,6 +10,7 @@ use std::path::Path;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use sha2::{Digest, Sha256};
+use transfer::bounds::BLOCK;
 use transfer::compress::{self, Codec, Compression, Element};
 use transfer::crypto::handshake::{Binding, Start, Verdict};
 use transfer::crypto::keys::{Role, SessionKeys};
@@ -261,6 +262,8 @@ fn lock(c: &mut Criterion) {
         done: &done,
         wanted: &|_| true,
         current: None,
+        block: BLOCK,
+        states: &BTreeMap::new(),
         times: &BTreeMap::new(),
         places: &Places::default(),
         made: &BTreeSet::new(),

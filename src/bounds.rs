@@ -83,7 +83,9 @@ pub const MAX_TEXT: usize = 1 << 20;
 /// Holes of a file are whole blocks of so many bytes: each piece of content between two of them can cost
 /// a page of hashing, and a block on the disk.
 pub const HOLE_BLOCK: u64 = 4096;
-/// Times that a file may cross, the first included.
+/// Bytes of content for which a state of 32 bytes is kept: one for each block that came whole.
+pub const BLOCK: u64 = 8 << 20;
+/// Times that a file, or a block of it, may cross, the first included.
 pub const ATTEMPTS: u8 = 3;
 
 // Time: timeouts, and when to stop trying again. The backoff between two attempts to connect is in

@@ -16,8 +16,9 @@ use transfer::crypto::record::{Buffer, RecordWriter};
 use transfer::files::manifest::{Entry, Kind};
 use transfer::files::path::RelPath;
 use transfer::files::sparse::SparseHash;
+use transfer::files::states::Blocks;
 use transfer::protocol::message::{
-    Complete, Control, DATA, ENTRIES, Message, Offer, PLAN, RESULTS, Ready, Reason,
+    Complete, Control, DATA, ENTRIES, Message, Offer, PLAN, REPAIR, RESULTS, Ready, Reason,
 };
 use transfer::protocol::{data, pages};
 use transfer::token::Token;
@@ -414,6 +415,20 @@ fn the_short_examples_agree() {
     let mut failed = Buffer::default();
     failed.extend(&[DATA]);
     data::put_failed(&mut failed, 1, pages::Fault::Changed);
+    let range = |first, count| pages::Range { first, count };
+    let repair = vec![(1, range(0, 1)), (1, range(5, 2))];
+    let content: Vec<u8> = (0..64).collect();
+    let mut hash = Blocks::new(64);
+    hash.update(&content);
+    let mut states = Buffer::default();
+    states.extend(&[DATA]);
+    data::put_start(&mut states, 1, 0);
+    data::put_bytes(&mut states, 64, |room| -> Result<(), ()> {
+        room.copy_from_slice(&content);
+        Ok(())
+    })
+    .unwrap();
+    data::put_state(&mut states, &hash.states()[0]);
     let refuse = Control::Refuse(Reason::NoSpace { needed: 2, free: 1 });
     assert_pinned(&vec![
         ("example of a link", page(ENTRIES, vec![&link], pages::put_entry)),
@@ -424,6 +439,8 @@ fn the_short_examples_agree() {
             "example of a plan",
             page(PLAN, vec![(1, pages::Step::Skip), (4, resume)], pages::put_step),
         ),
+        ("example of states", states.plaintext().to_vec()),
+        ("example of a repair", page(REPAIR, repair, pages::put_repair)),
         ("example of a fault", failed.plaintext().to_vec()),
         ("example of results", page(RESULTS, vec![(1, pages::Fault::Changed)], pages::put_result)),
         ("example of a refusal", control(&refuse)),
@@ -543,6 +560,7 @@ fn the_engines_agree() {
         head,
         threads: 1,
         each_file: false,
+        blocks: offered.blocks(),
     };
     offered.accept(&mut root, start, &mut |_| {}).unwrap();
     sending.join().unwrap();
@@ -567,6 +585,8 @@ const PINNED: &[(&str, &str)] = &[
     ("example of a file with holes", "02010301a41886caf2450d67f2000000000003000e00000000000010000005696d616765"),
     ("example of a hole", "0401000000010000000000000000050000000000030000020000000e48656c6c6f2c20776f726c64210a03000000000003000ed6dcb852cfcfeb96243a2d07fb0ec774299415f794c2b8556069ab7b869123d7"),
     ("example of a plan", "0301000000010000000004010000000000000005185f8db32271fe25f561a6fc938b2e264306ec304eda518007d1764826381969"),
+    ("example of states", "04010000000100000000000000000200000040000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f06fc99a2df88f42a7a7bb9d18033cdc6a20256755f9d5b9a5044a9cc315abe84a7"),
+    ("example of a repair", "0801000000010000000000000001000000010000000500000002"),
     ("example of a fault", "04040000000103"),
     ("example of packed zeros", "0501000000401f0001002660000000000000"),
     ("example of a Blosc chunk", "050200000041050135024000000040000000280000000000000000010100000000000000000024000000000000002a"),

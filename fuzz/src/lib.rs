@@ -75,6 +75,7 @@ pub fn message(plaintext: &[u8]) {
             Message::Entries(rest)
             | Message::Plan(rest)
             | Message::Retry(rest)
+            | Message::Repair(rest)
             | Message::Results(rest),
         ) => assert_eq!(rest.rest(), &plaintext[1..]),
         Ok(Message::Note) => assert!(plaintext.len() <= MAX_NOTE),
@@ -97,6 +98,8 @@ pub fn put_item(buffer: &mut Buffer, item: &Item<'_>) {
         Item::End { size, hash } => data::put_end(buffer, *size, hash),
         Item::Failed { index, fault } => data::put_failed(buffer, *index, *fault),
         Item::Hole(len) => data::put_hole(buffer, *len),
+        Item::State(state) => data::put_state(buffer, state),
+        Item::Stop => data::put_stop(buffer),
     }
 }
 
@@ -181,17 +184,22 @@ fn assert_inside(link: &RelPath, target: &target::Target) {
     }
 }
 
-/// Which list, and a page of it: steps of the plan, files to send again, or results.
+/// Which list, and a page of it: steps of the plan, files or blocks to send again, or results.
 pub fn plan(input: &[u8]) {
     let Some((list, page)) = input.split_first() else { return };
     let mut buffer = Buffer::default();
-    let pages = match list % 3 {
+    let pages = match list % 4 {
         0 => pages::plan(Reader::new(page), Features::ours(), |index, step| {
             pages::put_step(&mut buffer, (index, step));
             Ok(())
         }),
         1 => pages::indices(Reader::new(page), |index| {
             pages::put_index(&mut buffer, index);
+            Ok(())
+        }),
+        3 => pages::repairs(Reader::new(page), |index, range| {
+            assert!(range.bytes(1 << 23, u64::MAX) <= u64::from(range.count) << 23);
+            pages::put_repair(&mut buffer, (index, range));
             Ok(())
         }),
         _ => pages::results(Reader::new(page), |index, fault| {

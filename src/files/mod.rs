@@ -18,5 +18,6 @@ pub mod reader;
 pub mod root;
 pub mod select;
 pub mod sparse;
+pub mod states;
 pub mod target;
 pub mod walk;

@@ -239,8 +239,13 @@ impl SourceFile {
 
     /// Starts again from the first byte.
     pub fn rewind(&mut self) -> Result<(), SourceFault> {
-        (self.at, self.data) = (0, 0);
-        self.seek(0)
+        self.move_to(0)
+    }
+
+    /// Goes to a byte: what comes before it is not read here.
+    pub fn move_to(&mut self, offset: u64) -> Result<(), SourceFault> {
+        (self.at, self.data, self.ended) = (offset, 0, false);
+        self.seek(offset)
     }
 
     /// Looks what has become of the file, now that all that was listed has been read.

@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::manifest::Entry;
+use super::states::{Blocks, State};
 
 /// What the hash knows of content: pages that are all zeros leave no trace in it, be they holes or not.
 pub const PAGE: u64 = 64 * 1024;
@@ -99,7 +100,7 @@ pub fn is_zero(content: &[u8]) -> bool {
 #[derive(Clone)]
 pub enum ContentHash {
     /// SHA-256 of the content.
-    Whole(Sha256),
+    Whole(Blocks),
     /// That of a file with holes.
     Sparse(Box<SparseHash>),
 }
@@ -109,8 +110,33 @@ impl ContentHash {
     pub fn of(entry: &Entry) -> Self {
         match entry.is_sparse() {
             true => Self::Sparse(Box::default()),
-            false => Self::Whole(Sha256::default()),
+            false => Self::Whole(Blocks::default()),
         }
+    }
+
+    /// The same, with the states behind blocks of so many bytes if it has no holes.
+    pub fn in_blocks(entry: &Entry, block: u64) -> Self {
+        match entry.is_sparse() {
+            true => Self::Sparse(Box::default()),
+            false => Self::Whole(Blocks::new(block)),
+        }
+    }
+
+    /// The states behind the whole blocks.
+    pub fn states(&self) -> &[State] {
+        match self {
+            Self::Whole(hash) => hash.states(),
+            Self::Sparse(_) => &[],
+        }
+    }
+
+    /// Whether this is the state behind the block that has just ended. If not, it is from now on.
+    pub fn agree(&mut self, state: State) -> bool {
+        let agrees = self.states().last() == Some(&state);
+        if let (false, Self::Whole(hash)) = (agrees, self) {
+            hash.adopt(state);
+        }
+        agrees
     }
 
     /// Whether zeros cost it nothing.
@@ -141,7 +167,7 @@ impl ContentHash {
     /// The hash of what was taken in.
     pub fn finish(self) -> [u8; SUM] {
         match self {
-            Self::Whole(hash) => hash.finalize().into(),
+            Self::Whole(hash) => hash.digest(),
             Self::Sparse(hash) => hash.finish(),
         }
     }

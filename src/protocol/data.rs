@@ -8,6 +8,7 @@ use super::pages::{Fault, HASH_LEN};
 use super::reader::{Malformed, Read, Reader};
 use crate::crypto::keys::Role;
 use crate::crypto::record::Buffer;
+use crate::files::states::{STATE_LEN, State};
 
 const START: u8 = 1;
 const BYTES: u8 = 2;
@@ -25,6 +26,9 @@ const BYTES_LEN: usize = 1 + 4;
 pub const END_LEN: usize = 1 + 8 + HASH_LEN;
 /// Bytes of an [`Item::Hole`].
 pub const HOLE_LEN: usize = 1 + 8;
+
+/// Bytes of an [`Item::State`].
+pub const STATE_ITEM_LEN: usize = 1 + STATE_LEN;
 
 /// A piece of a record of data.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,6 +58,10 @@ pub enum Item<'a> {
     },
     /// So many zeros of the file that was started, which is one with holes; not none.
     Hole(u64),
+    /// A whole block of the file that was started has ended: SHA-256's state behind it.
+    State(State),
+    /// The range of blocks that was asked for again has ended.
+    Stop,
 }
 
 /// Appends [`Item::Start`].
@@ -102,6 +110,17 @@ pub fn put_hole(buffer: &mut Buffer, len: u64) {
     buffer.extend(&len.to_be_bytes());
 }
 
+/// Appends [`Item::State`].
+pub fn put_state(buffer: &mut Buffer, state: &State) {
+    buffer.extend(&[STATE]);
+    buffer.extend(state);
+}
+
+/// Appends [`Item::Stop`].
+pub fn put_stop(buffer: &mut Buffer) {
+    buffer.extend(&[STOP]);
+}
+
 /// The next item, or nothing at the end of the record. `agreed` is what both sides can do.
 pub fn next<'a>(reader: &mut Reader<'a>, agreed: Features) -> Read<Option<Item<'a>>> {
     if reader.is_empty() {
@@ -126,9 +145,13 @@ pub fn next<'a>(reader: &mut Reader<'a>, agreed: Features) -> Read<Option<Item<'
                 len => Item::Hole(len),
             }
         }
-        STATE | STOP => {
+        STATE => {
             agreed.check(Feature::Blocks)?;
-            return Err(Malformed("data of an unknown kind"));
+            Item::State(reader.array()?)
+        }
+        STOP => {
+            agreed.check(Feature::Blocks)?;
+            Item::Stop
         }
         _ => return Err(Malformed("data of an unknown kind")),
     };
@@ -157,6 +180,8 @@ mod tests {
             Item::End { size, hash } => put_end(buffer, *size, hash),
             Item::Failed { index, fault } => put_failed(buffer, *index, *fault),
             Item::Hole(len) => put_hole(buffer, *len),
+            Item::State(state) => put_state(buffer, state),
+            Item::Stop => put_stop(buffer),
         }
     }
 
@@ -177,12 +202,14 @@ mod tests {
             Item::End { size: 5, hash: [9; HASH_LEN] },
             Item::Failed { index: 4, fault: Fault::Changed },
             Item::Hole(258),
+            Item::State([8; STATE_LEN]),
+            Item::Stop,
         ];
         let mut buffer = Buffer::default();
         for item in &items {
             put(&mut buffer, item);
         }
-        let expected: [&[u8]; 8] = [
+        let expected: [&[u8]; 11] = [
             &[1, 0, 0, 0, 1],          // start of entry 1
             &[0, 0, 0, 0, 0, 0, 0, 2], // at offset 2
             &[2, 0, 0, 0, 3],          // 3 bytes
@@ -191,10 +218,13 @@ mod tests {
             &[9; 32],                     // SHA-256
             &[4, 0, 0, 0, 4, 3],          // entry 4 failed: changed
             &[5, 0, 0, 0, 0, 0, 0, 1, 2], // 258 zeros
+            &[6],                         // state
+            &[8; 32],
+            &[7], // stop
         ];
         assert_eq!(buffer.plaintext(), expected.concat());
         assert_eq!(read_all(buffer.plaintext()), Ok(items));
-        assert_eq!(FRAMING, buffer.len() - 3 - 6 - HOLE_LEN);
+        assert_eq!(FRAMING, buffer.len() - 3 - 6 - HOLE_LEN - STATE_ITEM_LEN - 1);
     }
 
     #[test]
@@ -208,12 +238,12 @@ mod tests {
             (&[5, 0, 0, 0, 0], Err(CUT)),
             (&[5, 0, 0, 0, 0, 0, 0, 0, 0], Err(Malformed("a hole of nothing"))),
             (&[5, 255, 255, 255, 255, 255, 255, 255, 255], Ok(vec![Item::Hole(u64::MAX)])),
-            (&[6], Err(unagreed)),
-            (&[7], Err(unagreed)),
             (&[8], Err(unknown)),
             (&[0xff], Err(unknown)),
             (&[2, 0xff, 0xff, 0xff, 0xff, b'a'], Err(CUT)),
             (&[2, 0, 0, 0, 2, b'a'], Err(CUT)),
+            (&[6, 0, 0, 0, 0], Err(CUT)),
+            (&[7], Ok(vec![Item::Stop])),
             (&[4, 0, 0, 0, 1, 0], Err(Malformed("an unknown fault"))),
             (
                 &[4, 0, 0, 0, 1, 13],
@@ -221,6 +251,10 @@ mod tests {
             ),
         ] {
             assert_eq!(read_all(bytes), expected, "{bytes:x?}");
+        }
+        for item in [&[6; 33][..], &[7]] {
+            let without = Features::ours().without(&[Feature::Blocks]);
+            assert_eq!(next(&mut Reader::new(item), without), Err(unagreed));
         }
     }
 
@@ -246,6 +280,8 @@ mod tests {
         End(u64, [u8; 32]),
         Failed(u32, u8),
         Hole(u64),
+        State([u8; 32]),
+        Stop,
     }
 
     impl Made {
@@ -259,6 +295,8 @@ mod tests {
                     fault: Fault::decode(*code, Role::Sender).unwrap(),
                 },
                 Self::Hole(len) => Item::Hole(*len),
+                Self::State(state) => Item::State(*state),
+                Self::Stop => Item::Stop,
             }
         }
     }
@@ -270,6 +308,8 @@ mod tests {
             any::<(u64, [u8; 32])>().prop_map(|(size, hash)| Made::End(size, hash)),
             (any::<u32>(), 1..=255u8).prop_map(|(index, code)| Made::Failed(index, code)),
             (1..=u64::MAX).prop_map(Made::Hole),
+            any::<[u8; 32]>().prop_map(Made::State),
+            Just(Made::Stop),
         ]
     }
 
@@ -293,7 +333,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_can_make_it_panic(bytes in prop::collection::vec(0..7u8, 0..100)) {
+        fn no_bytes_can_make_it_panic(bytes in prop::collection::vec(0..9u8, 0..100)) {
             let _ = read_all(&bytes);
         }
     }

@@ -57,7 +57,7 @@ impl Feature {
 
             Self::Sparse => true,
 
-            Self::Blocks => false,
+            Self::Blocks => true,
         }
     }
 

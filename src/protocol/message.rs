@@ -23,6 +23,8 @@ pub const PACKED: u8 = 5;
 pub const RETRY: u8 = 6;
 /// First byte of a page of files that did not arrive.
 pub const RESULTS: u8 = 7;
+/// First byte of a page of blocks to send again.
+pub const REPAIR: u8 = 8;
 /// Kinds from here on are notes: who does not know one skips it.
 pub const NOTES: u8 = 0x80;
 /// And so are control messages of a type that begins with this.
@@ -331,6 +333,8 @@ pub enum Message<'a> {
     Retry(Reader<'a>),
     /// For [`super::pages::results`].
     Results(Reader<'a>),
+    /// For [`super::pages::repairs`].
+    Repair(Reader<'a>),
     /// Something of a later version that may be skipped.
     Note,
 }
@@ -374,6 +378,7 @@ impl<'a> Message<'a> {
             RETRY => Ok(Message::Retry(reader)),
             RESULTS => Ok(Message::Results(reader)),
             NOTES.. => Self::note(plaintext),
+            REPAIR => Ok(Message::Repair(reader)),
             _ => Err(Malformed("a message of an unknown kind")),
         }
     }
@@ -615,7 +620,8 @@ mod tests {
             (b"\x05\x01\0\0\0", Err(Malformed("a message is cut off"))),
             (b"\x06xyz", Ok("Retry")),
             (b"\x07xyz", Ok("Results")),
-            (b"\x08", Err(Malformed("a message of an unknown kind"))),
+            (b"\x08xyz", Ok("Repair")),
+            (b"\x09", Err(Malformed("a message of an unknown kind"))),
             (b"\x7f", Err(Malformed("a message of an unknown kind"))),
             (b"\x80", Ok("Note")),
             (b"\xffxyz", Ok("Note")),
@@ -630,6 +636,7 @@ mod tests {
                 Message::Packed { codec: 1, len: 9, packed: b"xyz" } => "Packed",
                 Message::Retry(rest) if rest.rest() == b"xyz" => "Retry",
                 Message::Results(rest) if rest.rest() == b"xyz" => "Results",
+                Message::Repair(rest) if rest.rest() == b"xyz" => "Repair",
                 other => panic!("{other:?}"),
             });
             assert_eq!(kind, expected, "{plaintext:x?}");

@@ -11,6 +11,7 @@ use crate::crypto::record::Buffer;
 use crate::files::manifest::{Entry, Kind};
 use crate::files::modes::MADE_UP;
 use crate::files::path::RelPath;
+use crate::files::states::State;
 
 /// Bytes of SHA-256.
 pub const HASH_LEN: usize = 32;
@@ -27,6 +28,37 @@ pub enum Step {
         /// SHA-256 of those.
         hash: [u8; HASH_LEN],
     },
+    /// The content behind so many whole blocks, at once: that they are the sender's both sides
+    /// find out meanwhile.
+    GoOn {
+        /// Whole blocks that the receiver has, at least one.
+        blocks: u32,
+        /// SHA-256's state behind the last of them.
+        state: State,
+    },
+}
+
+/// Blocks of a file that the receiver asks for again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// The first, counted from 0.
+    pub first: u32,
+    /// How many, at least one.
+    pub count: u32,
+}
+
+impl Range {
+    /// The first block behind it.
+    pub fn end(&self) -> u64 {
+        u64::from(self.first) + u64::from(self.count)
+    }
+
+    /// Bytes of it in a file of this size, in blocks of so many bytes.
+    pub fn bytes(&self, block: u64, size: u64) -> u64 {
+        let [from, to] =
+            [self.first.into(), self.end()].map(|at: u64| at.saturating_mul(block).min(size));
+        to - from
+    }
 }
 
 /// Why an entry is not on the receiver's disk as it was offered.
@@ -214,6 +246,18 @@ pub fn put_step(buffer: &mut Buffer, (index, step): (u32, Step)) {
             buffer.extend(&offset.to_be_bytes());
             buffer.extend(&hash);
         }
+        Step::GoOn { blocks, state } => {
+            buffer.extend(&[2]);
+            buffer.extend(&blocks.to_be_bytes());
+            buffer.extend(&state);
+        }
+    }
+}
+
+/// Appends a range of blocks of the file of this index.
+pub fn put_repair(buffer: &mut Buffer, (index, range): (u32, Range)) {
+    for number in [index, range.first, range.count] {
+        buffer.extend(&number.to_be_bytes());
     }
 }
 
@@ -311,11 +355,19 @@ pub fn plan(
             1 => Step::Resume { offset: reader.u64()?, hash: reader.array()? },
             GO_ON => {
                 agreed.check(Feature::Blocks)?;
-                return Err(Malformed("an unknown step in the plan"));
+                Step::GoOn { blocks: reader.u32()?, state: reader.array()? }
             }
             _ => return Err(Malformed("an unknown step in the plan")),
         };
         each(index, step)
+    })
+}
+
+/// Takes a page of ranges of blocks apart. `each` checks index and range.
+pub fn repairs(page: Reader<'_>, mut each: impl FnMut(u32, Range) -> Read<()>) -> Read<Pages> {
+    read_page(page, |reader| {
+        let index = reader.u32()?;
+        each(index, Range { first: reader.u32()?, count: reader.u32()? })
     })
 }
 

@@ -5,14 +5,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::channel::{Agreed, ChannelError, Heard, Inbox};
-use super::features::Features;
+use super::features::{Feature, Features};
 use super::lanes;
 use super::line::{Line, Listening, Patient};
 use super::message::{Control, Message, Ready, Reason};
 use super::outbox::{Outbox, Work};
 use super::pages;
 use super::reader::Malformed;
-use crate::bounds::{FAREWELL, LOST_LIMIT, MAX_CONTENT, MAX_PLAINTEXT, STALL_LIMIT};
+use crate::bounds::{BLOCK, FAREWELL, LOST_LIMIT, MAX_CONTENT, MAX_PLAINTEXT, STALL_LIMIT};
 use crate::control;
 use crate::crypto::keys::{Role, SessionKeys};
 use crate::crypto::record::{Buffer, Follows, RecordReader, RecordWriter};
@@ -36,6 +36,8 @@ pub struct Limits {
     pub lanes: usize,
     /// What it says that it can do.
     pub features: Features,
+    /// Bytes of a block of a file, a multiple of 64. What both sides have to know is [`BLOCK`].
+    pub block: u64,
 }
 
 impl Default for Limits {
@@ -47,6 +49,7 @@ impl Default for Limits {
             content: MAX_CONTENT,
             lanes: lanes::default_count(),
             features: Features::ours(),
+            block: BLOCK,
         }
     }
 }
@@ -61,6 +64,7 @@ pub struct Session {
     content: usize,
     ours: Features,
     agreed: Agreed,
+    block: u64,
 }
 
 /// Why a session ended early.
@@ -105,7 +109,7 @@ impl Session {
         R: Read + Send + 'static,
         W: Write + Send + 'static,
     {
-        let Limits { patience, last_patience, heartbeat, content, lanes, features } = limits;
+        let Limits { patience, last_patience, heartbeat, content, lanes, features, block } = limits;
         let line = Line::new(patience);
         let reader = Listening::new(reader, line.clone());
         let reader = RecordReader::new(reader, keys.open, MAX_PLAINTEXT);
@@ -119,7 +123,7 @@ impl Session {
         let writer = Patient::new(writer, line.clone());
         let outbox = Outbox::start(RecordWriter::new(writer, keys.seal), lanes_out, heartbeat)?;
         let ours = features;
-        Ok(Self { inbox, outbox, peer, line, last_patience, content, ours, agreed })
+        Ok(Self { inbox, outbox, peer, line, last_patience, content, ours, agreed, block })
     }
 
     /// What this side says that it can do.
@@ -177,6 +181,11 @@ impl Session {
     /// Bytes of content for one record.
     pub fn content(&self) -> usize {
         self.content
+    }
+
+    /// Bytes of a block, if both sides hash files block by block.
+    pub fn blocks(&self) -> Option<u64> {
+        self.agreed().has(Feature::Blocks).then_some(self.block)
     }
 
     /// Sends a list in pages; `kind` and `encode` as in [`pages::write`].

@@ -3,13 +3,16 @@
 mod fates;
 pub(super) mod holes;
 mod kept;
+mod repairs;
 mod small;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io;
 use std::time::Instant;
 
 use self::kept::Flushing;
+use super::blocks::{Check, Damage, Repair};
 use super::lock::{Head, Known, TransferLockManager};
 use super::part::Part;
 use super::plan::{Action, Plan};
@@ -25,10 +28,12 @@ use crate::files::manifest::{Entry, Manifest};
 use crate::files::path::RelPath;
 use crate::files::root::{Found, Root};
 use crate::files::sparse::ContentHash;
+use crate::files::states::Blocks;
+use crate::protocol::course::Course;
 use crate::protocol::data::{self, Item};
 use crate::protocol::features::Features;
 use crate::protocol::message::Message;
-use crate::protocol::pages::{Fault, HASH_LEN, Step};
+use crate::protocol::pages::{Fault, HASH_LEN, Range, Step};
 use crate::protocol::reader::Malformed;
 use crate::protocol::session::{OUT_OF_TURN, Stop};
 
@@ -43,6 +48,10 @@ enum State {
     AtPool,
     /// Came, and its hash differed.
     Again,
+    /// Came, and some of its blocks differed.
+    Torn,
+    /// Those blocks are asked for, and not all come yet.
+    Mending,
     /// At its place.
     Arrived,
     /// Given up.
@@ -53,6 +62,8 @@ enum State {
 enum Target {
     /// To the disk.
     Writer(FileWriter),
+    /// To the disk, into a file that is there but for some of its blocks.
+    Repair(FileWriter),
     /// Nowhere: the file that is at this place has the sender's content, if the hash agrees.
     Same(RelPath, [u8; HASH_LEN], Found),
     /// Nowhere: the unfinished file is not any more what it was when the plan was made. The
@@ -65,9 +76,23 @@ enum Target {
 struct Current {
     index: u32,
     target: Target,
-    got: u64,
+    course: Course,
     /// Of a file with holes: what of its content came.
     sparse: holes::Came,
+    /// Whether the blocks that were there are what their states say, while more comes.
+    check: Option<Check>,
+    /// Blocks that came and differ from the state behind them.
+    damage: Damage,
+    /// Whether the sender may find that it has another content than what was gone on with.
+    may_begin_anew: bool,
+}
+
+impl Current {
+    fn new(index: u32, entry: &Entry, target: Target, course: Course) -> Self {
+        let sparse = holes::Came::begin(entry, course.at());
+        let (check, damage) = (None, Damage::default());
+        Self { index, target, course, sparse, check, damage, may_begin_anew: false }
+    }
 }
 
 /// What a session needs to begin writing.
@@ -90,6 +115,8 @@ pub struct Start<'a> {
     pub threads: usize,
     /// Tell of each file what became of it, with its hash.
     pub each_file: bool,
+    /// Bytes of a block, if the sender tells the states behind them.
+    pub blocks: Option<u64>,
 }
 
 /// A transfer being written to disk.
@@ -100,6 +127,9 @@ pub struct Assembler<'a> {
     states: Vec<State>,
     hashes: Vec<Option<[u8; HASH_LEN]>>,
     resume: BTreeMap<u32, Resume>,
+    /// Files of which blocks have to come again.
+    repairs: BTreeMap<u32, Repair>,
+    blocks: Option<u64>,
     /// Times of last change that the disk has made of others.
     times: BTreeMap<u32, i64>,
     /// What the system said of the first that failed.
@@ -136,7 +166,8 @@ impl<'a> Assembler<'a> {
         agreed: Features,
         start: Start<'a>,
     ) -> Take<Self> {
-        let Start { plan, resume, made, merge, older, lock, head, threads, each_file } = start;
+        let Start { plan, resume, made, merge, older, lock, head, threads, each_file, blocks } =
+            start;
         let mut summary = Summary::default();
         let mut states = Vec::with_capacity(manifest.entries().len());
         for ((index, action), entry) in plan.actions().zip(manifest.entries()) {
@@ -160,6 +191,8 @@ impl<'a> Assembler<'a> {
             tree: Tree { manifest, root, plan },
             states,
             resume,
+            repairs: BTreeMap::new(),
+            blocks,
             made,
             merge,
             older,
@@ -215,9 +248,11 @@ impl<'a> Assembler<'a> {
 
     /// How many files are still to come, and their bytes.
     pub fn wanted(&self) -> (u64, u64) {
+        let mending = self.states.iter().filter(|state| **state == State::Mending).count() as u64;
+        let begun = (mending, self.bytes_in_blocks());
         let wanted = self.states.iter().zip(self.tree.manifest.indexed());
         let wanted = wanted.filter(|(state, _)| **state == State::Wanted);
-        wanted.fold((0, 0), |(files, bytes), (_, (index, entry))| {
+        wanted.fold(begun, |(files, bytes), (_, (index, entry))| {
             let here = self.resume.get(&index).map_or(0, |resume| resume.offset(entry));
             (files + 1, bytes + (entry.size() - here))
         })
@@ -247,7 +282,12 @@ impl<'a> Assembler<'a> {
                 }
                 Item::Bytes(content) => self.write(content)?,
                 Item::Hole(len) => self.hole(len)?,
+                Item::State(state) => self.state(state)?,
                 Item::End { size, hash } => self.end(size, hash)?,
+                Item::Stop => match self.current.as_ref().map(|current| current.index) {
+                    Some(index) if self.repairs.contains_key(&index) => self.end_range(None)?,
+                    _ => return Err(OUT_OF_TURN.into()),
+                },
                 Item::Failed { index, fault } => self.fail(index, fault)?,
             }
         }
@@ -284,8 +324,9 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    /// Ends a round: the files whose hash differed, which are wanted once more.
-    pub fn end_round(&mut self) -> Take<Vec<u32>> {
+    /// Ends a round: the files whose hash differed, which are wanted once more, and the blocks of
+    /// others.
+    pub fn end_round(&mut self) -> Take<(Vec<u32>, Vec<(u32, Range)>)> {
         self.await_pool()?;
         if self.current.is_some() || self.states.iter().any(is_missing) {
             return Err(Malformed("a file that was asked for did not come").into());
@@ -297,13 +338,20 @@ impl<'a> Assembler<'a> {
                 again.push(index);
             }
         }
-        Ok(again)
+        Ok((again, self.ask_for_blocks()))
     }
 
     /// Puts links and the folders' modes and times in place, and waits until everything is on the
     /// disk; what is still wanted has failed in every attempt. Returns what did not arrive.
     pub fn finish(&mut self) -> Take<(Summary, Vec<(u32, Fault)>)> {
-        for state in self.states.iter_mut().filter(|state| **state == State::Wanted) {
+        for (index, repair) in std::mem::take(&mut self.repairs) {
+            if let Some(entry) = self.tree.manifest.get(index).filter(|_| !repair.damage.is_empty())
+            {
+                self.sweep_all(index, entry);
+            }
+        }
+        let missing = |state: &&mut State| matches!(state, State::Wanted | State::Mending);
+        for state in self.states.iter_mut().filter(missing) {
             *state = State::Failed(Fault::Integrity);
         }
         for (index, error) in self.tree.make_links() {
@@ -343,6 +391,13 @@ impl<'a> Assembler<'a> {
     }
 
     fn start(&mut self, index: u32, offset: u64) -> Take {
+        if self.repairs.contains_key(&index) {
+            return self.start_range(index, offset);
+        }
+        let may_begin_anew = |current: &Current| current.index == index && current.may_begin_anew;
+        if offset == 0 && self.current.as_ref().is_some_and(may_begin_anew) {
+            return self.start_anew();
+        }
         let wanted = state(&self.states, index) == Some(State::Wanted);
         let entry = self.tree.manifest.get(index).filter(|_| wanted);
         let entry = entry.ok_or(Malformed("a file came that was not asked for"))?;
@@ -352,21 +407,44 @@ impl<'a> Assembler<'a> {
         if self.current.is_some() || !agreed {
             return Err(OUT_OF_TURN.into());
         }
-        let target = match resume {
+        let course = Course::new(self.blocks_of(entry), offset, entry.size());
+        let mut current = Current::new(index, entry, Target::Nowhere, course);
+        let begins = ContentHash::in_blocks(entry, self.block());
+        current.target = match resume {
             Some(Resume::Same { place, hash, seen }) if offset == entry.size() => {
                 Target::Same(place, hash, seen)
             }
             Some(Resume::Part { hash, seen, .. }) => {
-                let hash = if offset > 0 { hash } else { ContentHash::of(entry) };
-                match self.reopen(index, entry, (offset, hash), &seen)? {
-                    Target::Stale if offset == 0 => self.create(index, entry)?,
-                    target => target,
+                let hash = if offset > 0 { hash } else { begins };
+                self.reopen(index, entry, (offset, hash), &seen)?
+            }
+            Some(Resume::Blocks { block, states, seen }) if offset > 0 => {
+                current.may_begin_anew = true;
+                let hash = ContentHash::Whole(Blocks::go_on(block, states.clone()));
+                let target = self.reopen(index, entry, (offset, hash), &seen)?;
+                let check = match &target {
+                    Target::Writer(writer) => {
+                        let handle = writer.handle();
+                        handle.map(|file| Some(Check::start(file, block, states)))
+                    }
+                    _ => Ok(None),
+                };
+                match self.survive(index, check)? {
+                    Some(check) => {
+                        current.check = check;
+                        target
+                    }
+                    // What is not looked at is not named.
+                    None => Target::Nowhere,
                 }
             }
+            Some(Resume::Blocks { seen, .. }) => self.reopen(index, entry, (0, begins), &seen)?,
             _ => self.create(index, entry)?,
         };
-        let sparse = holes::Came::begin(entry, offset);
-        self.current = Some(Current { index, target, got: offset, sparse });
+        if matches!(current.target, Target::Stale) && offset == 0 {
+            current.target = self.create(index, entry)?;
+        }
+        self.current = Some(current);
         self.synced = None;
         self.moved.1 = index;
         Ok(())
@@ -374,7 +452,8 @@ impl<'a> Assembler<'a> {
 
     fn create(&mut self, index: u32, entry: &Entry) -> Take<Target> {
         let place = self.tree.place(index, entry);
-        let created = self.tree.begin(entry, &place);
+        let hash = ContentHash::in_blocks(entry, self.block());
+        let created = self.tree.begin(entry, &place).map(|writer| writer.hashed(hash));
         Ok(self.survive(index, created)?.map_or(Target::Nowhere, Target::Writer))
     }
 
@@ -385,15 +464,9 @@ impl<'a> Assembler<'a> {
         (offset, hash): (u64, ContentHash),
         seen: &Stamp,
     ) -> Take<Target> {
-        let place = self.tree.place(index, entry);
-        let own = self.tree.root.own().clone();
-        let resumed = self.tree.root.parent_of(&place).and_then(|folder| {
-            let found = Part::find(folder, &own, &place);
-            let (file, part) = found.ok_or(io::ErrorKind::NotFound)?;
-            if !folder.stamp_of(&file)?.is_untouched(seen) {
-                return Err(io::ErrorKind::NotFound.into());
-            }
-            FileWriter::resume((file, part), folder, (offset, hash))
+        let resumed = self.part(index, entry, seen).and_then(|part| {
+            let folder = self.tree.root.parent_of(&self.tree.plan.place(index, entry))?;
+            FileWriter::resume(part, folder, (offset, hash))
         });
         match resumed {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Target::Stale),
@@ -401,22 +474,29 @@ impl<'a> Assembler<'a> {
         }
     }
 
+    /// The unfinished file of an entry, if nobody has written to it; `NotFound` else.
+    fn part(&mut self, index: u32, entry: &Entry, seen: &Stamp) -> io::Result<(File, Part)> {
+        let place = self.tree.place(index, entry);
+        let own = self.tree.root.own().clone();
+        let folder = self.tree.root.parent_of(&place)?;
+        let (file, part) = Part::find(folder, &own, &place).ok_or(io::ErrorKind::NotFound)?;
+        if !folder.stamp_of(&file)?.is_untouched(seen) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok((file, part))
+    }
+
     fn write(&mut self, content: &[u8]) -> Take {
-        let Current { index, got, .. } = self.current.as_mut().ok_or(OUT_OF_TURN)?;
+        let Current { index, course, target, .. } = self.current.as_mut().ok_or(OUT_OF_TURN)?;
+        course.bytes(content.len() as u64)?;
         let index = *index;
         let entry = self.tree.manifest.get(index).ok_or(OUT_OF_TURN)?;
-        *got = got.saturating_add(content.len() as u64);
-        if *got > entry.size() {
-            return Err(Malformed("a file is longer than was offered").into());
-        }
-        let Current { target, .. } = self.current.as_mut().ok_or(OUT_OF_TURN)?;
-        let Target::Writer(writer) = target else { return Ok(()) };
-        let written = writer.write(content);
-        if written.is_ok() {
-            self.count(index, content.len() as u64);
-        }
-        match written {
-            Ok(()) => self.check_room(entry),
+        let (Target::Writer(writer) | Target::Repair(writer)) = target else { return Ok(()) };
+        match writer.write(content) {
+            Ok(()) => {
+                self.count(index, content.len() as u64);
+                self.check_room(entry)
+            }
             Err(error) => self.give_up(index, entry, error),
         }
     }
@@ -426,7 +506,8 @@ impl<'a> Assembler<'a> {
         // A full disk keeps what there is; what cannot be written at all is given up.
         self.survive::<()>(index, Err(error))?;
         if let Some(Current { target, .. }) = &mut self.current
-            && let Target::Writer(writer) = std::mem::replace(target, Target::Nowhere)
+            && let Target::Writer(writer) | Target::Repair(writer) =
+                std::mem::replace(target, Target::Nowhere)
         {
             self.tree.discard(index, entry, writer);
         }
@@ -434,24 +515,48 @@ impl<'a> Assembler<'a> {
     }
 
     fn end(&mut self, size: u64, hash: [u8; HASH_LEN]) -> Take {
-        let Current { index, target, got, .. } = self.current.take().ok_or(OUT_OF_TURN)?;
-        let entry = self.tree.manifest.get(index).ok_or(OUT_OF_TURN)?;
-        if size != got || size != entry.size() {
-            return Err(Malformed("a file is not as long as was offered").into());
+        let index = self.current.as_ref().ok_or(OUT_OF_TURN)?.index;
+        if self.repairs.contains_key(&index) {
+            return self.end_range(Some((size, hash)));
         }
+        let current = self.current.take().ok_or(OUT_OF_TURN)?;
+        let Current { target, course, check, damage, .. } = current;
+        let entry = self.tree.manifest.get(index).ok_or(OUT_OF_TURN)?;
+        course.end(size)?;
         self.finished.push(index);
         let arrived = match target {
-            Target::Nowhere => return Ok(()),
+            Target::Nowhere | Target::Repair(_) => return Ok(()),
             Target::Same(place, own, seen) if own == hash => self.keep(index, entry, place, &seen),
             Target::Same(..) | Target::Stale => Ok(Named::Again),
             Target::Writer(writer) => {
                 self.let_go(index)?;
-                self.name(index, entry, writer, hash)
+                let damage = match self.damage_of(check, damage, &writer, (entry, hash)) {
+                    Ok(damage) => damage,
+                    Err(stop) => {
+                        // What came of it is kept.
+                        let course = Course::new(None, size, size);
+                        let target = Target::Writer(writer);
+                        self.current = Some(Current::new(index, entry, target, course));
+                        return Err(stop);
+                    }
+                };
+                match damage {
+                    Some(damage) if damage.is_empty() => self.name(index, entry, writer, hash),
+                    Some(damage) => {
+                        let by = self.put_by(index, entry, writer, (hash, damage));
+                        by.map(|()| Named::Torn)
+                    }
+                    None => {
+                        self.tree.discard(index, entry, writer);
+                        Ok(Named::Again)
+                    }
+                }
             }
         };
         match self.survive(index, arrived)? {
             Some(Named::At(mtime)) => self.arrived(index, hash, mtime),
             Some(Named::Again) => self.set(index, State::Again),
+            Some(Named::Torn) => self.set(index, State::Torn),
             // What there is of a file that is given up is of no use.
             None => self.sweep_all(index, entry),
         }
@@ -490,6 +595,17 @@ impl<'a> Assembler<'a> {
         let Some(verified) = writer.verify(folder, entry, &hash)? else {
             return Ok(Named::Again);
         };
+        self.put(index, entry, verified, hash)
+    }
+
+    /// Gives a verified file its name.
+    fn put(
+        &mut self,
+        index: u32,
+        entry: &Entry,
+        verified: Verified,
+        hash: [u8; HASH_LEN],
+    ) -> io::Result<Named> {
         let put = match self.tree.twin(index, entry, &hash) {
             // It is here already under another name.
             Some(place) => {
@@ -561,9 +677,14 @@ impl<'a> Assembler<'a> {
         let entry = self.tree.manifest.get(index).ok_or(OUT_OF_TURN)?;
         match self.current.take() {
             Some(current) if current.index == index => {
-                if let Target::Writer(writer) = current.target {
+                if let Target::Writer(writer) | Target::Repair(writer) = current.target {
                     self.tree.discard(index, entry, writer);
                 }
+                self.repairs.remove(&index);
+            }
+            None if self.repairs.get(&index).is_some_and(Repair::is_awaited) => {
+                self.repairs.remove(&index);
+                self.sweep_all(index, entry);
             }
             None if state(&self.states, index) == Some(State::Wanted) => {
                 // What an earlier run left of a file that cannot be had any more.
@@ -584,10 +705,12 @@ enum Named {
     At(Option<i64>),
     /// It is not what was sent, or not what it was: it is asked for once more.
     Again,
+    /// Some of its blocks are not what was sent: they are.
+    Torn,
 }
 
 fn is_missing(state: &State) -> bool {
-    matches!(state, State::Wanted | State::AtPool)
+    matches!(state, State::Wanted | State::AtPool | State::Mending)
 }
 
 fn state(states: &[State], index: u32) -> Option<State> {

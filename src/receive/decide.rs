@@ -12,7 +12,7 @@ use super::lock::{Head, Remembered};
 use super::options::ReceiveOptions;
 use super::output::Output;
 use super::plan::{Action, OnConflict, Plan, Survey};
-use super::resume::{self, Resume};
+use super::resume::{self, How, Resume};
 use super::single::stream_name;
 use crate::error::{Cause, Error, Result, bytes, shown};
 use crate::event::{Sink, Summary};
@@ -45,7 +45,9 @@ pub fn accept(
         Ok(plan) => plan,
         Err((reason, error)) => return Err(offered.refuse(reason, error)),
     };
-    let resume = resume::find(offered.manifest(), &plan, &remembered, root, decisions.is_fresh());
+    let blocks = offered.blocks();
+    let how = How { anew: decisions.is_fresh(), blocks };
+    let resume = resume::find(offered.manifest(), &plan, &remembered, root, how);
     if !remembered.is_empty() {
         let (completed, partial, fresh) = progress_of(&offered, &plan, &resume);
         ui.note(&format!(
@@ -63,7 +65,7 @@ pub fn accept(
     let older = remembered.files;
     let threads = lanes::default_count();
     let each_file = ui.wants_files();
-    let start = Start { plan, resume, made, merge, older, lock, head, threads, each_file };
+    let start = Start { plan, resume, made, merge, older, lock, head, threads, each_file, blocks };
     offered.accept(root, start, sink)
 }
 

@@ -166,6 +166,11 @@ impl Offered {
         }
     }
 
+    /// Bytes of a block, if files are hashed block by block.
+    pub fn blocks(&self) -> Option<u64> {
+        self.session.blocks()
+    }
+
     /// What is known of the sender.
     pub fn heard(&self) -> Heard {
         self.session.heard()
@@ -245,13 +250,16 @@ fn take_content(
             assembler.tell(sink);
         }
         // The pool still has some files in hand.
-        let again = assembler.end_round()?;
+        let (again, blocks) = assembler.end_round()?;
         assembler.tell(sink);
-        if again.is_empty() || attempt == ATTEMPTS {
+        if again.is_empty() && blocks.is_empty() || attempt == ATTEMPTS {
             break;
         }
         let (files, bytes) = assembler.wanted();
         sink(Event::Again { files, bytes, attempt: attempt + 1 });
+        if !blocks.is_empty() {
+            session.send_pages(message::REPAIR, blocks, pages::put_repair)?;
+        }
         session.send_pages(message::RETRY, again, pages::put_index)?;
     }
     Ok(())

@@ -29,6 +29,7 @@ use crate::files::own::{Own, RESERVED};
 use crate::files::path::RelPath;
 use crate::files::root::{Found, Replace, Root};
 use crate::files::sparse::ContentHash;
+use crate::files::states::{STATE_LEN, State};
 use crate::protocol::pages::HASH_LEN;
 use crate::receive::places::Places;
 
@@ -61,6 +62,11 @@ struct FileState {
     /// since 1970 UTC.
     #[serde(default)]
     mtime: Option<i64>,
+    /// Bytes of a block, and the states behind the whole blocks, if any came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    block: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    states: Option<String>,
 }
 
 /// What an earlier run knew of an entry.
@@ -90,7 +96,7 @@ impl Sum {
     pub fn begin(&self) -> ContentHash {
         match self.sparse {
             true => ContentHash::Sparse(Box::default()),
-            false => ContentHash::Whole(Sha256::default()),
+            false => ContentHash::Whole(Default::default()),
         }
     }
 }
@@ -100,6 +106,8 @@ impl Sum {
 pub struct Remembered {
     /// The files it was about to receive.
     pub files: BTreeMap<u32, Known>,
+    /// Of those that it had begun the states behind their whole blocks, and bytes of a block.
+    pub states: BTreeMap<u32, (u64, Vec<State>)>,
     /// Entries that it put elsewhere.
     pub places: Places,
     /// Folders that it made.
@@ -157,6 +165,11 @@ pub struct Snapshot<'a> {
     pub wanted: &'a dyn Fn(u32) -> bool,
     /// The file at hand: index, bytes on the disk, their SHA-256.
     pub current: Option<(u32, u64, [u8; HASH_LEN])>,
+    /// Bytes of a block.
+    pub block: u64,
+    /// The states behind the whole blocks of a file that is not at its place. They say what the
+    /// content is to be, not what the disk holds.
+    pub states: &'a BTreeMap<u32, &'a [State]>,
     /// Times of last change of those, where the disk has not kept the offered one.
     pub times: &'a BTreeMap<u32, i64>,
     /// Entries that go elsewhere.
@@ -475,6 +488,10 @@ impl<'de> Visitor<'de> for LockSeed<'_> {
                     let hash = whole.or(sum(state.sparse_hash, true)).filter(|_| completed);
                     let known = Known { size: state.size, mtime: state.mtime, completed, hash };
                     remembered.files.insert(index, known);
+                    let states = state.states.as_deref().filter(|_| !completed);
+                    if let (Some(block), Some(states)) = (state.block, states.and_then(states_of)) {
+                        remembered.states.insert(index, (block, states));
+                    }
                 }))?,
                 "renamed" => map.next_value_seed(each(|path: &str, place: String| {
                     let Some(index) = index(path) else { return };
@@ -571,6 +588,7 @@ impl Serialize for Files<'_> {
                 (None, Some(older)) => (older.size, older.mtime),
                 _ => (size, Some(*snapshot.times.get(&index).unwrap_or(&entry.mtime))),
             };
+            let states = snapshot.states.get(&index).filter(|_| done.is_none());
             let sum = done.map(|hash| Sum { hash, sparse: entry.is_sparse() });
             let sum = sum.or_else(|| older_done.and_then(|older| older.hash));
             let hash = |sparse| sum.filter(|sum| sum.sparse == sparse).map(|sum| hex(&sum.hash));
@@ -584,6 +602,8 @@ impl Serialize for Files<'_> {
                     sparse_hash: hash(true),
                     partial_hash: current.map(|(_, _, hash)| hex(&hash)),
                     mtime,
+                    block: states.map(|_| snapshot.block),
+                    states: states.map(|states| hex(states.as_flattened())),
                 },
             )?;
         }
@@ -611,6 +631,12 @@ impl Serialize for Made<'_> {
         let made = self.0.made.iter().filter_map(|index| self.0.manifest.get(*index));
         serializer.collect_map(made.map(|entry| (keys::of(&entry.path), true)))
     }
+}
+
+/// States that were written one behind the other.
+fn states_of(text: &str) -> Option<Vec<State>> {
+    let states = text.as_bytes().chunks(2 * STATE_LEN);
+    states.map(|state| std::str::from_utf8(state).ok().and_then(unhex)).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -2,6 +2,7 @@
 //! offer, ask, receive.
 
 pub mod assembler;
+pub mod blocks;
 pub mod consent;
 mod decide;
 mod decisions;

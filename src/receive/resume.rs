@@ -9,14 +9,14 @@ use std::thread;
 use super::lock::{Known, Remembered, TransferLockManager};
 use super::part::Part;
 use super::plan::{Action, Plan};
-use crate::bounds::MAX_LANES;
+use crate::bounds::{BLOCK, MAX_LANES};
 use crate::files::disk::Stamp;
 use crate::files::holes;
 use crate::files::manifest::{Entry, Manifest};
-use crate::files::own::Own;
 use crate::files::path::RelPath;
 use crate::files::root::{Found, Root};
 use crate::files::sparse::ContentHash;
+use crate::files::states::State;
 use crate::protocol::pages::{HASH_LEN, Step};
 
 /// Where the content of a file can begin.
@@ -27,10 +27,22 @@ pub enum Resume {
         offset: u64,
         /// The hash of those, to be gone on with.
         hash: ContentHash,
+        /// So many of its states are those that the lock has kept.
+        kept: usize,
         /// What it was when it was hashed.
         seen: Stamp,
         /// Bytes that its content takes on the disk.
         taken: u64,
+    },
+    /// Behind its whole blocks, whose states the lock has kept. Whether they still are what these
+    /// say is found out while more comes.
+    Blocks {
+        /// Bytes of a block.
+        block: u64,
+        /// The state behind each, at least one.
+        states: Vec<State>,
+        /// What it was when it was found.
+        seen: Stamp,
     },
     /// Nowhere, if the file that is there has the sender's content.
     Same {
@@ -51,6 +63,10 @@ impl Resume {
             Self::Part { offset, hash, .. } => {
                 Some(Step::Resume { offset: *offset, hash: hash.clone().finish() })
             }
+            Self::Blocks { states, .. } => {
+                let blocks = u32::try_from(states.len()).ok()?;
+                Some(Step::GoOn { blocks, state: *states.last()? })
+            }
             Self::Same { hash, .. } => Some(Step::Resume { offset: entry.size(), hash: *hash }),
         }
     }
@@ -59,6 +75,7 @@ impl Resume {
     pub fn taken(&self, entry: &Entry) -> u64 {
         match self {
             Self::Part { taken, .. } => *taken,
+            Self::Blocks { .. } => self.offset(entry),
             Self::Same { .. } => entry.size(),
         }
     }
@@ -67,7 +84,17 @@ impl Resume {
     pub fn offset(&self, entry: &Entry) -> u64 {
         match self {
             Self::Part { offset, .. } => *offset,
+            Self::Blocks { block, states, .. } => block * states.len() as u64,
             Self::Same { .. } => entry.size(),
+        }
+    }
+
+    /// The states that the lock has kept of it, to be kept until more is known.
+    pub fn kept(&self) -> &[State] {
+        match self {
+            Self::Part { hash, kept, .. } => hash.states().get(..*kept).unwrap_or_default(),
+            Self::Blocks { states, .. } => states,
+            Self::Same { .. } => &[],
         }
     }
 }
@@ -118,16 +145,27 @@ fn verify(manifest: &Manifest, remembered: &Remembered, root: &mut Root) -> BTre
     })
 }
 
+/// How unfinished files are gone on with.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// From their first byte.
+    pub anew: bool,
+    /// Block by block, in blocks of so many bytes, if both sides can.
+    pub blocks: Option<u64>,
+}
+
+/// Blocks that are hashed before the sender is asked to go on; more of them are hashed meanwhile.
+/// So many take less than a second, and with them nothing of the last, unfinished one comes again.
+const HASHED_FIRST: usize = 32;
+
 /// Hashes what there is of the files that the plan wants, and removes what is left of those that
 /// it does not.
-///
-/// With `anew`, unfinished files are gone on with from their first byte.
 pub fn find(
     manifest: &Manifest,
     plan: &Plan,
     remembered: &Remembered,
     root: &mut Root,
-    anew: bool,
+    how: How,
 ) -> BTreeMap<u32, Resume> {
     let own = root.own().clone();
     let mut found = BTreeMap::new();
@@ -153,8 +191,14 @@ pub fn find(
             Part::sweep(folder, &own, &intended);
         }
         // What has begun to come was compared with what is here before that.
-        let begun = known.and_then(|_| begun(root, &own, &place, entry, anew));
-        let has_begun = matches!(&begun, Some(Resume::Part { offset, .. }) if *offset > 0);
+        let states = remembered.states.get(&index).filter(|_| {
+            // Of what is not offered any more they say nothing.
+            let offered =
+                |known: &Known| (known.size, known.mtime) == (entry.size(), Some(entry.mtime));
+            known.is_some_and(offered)
+        });
+        let begun = known.and_then(|_| begun(root, &place, entry, states, how));
+        let has_begun = begun.as_ref().is_some_and(|begun| begun.offset(entry) > 0);
         let mut same = || plan.compare(index).first().and_then(|place| same(root, place, entry));
         let resume = if has_begun { None } else { same() };
         if let Some(resume) = resume.or(begun) {
@@ -164,16 +208,41 @@ pub fn find(
     found
 }
 
-/// The unfinished file of an entry, hashed.
-fn begun(root: &mut Root, own: &Own, place: &RelPath, entry: &Entry, anew: bool) -> Option<Resume> {
+/// The unfinished file of an entry, hashed unless that would take long.
+fn begun(
+    root: &mut Root,
+    place: &RelPath,
+    entry: &Entry,
+    kept: Option<&(u64, Vec<State>)>,
+    How { anew, blocks }: How,
+) -> Option<Resume> {
+    let own = root.own().clone();
     let folder = root.parent_of(place).ok()?;
-    let (file, _) = Part::find(folder, own, place)?;
+    let (file, _) = Part::find(folder, &own, place)?;
     let seen = folder.stamp_of(&file).ok()?;
     let offset = if anew { 0 } else { seen.size.min(entry.size()) };
     let taken =
         if entry.is_sparse() { holes::taken(&file.metadata().ok()?, offset) } else { offset };
-    let hash = hash_file(file, offset, ContentHash::of(entry)).ok()?;
-    Some(Resume::Part { offset, hash, seen, taken })
+    let block = blocks.unwrap_or(BLOCK);
+    // A part that is shorter than the lock knew has lost its last blocks.
+    let whole = usize::try_from(offset / block).unwrap_or(usize::MAX);
+    let kept =
+        kept.filter(|(of, _)| blocks == Some(*of) && !entry.is_sparse()).and_then(|(_, states)| {
+            states.get(..whole.min(states.len())).filter(|states| !states.is_empty())
+        });
+    let go_on = |states: &[State]| Resume::Blocks { block, states: states.to_vec(), seen };
+    if let Some(states) = kept.filter(|states| states.len() > HASHED_FIRST) {
+        return Some(go_on(states));
+    }
+    let hash = hash_file(file, offset, ContentHash::in_blocks(entry, block)).ok()?;
+    match kept {
+        // Only what is damaged has to come again.
+        Some(states) if !hash.states().starts_with(states) => Some(go_on(states)),
+        kept => {
+            let kept = kept.map_or(0, <[State]>::len);
+            Some(Resume::Part { offset, hash, kept, seen, taken })
+        }
+    }
 }
 
 /// A file that may have the content of an entry, hashed.

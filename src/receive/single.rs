@@ -5,8 +5,6 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::time::SystemTime;
 
-use sha2::Sha256;
-
 use super::assembler::holes;
 use super::files::{Offered, unconfirmed};
 use super::lock;
@@ -24,6 +22,7 @@ use crate::files::path::{PathError, RelPath};
 use crate::files::root::{Found, Replace, Root, creation_mask};
 use crate::files::sparse::{ContentHash, zeros_of};
 use crate::files::walk;
+use crate::protocol::course::Course;
 use crate::protocol::data::{self, Item};
 use crate::protocol::features::Features;
 use crate::protocol::message::{self, Complete, Control, Message, OfferKind, Reason, STREAM_NAME};
@@ -126,7 +125,7 @@ struct Content {
     hash: ContentHash,
     /// The SHA-256, where another hash is compared and this one is wanted too.
     true_hash: Option<ContentHash>,
-    got: u64,
+    course: Course,
     /// Bytes of holes.
     holes: u64,
     /// Its hash, once it came whole.
@@ -146,7 +145,7 @@ fn take_content(
     }
     session.send_pages(message::PLAN, [], pages::put_step)?;
     sink(Event::Planned { files: 1, bytes: expected.size.unwrap_or_default(), here: 0 });
-    let (mut content, agreed) = (Content::begin(expected), session.agreed());
+    let (mut content, agreed) = (Content::begin(expected, session.blocks()), session.agreed());
     while session.receive(|message, follows| match (message, follows) {
         (Message::Data(items), Follows::More) => {
             Ok(content.take(items, expected, agreed).map(|()| true)?)
@@ -164,7 +163,7 @@ fn take_content(
     let fault = content.ended.ok_or(Malformed("a file that was asked for did not come"))?;
     let mut summary = Summary {
         kind: expected.kind,
-        bytes: content.got,
+        bytes: content.course.at(),
         holes: content.holes,
         hash: content.sum(fault),
         once: true,
@@ -181,8 +180,12 @@ fn take_content(
 }
 
 impl Content {
-    fn begin(expected: &Expected) -> Self {
-        let whole = || ContentHash::Whole(Sha256::default());
+    fn begin(expected: &Expected, blocks: Option<u64>) -> Self {
+        // Only what is offered as a plain file has states.
+        let is_plain = expected.kind == OfferKind::Files && !expected.is_sparse;
+        let blocks = blocks.filter(|_| is_plain);
+        let course = Course::new(blocks, 0, expected.size.unwrap_or(u64::MAX));
+        let whole = || ContentHash::Whole(Default::default());
         let true_hash = (expected.is_sparse && expected.sums).then(whole);
         let hash = match expected.is_sparse {
             true => ContentHash::Sparse(Box::default()),
@@ -194,7 +197,7 @@ impl Content {
             gaps: Vec::new(),
             hash,
             true_hash,
-            got: 0,
+            course,
             holes: 0,
             sum: None,
             ended: None,
@@ -254,17 +257,14 @@ impl Content {
                     self.begun = true;
                 }
                 Item::Bytes(bytes) if self.begun => {
-                    self.got = self.got.saturating_add(bytes.len() as u64);
-                    if expected.size.is_some_and(|size| self.got > size) {
-                        return Err(Malformed("a file is longer than was offered"));
-                    }
+                    self.course.bytes(bytes.len() as u64)?;
                     self.hash.update(bytes);
                     self.piece.extend_from_slice(bytes);
                 }
                 Item::Hole(len) if self.begun && expected.is_sparse => {
-                    let (begin, size) = (self.got, expected.size.unwrap_or_default());
-                    self.got = begin.saturating_add(len);
-                    holes::check((begin, self.got), (0, size))?;
+                    let (begin, size) = (self.course.at(), expected.size.unwrap_or_default());
+                    holes::check((begin, begin.saturating_add(len)), (0, size))?;
+                    self.course.bytes(len)?;
                     self.hash.skip(len);
                     self.holes = self.holes.saturating_add(len);
                     match self.gaps.last_mut() {
@@ -272,10 +272,15 @@ impl Content {
                         _ => self.gaps.push((self.piece.len(), len)),
                     }
                 }
+                // What has been written cannot be mended: its hash tells at the end.
+                Item::State(_) if self.begun => drop(self.course.state()?),
                 Item::End { size, hash } if self.begun => {
-                    if size != self.got || expected.size.is_some_and(|offered| offered != size) {
-                        return Err(Malformed("a file is not as long as was offered"));
-                    }
+                    // Of a stream nobody knows the end before.
+                    let course = match expected.size {
+                        Some(_) => self.course,
+                        None => Course::new(None, self.course.at(), self.course.at()),
+                    };
+                    course.end(size)?;
                     let own = self.hash.clone().finish();
                     let whole = own == hash;
                     self.sum = Some(own).filter(|_| whole && !expected.is_sparse);

@@ -11,6 +11,7 @@ use crate::files::own::Own;
 use crate::files::path::RelPath;
 use crate::files::root::{Folder, Replace};
 use crate::files::sparse::{ContentHash, is_zero, zeros_of};
+use crate::files::states::State;
 use crate::protocol::pages::HASH_LEN;
 
 /// Writes a file under a name that says it is not finished.
@@ -66,14 +67,61 @@ impl FileWriter {
     /// Goes on with an unfinished file behind its first `offset` bytes, whose hash is known; the
     /// rest is cut off, all of it when `offset` is 0.
     pub fn resume(
-        (mut file, part): (File, Part),
+        (file, part): (File, Part),
         folder: Folder<'_>,
         (offset, hash): (u64, ContentHash),
     ) -> io::Result<Self> {
         file.set_len(offset)?;
+        Self::at((file, part), folder, (offset, hash))
+    }
+
+    /// Writes an unfinished file from `offset` on, and leaves what is behind.
+    pub fn at(
+        (mut file, part): (File, Part),
+        folder: Folder<'_>,
+        (offset, hash): (u64, ContentHash),
+    ) -> io::Result<Self> {
         file.seek(SeekFrom::Start(offset))?;
         let has_holes = folder.disk().has_holes;
         Ok(Self { file, part, hash, written: offset, hole: 0, put: 0, has_holes })
+    }
+
+    /// Hashes from now on with this, if nothing has been written yet.
+    #[must_use]
+    pub fn hashed(mut self, hash: ContentHash) -> Self {
+        if self.written == 0 {
+            self.hash = hash;
+        }
+        self
+    }
+
+    /// Begins again at the first byte.
+    pub fn restart(&mut self, hash: ContentHash) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        (self.hash, self.written, self.hole) = (hash, 0, 0);
+        Ok(())
+    }
+
+    /// Whether what was written since the block before has left this state. If not, it is gone on
+    /// from this one.
+    pub fn agree(&mut self, state: State) -> bool {
+        self.hash.agree(state)
+    }
+
+    /// The states behind the whole blocks.
+    pub fn states(&self) -> &[State] {
+        self.hash.states()
+    }
+
+    /// Whether so many bytes were written, of this hash.
+    pub fn is_whole(&self, size: u64, hash: &[u8; HASH_LEN]) -> bool {
+        self.written == size && self.hash.clone().finish() == *hash
+    }
+
+    /// The file, to be closed.
+    pub fn into_file(self) -> File {
+        self.file
     }
 
     /// Appends content.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::content::{self, Content, Prefix, StreamOptions, Tally};
-use crate::bounds::{ATTEMPTS, MAX_UNSENT_NAMES};
+use super::content::{self, Content, Have, StreamOptions, Tally};
+use crate::bounds::{ATTEMPTS, BLOCK, MAX_UNSENT_NAMES};
 use crate::control;
 use crate::crypto::record::Follows;
 use crate::error::Result;
@@ -14,7 +14,7 @@ use crate::files::reader::SourceFault;
 use crate::files::walk::Source;
 use crate::protocol::features::Feature;
 use crate::protocol::message::{self, Control, Message, Offer, OfferKind, UnsentName};
-use crate::protocol::pages::{self, Fault, Pages, Step};
+use crate::protocol::pages::{self, Fault, Pages, Range, Step};
 use crate::protocol::reader::Malformed;
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop};
 
@@ -90,11 +90,11 @@ fn converse(
     };
     let mut plan = await_plan(session, manifest)?;
     watch.lap("plan");
-    let here: u64 = plan.iter().filter_map(|(_, have)| have.map(|(offset, _)| offset)).sum();
+    let here: u64 = plan.iter().filter_map(|(_, have)| have.map(|have| have.offset())).sum();
     let bytes: u64 = bytes_of(&mut plan.iter().map(|(index, _)| *index));
     let bytes = bytes - here;
     let begun = plan.iter().filter_map(|(index, have)| {
-        let (offset, _) = (*have)?;
+        let offset = (*have)?.offset();
         (offset < manifest.get(*index)?.size()).then_some(offset)
     });
     sink(Event::Planned { files: plan.len() as u64, bytes, here: begun.sum() });
@@ -104,16 +104,19 @@ fn converse(
 
     let mut summary = Summary { unsent: source.unsent.len() as u64, ..Summary::default() };
     let unasked = manifest.totals().files - plan.len() as u64;
-    let mut attempt = 1;
+    let (mut attempt, mut repairs) = (1, Repairs::new());
     loop {
         let mut content = Content::new(session, source, options, tally, sink);
+        for (index, ranges) in repairs {
+            content.send_blocks(index, &ranges)?;
+        }
         for (index, step) in plan {
             content.send_file(index, step)?;
         }
         content.flush()?;
         session.send_control(&Control::Done)?;
         watch.lap("content");
-        match await_answer(session, manifest, &mut summary)? {
+        match await_answer(session, manifest, tally, &mut summary)? {
             None => {
                 (summary.bytes, summary.saved, summary.holes) = tally.totals();
                 // What was not asked for and is not missing was there before, if the receiver is right
@@ -134,15 +137,36 @@ fn converse(
                 summary.phases = watch.phases();
                 return Ok(summary);
             }
-            Some(again) if attempt < ATTEMPTS => {
+            Some(Again { whole, blocks }) if attempt < ATTEMPTS => {
                 attempt += 1;
-                let bytes = bytes_of(&mut again.iter().copied());
-                sink(Event::Again { files: again.len() as u64, bytes, attempt });
-                plan = again.into_iter().map(|index| (index, None)).collect();
+                let files = (whole.len() + blocks.len()) as u64;
+                let block = session.blocks().unwrap_or(BLOCK);
+                let bytes =
+                    bytes_of(&mut whole.iter().copied()) + bytes_in(&blocks, manifest, block);
+                sink(Event::Again { files, bytes, attempt });
+                plan = whole.into_iter().map(|index| (index, None)).collect();
+                repairs = blocks;
             }
             Some(_) => return Err(Malformed("more attempts than agreed").into()),
         }
     }
+}
+
+/// The ranges of blocks that are to be sent again, by the index of their file, in order.
+type Repairs = Vec<(u32, Vec<Range>)>;
+
+/// What is to be sent in another round.
+struct Again {
+    whole: Vec<u32>,
+    blocks: Repairs,
+}
+
+fn bytes_in(repairs: &Repairs, manifest: &Manifest, block: u64) -> u64 {
+    let ranges = repairs.iter().flat_map(|(index, ranges)| {
+        let size = manifest.get(*index).map_or(0, Entry::size);
+        ranges.iter().map(move |range| range.bytes(block, size))
+    });
+    ranges.sum()
 }
 
 fn send_offer(session: &mut Session, source: &Source) -> Result<(), Stop> {
@@ -175,9 +199,10 @@ fn send_offer(session: &mut Session, source: &Source) -> Result<(), Stop> {
 fn await_plan(
     session: &mut Session,
     manifest: &Manifest,
-) -> Result<Vec<(u32, Option<Prefix>)>, Stop> {
+) -> Result<Vec<(u32, Option<Have>)>, Stop> {
     let agreed = session.agreed();
     let mut wanted = Vec::new();
+    let block = session.blocks();
     // The first entry of which the plan has said nothing yet.
     let mut next = 0u32;
     let files_until = |wanted: &mut Vec<_>, from: u32, to: u32| {
@@ -190,11 +215,26 @@ fn await_plan(
                 return Err(Malformed("the plan names what was not offered"));
             }
             files_until(&mut wanted, next, index);
-            if let Step::Resume { offset, hash } = step {
-                if manifest.get(index).is_none_or(|entry| offset > entry.size()) {
+            let have = match step {
+                Step::Skip => None,
+                Step::Resume { offset, hash } => Some(Have::Prefix((offset, hash))),
+                Step::GoOn { blocks, state } => {
+                    let block = block.ok_or(OUT_OF_TURN)?;
+                    let holes = agreed.has(Feature::Sparse);
+                    if manifest.get(index).is_some_and(|entry| holes && entry.is_sparse()) {
+                        return Err(Malformed("the plan goes on in a file with holes"));
+                    }
+                    if blocks == 0 {
+                        return Err(Malformed("the plan goes on behind nothing"));
+                    }
+                    Some(Have::Blocks(blocks, block, state))
+                }
+            };
+            if let Some(have) = have {
+                if manifest.get(index).is_none_or(|entry| have.offset() > entry.size()) {
                     return Err(Malformed("the plan resumes behind the end of a file"));
                 }
-                wanted.push((index, Some((offset, hash))));
+                wanted.push((index, Some(have)));
             }
             next = index + 1;
             Ok(())
@@ -211,25 +251,46 @@ fn is_file(manifest: &Manifest, index: u32) -> bool {
     manifest.get(index).is_some_and(Entry::is_file)
 }
 
-/// After `Done`: the files to send again, or nothing when the receiver has told its results.
+/// After `Done`: what to send again, or nothing when the receiver has told its results.
 fn await_answer(
     session: &mut Session,
     manifest: &Manifest,
+    tally: &Tally,
     summary: &mut Summary,
-) -> Result<Option<Vec<u32>>, Stop> {
+) -> Result<Option<Again>, Stop> {
     enum Answer {
+        Repairs(Pages),
         Pages(Pages),
         Complete(u64, u64),
     }
+    let block = session.blocks();
+    let mut blocks = Repairs::new();
+    let mut repaired: Option<Pages> = None;
     let mut again: Vec<u32> = Vec::new();
     let mut faults: Option<Pages> = None;
     let mut last_result = None;
     loop {
         let answer = session.receive(|message, follows| match (message, follows) {
-            (Message::Retry(page), Follows::More) if faults.is_none() => {
+            (Message::Repair(page), Follows::More)
+                if faults.is_none() && again.is_empty() && repaired != Some(Pages::End) =>
+            {
+                let block = block.ok_or(OUT_OF_TURN)?;
+                let pages = pages::repairs(page, |index, range| {
+                    ask_again(&mut blocks, index, range, |range| {
+                        let size = manifest.get(index)?.size();
+                        tally.blocks.get(index)?;
+                        (range.end() <= size.div_ceil(block)).then_some(())
+                    })
+                })?;
+                Ok(Answer::Repairs(pages))
+            }
+            (Message::Retry(page), Follows::More)
+                if faults.is_none() && repaired != Some(Pages::More) =>
+            {
                 let pages = pages::indices(page, |index| {
                     let in_order = again.last().is_none_or(|last| *last < index);
-                    if !in_order || !is_file(manifest, index) {
+                    let in_blocks = blocks.binary_search_by_key(&index, |(at, _)| *at).is_ok();
+                    if !in_order || in_blocks || !is_file(manifest, index) {
                         return Err(Malformed("a retry names what was not offered"));
                     }
                     again.push(index);
@@ -238,7 +299,7 @@ fn await_answer(
                 Ok(Answer::Pages(pages))
             }
             (Message::Results(page), Follows::More)
-                if again.is_empty() && faults != Some(Pages::End) =>
+                if again.is_empty() && repaired.is_none() && faults != Some(Pages::End) =>
             {
                 faults = Some(pages::results(page, |index, fault| {
                     let in_order = last_result.is_none_or(|last| last < index);
@@ -261,11 +322,15 @@ fn await_answer(
             _ => Err(OUT_OF_TURN.into()),
         })?;
         match answer {
+            Answer::Repairs(Pages::End) if blocks.is_empty() => {
+                return Err(Malformed("a repair of nothing").into());
+            }
+            Answer::Repairs(pages) => repaired = Some(pages),
             Answer::Pages(Pages::More) => {}
-            Answer::Pages(Pages::End) if again.is_empty() => {
+            Answer::Pages(Pages::End) if again.is_empty() && blocks.is_empty() => {
                 return Err(Malformed("a retry of nothing").into());
             }
-            Answer::Pages(Pages::End) => return Ok(Some(again)),
+            Answer::Pages(Pages::End) => return Ok(Some(Again { whole: again, blocks })),
             Answer::Complete(files, failed) => {
                 let listed = summary.failed.len() as u64;
                 if failed != listed || files > manifest.totals().files {
@@ -276,6 +341,29 @@ fn await_answer(
             }
         }
     }
+}
+
+/// Takes note of a range that is to be sent again, if it comes behind those before and `can_be`.
+fn ask_again(
+    blocks: &mut Repairs,
+    index: u32,
+    range: Range,
+    can_be: impl FnOnce(&Range) -> Option<()>,
+) -> Result<(), Malformed> {
+    let last = blocks.last().and_then(|(at, ranges)| Some((*at, ranges.last()?.end())));
+    let in_order = match last {
+        Some((at, end)) if at == index => end <= range.first.into(),
+        Some((at, _)) => at < index,
+        None => true,
+    };
+    if !in_order || range.count == 0 || can_be(&range).is_none() {
+        return Err(Malformed("a repair names what was not sent"));
+    }
+    match blocks.last_mut() {
+        Some((at, ranges)) if *at == index => ranges.push(range),
+        _ => blocks.push((index, vec![range])),
+    }
+    Ok(())
 }
 
 impl From<SourceFault> for Fault {

@@ -1,6 +1,7 @@
 //! The sending side's story: find the own address, listen, show the ticket, let the receiver in,
 //! send.
 
+pub mod blocks;
 pub mod content;
 mod dry_run;
 pub mod files;

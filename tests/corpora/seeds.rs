@@ -20,7 +20,7 @@ use transfer::protocol::data::Item;
 use transfer::protocol::message::{
     Complete, Control, DATA, Offer, PACKED, Ready, Reason, UnsentName, Welcome,
 };
-use transfer::protocol::pages::{self, Fault, Step};
+use transfer::protocol::pages::{self, Fault, Range, Step};
 use transfer::protocol::reader::Read;
 use transfer::receive::lock::{Head, Snapshot, TransferLockManager};
 use transfer::receive::places::Places;
@@ -128,6 +128,9 @@ fn messages() -> Seeds {
         Item::End { size: 14, hash: [9; 32] },
         Item::Failed { index: 4, fault: Fault::Changed },
         Item::Failed { index: 5, fault: Fault::UnknownSource(0xff) },
+        Item::Start { index: 5, offset: 1 << 23 },
+        Item::State([5; 32]),
+        Item::Stop,
     ] {
         put_item(&mut items, &item);
     }
@@ -240,9 +243,18 @@ fn lists_of_entries() -> Seeds {
 
 fn other_lists() -> Seeds {
     let resume = Step::Resume { offset: 1 << 33, hash: [6; 32] };
+    let range = |first, count| Range { first, count };
     let of = |list: u8, page: Vec<u8>| [&[list], &page[..]].concat();
     vec![
         ("plan", of(0, page(vec![(1, Step::Skip), (2, resume)], pages::put_step))),
+        (
+            "go-on",
+            of(0, page(vec![(2, Step::GoOn { blocks: 1 << 31, state: [7; 32] })], pages::put_step)),
+        ),
+        (
+            "repair",
+            of(3, page(vec![(1, range(0, 1)), (1, range(u32::MAX, u32::MAX))], pages::put_repair)),
+        ),
         ("retry", of(1, page(vec![1, 5, u32::MAX], pages::put_index))),
         ("results", {
             of(2, page(vec![(1, Fault::Vanished), (9, Fault::Kept)], pages::put_result))
@@ -312,6 +324,8 @@ fn locks() -> Seeds {
         done: &[Some([1; 32]), None, None, None, None, None],
         wanted: &|_| true,
         current: Some((2, 0, [2; 32])),
+        block: 8 << 20,
+        states: &BTreeMap::from([(2, &[[5; 32], [6; 32]][..])]),
         times: &BTreeMap::from([(0, -6)]),
         places: &places,
         made: &BTreeSet::from([1, 5]),

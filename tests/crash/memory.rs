@@ -14,7 +14,7 @@ use transfer::event::Event;
 use transfer::files::own::Own;
 use transfer::send::content::StreamOptions;
 
-use crate::engine::{STREAM, transfer_with, walk_all};
+use crate::engine::{STREAM, Sizes, transfer_with, walk_all};
 use crate::pipe::Faults;
 use crate::util::tree::{Scratch, Tree, chmod, ensure_same, names, noise, touch, tree, write};
 
@@ -36,8 +36,8 @@ struct Round {
     into: Scratch,
     /// What is sent.
     paths: Vec<PathBuf>,
-    /// Bytes of content in a record.
-    content: usize,
+    /// Bytes of content in a record, and of a block.
+    sizes: Sizes,
     options: StreamOptions,
     broken: u64,
     /// Whether a bit was flipped: in a length it makes the receiver wait for what never comes,
@@ -76,14 +76,14 @@ impl Round {
         chmod(&root.join("folder/deep"), 0o750)?;
         touch(&root.join("a.txt"), rng.random_range(-1_000_000_000..2_000_000_000), 5)?;
         touch(&root.join("nothing"), 1_000_000_000, 1)?;
-        let content = rng.random_range(64..=700);
+        let sizes = Sizes::from(rng.random_range(64..=700));
         let (paths, options) = (vec![root], STREAM);
         Ok(Self {
             rng,
             from,
             into,
             paths,
-            content,
+            sizes,
             options,
             broken: 0,
             flipped: false,
@@ -131,7 +131,7 @@ impl Round {
         let (sent, received, [there, _]) = transfer_with(
             &source,
             self.into.path(),
-            self.content,
+            self.sizes,
             self.options,
             faults,
             &mut |event| {
@@ -178,7 +178,7 @@ impl Round {
         // The list for each attempt, and around each record, the smallest too, its framing.
         let entries = walk_all(&self.paths).manifest.entries().len() as u64;
         let around = (broken + 1) * (entries * 120 + 500) + taken / 2;
-        let on_its_way = broken * (IN_PIPE + 2 * self.content as u64);
+        let on_its_way = broken * (IN_PIPE + 2 * self.sizes.content as u64);
         let bound = size + around + on_its_way;
         let told = || format!("{crossed} bytes crossed for {size}, {broken} breaks");
         ensure!(self.flipped || crossed <= bound, "{}", told());
@@ -405,6 +405,62 @@ fn a_part_that_was_changed_is_not_gone_on_with() {
             Ok(())
         })?;
         round.ensure_equal()
+    });
+}
+
+/// Small blocks, so that every file has many: whatever happens to an unfinished one, and to the line,
+/// and whether or not both sides know of blocks this time.
+#[test]
+fn damaged_blocks_come_again() {
+    rounds(20, |mut round| {
+        let block = 64 * round.rng.random_range(1..20);
+        round.sizes.block = block;
+        round.until_it_ends(|round| {
+            let known = round.rng.random_range(0..6) > 0;
+            round.sizes.block = if known { block } else { 0 };
+            let (root, arrived) = (round.root(), round.arrived());
+            let ours = |path: &PathBuf| !root.join(path).exists();
+            let found = if arrived.exists() { files(&arrived)? } else { vec![] };
+            for part in found.into_iter().filter(ours) {
+                let path = arrived.join(part);
+                let mut content = fs::read(&path)?;
+                for _ in 0..round.rng.random_range(0..3) {
+                    let len = content.len().max(1);
+                    let at = round.rng.random_range(0..len);
+                    content.get_mut(at).into_iter().for_each(|byte| *byte ^= 1);
+                }
+                if round.rng.random_range(0..6) == 0 {
+                    content.truncate(round.rng.random_range(0..=content.len()));
+                }
+                fs::write(&path, content)?;
+            }
+            Ok(())
+        })?;
+        round.ensure_equal()
+    });
+}
+
+/// The source changes, and nothing but its content tells: what has not arrived yet is had anew.
+#[test]
+fn blocks_of_a_source_that_changed_are_never_mixed() {
+    rounds(21, |mut round| {
+        round.sizes.block = 64 * round.rng.random_range(1..20);
+        let large = round.root().join("large.bin");
+        let mut contents = vec![fs::read(&large)?];
+        round.until_it_ends(|round| {
+            let time = fs::metadata(&large)?.modified()?;
+            let mut content = fs::read(&large)?;
+            let at = round.rng.random_range(0..content.len());
+            content[at] ^= 1;
+            chmod(&large, 0o700)?;
+            fs::write(&large, &content)?;
+            filetime::set_file_mtime(&large, time.into())?;
+            contents.push(content);
+            Ok(())
+        })?;
+        let arrived = fs::read(round.arrived().join("large.bin"))?;
+        ensure!(contents.contains(&arrived), "a mixture of {}", contents.len());
+        Ok(())
     });
 }
 

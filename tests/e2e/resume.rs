@@ -265,3 +265,36 @@ fn comparing_is_not_sending_again() -> Result<()> {
     ensure!(crossed < 2_900_000, "{crossed} bytes crossed again");
     ensure_arrived(into.path(), &[&first, &second])
 }
+
+/// Of a large file, of which a bit was flipped in what an interrupted run left, a few blocks come
+/// again; what is behind them comes at once.
+#[test]
+fn a_flipped_bit_in_a_large_file_costs_blocks() -> Result<()> {
+    const MB: u64 = 1_000_000;
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let image = from.join("image");
+    // 8 MiB, again and again with another beginning: noise takes long to make.
+    let mut block = noise(8 << 20, 1);
+    let mut content = Vec::new();
+    for number in 0..42u8 {
+        block[0] = number;
+        content.extend_from_slice(&block);
+    }
+    write(&image, &content)?;
+    interrupt(&[&image], into.path(), &[], (320 * MB, "image.part"))?;
+    let part = into.join("image.part");
+    let have = fs::metadata(&part)?.len();
+    ensure!(have > 260 * MB, "{have} bytes are here");
+    let lock: serde_json::Value = serde_json::from_slice(&fs::read(into.join(LOCK))?)?;
+    let states = lock["files"]["image"]["states"].as_str().map_or(0, str::len) as u64 / 64;
+    let file = fs::File::options().write(true).open(&part)?;
+    std::os::unix::fs::FileExt::write_all_at(&file, b"?", 3)?;
+    drop(file);
+    let crossed = finish_counted(&[&image], into.path(), &[])?;
+    // What the lock has not told of yet when the receiver was killed, and the damaged block.
+    let most = content.len() as u64 - states * (8 << 20) + (8 << 20) + 2 * MB;
+    ensure!(crossed < most, "{crossed} bytes crossed again, {states} blocks were known");
+    ensure!(fs::read(into.join("image"))? == content, "it is not what was sent");
+    ensure!(names(into.path())?.len() == 1);
+    Ok(())
+}

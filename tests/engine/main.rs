@@ -2,6 +2,8 @@
 //! script. No socket, no process, no clock.
 
 mod agreed;
+mod blocks;
+mod hostile_blocks;
 mod patience;
 mod pipe;
 mod script;

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use transfer::bounds::FAREWELL;
+use transfer::bounds::{BLOCK, FAREWELL};
 use transfer::crypto::keys::Role;
 use transfer::crypto::record::{Buffer, RecordWriter};
 use transfer::error::{Error, Exit, Result};
@@ -34,6 +34,7 @@ const IMPATIENT: Limits = Limits {
     content: 700,
     lanes: 1,
     features: NOTHING,
+    block: BLOCK,
 };
 
 /// An impatient sender's session, and that of a receiver that says something every `heartbeat`

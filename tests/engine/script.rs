@@ -3,7 +3,7 @@
 use std::fs;
 
 use sha2::{Digest, Sha256};
-use transfer::bounds::MAX_CONTENT;
+use transfer::bounds::{BLOCK, MAX_CONTENT};
 use transfer::crypto::keys::Role;
 use transfer::crypto::record::{Buffer, Follows};
 use transfer::error::{Exit, Result};
@@ -17,26 +17,27 @@ use transfer::protocol::session::{Session, Stop, receive_last};
 use transfer::send::files::send_over;
 
 use super::pipe::Faults;
-use super::util::{NOTHING, STREAM, receive, sessions, walk};
+use super::util::{NOTHING, STREAM, Sizes, receive, sessions, walk};
 
 const CONTENT: &[u8] = b"the content as it should be";
 
-fn file(path: &str, size: usize) -> Entry {
+pub fn file(path: &str, size: usize) -> Entry {
     let path = RelPath::parse(path).unwrap();
     Entry { path, kind: Kind::File(size as u64), mode: 0o644, mtime: 1_000_000_000 }
 }
 
-fn offer(session: &mut Session, entries: &[Entry]) -> Result<(), Stop> {
+pub fn offer(session: &mut Session, entries: &[Entry]) -> Result<(), Stop> {
     session.await_ready()?;
     session.send_control(&Control::Offer(Offer {
         files: entries.len() as u64,
         bytes: entries.iter().map(Entry::size).sum(),
+        features: session.ours().names(),
         ..Offer::default()
     }))?;
     session.send_pages(message::ENTRIES, entries, pages::put_entry)
 }
 
-fn send_items(session: &mut Session, items: impl FnOnce(&mut Buffer)) -> Result<(), Stop> {
+pub fn send_items(session: &mut Session, items: impl FnOnce(&mut Buffer)) -> Result<(), Stop> {
     let mut buffer = session.buffer();
     buffer.clear();
     buffer.extend(&[DATA]);
@@ -57,12 +58,12 @@ fn put_file(buffer: &mut Buffer, index: u32, content: &[u8], hash: [u8; 32]) {
 }
 
 /// What the receiver answers after `Done`.
-enum Answer {
+pub enum Answer {
     Retry(Vec<u32>),
     Results(Vec<(u32, Fault)>),
 }
 
-fn answer(session: &mut Session) -> Result<Answer, Stop> {
+pub fn answer(session: &mut Session) -> Result<Answer, Stop> {
     session.receive(|message, _| {
         Ok(match message {
             Message::Retry(page) => {
@@ -201,11 +202,20 @@ fn a_source_that_fails_is_reported_and_the_rest_arrives() {
 fn against_sender(
     script: impl FnOnce(&mut Session, &[u8]) -> Result<(u64, Vec<(u32, Fault)>), Stop>,
 ) -> Result<Summary> {
+    in_blocks_against_sender(BLOCK, script)
+}
+
+/// The same with blocks of so many bytes.
+pub fn in_blocks_against_sender(
+    block: u64,
+    script: impl FnOnce(&mut Session, &[u8]) -> Result<(u64, Vec<(u32, Fault)>), Stop>,
+) -> Result<Summary> {
     let dir = tempfile::tempdir().unwrap();
     let content: Vec<u8> = (0..5000u32).map(|i| (i * 7 % 251) as u8).collect();
     fs::write(dir.path().join("file"), &content).unwrap();
     let source = walk(&dir.path().join("file"));
-    let (sender, mut receiver, closer) = sessions(700, Faults::default(), Faults::default());
+    let sizes = Sizes { content: 700, block };
+    let (sender, mut receiver, closer) = sessions(sizes, Faults::default(), Faults::default());
     std::thread::scope(|scope| {
         let sending = scope.spawn(|| send_over(sender, &source, STREAM, &mut |_| {}));
         receiver.send_ready().unwrap();

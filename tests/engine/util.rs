@@ -14,13 +14,13 @@ use transfer::event::{Sink, Summary};
 use transfer::files::root::Root;
 use transfer::files::select::Filters;
 use transfer::files::walk::{Developer, Source, Walk, WalkOptions};
-use transfer::protocol::features::Features;
+use transfer::protocol::features::{Feature, Features};
 use transfer::protocol::session::{Limits, Session};
 use transfer::receive::assembler::Start;
 use transfer::receive::files::await_offer;
 use transfer::receive::lock::{Head, TransferLockManager};
 use transfer::receive::plan::{OnConflict, Plan, Survey};
-use transfer::receive::resume;
+use transfer::receive::resume::{self, How};
 use transfer::send::content::StreamOptions;
 use transfer::send::files::send_over;
 use transfer::token::{self, Token};
@@ -44,17 +44,40 @@ pub fn keys() -> (SessionKeys, SessionKeys) {
     (sender, proving.check(&answer).unwrap())
 }
 
-/// A sender's and a receiver's session over one pipe, with records of `content` bytes.
-pub fn sessions(content: usize, there: Faults, back: Faults) -> (Session, Session, Closer) {
-    sessions_of(content, (Features::ours(), Features::ours()), (there, back))
+/// How large pieces are on the wire, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Content of a record.
+    pub content: usize,
+    /// A block of a file; 0 where files are not hashed block by block.
+    pub block: u64,
+}
+
+impl From<usize> for Sizes {
+    fn from(content: usize) -> Self {
+        Self { content, block: transfer::bounds::BLOCK }
+    }
+}
+
+/// A sender's and a receiver's session over one pipe.
+pub fn sessions(
+    sizes: impl Into<Sizes>,
+    there: Faults,
+    back: Faults,
+) -> (Session, Session, Closer) {
+    let sizes = sizes.into();
+    let without: &[Feature] = if sizes.block == 0 { &[Feature::Blocks] } else { &[] };
+    let can = Features::ours().without(without);
+    sessions_of(sizes, (can, can), (there, back))
 }
 
 /// The same, for sides that can do so much.
 pub fn sessions_of(
-    content: usize,
+    sizes: impl Into<Sizes>,
     (sender_can, receiver_can): (Features, Features),
     (there, back): (Faults, Faults),
 ) -> (Session, Session, Closer) {
+    let Sizes { content, block } = sizes.into();
     let patience = Duration::from_secs(5);
     // A side that waits for the rest of a record whose length was damaged would be kept by a heart
     // that beats meanwhile.
@@ -66,6 +89,7 @@ pub fn sessions_of(
         content,
         lanes: LANES,
         features: sender_can,
+        block,
     };
     let (sender_keys, receiver_keys) = keys();
     let (first, second, closer) = pipe(there, back);
@@ -103,7 +127,10 @@ fn receive_with(session: Session, into: &Path, sink: Sink<'_>) -> Result<Summary
     let remembered = resume::remember(&lock, &mut root, manifest);
     let survey = Survey::new(manifest, &remembered, &mut root);
     let plan = Plan::new(manifest, &survey, &OnConflict::Rename.into(), &mut root);
-    let resume = resume::find(manifest, &plan, &remembered, &mut root, false);
+    let resume = {
+        let how = How { anew: false, blocks: offered.blocks() };
+        resume::find(manifest, &plan, &remembered, &mut root, how)
+    };
     let head = Head { session: Uuid::nil(), sender: "pipe".into(), files: 0, bytes: 0 };
     let made = plan.made(manifest, &remembered);
     let older = remembered.files;
@@ -118,6 +145,7 @@ fn receive_with(session: Session, into: &Path, sink: Sink<'_>) -> Result<Summary
         head,
         threads: LANES,
         each_file: false,
+        blocks: offered.blocks(),
     };
     offered.accept(&mut root, start, sink)
 }
@@ -126,24 +154,24 @@ fn receive_with(session: Session, into: &Path, sink: Sink<'_>) -> Result<Summary
 pub fn transfer(
     source: &Arc<Source>,
     into: &Path,
-    content: usize,
+    sizes: impl Into<Sizes>,
     options: StreamOptions,
     faults: (Faults, Faults),
 ) -> (Result<Summary>, Result<Summary>, [u64; 2]) {
-    transfer_with(source, into, content, options, faults, &mut |_| {})
+    transfer_with(source, into, sizes, options, faults, &mut |_| {})
 }
 
 /// The same; `sink` hears what the receiver's engine tells.
 pub fn transfer_with(
     source: &Arc<Source>,
     into: &Path,
-    content: usize,
+    sizes: impl Into<Sizes>,
     options: StreamOptions,
     faults: (Faults, Faults),
     sink: Sink<'_>,
 ) -> (Result<Summary>, Result<Summary>, [u64; 2]) {
     let (there, back) = faults;
-    run(source, into, options, sessions(content, there, back), sink)
+    run(source, into, options, sessions(sizes, there, back), sink)
 }
 
 /// Both engines, each with its session.

@@ -37,7 +37,7 @@ fn read_entries(page: &[u8]) -> Read<(Pages, Vec<Entry>)> {
 
 fn read_plan(page: &[u8]) -> Read<(Pages, Vec<(u32, Step)>)> {
     let mut found = Vec::new();
-    let pages = plan(Reader::new(page), Features::default(), |index, step| {
+    let pages = plan(Reader::new(page), Features::ours(), |index, step| {
         found.push((index, step));
         Ok(())
     })?;
@@ -48,6 +48,15 @@ fn read_indices(page: &[u8]) -> Read<(Pages, Vec<u32>)> {
     let mut found = Vec::new();
     let pages = indices(Reader::new(page), |index| {
         found.push(index);
+        Ok(())
+    })?;
+    Ok((pages, found))
+}
+
+fn read_repairs(page: &[u8]) -> Read<(Pages, Vec<(u32, Range)>)> {
+    let mut found = Vec::new();
+    let pages = repairs(Reader::new(page), |index, range| {
+        found.push((index, range));
         Ok(())
     })?;
     Ok((pages, found))
@@ -116,18 +125,40 @@ fn entries_byte_by_byte() {
 
 #[test]
 fn plan_byte_by_byte() {
-    let list =
-        vec![(1, Step::Skip), (0x0203, Step::Resume { offset: 0x0405, hash: [6; HASH_LEN] })];
+    let list = vec![
+        (1, Step::Skip),
+        (0x0203, Step::Resume { offset: 0x0405, hash: [6; HASH_LEN] }),
+        (0x0204, Step::GoOn { blocks: 0x0708, state: [9; 32] }),
+    ];
     let page = page(list.clone(), put_step);
-    let expected: [&[u8]; 5] = [
+    let expected: [&[u8]; 8] = [
         &[1],                      // the last page
         &[0, 0, 0, 1, 0],          // 1: skip
         &[0, 0, 2, 3, 1],          // 515: resume
         &[0, 0, 0, 0, 0, 0, 4, 5], // at 1,029
         &[6; 32],                  // SHA-256 of what is there
+        &[0, 0, 2, 4, 2],          // 516: go on
+        &[0, 0, 7, 8],             // behind 1,800 blocks
+        &[9; 32],                  // the state there
     ];
     assert_eq!(page, expected.concat());
     assert_eq!(read_plan(&page), Ok((Pages::End, list)));
+}
+
+#[test]
+fn repairs_byte_by_byte() {
+    let range = |first, count| Range { first, count };
+    let list = vec![(1, range(2, 3)), (1, range(0x0405, u32::MAX))];
+    let page = page(list.clone(), put_repair);
+    let expected: [&[u8]; 3] = [
+        &[1],                                              // the last page
+        &[0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3],             // 1: from block 2 three of them
+        &[0, 0, 0, 1, 0, 0, 4, 5, 0xff, 0xff, 0xff, 0xff], // 1: from block 1,029 too many
+    ];
+    assert_eq!(page, expected.concat());
+    assert_eq!(read_repairs(&page), Ok((Pages::End, list)));
+    assert_eq!(range(0x0405, u32::MAX).bytes(64, 70_000), 70_000 - 0x0405 * 64);
+    assert_eq!(range(u32::MAX, u32::MAX).bytes(u64::MAX, 70_000), 0);
 }
 
 #[test]
@@ -203,9 +234,12 @@ fn what_no_honest_peer_sends_is_refused() {
         read_entries(b"\x01\x04\0\0\0\0\0\0\0\0\0\0\0\x01a"),
         Err(Malformed("an entry of an unknown kind"))
     );
-    for (byte, why) in [(2, UNAGREED), (3, UNKNOWN), (0xff, UNKNOWN)] {
+    for (byte, why) in [(2, "a message is cut off"), (3, UNKNOWN), (0xff, UNKNOWN)] {
         assert_eq!(read_plan(&[1, 0, 0, 0, 0, byte]), Err(Malformed(why)));
     }
+    let go_on = page(vec![(0, Step::GoOn { blocks: 1, state: [9; 32] })], put_step);
+    let unagreed = plan(Reader::new(&go_on), Features::default(), |_, _| Ok(()));
+    assert_eq!(unagreed, Err(Malformed(UNAGREED)));
     assert_eq!(read_results(&[1, 0, 0, 0, 0, 0]), Err(Malformed("an unknown fault")));
 }
 
@@ -347,6 +381,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         Just(Step::Skip),
         (any::<u64>(), any::<[u8; 32]>()).prop_map(|(offset, hash)| Step::Resume { offset, hash }),
+        (any::<u32>(), any::<[u8; 32]>()).prop_map(|(blocks, state)| Step::GoOn { blocks, state }),
     ]
 }
 
@@ -401,6 +436,7 @@ proptest! {
         let _ = read_entries(&page);
         let _ = read_plan(&page);
         let _ = read_indices(&page);
+        let _ = read_repairs(&page);
         let _ = read_results(&page);
     }
 }

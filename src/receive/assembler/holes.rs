@@ -49,15 +49,15 @@ pub(crate) fn check((begin, end): (u64, u64), (start, size): (u64, u64)) -> Resu
 impl Assembler<'_> {
     /// A hole of the file at hand.
     pub(super) fn hole(&mut self, len: u64) -> Take {
-        let Current { index, got, sparse, .. } = self.current.as_mut().ok_or(OUT_OF_TURN)?;
+        let Current { index, course, sparse, .. } = self.current.as_mut().ok_or(OUT_OF_TURN)?;
         let index = *index;
         let entry = self.tree.manifest.get(index).ok_or(OUT_OF_TURN)?;
         if !entry.is_sparse() {
             return Err(Malformed("a hole in a file that has none").into());
         }
-        let end = got.saturating_add(len);
-        check((*got, end), (sparse.start, entry.size()))?;
-        *got = end;
+        let end = course.at().saturating_add(len);
+        check((course.at(), end), (sparse.start, entry.size()))?;
+        course.bytes(len)?;
         let mut left = len;
         while left > 0 {
             // Zeros that have to be written can take hours.
@@ -79,11 +79,12 @@ impl Assembler<'_> {
     /// A file that takes more than its sender has said has no room set aside for it: all that it can
     /// still take counts then.
     pub(super) fn check_room(&mut self, entry: &Entry) -> Take {
-        let Some(Current { target: Target::Writer(writer), got, sparse, .. }) = &mut self.current
+        let Some(Current { target: Target::Writer(writer), course, sparse, .. }) =
+            &mut self.current
         else {
             return Ok(());
         };
-        let needed = entry.size().saturating_sub(*got);
+        let needed = entry.size().saturating_sub(course.at());
         if !sparse.breaks(writer.put_bytes()) {
             return Ok(());
         }

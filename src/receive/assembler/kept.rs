@@ -179,10 +179,15 @@ impl Assembler<'_> {
         if self.tree.root.top().disk().flush == Flush::Each
             && self.flushing.as_ref().is_some_and(held)
         {
-            let flushed = self.flushing.take().and_then(|flushing| flushing.done.recv().ok());
-            return flushed.unwrap_or(Ok(())).map_err(|error| self.not_written(&error));
+            return self.await_flush();
         }
         Ok(())
+    }
+
+    /// Waits until what is on its way to the disk is there.
+    pub(super) fn await_flush(&mut self) -> Take {
+        let flushed = self.flushing.take().and_then(|flushing| flushing.done.recv().ok());
+        flushed.unwrap_or(Ok(())).map_err(|error| self.not_written(&error))
     }
 
     /// Saves the lock now.
@@ -202,6 +207,13 @@ impl Assembler<'_> {
     /// file at hand.
     fn save_with(&mut self, current: Option<AtHand>) -> io::Result<()> {
         let states = &self.states;
+        let kept = self.resume.iter().map(|(index, resume)| (*index, resume.kept()));
+        let torn = self.repairs.iter().map(|(index, repair)| (*index, &*repair.states));
+        let at_hand = self.current.iter().filter_map(|current| match &current.target {
+            Target::Writer(writer) => Some((current.index, writer.states())),
+            _ => None,
+        });
+        let blocks = kept.chain(torn).chain(at_hand).filter(|(_, states)| !states.is_empty());
         let snapshot = Snapshot {
             head: &self.head,
             manifest: self.tree.manifest,
@@ -209,10 +221,19 @@ impl Assembler<'_> {
             wanted: &|index| {
                 matches!(
                     state(states, index),
-                    Some(State::Wanted | State::AtPool | State::Again | State::Arrived)
+                    Some(
+                        State::Wanted
+                            | State::AtPool
+                            | State::Again
+                            | State::Torn
+                            | State::Mending
+                            | State::Arrived
+                    )
                 )
             },
             current,
+            block: self.block(),
+            states: &blocks.collect(),
             times: &self.times,
             places: self.tree.plan.places(),
             made: &self.made,

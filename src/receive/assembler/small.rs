@@ -23,7 +23,11 @@ impl Assembler<'_> {
     ) -> Result<Option<Small>, Malformed> {
         let wanted = state(&self.states, index) == Some(State::Wanted);
         let entry = self.tree.manifest.get(index).filter(|_| wanted && self.current.is_none());
-        let usual = |entry: &&Entry| !entry.is_sparse() && !self.resume.contains_key(&index);
+        let usual = |entry: &&Entry| {
+            // What has a whole block has a state in it.
+            let is_plain = !entry.is_sparse() && entry.size() < self.block();
+            is_plain && !self.resume.contains_key(&index)
+        };
         let Some(entry) = entry.filter(usual) else { return Ok(None) };
         let mut rest = *items;
         let Some((content, hash)) = whole(entry, &mut rest, self.agreed)? else { return Ok(None) };
