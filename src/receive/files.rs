@@ -224,13 +224,13 @@ impl Offered {
     }
 }
 
-/// The files are at their places, but the sender may not know. Whoever was stopped has not lost
-/// the connection.
+/// The files are at their places, but the sender may not know. Another try can mend that where the
+/// connection was lost or the sender stopped, not where this side was, or the sender made no sense.
 pub(super) fn unconfirmed(error: Error) -> Error {
     let message = format!("everything is here, but the sender did not confirm it: {error}");
     let cause = match error.cause {
-        Cause::Interrupted => Cause::Interrupted,
-        _ => Cause::Unconfirmed,
+        Cause::Network | Cause::PeerStopped => Cause::Unconfirmed,
+        cause => cause,
     };
     Error::new(cause, message).hint("nothing needs to be sent again")
 }

@@ -299,7 +299,7 @@ fn pages_that_make_no_sense() -> Result<()> {
         ("empty, and not the last", page(ENTRIES, 0, &[]), "an empty page that is not the last"),
         ("with half an entry", page(ENTRIES, 1, &file("x").bytes()[..15]), cut),
         ("with a path cut off", page(ENTRIES, 1, &entry(0, 0o644, &[0; 8])[..21]), cut),
-        ("with a kind of no entry", page(ENTRIES, 1, &entry(3, 0o644, &[])), "unknown kind"),
+        ("with a kind of no entry", page(ENTRIES, 1, &entry(6, 0o644, &[])), "unknown kind"),
         ("with a mode of no entry", page(ENTRIES, 1, &entry(1, 0o10000, &[])), "impossible mode"),
         ("with all modes", page(ENTRIES, 1, &entry(1, u16::MAX, &[])), "impossible mode"),
         (
