@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::blocks::{Own, Sent};
 use super::pack::{Packer, pack};
+use super::prefix::{Own, Sent};
 use crate::bounds::{BLOCK, MAX_BATCH, MAX_FRAMING};
 use crate::compress::{Codec, Compression, Method};
 use crate::control;
@@ -242,7 +242,8 @@ impl<'a> Content<'a> {
             if let Err(fault) = file.move_to(hash.at()) {
                 return Ok(Err(fault));
             }
-            let thread = Own::start(self.source, index, self.options, (blocks, block))?;
+            let thread =
+                Own::start(self.source, index, self.options.follow_symlinks, (blocks, block))?;
             own = Some((thread, state));
         }
         let agreed = self.session.agreed();

@@ -8,6 +8,7 @@ pub mod files;
 mod offer;
 pub mod options;
 pub mod pack;
+mod prefix;
 mod serve;
 mod session;
 pub mod single;
