@@ -1,6 +1,7 @@
 //! Sockets, and who may be at the other end of them.
 
 pub mod dial;
+pub mod interfaces;
 pub mod listener;
 pub mod pace;
 pub mod tailscale;
