@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr, reason = "says what was skipped")]
 
 mod finding;
+mod sending;
 mod stage;
 mod strangers;
 #[path = "../util/mod.rs"]
