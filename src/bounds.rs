@@ -122,6 +122,21 @@ pub const LOCK_COST: u32 = 20;
 /// ended where it is.
 pub const GRACE: Duration = Duration::from_secs(3);
 
+// What is announced on the local network.
+
+/// Servers that are listed; more are counted.
+pub const MAX_SERVERS: usize = 256;
+/// Addresses of one server that are kept.
+pub const MAX_SERVER_ADDRESSES: usize = 16;
+/// Records that come, change and go in one search, before it ends…
+pub const MAX_HEARD: u32 = 10_000;
+/// …and records that are kept of them at a time.
+pub const MAX_KEPT: i64 = 20_000;
+/// How long all addresses of one server may take to answer, tried one after the other.
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// How long saying goodbye may take.
+pub const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
+
 // Outside programs.
 
 /// Bytes of the head of a proxy's answer.

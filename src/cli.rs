@@ -18,11 +18,13 @@ pub use self::parse::parse;
 use crate::bounds::MAX_TEXT;
 use crate::completions::CompletionsOptions;
 use crate::compress::Compression;
+use crate::connect::ways::Way;
 use crate::doctor::DoctorOptions;
 use crate::error::{Error, Exit, Result, reason, shown};
 use crate::files::exclude::Pattern;
 use crate::files::path::RelPath;
 use crate::files::select::Filters;
+use crate::net::interfaces::Choice;
 use crate::net::pace::Rate;
 use crate::protocol::features::{Feature, Features};
 use crate::receive::options::{Conflict, ReceiveOptions};
@@ -34,7 +36,7 @@ use crate::ui::Ui;
 /// Move files and whole trees between two machines: end-to-end encrypted, verified, fast.
 ///
 /// One machine sends and shows a ticket; the other types it and receives. Both are devices of
-/// one Tailscale network, or, with --pod, the same machine.
+/// one Tailscale network, or, with --lan, in one local network, or, with --pod, the same machine.
 #[derive(Debug, Parser)]
 #[command(
     name = "transfer",
@@ -62,6 +64,7 @@ pub enum Command {
         transfer send --exclude-dev project  without node_modules, virtual environments, caches\n  \
         transfer send -x '*.log' -x tmp/ .   this folder, without what the patterns name\n  \
         transfer send --dry-run project      nothing yet: list what would go\n  \
+        transfer send --lan photos           to a machine of the local network, without Tailscale\n  \
         transfer send --pod --port 4000 out  to another process on this machine",
         after_long_help = help::SEND)]
     Send(SendArgs),
@@ -203,6 +206,13 @@ pub struct SendArgs {
     /// Serve this machine only, on 127.0.0.1, without Tailscale (containers, trying it out)
     #[arg(long)]
     pod: bool,
+    /// Serve the local network, without Tailscale: the ticket has this machine's address there
+    #[arg(long, conflicts_with = "pod")]
+    lan: bool,
+    /// With --lan: use these network interfaces alone, by name or address; else all that lead to a
+    /// local network, and none of a VPN or of containers
+    #[arg(long, value_name = "IF", requires = "lan", value_delimiter = ',')]
+    interface: Vec<String>,
     /// Listen on this port; 0 takes any that is free; without this 15820, or the next free one (with
     /// --token-file 15820 alone)
     #[arg(long, value_name = "N")]
@@ -293,7 +303,11 @@ impl SendArgs {
             },
             dry_run: self.dry_run,
             features: self.common.features(),
-            pod: self.pod,
+            way: match (self.pod, self.lan) {
+                (true, _) => Way::Pod,
+                (_, true) => Way::Lan(Choice::new(&self.interface)),
+                _ => Way::Tailnet,
+            },
             port: self.port,
             words: self.words,
             agreed: self.token_file.as_deref().map(Agreed::read).transpose()?,

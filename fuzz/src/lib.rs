@@ -18,6 +18,7 @@ use transfer::files::manifest::{Entry, Kind, Manifest, Totals};
 use transfer::files::mapping::{as_text, windows_name};
 use transfer::files::path::{RelPath, is_text, native};
 use transfer::files::target;
+use transfer::net::mdns::Txt;
 use transfer::net::tailscale::{Status, parse_whois};
 use transfer::protocol::data::{self, Item};
 use transfer::protocol::features::Features;
@@ -34,7 +35,7 @@ pub use crypto::{hello, record};
 pub type Target = fn(&[u8]);
 
 /// All of them, by name.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("hello", hello),
     ("record", record),
     ("message", message),
@@ -44,6 +45,7 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("lock", lock),
     ("status", status),
     ("ticket", ticket),
+    ("txt", txt),
 ];
 
 /// A plaintext: whatever is understood is encoded to the same again.
@@ -405,4 +407,20 @@ fn assert_shown(text: &str) {
 fn assert_printable(error: &Error) {
     assert_shown(&error.message);
     assert_shown(error.hint.as_deref().unwrap_or_default());
+}
+
+/// The TXT record of an announced server: what is taken of it is safe to show, and announced anew it
+/// is read as the same.
+pub fn txt(record: &[u8]) {
+    let Some(txt) = Txt::read(record) else { return };
+    if let Some(words) = &txt.words {
+        assert_shown(words);
+    }
+    let mut again = Vec::new();
+    for (key, value) in txt.pairs() {
+        let text = format!("{key}={value}");
+        again.push(u8::try_from(text.len()).expect("a string of a record"));
+        again.extend(text.bytes());
+    }
+    assert_eq!(Txt::read(&again), Some(txt));
 }

@@ -23,6 +23,7 @@ pub const SEND: &str = "Examples:
   transfer send --exclude-dev project  without node_modules, virtual environments, caches
   transfer send -x '*.log' -x tmp/ .   this folder, without what the patterns name
   transfer send --dry-run project      nothing yet: list what would go
+  transfer send --lan photos           to a machine of the local network, without Tailscale
   transfer send --pod --port 4000 out  to another process on this machine
   tar c photos | transfer send --name photos.tar -
   transfer send --text 'see you at 8'

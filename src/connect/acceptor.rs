@@ -67,7 +67,7 @@ pub type Prove = dyn Fn(&Stream, Judge<'_>) -> Result<Outcome, String> + Send + 
 
 /// Accepts the connections of one offer.
 pub struct Acceptor {
-    listener: Listener,
+    listeners: Vec<Listener>,
     shared: Arc<Shared>,
     incoming: Receiver<Incoming>,
 }
@@ -178,9 +178,9 @@ impl State {
 }
 
 impl Acceptor {
-    /// Begins to accept, for `slots` receivers at a time.
+    /// Begins to accept at all of `listeners`, for `slots` receivers at a time.
     pub fn open(
-        listener: Listener,
+        listeners: Vec<Listener>,
         slots: usize,
         admit: Box<Admit>,
         prove: Box<Prove>,
@@ -200,9 +200,12 @@ impl Acceptor {
             started: AtomicU64::new(0),
             incoming: sender,
         });
-        let (accepting, at) = (Arc::clone(&shared), listener.clone());
-        thread::Builder::new().name("accept".into()).spawn(move || accept(&accepting, &at))?;
-        Ok(Self { listener, shared, incoming })
+        let acceptor = Self { listeners, shared, incoming };
+        for listener in &acceptor.listeners {
+            let (accepting, at) = (Arc::clone(&acceptor.shared), listener.clone());
+            thread::Builder::new().name("accept".into()).spawn(move || accept(&accepting, &at))?;
+        }
+        Ok(acceptor)
     }
 
     /// The next connection of which there is something to tell, if there is one within `patience`.
@@ -220,7 +223,7 @@ impl Drop for Acceptor {
     fn drop(&mut self) {
         // A handshake under way ends without a slot.
         self.shared.state().slots = 0;
-        self.listener.close();
+        self.listeners.iter().for_each(Listener::close);
     }
 }
 
@@ -364,7 +367,7 @@ mod tests {
         let shared = token.clone();
         let prove =
             move |stream: &Stream, judge: Judge<'_>| handshake::answer(stream, &shared, judge);
-        let acceptor = Acceptor::open(listener, 1, Box::new(admit), Box::new(prove)).unwrap();
+        let acceptor = Acceptor::open(vec![listener], 1, Box::new(admit), Box::new(prove)).unwrap();
         let connect = |as_known: bool| {
             let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
             let socket = socket.unwrap();

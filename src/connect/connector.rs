@@ -4,7 +4,7 @@ use super::handshake::Prover;
 use super::{Connection, NotConnected, Peer, Remote};
 use crate::bounds::DIAL_LIMIT;
 use crate::error::Result;
-use crate::net::dial::{Stream, dial};
+use crate::net::dial::{Route, Stream, dial};
 use crate::token::Token;
 
 /// One run's way to its peer.
@@ -38,7 +38,14 @@ impl Connector {
             Ok(keys) => Ok(Connection::new(stream, keys, self.remote.peer.clone())?),
             Err(error) => {
                 stream.shutdown();
-                Err(error)
+                Err(match (error, &self.remote.route) {
+                    (NotConnected::Cut(error), Route::Local) => {
+                        NotConnected::Cut(error.hint(
+                            "its terminal may say why; is this machine in its local network?",
+                        ))
+                    }
+                    (error, _) => error,
+                })
             }
         }
     }

@@ -7,6 +7,7 @@
 pub mod acceptor;
 pub mod connector;
 pub mod handshake;
+pub mod lan;
 mod pod;
 pub mod redial;
 pub mod tailnet;
@@ -156,22 +157,31 @@ impl From<Error> for NotConnected {
 
 /// Where to listen, what the ticket shows, and whom to let in.
 pub struct Endpoint {
-    /// To bind.
-    pub listen: IpAddr,
+    /// To bind, whatever its port says; never empty.
+    pub listen: Vec<SocketAddr>,
     /// The address by which others know this machine, where that is another.
     pub address: IpAddr,
     /// To show.
     pub ticket: Host,
-    /// Tells another address under which the same socket is reached, if there is one.
-    pub elsewhere: Option<Receiver<IpAddr>>,
+    /// Tells other addresses under which the same offer is reached, if there are some.
+    pub elsewhere: Option<Receiver<Elsewhere>>,
     /// Who may connect.
     pub admit: Box<Admit>,
     /// Who can reach it.
     pub reach: Reach,
 }
 
+/// Another address of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// To show.
+    pub address: IpAddr,
+    /// From where it is reached, in words that are safe to show: `another machine of the tailnet`.
+    pub from: String,
+}
+
 /// Who can reach an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reach {
     /// Any program on this machine.
     Machine,
@@ -179,6 +189,13 @@ pub enum Reach {
     Tailnet,
     /// The same, by way of a Tailscale that has no network device.
     Userspace,
+    /// The machines of the local network.
+    Local {
+        /// The interfaces, with their addresses.
+        used: Vec<String>,
+        /// The others, and why.
+        left_out: Vec<String>,
+    },
 }
 
 /// Tells who is at an address, or why it may not connect. Runs before a byte is written.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
-use super::{Endpoint, Peer, Reach, Remote, tailnet};
+use super::{Elsewhere, Endpoint, Peer, Reach, Remote, tailnet};
 use crate::control;
 use crate::error::Cause;
 use crate::net::dial::Route;
@@ -23,7 +23,8 @@ pub fn endpoint() -> Endpoint {
         let own = tailscale.as_ref().and_then(|t| t.own_addresses().ok());
         let _ = found.set(tailscale);
         if let Some(address) = own.as_ref().and_then(|own| own.first()) {
-            let _ = tell.send(*address);
+            let from = "another machine of the tailnet".to_owned();
+            let _ = tell.send(Elsewhere { address: *address, from });
         }
     });
     drop(looking);
@@ -51,7 +52,7 @@ pub fn endpoint() -> Endpoint {
     };
     let here = Ipv4Addr::LOCALHOST.into();
     Endpoint {
-        listen: here,
+        listen: vec![SocketAddr::new(here, 0)],
         address: here,
         ticket: Host::Ip(here),
         elsewhere: Some(elsewhere),

@@ -26,7 +26,8 @@ pub fn endpoint() -> Result<Endpoint> {
             Ok(None) => Err("it does not come from the tailnet".into()),
             Err(error) => Err(error.message),
         };
-        let (listen, admit) = (Ipv4Addr::LOCALHOST.into(), Box::new(admit));
+        let listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
+        let admit = Box::new(admit);
         let reach = Reach::Userspace;
         return Ok(Endpoint { listen, address: own, ticket, elsewhere, admit, reach });
     }
@@ -35,7 +36,8 @@ pub fn endpoint() -> Result<Endpoint> {
         Err(error) => Err(error.message),
     };
     let (admit, reach) = (Box::new(admit), Reach::Tailnet);
-    Ok(Endpoint { listen: own, address: own, ticket, elsewhere, admit, reach })
+    let listen = vec![SocketAddr::new(own, 0)];
+    Ok(Endpoint { listen, address: own, ticket, elsewhere, admit, reach })
 }
 
 /// The device that a host names, and the way there.

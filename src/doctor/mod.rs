@@ -6,6 +6,7 @@
 //! waited for.
 
 mod folder;
+mod local;
 mod peer;
 mod tailnet;
 
@@ -17,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{self, Config};
+use crate::connect::lan;
 use crate::error::{Cause, Error, Exit, Result, shown};
 use crate::net::dial::Proxy;
 use crate::net::listener::{Listener, port_owner};
@@ -64,13 +66,25 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
     }
     ui.visit();
     let mut doctor = Doctor { ui, until: Instant::now() + PATIENCE, problems: 0, warnings: 0 };
+    let is_near = |(host, _): &(Host, _)| host.address().is_some_and(lan::is_meant);
+    let near = peer.as_ref().filter(|peer| is_near(peer)).map(|(host, _)| host);
     let tailscale = if options.pod {
         doctor.tell("Tailscale", &[Finding::skipped("--pod needs none")]);
+        doctor.tell("Local network", &[Finding::skipped("--pod needs none")]);
         None
     } else {
-        Some(doctor.tailscale())
+        let tailscale = match near {
+            Some(host) => {
+                doctor.tell("Tailscale", &[Finding::skipped(format!("{host} needs none"))]);
+                None
+            }
+            None => Some(doctor.tailscale()),
+        };
+        doctor.tell("Local network", &local::interfaces(options.port));
+        tailscale
     };
     let node = match &tailscale {
+        None if near.is_some() => Node::Lan(local::address()),
         None => Node::Pod,
         Some(Ok((_, status))) => Node::Tailnet(status),
         Some(Err(_)) => Node::Unknown,
@@ -91,6 +105,8 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
 enum Node<'a> {
     /// Nothing: `--pod`.
     Pod,
+    /// Nothing: the local network is meant, where this is the address to show.
+    Lan(Option<IpAddr>),
     /// Tailscale does not run, so nobody knows.
     Unknown,
     /// A device.
@@ -101,10 +117,13 @@ impl Node<'_> {
     /// Where `transfer send` would listen.
     fn listens_at(&self) -> IpAddr {
         let own = match self {
-            Self::Tailnet(status) if !status.is_userspace() => status.own().addresses.first(),
+            Self::Tailnet(status) if !status.is_userspace() => {
+                status.own().addresses.first().copied()
+            }
+            Self::Lan(own) => *own,
             _ => None,
         };
-        own.copied().unwrap_or(Ipv4Addr::LOCALHOST.into())
+        own.unwrap_or(Ipv4Addr::LOCALHOST.into())
     }
 }
 
@@ -192,6 +211,7 @@ impl Doctor<'_> {
     fn proxy(&mut self, node: &Node<'_>) {
         let proxy = match (node, Proxy::from_env()) {
             (Node::Pod, _) => Err(Finding::skipped("--pod needs none")),
+            (Node::Lan(_), _) => Err(Finding::skipped("the local network needs none")),
             (Node::Tailnet(status), proxy) if !status.is_userspace() => {
                 Err(Finding::fine(match proxy {
                     Some(_) => "ALL_PROXY is set; nothing here needs it: there is a network device",

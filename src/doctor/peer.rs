@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Doctor, LEAST, Tailscale, tailnet};
+use super::{Doctor, LEAST, Tailscale, local, tailnet};
 use crate::connect;
 use crate::crypto::handshake::{HELLO_LEN, HandshakeError, Hello, LOOK, MAGIC, agreed_version};
 use crate::error::{Cause, Error, Result, reason};
@@ -20,9 +20,13 @@ const PEER_LIMIT: Duration = Duration::from_secs(4);
 const BETTER_WAY: Duration = Duration::from_secs(2);
 
 impl Doctor<'_> {
-    /// All about the other machine; `tailscale` is nothing with `--pod`.
+    /// All about the other machine; `tailscale` is nothing where none is needed.
     pub(super) fn peer(&mut self, host: &Host, port: u16, tailscale: Option<Tailscale>) {
         let topic = host.to_string();
+        if let Some(ip) = host.address().filter(|ip| connect::lan::is_meant(*ip)) {
+            self.tell(&topic, &[local::device(ip)]);
+            return self.answers(SocketAddr::new(ip, port), Route::Local);
+        }
         let (ip, tailscale) = match (host.address().filter(IpAddr::is_loopback), tailscale) {
             (Some(ip), _) => {
                 self.tell(&topic, &[Finding::fine(format!("{ip} is this machine"))]);
@@ -45,14 +49,18 @@ impl Doctor<'_> {
             // The proxy, and that is told above.
             Err(_) => return self.tell("", &[Finding::skipped("there is no way to it")]),
         };
-        let target = SocketAddr::new(ip, port);
-        let direct = matches!(route, Route::Direct);
-        let answer = self.within(PEER_LIMIT, move |limit| greet(target, &route, limit));
-        self.tell("", &[answer_of(target, direct, answer)]);
+        self.answers(SocketAddr::new(ip, port), route);
         // Only now: before there was traffic, there is no way to speak of.
         if let Some(finding) = tailscale.and_then(|tailscale| self.way(&tailscale, ip)) {
             self.tell("", &[finding]);
         }
+    }
+
+    /// Whether a sender answers there.
+    fn answers(&mut self, target: SocketAddr, route: Route) {
+        let direct = matches!(route, Route::Direct | Route::Local);
+        let answer = self.within(PEER_LIMIT, move |limit| greet(target, &route, limit));
+        self.tell("", &[answer_of(target, direct, answer)]);
     }
 
     /// How packets go to a device; nothing for this machine.

@@ -2,6 +2,7 @@
 //! userspace Tailscale node has no route to the tailnet and goes through a proxy or through
 //! `tailscale nc`.
 
+mod first;
 mod nc;
 mod proxy;
 #[cfg(test)]
@@ -14,8 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::{nc::Nc, proxy::Proxy};
+pub use self::{first::dial_first, nc::Nc, proxy::Proxy};
+use super::interfaces::{Choice, Interfaces};
 use super::tailscale::{Cli, TailscaleDetector};
+use crate::bounds::ANSWER_LIMIT;
 use crate::error::{Cause, Error, Result, reason};
 
 /// The way to the other side.
@@ -25,6 +28,9 @@ pub enum Route {
     Direct,
     /// A SOCKS5 or HTTP CONNECT proxy, as tailscaled offers.
     Proxy(Proxy),
+    /// The system's own network, to an address of the local network: where it is one of a link, by
+    /// whichever interface leads there.
+    Local,
     /// A `tailscale nc` child for each connection.
     Nc(Cli),
 }
@@ -52,6 +58,11 @@ pub fn dial(target: SocketAddr, via: &Route, limit: Duration) -> Result<Stream> 
         Route::Direct => TcpStream::connect_timeout(&target, limit)
             .map(Stream::tcp)
             .map_err(|error| no_connection(target, &error, limit)),
+        Route::Local => {
+            let interfaces = Interfaces::look(&Choice::Local)?;
+            let addresses = interfaces.to_dial(target.ip(), target.port());
+            dial_first(&addresses, limit.min(ANSWER_LIMIT)).map(|(stream, _)| stream)
+        }
         Route::Proxy(proxy) => proxy.dial(target, Instant::now() + limit),
         Route::Nc(cli) => Ok(Stream::Nc(Arc::new(Nc::spawn(cli, target)?), target)),
     }

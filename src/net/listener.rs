@@ -9,6 +9,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::dial::Stream;
+use super::interfaces::is_tailnet;
 use crate::bounds::MAX_BACKLOG;
 use crate::error::{Cause, Error, Result, reason};
 
@@ -26,29 +27,56 @@ pub struct Listener {
 impl Listener {
     /// Binds exactly this address, never all of them.
     pub fn bind(ip: IpAddr, port: u16) -> Result<Self> {
-        let socket =
-            TcpListener::bind((ip, port)).map_err(|error| cannot_bind(ip, port, &error))?;
-        let address = socket.local_addr().map_err(|error| cannot_bind(ip, port, &error))?;
+        Self::bind_at(SocketAddr::new(ip, port)).map_err(|error| cannot_bind(ip, port, &error))
+    }
+
+    fn bind_at(address: SocketAddr) -> io::Result<Self> {
+        let socket = TcpListener::bind(address)?;
+        let address = socket.local_addr()?;
         // Where it cannot be changed later, it stays at the 128 of the standard library.
         let _ = SockRef::from(&socket).listen(MAX_BACKLOG);
         Ok(Self { socket: Arc::new(socket), address, closed: Arc::new(AtomicBool::new(false)) })
     }
 
-    /// Binds the port that was asked for, or else `usual` or the next one that is free.
+    /// Binds one port at all of `addresses`, whatever theirs is: the one that was asked for, or else
+    /// `usual` or the next one that is free at all of them.
     ///
     /// # Errors
     /// Those of `usual`, where none is.
-    pub fn bind_some(ip: IpAddr, port: Option<u16>, usual: u16) -> Result<Self> {
+    pub fn bind_each(addresses: &[SocketAddr], port: Option<u16>, usual: u16) -> Result<Vec<Self>> {
+        use io::ErrorKind::AddrNotAvailable;
+        let bind = |port: u16| {
+            let mut bound: Vec<Self> = Vec::new();
+            for address in addresses {
+                // Where the system chose one, all others have the same.
+                let port = bound.first().map_or(port, |first| first.address.port());
+                let mut address = *address;
+                address.set_port(port);
+                match Self::bind_at(address) {
+                    Ok(listener) => bound.push(listener),
+                    // A new IPv6 address is none for a second, and one may go at any moment.
+                    Err(error) if !bound.is_empty() && error.kind() == AddrNotAvailable => {}
+                    Err(error) => return Err(cannot_bind(address.ip(), port, &error)),
+                }
+            }
+            Ok(bound)
+        };
         if let Some(port) = port {
-            return Self::bind(ip, port);
+            return bind(port);
         }
-        let first = Self::bind(ip, usual);
+        let first = bind(usual);
         let taken = |error: &Error| error.cause == Cause::PortTaken;
         if !first.as_ref().is_err_and(taken) {
             return first;
         }
         let mut others = (1..PORTS).filter_map(|step| usual.checked_add(step));
-        others.find_map(|port| Self::bind(ip, port).ok()).map_or(first, Ok)
+        others.find_map(|port| bind(port).ok()).map_or(first, Ok)
+    }
+
+    /// The same at one address.
+    pub fn bind_some(ip: IpAddr, port: Option<u16>, usual: u16) -> Result<Self> {
+        let bound = Self::bind_each(&[SocketAddr::new(ip, 0)], port, usual)?;
+        bound.into_iter().next().ok_or_else(|| Error::network("there is no address to listen at"))
     }
 
     /// The address it is bound to; the port is the system's choice when 0 was asked for.
@@ -87,10 +115,13 @@ fn cannot_bind(ip: IpAddr, port: u16, error: &io::Error) -> Error {
             Error::new(Cause::PortTaken, format!("port {port} is in use{owner}"))
                 .hint(format!("choose another with --port, such as --port {}", other_port(port)))
         }
-        io::ErrorKind::AddrNotAvailable => {
-            Error::network(format!("{ip} is not an address of this machine"))
-                .hint("is Tailscale up? in a container or for this machine alone use --pod")
-        }
+        io::ErrorKind::AddrNotAvailable => Error::network(format!(
+            "{ip} is not an address of this machine"
+        ))
+        .hint(match is_tailnet(ip) {
+            true => "is Tailscale up? in a container or for this machine alone use --pod",
+            false => "a new address takes a second to work: try again",
+        }),
         io::ErrorKind::PermissionDenied => {
             Error::network(format!("not allowed to listen on port {port}"))
                 .hint("ports below 1024 need root; choose another with --port")
@@ -178,6 +209,32 @@ mod tests {
         assert_eq!(free.address().port(), usual);
         let elsewhere = Ipv4Addr::new(192, 0, 2, 1).into();
         assert!(Listener::bind_some(elsewhere, None, usual).is_err());
+    }
+
+    #[test]
+    fn one_port_is_taken_at_all_addresses() {
+        let at = |last: u8| SocketAddr::from(([127, 0, 0, last], 0));
+        let all: &[SocketAddr] = match cfg!(target_os = "linux") {
+            true => &[at(1), at(2), at(3)],
+            false => &[at(1)],
+        };
+        let last = all.last().unwrap().ip();
+        let taken = Listener::bind(last, 0).unwrap();
+        let usual = taken.address().port();
+        let bound = Listener::bind_each(all, None, usual).unwrap();
+        let port = bound[0].address().port();
+        assert!((usual + 1..usual + PORTS).contains(&port), "{usual} {port}");
+        let ips: Vec<_> = bound.iter().map(|bound| bound.address().ip()).collect();
+        assert_eq!(ips, all.iter().map(SocketAddr::ip).collect::<Vec<_>>());
+        assert!(bound.iter().all(|bound| bound.address().port() == port));
+        let asked = Listener::bind_each(all, Some(usual), usual).unwrap_err();
+        assert_eq!(asked.cause, Cause::PortTaken);
+        // An address that is gone is left out, unless it is the one to show.
+        let gone = SocketAddr::from(([192, 0, 2, 1], 0));
+        assert_eq!(Listener::bind_each(&[at(1), gone], Some(0), 1).unwrap().len(), 1);
+        assert!(Listener::bind_each(&[gone, at(1)], Some(0), 1).is_err());
+        let any = Listener::bind_each(all, Some(0), usual).unwrap();
+        assert!(any.iter().all(|bound| bound.address().port() == any[0].address().port()));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use self::options::{SendOptions, What};
 use crate::bounds::MAX_TEXT;
 use crate::connect::acceptor::Acceptor;
 use crate::connect::handshake::{self, Judge};
-use crate::connect::ways;
+use crate::connect::{Elsewhere, ways};
 use crate::error::{Cause, Error, Exit, Result};
 use crate::files::expand::expand;
 use crate::files::walk::Walk;
@@ -50,7 +50,7 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
         return Err(Error::usage("what comes in can be read once, and for one receiver only")
             .hint("leave --receivers away, or send a file"));
     }
-    let endpoint = ways::endpoint(options.pod)?;
+    let endpoint = ways::endpoint(&options.way)?;
     ui.listens(&endpoint);
     let token = match &options.agreed {
         Some(agreed) => agreed.token.clone(),
@@ -59,12 +59,12 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
     ui.detail(&format!("the token has {:.1} bits of entropy", token::entropy_bits(token.words())));
     // Whoever has agreed on a token has agreed on a port as well: there is no ticket to tell another.
     let port = options.port.or(options.agreed.is_some().then_some(DEFAULT_PORT));
-    let listener = Listener::bind_some(endpoint.listen, port, DEFAULT_PORT)?;
-    let port = listener.address().port();
+    let listeners = Listener::bind_each(&endpoint.listen, port, DEFAULT_PORT)?;
+    let port = listeners.first().map_or(DEFAULT_PORT, |listener| listener.address().port());
     let offer = Offer::begin(walk, options, ui)?;
     let shared = token.clone();
     let prove = move |stream: &Stream, judge: Judge<'_>| handshake::answer(stream, &shared, judge);
-    let acceptor = Acceptor::open(listener, slots, endpoint.admit, Box::new(prove))
+    let acceptor = Acceptor::open(listeners, slots, endpoint.admit, Box::new(prove))
         .map_err(|error| Error::no_thread(&error))?;
     let agreed = options.agreed.as_ref().map(|agreed| agreed.file.clone());
     ui.ticket(&Ticket { host: endpoint.ticket, port, token: token.clone() }, agreed.as_deref());
@@ -72,9 +72,9 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
         let ui = ui.clone();
         // Found out meanwhile: a Tailscale that hangs must not keep the ticket waiting.
         let told = thread::Builder::new().name("elsewhere".into()).spawn(move || {
-            if let Ok(host) = elsewhere.recv() {
-                let ticket = Ticket { host: Host::Ip(host), port, token };
-                ui.ticket_elsewhere(&ticket, agreed.as_deref());
+            while let Ok(Elsewhere { address, from }) = elsewhere.recv() {
+                let ticket = Ticket { host: Host::Ip(address), port, token: token.clone() };
+                ui.ticket_elsewhere(&ticket, &from, agreed.as_deref());
             }
         });
         drop(told);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::compress::Compression;
+use crate::connect::ways::Way;
 use crate::error::Result;
 use crate::files::select::Filters;
 use crate::net::pace::Rate;
@@ -23,8 +24,8 @@ pub struct SendOptions {
     pub dry_run: bool,
     /// What this side says that it can do.
     pub features: Features,
-    /// Serve this machine only, on 127.0.0.1, without Tailscale.
-    pub pod: bool,
+    /// Who is served: the tailnet, this machine, or the local network.
+    pub way: Way,
     /// TCP port to listen on; 0 lets the system choose. Nothing for the usual one or the next.
     pub port: Option<u16>,
     /// Words in the token.

@@ -39,10 +39,9 @@ impl Ui {
     }
 
     /// Another ticket for the same offer.
-    pub fn ticket_elsewhere(&self, ticket: &Ticket, agreed: Option<&Path>) {
-        const INTRO: &str = "from another machine of the tailnet: ";
+    pub fn ticket_elsewhere(&self, ticket: &Ticket, from: &str, agreed: Option<&Path>) {
         let command = command_for(ticket, agreed);
-        self.show(in_bold(INTRO, &command, colors_enabled_stderr()));
+        self.show(in_bold(&format!("from {from}: "), &command, colors_enabled_stderr()));
         self.tell(|json| json.ticket(ticket, &command, agreed.is_some()));
     }
 
@@ -80,7 +79,16 @@ impl Ui {
             let address = endpoint.address;
             self.detail(&format!("{name} is {address}; a ticket with the address works as well"));
         }
-        match endpoint.reach {
+        match &endpoint.reach {
+            Reach::Local { used, left_out } => {
+                self.note(&format!(
+                    "local network: any machine in it may connect; only the token protects; at {}",
+                    used.join(", ")
+                ));
+                for why in left_out {
+                    self.detail(&format!("not used: {why}"));
+                }
+            }
             Reach::Machine => self
                 .note("pod mode: any program on this machine may connect; only the token protects"),
             Reach::Userspace => {

@@ -44,6 +44,7 @@ fn write_seeds() {
         ("lock", locks()),
         ("status", statuses()),
         ("ticket", tickets()),
+        ("txt", records_of_servers()),
     ] {
         let corpus = super::fuzz("corpus").join(target);
         fs::create_dir_all(&corpus).unwrap();
@@ -380,5 +381,24 @@ fn tickets() -> Seeds {
         ("typo", b"100.64.1.l2:ocaen-tiger".into()),
         ("token", b"ocean-tiger-zebra".into()),
         ("control", b"nas:ocean\x1b[2J-tiger".into()),
+    ]
+}
+
+/// TXT records: strings, each behind its length.
+fn records_of_servers() -> Seeds {
+    let record = |strings: &[&[u8]]| {
+        let put = |text: &&[u8]| [&[u8::try_from(text.len()).unwrap()], *text].concat();
+        strings.iter().flat_map(put).collect::<Vec<u8>>()
+    };
+    let (v, id) = (b"v=1" as &[u8], b"id=00010203040506ff" as &[u8]);
+    let print = format!("fp={}", "ab".repeat(32));
+    vec![
+        ("ours", record(&[v, print.as_bytes(), id, b"sas=ocean-tiger"])),
+        ("least", record(&[v, id])),
+        ("capitals", record(&[b"V=2", b"ID=00010203040506FF", b"SAS=ocean-tiger"])),
+        ("twice", record(&[v, b"v=2", id, b"id=ffffffffffffffff"])),
+        ("odd", record(&[b"v=-1", b"id=\xff", b"sas=\x1b[2J-tiger", b"=", b"fp"])),
+        ("cut-off", record(&[v, id])[..12].into()),
+        ("empty", vec![0]),
     ]
 }

@@ -33,12 +33,13 @@ use stage::Stage;
 use util::process::{run, transfer};
 
 /// Pages whose commands are run.
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "README.md",
     "docs/guide.md",
     "docs/choosing.md",
     "docs/containers.md",
     "docs/json.md",
+    "docs/lan.md",
     "docs/resume.md",
     "docs/scripting.md",
     "docs/troubleshooting.md",
@@ -49,14 +50,19 @@ const TOKEN: &str = "ocean-tiger";
 
 const INSTALLS: &str = "builds or installs something";
 
+const LAN: &str = "needs a local network, which tests/lan has";
+
 /// Commands that are not run, each with its page and the reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("README.md", "scripts/setup", INSTALLS),
     ("README.md", "cargo install --path . --locked", INSTALLS),
+    ("docs/lan.md", "transfer send --lan photos", LAN),
+    ("docs/lan.md", "transfer receive 192.168.1.9:ocean-tiger", LAN),
 ];
 
 /// Options of other programs that the documentation names, and whose they are.
 const FOREIGN: &[(&str, &str)] = &[
+    ("--add-port", "firewall-cmd"),
     ("--bench", "cargo"),
     ("--cache", "scripts/bench"),
     ("--case", "scripts/bench"),

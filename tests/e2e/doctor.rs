@@ -46,7 +46,7 @@ fn one_machine_without_tailscale() -> Result<()> {
     ensure!(well.stdout.starts_with(&first), "{well:#?}");
     if cfg!(target_os = "linux") {
         let expected = format!(
-            "Tailscale\n  skipped  --pod needs none\nPort {port}\n  ok       free at 127.0.0.1, \
+            "Tailscale\n  skipped  --pod needs none\nLocal network\n  skipped  --pod needs none\nPort {port}\n  ok       free at 127.0.0.1, \
              where `transfer send` listens\nProxy\n  skipped  --pod needs none\nKept answers\n  \
              ok       none: there is nothing in /nonexistent/config/transfer/config.toml\n\
              Folder .\n{FOLDER}\nno problems"

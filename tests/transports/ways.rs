@@ -38,7 +38,7 @@ fn stage(route: impl Fn() -> Route + Send + 'static, kept: Option<tempfile::Temp
     let hello = *start.hello();
     let admit = |remote: SocketAddr| Ok(Peer::unknown(remote.ip()));
     let prove = move |stream: &Stream, judge: Judge<'_>| handshake::answer(stream, &token, judge);
-    let acceptor = Acceptor::open(listener, 1, Box::new(admit), Box::new(prove)).unwrap();
+    let acceptor = Acceptor::open(vec![listener], 1, Box::new(admit), Box::new(prove)).unwrap();
     let dial = move |token: &str| {
         let peer = Peer::unknown(address.ip());
         let remote = Remote { target: address, route: route(), peer };

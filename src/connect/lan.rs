@@ -1,0 +1,119 @@
+//! Two machines of a local network, without Tailscale: where to listen there and whom to let in,
+//! and which addresses are dialled so.
+//!
+//! A ticket does not say which way it means: its address does. One that is private (RFC 1918, RFC
+//! 4193), of one link (RFC 3927, `fe80::`) or of a network that this machine is in is dialled as it
+//! is, whether Tailscale runs or not. The two ranges of Tailscale are the tailnet's, always.
+
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::sync::mpsc;
+
+use super::{Elsewhere, Endpoint, Peer, Reach, Remote};
+use crate::error::Result;
+use crate::net::dial::Route;
+use crate::net::interfaces::{Choice, Interface, Interfaces, Scope, is_tailnet};
+use crate::ticket::Host;
+
+/// All addresses of the interfaces that are used, and whoever is in their networks or has a private
+/// address.
+///
+/// # Errors
+/// Exit 5, with each interface and the reason, where none is used.
+pub fn endpoint(choice: &Choice) -> Result<Endpoint> {
+    let interfaces = Interfaces::look(choice)?;
+    if let Some(error) = interfaces.nothing() {
+        return Err(error);
+    }
+    let addresses = interfaces.addresses();
+    let listen = addresses.iter().map(|(ip, interface)| socket(*ip, interface)).collect();
+    // Not empty, as an interface without an address is not used.
+    let (address, first) = addresses
+        .first()
+        .map_or((IpAddr::V4(0.into()), ""), |(ip, interface)| (*ip, &*interface.name));
+    let (tell, elsewhere) = mpsc::channel();
+    for interface in interfaces.used().filter(|interface| interface.name != first) {
+        if let Some(address) = interface.addresses().next() {
+            let from = format!("the network of {}", crate::error::shown(&interface.name));
+            // It is kept until it is asked for.
+            let _ = tell.send(Elsewhere { address, from });
+        }
+    }
+    let reach = Reach::Local {
+        used: interfaces.used().map(ToString::to_string).collect(),
+        left_out: interfaces
+            .left_out()
+            .map(|(interface, why)| format!("{} {why}", crate::error::shown(&interface.name)))
+            .collect(),
+    };
+    let admit = move |remote: SocketAddr| {
+        let ip = remote.ip().to_canonical();
+        if interfaces.is_local(ip) {
+            return Ok(peer(ip));
+        }
+        Err("it is neither in this local network nor at a private address".into())
+    };
+    Ok(Endpoint {
+        listen,
+        address,
+        ticket: Host::Ip(address),
+        elsewhere: Some(elsewhere),
+        admit: Box::new(admit),
+        reach,
+    })
+}
+
+/// An address to bind: one of a link needs its interface beside it.
+fn socket(ip: IpAddr, interface: &Interface) -> SocketAddr {
+    match ip {
+        IpAddr::V6(v6) if Scope::of(ip) == Scope::Link => {
+            SocketAddrV6::new(v6, 0, 0, interface.index).into()
+        }
+        _ => SocketAddr::new(ip, 0),
+    }
+}
+
+/// Whether an address is dialled without Tailscale.
+pub fn is_meant(ip: IpAddr) -> bool {
+    if is_tailnet(ip) || ip.to_canonical().is_loopback() {
+        return false;
+    }
+    // Only for one of the internet the interfaces have to be asked.
+    Scope::of(ip) != Scope::Global
+        || Interfaces::look(&Choice::Local).is_ok_and(|interfaces| interfaces.is_local(ip))
+}
+
+/// A machine at an address of a local network.
+pub fn remote(ip: IpAddr, port: u16) -> Remote {
+    Remote { target: SocketAddr::new(ip, port), route: Route::Local, peer: peer(ip) }
+}
+
+/// Nothing is known of it but its address.
+fn peer(ip: IpAddr) -> Peer {
+    Peer { name: ip.to_string(), address: Some(ip), id: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_tells_the_way() {
+        for (address, expected) in [
+            ("192.168.1.9", true),
+            ("10.1.2.3", true),
+            ("172.20.1.1", true),
+            ("169.254.7.7", true),
+            ("fd12::9", true),
+            ("fe80::9", true),
+            ("100.64.1.9", false),
+            ("100.101.7.12", false),
+            ("fd7a:115c:a1e0::9", false),
+            ("127.0.0.1", false),
+            ("::1", false),
+            ("192.0.2.1", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(is_meant(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+}

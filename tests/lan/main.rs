@@ -1,0 +1,13 @@
+//! On a local network: machines find each other and are found, with the real multicast DNS on a
+//! bridge that the tests make, and with Avahi as a stranger. Needs Linux, root and `ip`, else it
+//! says that it skips.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::print_stderr, reason = "says what was skipped")]
+
+mod finding;
+mod sending;
+mod stage;
+mod strangers;
+#[path = "../util/mod.rs"]
+mod util;
