@@ -9,8 +9,9 @@
 //! - [`connect`]: from an address to an authenticated connection.
 //! - [`protocol`]: bytes and values; [`crypto`]: from a token to sealed records; [`ticket`],
 //!   [`event`].
-//! - [`files`]: names, manifests, the disk; [`net`]: sockets and Tailscale; [`compress`],
-//!   [`token`], [`config`], [`control`], [`bounds`], [`error`], [`shown`].
+//! - [`files`]: names, manifests, the disk; [`net`]: sockets, TLS and Tailscale; [`trust`]: this
+//!   device's key, and whom it knows; [`compress`], [`token`], [`config`], [`control`],
+//!   [`bounds`], [`error`], [`shown`].
 
 pub mod bounds;
 pub mod cli;
@@ -32,4 +33,5 @@ pub mod send;
 pub mod shown;
 pub mod ticket;
 pub mod token;
+pub mod trust;
 pub mod ui;

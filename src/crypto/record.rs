@@ -609,8 +609,7 @@ mod tests {
             [(0, false), (1, true), (most, true), (most + 1, false), (0x7fff_ffff, false)]
         {
             let mut buffer = Buffer::default();
-            let read =
-                RecordReader::carried(&length.to_be_bytes()[..], LIMIT).read(&mut buffer);
+            let read = RecordReader::carried(&length.to_be_bytes()[..], LIMIT).read(&mut buffer);
             let is_length = matches!(read, Err(RecordError::Length));
             assert_eq!(is_length, !is_possible, "{length}");
             assert_eq!(buffer.bytes.capacity() > 0, is_possible, "{length}");

@@ -4,3 +4,4 @@ pub mod dial;
 pub mod listener;
 pub mod pace;
 pub mod tailscale;
+pub mod tls;

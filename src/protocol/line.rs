@@ -119,10 +119,7 @@ impl<W> Patient<W> {
 }
 
 impl<W: Write> Patient<W> {
-    fn patiently<T>(
-        &mut self,
-        mut attempt: impl FnMut(&mut W) -> io::Result<T>,
-    ) -> io::Result<T> {
+    fn patiently<T>(&mut self, mut attempt: impl FnMut(&mut W) -> io::Result<T>) -> io::Result<T> {
         let began = Instant::now();
         loop {
             match attempt(&mut self.writer) {

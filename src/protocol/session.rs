@@ -92,7 +92,8 @@ pub const OUT_OF_TURN: Malformed = Malformed("a message came out of turn");
 
 impl Session {
     /// Takes over the two directions of a connection to `peer`. Whoever owns the connection
-    /// closes it when the session is over. What protects it is its own keys or the channel. A read that gets nothing for a while has to fail with
+    /// closes it when the session is over. Its records are sealed with keys of its own, or protected
+    /// by the channel that carries them. A read that gets nothing for a while has to fail with
     /// [`io::ErrorKind::TimedOut`](std::io::ErrorKind::TimedOut), and so has a write that gets
     /// nothing away: both are tried again while there is hope.
     pub fn start<R, W>(
