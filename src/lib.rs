@@ -4,7 +4,7 @@
 //!
 //! - [`cli`]: what was typed, resolved into options.
 //! - [`send`], [`receive`]: the two stories, each over an engine that runs on any stream;
-//!   [`doctor`]: what may be in their way; [`completions`], [`manual`]: for shells and `man`;
+//!   [`doctor`]: what may be in their way; [`devices`]: whom this one trusts; [`completions`], [`manual`]: for shells and `man`;
 //!   [`ui`]: the only place that prints or asks.
 //! - [`connect`]: from an address to an authenticated connection.
 //! - [`protocol`]: bytes and values; [`crypto`]: from a token to sealed records; [`ticket`],
@@ -21,6 +21,7 @@ pub mod config;
 pub mod connect;
 pub mod control;
 pub mod crypto;
+pub mod devices;
 pub mod doctor;
 pub mod error;
 pub mod event;

@@ -33,12 +33,13 @@ use stage::Stage;
 use util::process::{run, transfer};
 
 /// Pages whose commands are run.
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "README.md",
     "docs/guide.md",
     "docs/choosing.md",
     "docs/containers.md",
     "docs/json.md",
+    "docs/lan.md",
     "docs/resume.md",
     "docs/scripting.md",
     "docs/troubleshooting.md",
@@ -96,9 +97,20 @@ fn what_the_pages_tell_to_type_works() -> Result<()> {
 #[test]
 fn every_option_is_told_of_and_exists() -> Result<()> {
     let mut known = BTreeSet::new();
-    for subcommand in ["", "send", "receive", "doctor", "completions", "token", "man"] {
+    for subcommand in [
+        "",
+        "send",
+        "receive",
+        "doctor",
+        "trust remove",
+        "ca issue",
+        "device",
+        "completions",
+        "token",
+        "man",
+    ] {
         let mut command = transfer();
-        command.args(Some(subcommand).filter(|name| !name.is_empty())).arg("--help");
+        command.args(subcommand.split_whitespace()).arg("--help");
         known.extend(options(&run(command)?.expect(0)?.stdout));
     }
     ensure!(known.contains("--pod"), "the help was not understood: {known:?}");
