@@ -151,6 +151,17 @@ pub const STATUS_FRESH: Duration = Duration::from_secs(30);
 /// whoever hammers the port cannot make us start a process for each connection.
 pub const STATUS_PAUSE: Duration = Duration::from_secs(2);
 
+// Certificates.
+
+/// Certificates that a file, or a peer, may show: its own and those that signed it.
+pub const MAX_CHAIN: usize = 4;
+/// Bytes of a file with certificates or a key that are read.
+pub const MAX_PEM: u64 = 4 << 20;
+/// Bytes that a peer may send before a TLS handshake is done, not yet understood.
+pub const MAX_TLS_HANDSHAKE: usize = 64 << 10;
+/// Bytes of answers to messages of TLS itself that may wait to be sent.
+pub const MAX_TLS_PENDING: usize = 64 << 10;
+
 // What is typed.
 
 /// Bytes of a ticket: the longest host and token, and some room.

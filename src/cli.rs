@@ -1,5 +1,6 @@
 //! What was typed, and what it means.
 
+mod devices;
 mod habits;
 mod help;
 mod kept;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use zeroize::Zeroizing;
 
+pub use self::devices::{CaArgs, DeviceArgs, TrustArgs};
 use self::habits::Habits;
 pub use self::parse::parse;
 use crate::bounds::MAX_TEXT;
@@ -84,6 +86,34 @@ pub enum Command {
         transfer doctor --pod        this machine, without Tailscale\n\n\
         The exit code is 0 when nothing is in the way, else 1.")]
     Doctor(DoctorArgs),
+    /// See and change whom this device trusts
+    #[command(
+        subcommand_required = true,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  \
+        transfer trust list              devices, CAs, and who was removed\n  \
+        transfer trust import ca.pem     every device that this CA vouches for\n  \
+        transfer trust import nas.pem    the one device with this certificate\n  \
+        transfer trust remove laptop     it was lost, or sold"
+    )]
+    Trust(TrustArgs),
+    /// Run a CA for a fleet of devices; two machines alone need none
+    #[command(
+        subcommand_required = true,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  \
+        transfer ca init home                      once, on one device\n  \
+        transfer ca issue attic --csr attic.csr    what `transfer device --csr` printed there\n  \
+        transfer ca issue nas --san 192.168.1.9    with a key made here, as files\n  \
+        transfer ca list                           what was issued, and until when it holds"
+    )]
+    Ca(CaArgs),
+    /// Show who this device is to others: name, words, id, certificates
+    #[command(after_help = "Examples:\n  \
+        transfer device                      name, words and id, to compare with another screen\n  \
+        transfer device --csr >attic.csr     for a CA on another device\n  \
+        transfer device --install attic.pem  what that CA has signed")]
+    Device(DeviceArgs),
     /// Let the shell complete options: print what it needs, or set it up with the man page
     #[command(after_help = "Examples:\n  \
         transfer completions --install    for the shell this runs in, and `man transfer`\n  \
@@ -166,6 +196,9 @@ impl Command {
             Self::Send(args) => args.common.ui(args.reads_input()),
             Self::Receive(args) => args.common.ui(false),
             Self::Doctor(args) => (Ui::new(false, 0, true, args.json), Ok(())),
+            Self::Trust(args) => (args.ui(), Ok(())),
+            Self::Ca(args) => (args.ui(), Ok(())),
+            Self::Device(args) => (args.ui(), Ok(())),
             Self::Completions(_) | Self::Man | Self::Token(_) => {
                 (Ui::new(false, 0, true, false), Ok(()))
             }

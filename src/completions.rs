@@ -47,7 +47,9 @@ pub fn run(options: CompletionsOptions, command: Command, ui: &Ui) -> Result<Exi
 /// The completions of a shell, ready to be read by it.
 fn script(shell: Shell, command: Command) -> String {
     let mut script = vec![];
-    let mut command = command.mut_subcommands(|subcommand| subcommand.mut_args(told));
+    let mut command = command.mut_subcommands(|subcommand| {
+        subcommand.mut_args(told).mut_subcommands(|inner| inner.mut_args(told))
+    });
     clap_complete::generate(shell, &mut command, "transfer", &mut script);
     let known: Vec<String> = command
         .get_subcommands()

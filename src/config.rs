@@ -85,10 +85,21 @@ impl Conflicts {
     }
 }
 
+/// Names another folder for what this program keeps of its user.
+pub const FOLDER: &str = "TRANSFER_CONFIG";
+
+/// The folder of what this program keeps of its user; nothing where the user has no home.
+pub fn folder() -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os(FOLDER).filter(|folder| !folder.is_empty()) {
+        return Some(folder.into());
+    }
+    let base = etcetera::choose_base_strategy().ok()?;
+    Some(base.config_dir().join("transfer"))
+}
+
 /// Where the file is or would be; nothing where the user has no home.
 pub fn path() -> Option<PathBuf> {
-    let base = etcetera::choose_base_strategy().ok()?;
-    Some(base.config_dir().join("transfer/config.toml"))
+    Some(folder()?.join("config.toml"))
 }
 
 /// The path for people: the home folder as `~`.

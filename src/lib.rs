@@ -4,13 +4,14 @@
 //!
 //! - [`cli`]: what was typed, resolved into options.
 //! - [`send`], [`receive`]: the two stories, each over an engine that runs on any stream;
-//!   [`doctor`]: what may be in their way; [`completions`], [`manual`]: for shells and `man`;
+//!   [`doctor`]: what may be in their way; [`devices`]: whom this one trusts; [`completions`], [`manual`]: for shells and `man`;
 //!   [`ui`]: the only place that prints or asks.
 //! - [`connect`]: from an address to an authenticated connection.
 //! - [`protocol`]: bytes and values; [`crypto`]: from a token to sealed records; [`ticket`],
 //!   [`event`].
-//! - [`files`]: names, manifests, the disk; [`net`]: sockets and Tailscale; [`compress`],
-//!   [`token`], [`config`], [`control`], [`bounds`], [`error`], [`shown`].
+//! - [`files`]: names, manifests, the disk; [`net`]: sockets, TLS and Tailscale; [`trust`]: this
+//!   device's key, and whom it knows; [`compress`], [`token`], [`config`], [`control`],
+//!   [`bounds`], [`error`], [`shown`].
 
 pub mod bounds;
 pub mod cli;
@@ -20,6 +21,7 @@ pub mod config;
 pub mod connect;
 pub mod control;
 pub mod crypto;
+pub mod devices;
 pub mod doctor;
 pub mod error;
 pub mod event;
@@ -32,4 +34,5 @@ pub mod send;
 pub mod shown;
 pub mod ticket;
 pub mod token;
+pub mod trust;
 pub mod ui;

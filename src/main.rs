@@ -7,7 +7,7 @@ use transfer::cli::{self, Cli, Command};
 use transfer::config::{self, Config};
 use transfer::error::{Error, Exit, Result};
 use transfer::ui::Ui;
-use transfer::{completions, doctor, manual, receive, send};
+use transfer::{completions, devices, doctor, manual, receive, send};
 
 fn main() -> ExitCode {
     let mut cli = match cli::parse(std::env::args_os()) {
@@ -31,6 +31,9 @@ fn main() -> ExitCode {
             Command::Send(args) => send::run(&args.resolve()?, &ui),
             Command::Receive(args) => receive::run(args.resolve()?, &ui),
             Command::Doctor(args) => doctor::run(&args.resolve(), &ui),
+            Command::Trust(args) => devices::run_trust(&args.resolve(), &ui),
+            Command::Ca(args) => devices::run_authority(&args.resolve()?, &ui),
+            Command::Device(args) => devices::run_device(&args.resolve(), &ui),
             Command::Completions(args) => completions::run(args.resolve(), Cli::command(), &ui),
             Command::Token(args) => ui.print(&args.make()?).map(|()| Exit::Done),
             Command::Man => ui.print(&manual::page(Cli::command())).map(|()| Exit::Done),

@@ -65,6 +65,11 @@ const FILES: &[(&str, &str)] = &[
          \"overwrite\", \"newer\" or \"fail\". Each is a flag too, and the flag comes first. $XDG_CONFIG_HOME \
          names another folder than ~/.config.",
     ),
+    (
+        "~/.config/transfer/device.key, device.pem, trust.json, ca/",
+        "Who this device is, and whom it trusts: see TRANSFER DEVICE, TRANSFER TRUST and TRANSFER CA. \
+         Whoever has device.key is this device.",
+    ),
     ("NAME.part", "A file that is not whole yet, at its place in the output folder."),
     (
         ".transfer_lock.json",
@@ -99,6 +104,10 @@ The guide and the security page come with the program, in docs/.";
 
 /// What the environment steers.
 const ENVIRONMENT: &[(&str, &str)] = &[
+    (
+        "TRANSFER_CONFIG",
+        "The folder of kept answers, key and trusted devices, in place of ~/.config/transfer.",
+    ),
     ("XDG_CONFIG_HOME", "Where transfer/config.toml is looked for, in place of ~/.config."),
     ("TRANSFER_TICKET", "The ticket to receive with, so that it does not show among the commands."),
     ("TRANSFER_TAILSCALE", "The tailscale program, where it is not found by itself."),
@@ -123,7 +132,11 @@ pub fn page(command: Command) -> String {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     page.text([roman(format!("transfer - {about}"))]);
     page.section("SYNOPSIS");
-    for (number, subcommand) in visible(&command).enumerate() {
+    let leaves = visible(&command).flat_map(|it| match it.has_subcommands() {
+        true => visible(it).collect(),
+        false => vec![it],
+    });
+    for (number, subcommand) in leaves.enumerate() {
         if number > 0 {
             page.control("br", &[]);
         }
@@ -217,12 +230,7 @@ impl Page {
         }
     }
 
-    /// What it does, its options, its examples.
-    fn subcommand(&mut self, command: &Command) {
-        let name = command.get_bin_name().unwrap_or(command.get_name());
-        self.section(&name.to_uppercase());
-        let about = command.get_long_about().or(command.get_about());
-        self.paragraphs(&format!("{}.", about.map(ToString::to_string).unwrap_or_default()));
+    fn options(&mut self, command: &Command) {
         let mut options = vec![];
         // Writing into memory does not fail.
         let _ = Man::new(command.clone()).render_options_section(&mut options);
@@ -232,6 +240,21 @@ impl Page {
         let (_, options) = options.split_once(".SH OPTIONS\n").unwrap_or_default();
         let options = options.replace("\n.br\n\n.br\n", "\n.br\n");
         self.0 += &options.replace("\n.SH ", "\n.SS ");
+    }
+
+    /// What it does, its options, its examples.
+    fn subcommand(&mut self, command: &Command) {
+        let name = command.get_bin_name().unwrap_or(command.get_name());
+        self.section(&name.to_uppercase());
+        let about = command.get_long_about().or(command.get_about());
+        self.paragraphs(&format!("{}.", about.map(ToString::to_string).unwrap_or_default()));
+        self.options(command);
+        for inner in visible(command) {
+            self.control("SS", &[inner.get_bin_name().unwrap_or(inner.get_name())]);
+            let about = inner.get_about().map(ToString::to_string).unwrap_or_default();
+            self.paragraphs(&format!("{about}."));
+            self.options(inner);
+        }
         if let Some(examples) = command.get_after_help() {
             self.control("PP", &[]);
             self.lines(&examples.to_string());

@@ -130,6 +130,13 @@ impl Token {
         (common.len() > begun.len()).then(|| Zeroizing::new(format!("{before}{common}")))
     }
 
+    /// Two words that stand for a number, the same ones for the same remainder.
+    pub fn for_number(number: u64) -> String {
+        let count = WORDS.len() as u64;
+        let word = |at: u64| usize::try_from(at % count).ok().and_then(|at| WORDS.get(at)).copied();
+        [word(number / count), word(number)].map(Option::unwrap_or_default).join("-")
+    }
+
     fn join(words: impl IntoIterator<Item = &'static str>) -> Self {
         // Room for every token at once: growing would leave copies behind that nothing wipes.
         let mut text = Zeroizing::new(String::with_capacity(MAX_TOKEN));

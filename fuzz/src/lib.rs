@@ -28,6 +28,9 @@ use transfer::protocol::reader::{Malformed, Read, Reader};
 use transfer::receive;
 use transfer::ticket::{Host, Ticket};
 use transfer::token::Token;
+use transfer::trust::certificate::Certificate;
+use transfer::trust::store::Trusted;
+use transfer::trust::{is_name, pem};
 
 pub use crypto::{hello, record};
 
@@ -35,7 +38,7 @@ pub use crypto::{hello, record};
 pub type Target = fn(&[u8]);
 
 /// All of them, by name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("hello", hello),
     ("record", record),
     ("message", message),
@@ -46,7 +49,23 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("status", status),
     ("ticket", ticket),
     ("txt", txt),
+    ("trust", trust),
 ];
+
+/// A file of trust, of certificates or of a key, or a certificate alone: a list that is understood is
+/// written to the same again, and a device always has a name.
+pub fn trust(bytes: &[u8]) {
+    if let Ok(trusted) =
+        std::str::from_utf8(bytes).map_err(drop).and_then(|text| Trusted::parse(text).map_err(drop))
+    {
+        assert_eq!(Trusted::parse(&trusted.to_json()), Ok(trusted));
+    }
+    let _ = pem::key_in(bytes, "file");
+    let certificates = pem::certificates_in(bytes, "file").unwrap_or_default();
+    for certificate in certificates.into_iter().chain(Certificate::parse(bytes.to_vec().into())) {
+        assert!(is_name(&certificate.device_name()), "{certificate:?}");
+    }
+}
 
 /// A plaintext: whatever is understood is encoded to the same again.
 pub fn message(plaintext: &[u8]) {

@@ -3,13 +3,16 @@
 //! The nonce is a counter that belongs to the writer or reader; no caller sees or sets it. The
 //! last record is marked inside the authenticated header, and end of stream before it is
 //! truncation. Records are sealed and opened in the buffer they travel in: no copy.
+//!
+//! Inside a channel that is encrypted and authenticated itself, such as TLS, records are bare:
+//! `length || plaintext`. All else is the same, the mark of the last one included.
 
 use std::io::{self, Read, Write};
 
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce, Tag};
 
-use super::keys::{OpenKey, SealKey};
+use super::keys::{OpenKey, SealKey, SessionKeys};
 
 /// Bytes of the record header: the length of what follows, with [`LAST`] as its top bit.
 pub const HEADER_LEN: usize = 4;
@@ -115,6 +118,41 @@ impl Buffer {
     }
 }
 
+/// What protects the records of a session.
+pub enum Protection {
+    /// Keys of its own: records are sealed.
+    Sealed(SessionKeys),
+    /// The channel that carries it: records are bare.
+    Carried,
+}
+
+impl From<SessionKeys> for Protection {
+    fn from(keys: SessionKeys) -> Self {
+        Self::Sealed(keys)
+    }
+}
+
+/// The same for one direction.
+#[derive(Clone)]
+enum Cipher {
+    Sealed(ChaCha20Poly1305),
+    Carried,
+}
+
+impl Cipher {
+    fn sealed(key: &[u8; 32]) -> Self {
+        Self::Sealed(ChaCha20Poly1305::new(key.into()))
+    }
+
+    /// Bytes after the plaintext.
+    fn tag_len(&self) -> usize {
+        match self {
+            Self::Sealed(_) => TAG_LEN,
+            Self::Carried => 0,
+        }
+    }
+}
+
 /// The counter nonce of one direction: 4 zero bytes, then a 64-bit little-endian count.
 struct Counter(Option<u64>);
 
@@ -134,13 +172,13 @@ impl Counter {
 
 /// Numbers the records of one direction. Each number is good for one record.
 pub struct Sealer {
-    cipher: ChaCha20Poly1305,
+    cipher: Cipher,
     counter: Counter,
 }
 
 impl Sealer {
-    fn new(key: SealKey) -> Self {
-        Self { cipher: ChaCha20Poly1305::new((&key.0).into()), counter: Counter(Some(0)) }
+    fn new(cipher: Cipher) -> Self {
+        Self { cipher, counter: Counter(Some(0)) }
     }
 
     /// The number of the next record; none follows the last. Whoever cannot seal and write that
@@ -156,7 +194,7 @@ impl Sealer {
 
 /// A number that has not been used yet.
 pub struct Seal {
-    cipher: ChaCha20Poly1305,
+    cipher: Cipher,
     nonce: Nonce,
     follows: Follows,
 }
@@ -164,21 +202,22 @@ pub struct Seal {
 impl Seal {
     /// Seals in place and returns the whole record.
     pub fn seal(self, buffer: &mut Buffer) -> Result<&[u8], RecordError> {
-        let plaintext = buffer.len();
-        let length = u32::try_from(plaintext + TAG_LEN).ok().filter(|length| length & LAST == 0);
+        let (plaintext, tag_len) = (buffer.len(), self.cipher.tag_len());
+        let length = u32::try_from(plaintext + tag_len).ok().filter(|length| length & LAST == 0);
         let length = length.filter(|_| plaintext > 0).ok_or(RecordError::Length)?;
         let mark = if self.follows == Follows::Nothing { LAST } else { 0 };
         let header = (length | mark).to_be_bytes();
-        buffer.room(TAG_LEN);
+        buffer.room(tag_len);
         let (head, body) = buffer.bytes.split_at_mut(HEADER_LEN);
         let (body, rest) = body.split_at_mut(plaintext);
         head.copy_from_slice(&header);
-        let tag = self
-            .cipher
-            .encrypt_inout_detached(&self.nonce, &header, body.into())
-            .map_err(|_| RecordError::Length)?;
-        rest[..TAG_LEN].copy_from_slice(&tag);
-        Ok(&buffer.bytes[..HEADER_LEN + plaintext + TAG_LEN])
+        if let Cipher::Sealed(cipher) = self.cipher {
+            let tag = cipher
+                .encrypt_inout_detached(&self.nonce, &header, body.into())
+                .map_err(|_| RecordError::Length)?;
+            rest[..TAG_LEN].copy_from_slice(&tag);
+        }
+        Ok(&buffer.bytes[..HEADER_LEN + plaintext + tag_len])
     }
 }
 
@@ -191,7 +230,12 @@ pub struct RecordWriter<W> {
 impl<W: Write> RecordWriter<W> {
     /// The direction that `key` seals.
     pub fn new(writer: W, key: SealKey) -> Self {
-        Self { writer, sealer: Sealer::new(key) }
+        Self { writer, sealer: Sealer::new(Cipher::sealed(&key.0)) }
+    }
+
+    /// A direction inside a channel that protects it.
+    pub fn carried(writer: W) -> Self {
+        Self { writer, sealer: Sealer::new(Cipher::Carried) }
     }
 
     /// Its two halves, for those who seal several records at a time.
@@ -226,7 +270,7 @@ impl<W: Write> RecordWriter<W> {
 /// Reads the records of a stream.
 pub struct RecordReader<R> {
     reader: R,
-    cipher: ChaCha20Poly1305,
+    cipher: Cipher,
     counter: Counter,
     limit: usize,
 }
@@ -244,8 +288,12 @@ impl<R: Read> RecordReader<R> {
     /// The direction that `key` opens, with records of at most `limit` bytes of plaintext
     /// ([`MAX_PLAINTEXT`](crate::bounds::MAX_PLAINTEXT) outside tests).
     pub fn new(reader: R, key: OpenKey, limit: usize) -> Self {
-        let cipher = ChaCha20Poly1305::new((&key.0).into());
-        Self { reader, cipher, counter: Counter(Some(0)), limit }
+        Self { reader, cipher: Cipher::sealed(&key.0), counter: Counter(Some(0)), limit }
+    }
+
+    /// A direction inside a channel that protects it, with the same limit.
+    pub fn carried(reader: R, limit: usize) -> Self {
+        Self { reader, cipher: Cipher::Carried, counter: Counter(Some(0)), limit }
     }
 
     /// Reads one record and opens it in `buffer`. After an error nothing more can be read.
@@ -274,7 +322,8 @@ impl<R: Read> RecordReader<R> {
         let word = u32::from_be_bytes(header);
         let length = usize::try_from(word & !LAST).map_err(|_| RecordError::Length)?;
         // Checked before memory is taken, for a length is not authenticated until it is used.
-        if length <= TAG_LEN || length > self.limit + TAG_LEN {
+        let tag_len = self.cipher.tag_len();
+        if length <= tag_len || length > self.limit + tag_len {
             return Err(RecordError::Length);
         }
         buffer.clear();
@@ -286,7 +335,7 @@ impl<R: Read> RecordReader<R> {
 /// A record that has been read and is not opened yet. What it says is not to be believed.
 #[must_use]
 pub struct Sealed {
-    cipher: ChaCha20Poly1305,
+    cipher: Cipher,
     nonce: Nonce,
     header: [u8; HEADER_LEN],
     length: usize,
@@ -300,12 +349,14 @@ impl Sealed {
 
     /// Opens it in the buffer into which it was read.
     pub fn open(self, buffer: &mut Buffer) -> Result<Follows, RecordError> {
-        let plaintext = self.length - TAG_LEN;
+        let plaintext = self.length - self.cipher.tag_len();
         let (body, tag) = buffer.room(self.length).split_at_mut(plaintext);
-        let tag = Tag::try_from(&*tag).map_err(|_| RecordError::Length)?;
-        self.cipher
-            .decrypt_inout_detached(&self.nonce, &self.header, body.into(), &tag)
-            .map_err(|_| RecordError::Forged)?;
+        if let Cipher::Sealed(cipher) = &self.cipher {
+            let tag = Tag::try_from(&*tag).map_err(|_| RecordError::Length)?;
+            cipher
+                .decrypt_inout_detached(&self.nonce, &self.header, body.into(), &tag)
+                .map_err(|_| RecordError::Forged)?;
+        }
         buffer.advance(plaintext);
         Ok(self.claims())
     }
@@ -523,6 +574,46 @@ mod tests {
         }
         let mut reader = RecordReader::new(Broken, OpenKey(KEY), LIMIT);
         assert!(matches!(reader.read(&mut Buffer::default()), Err(RecordError::Io(_))));
+    }
+
+    /// Bare records: the same lengths, marks and ends, and nothing after the plaintext.
+    #[test]
+    fn a_carried_direction_has_bare_records() {
+        let mut stream = Vec::new();
+        let mut writer = RecordWriter::carried(&mut stream);
+        writer.write(&mut buffer(b"hello")).unwrap();
+        assert!(matches!(writer.write(&mut Buffer::default()), Err(RecordError::Length)));
+        let mut stream = Vec::new();
+        let mut writer = RecordWriter::carried(&mut stream);
+        writer.write(&mut buffer(b"hello")).unwrap();
+        writer.write_last(&mut buffer(b"end")).unwrap();
+        assert!(matches!(writer.write(&mut buffer(b"more")), Err(RecordError::Ended)));
+        assert_eq!(stream, *b"\0\0\0\x05hello\x80\0\0\x03end");
+
+        let mut reader = RecordReader::carried(&*stream, LIMIT);
+        let mut buffer = Buffer::default();
+        assert_eq!(reader.read(&mut buffer).unwrap(), Follows::More);
+        assert_eq!(buffer.plaintext(), b"hello");
+        assert_eq!(reader.read(&mut buffer).unwrap(), Follows::Nothing);
+        assert_eq!(buffer.plaintext(), b"end");
+        assert!(matches!(reader.read(&mut buffer), Err(RecordError::Ended)));
+
+        for cut in 0..stream.len() {
+            let mut reader = RecordReader::carried(&stream[..cut], LIMIT);
+            let end = std::iter::repeat_with(|| reader.read(&mut Buffer::default()))
+                .find(|read| !matches!(read, Ok(Follows::More)));
+            assert!(matches!(end, Some(Err(RecordError::Truncated))), "{cut}");
+        }
+        let most = u32::try_from(LIMIT).unwrap();
+        for (length, is_possible) in
+            [(0, false), (1, true), (most, true), (most + 1, false), (0x7fff_ffff, false)]
+        {
+            let mut buffer = Buffer::default();
+            let read = RecordReader::carried(&length.to_be_bytes()[..], LIMIT).read(&mut buffer);
+            let is_length = matches!(read, Err(RecordError::Length));
+            assert_eq!(is_length, !is_possible, "{length}");
+            assert_eq!(buffer.bytes.capacity() > 0, is_possible, "{length}");
+        }
     }
 
     #[test]

@@ -7,3 +7,4 @@ pub mod listener;
 pub mod mdns;
 pub mod pace;
 pub mod tailscale;
+pub mod tls;

@@ -118,20 +118,27 @@ impl<W> Patient<W> {
     }
 }
 
-impl<W: Write> Write for Patient<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl<W: Write> Patient<W> {
+    fn patiently<T>(&mut self, mut attempt: impl FnMut(&mut W) -> io::Result<T>) -> io::Result<T> {
         let began = Instant::now();
         loop {
-            match self.writer.write(bytes) {
+            match attempt(&mut self.writer) {
                 Err(error)
                     if error.kind() == io::ErrorKind::TimedOut && !self.line.is_dead(began) => {}
-                written => return written,
+                done => return done,
             }
         }
     }
+}
 
+impl<W: Write> Write for Patient<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.patiently(|writer| writer.write(bytes))
+    }
+
+    /// A channel that encrypts keeps what it could not get away until the next call.
     fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush()
+        self.patiently(W::flush)
     }
 }
 
@@ -167,7 +174,7 @@ mod tests {
         }
 
         fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+            self.pass(0).map(drop)
         }
     }
 
@@ -186,6 +193,8 @@ mod tests {
             let line = Line::new(patience);
             let written = Patient::new(Slow(times), line.clone()).write(b"x");
             assert_eq!(written.err().map(|error| error.kind()), expected, "{name}");
+            let flushed = Patient::new(Slow(times), line.clone()).flush();
+            assert_eq!(flushed.err().map(|error| error.kind()), expected, "{name}");
             let read = Listening::new(Slow(times), line).read(&mut [0]);
             assert_eq!(read.err().map(|error| error.kind()), expected, "{name}");
         }

@@ -14,8 +14,8 @@ use super::pages;
 use super::reader::Malformed;
 use crate::bounds::{BLOCK, FAREWELL, LOST_LIMIT, MAX_CONTENT, MAX_PLAINTEXT, STALL_LIMIT};
 use crate::control;
-use crate::crypto::keys::{Role, SessionKeys};
-use crate::crypto::record::{Buffer, Follows, RecordReader, RecordWriter};
+use crate::crypto::keys::Role;
+use crate::crypto::record::{Buffer, Follows, Protection, RecordReader, RecordWriter};
 use crate::error::{Error, Result};
 
 /// How long a side says nothing at most: a quarter of what the other waits for.
@@ -96,12 +96,13 @@ pub const OUT_OF_TURN: Malformed = Malformed("a message came out of turn");
 
 impl Session {
     /// Takes over the two directions of a connection to `peer`. Whoever owns the connection
-    /// closes it when the session is over. A read that gets nothing for a while has to fail with
+    /// closes it when the session is over. Its records are sealed with keys of its own, or protected
+    /// by the channel that carries them. A read that gets nothing for a while has to fail with
     /// [`io::ErrorKind::TimedOut`](std::io::ErrorKind::TimedOut), and so has a write that gets
     /// nothing away: both are tried again while there is hope.
     pub fn start<R, W>(
         (reader, writer): (R, W),
-        keys: SessionKeys,
+        protection: impl Into<Protection>,
         peer: Role,
         limits: Limits,
     ) -> Result<Self>
@@ -112,7 +113,16 @@ impl Session {
         let Limits { patience, last_patience, heartbeat, content, lanes, features, block } = limits;
         let line = Line::new(patience);
         let reader = Listening::new(reader, line.clone());
-        let reader = RecordReader::new(reader, keys.open, MAX_PLAINTEXT);
+        let writer = Patient::new(writer, line.clone());
+        let (reader, writer) = match protection.into() {
+            Protection::Sealed(keys) => (
+                RecordReader::new(reader, keys.open, MAX_PLAINTEXT),
+                RecordWriter::new(writer, keys.seal),
+            ),
+            Protection::Carried => {
+                (RecordReader::carried(reader, MAX_PLAINTEXT), RecordWriter::carried(writer))
+            }
+        };
         // Only in one direction there is much to do. What a receiver says is never compressed, and
         // what says that it is remains for the engine to refuse.
         let is_receiving = peer == Role::Sender;
@@ -120,8 +130,7 @@ impl Session {
         let agreed = Agreed::default();
         let unpacks = is_receiving.then(|| Agreed::clone(&agreed));
         let inbox = Inbox::start(reader, lanes_in, unpacks, &line)?;
-        let writer = Patient::new(writer, line.clone());
-        let outbox = Outbox::start(RecordWriter::new(writer, keys.seal), lanes_out, heartbeat)?;
+        let outbox = Outbox::start(writer, lanes_out, heartbeat)?;
         let ours = features;
         Ok(Self { inbox, outbox, peer, line, last_patience, content, ours, agreed, block })
     }

@@ -222,6 +222,11 @@ impl Json {
         stream.emit("finding", fields);
     }
 
+    /// A device, a CA or a certificate.
+    pub(super) fn device(&self, fields: serde_json::Value) {
+        self.stream().emit("device", fields);
+    }
+
     pub(super) fn turned_away(&self, peer: &Peer, why: &str) {
         let fields = json!({ "result": "turned_away", "address": peer.address, "text": why });
         self.stream().emit("peer", fields);

@@ -5,6 +5,7 @@
 //! the other side or from the disk is escaped, but not in JSON, which has its own way.
 
 mod choice;
+mod devices;
 mod findings;
 mod json;
 mod keys;
@@ -29,6 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use dialoguer::console::style;
 use zeroize::Zeroizing;
 
+pub use self::devices::{Card, Kind};
 pub use self::findings::{Finding, Mark};
 pub use self::json::State;
 pub use self::patient::{Answer, IsOver};
@@ -58,6 +60,8 @@ pub struct Ui {
     verbose: u8,
     /// Somebody answers questions, presses keys, looks at a bar.
     asks: bool,
+    /// What could be asked is agreed to.
+    yes: bool,
     keys: bool,
     draws: bool,
     json: Option<Arc<Json>>,
@@ -81,6 +85,7 @@ impl Ui {
             quiet,
             verbose,
             asks: person && !yes && !json,
+            yes,
             keys: person && !quiet,
             draws: terminal && !quiet && !json && screen::is_capable(),
             json: json.then(|| Arc::new(Json::new(io::stdout()))),
@@ -178,6 +183,11 @@ impl Ui {
     /// Whether questions may be asked.
     pub fn asks(&self) -> bool {
         self.asks
+    }
+
+    /// Whether `--yes` was said: what could be asked is agreed to.
+    pub fn was_told_yes(&self) -> bool {
+        self.yes
     }
 
     fn log(&self, text: &str) {

@@ -24,6 +24,11 @@ use transfer::protocol::pages::{self, Fault, Range, Step};
 use transfer::protocol::reader::Read;
 use transfer::receive::lock::{Head, Snapshot, TransferLockManager};
 use transfer::receive::places::Places;
+use transfer::trust::authority::Authority;
+use transfer::trust::certificate::Id;
+use transfer::trust::device::Device;
+use transfer::trust::folder::Folder;
+use transfer::trust::store::{Trusted, Via};
 
 use super::targets::crypto::{seal, shake};
 use super::targets::{CODECS, offered, put_item};
@@ -45,6 +50,7 @@ fn write_seeds() {
         ("status", statuses()),
         ("ticket", tickets()),
         ("txt", records_of_servers()),
+        ("trust", trusts()),
     ] {
         let corpus = super::fuzz("corpus").join(target);
         fs::create_dir_all(&corpus).unwrap();
@@ -52,6 +58,34 @@ fn write_seeds() {
             fs::write(corpus.join(name), bytes).unwrap();
         }
     }
+}
+
+fn trusts() -> Seeds {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = Folder::new(scratch.path());
+    let device = Device::load_or_make(&folder).unwrap();
+    let ca = Authority::make(&folder, "home").unwrap();
+    let mut trusted = Trusted::empty();
+    trusted.pin("laptop", device.own.certificate(), Via::Pair).unwrap();
+    trusted.add_ca(&ca.certificate).unwrap();
+    trusted.remember("attic", Id([7; 32]));
+    trusted.remove(&Id([9; 32]).to_string()).unwrap();
+    let text = trusted.to_json();
+    let own = device.own.certificate();
+    vec![
+        ("list", text.clone().into_bytes()),
+        ("newer", text.replace("\"v\": 1", "\"v\": 2").into_bytes()),
+        ("nobody", Trusted::empty().to_json().into_bytes()),
+        ("certificate", own.der.to_vec()),
+        ("authority", ca.certificate.der.to_vec()),
+        ("pem", (own.to_pem() + &ca.certificate.to_pem()).into_bytes()),
+        ("request", device.request(&device.hosts()).unwrap().into_bytes()),
+        (
+            "locked",
+            b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"
+                .into(),
+        ),
+    ]
 }
 
 fn hellos() -> Seeds {

@@ -8,8 +8,19 @@ use crate::TOKEN;
 
 /// The first word of a command that has no subcommand: a path or a ticket.
 fn first_word(command: &str) -> Option<&str> {
-    const COMMANDS: [&str; 8] =
-        ["send", "receive", "recv", "get", "doctor", "completions", "token", "man"];
+    const COMMANDS: [&str; 11] = [
+        "send",
+        "receive",
+        "recv",
+        "get",
+        "doctor",
+        "trust",
+        "ca",
+        "device",
+        "completions",
+        "token",
+        "man",
+    ];
     let word = command.strip_prefix("transfer ")?.split(' ').next()?;
     (!word.starts_with('-') && !COMMANDS.contains(&word)).then_some(word)
 }

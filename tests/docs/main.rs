@@ -102,9 +102,20 @@ fn what_the_pages_tell_to_type_works() -> Result<()> {
 #[test]
 fn every_option_is_told_of_and_exists() -> Result<()> {
     let mut known = BTreeSet::new();
-    for subcommand in ["", "send", "receive", "doctor", "completions", "token", "man"] {
+    for subcommand in [
+        "",
+        "send",
+        "receive",
+        "doctor",
+        "trust remove",
+        "ca issue",
+        "device",
+        "completions",
+        "token",
+        "man",
+    ] {
         let mut command = transfer();
-        command.args(Some(subcommand).filter(|name| !name.is_empty())).arg("--help");
+        command.args(subcommand.split_whitespace()).arg("--help");
         known.extend(options(&run(command)?.expect(0)?.stdout));
     }
     ensure!(known.contains("--pod"), "the help was not understood: {known:?}");

@@ -203,6 +203,7 @@ impl Stage {
         if !script.contains("--pod") && !script.contains("127.0.0.1") {
             command.env("TRANSFER_TAILSCALE", self.scratch.join("bin/tailscale"));
         }
+        command.env("TRANSFER_CONFIG", home.join(".config/transfer"));
         command.env("HOME", home).env("SHELL", "/bin/bash").env("SIDE", name);
         command.env("PLACE", place).current_dir(at).process_group(0);
         Ok(command)

@@ -13,6 +13,8 @@ mod changing;
 mod choosing;
 mod completions;
 mod conflicts;
+#[cfg(unix)]
+mod devices;
 mod doctor;
 mod door;
 mod errors;

@@ -19,7 +19,7 @@ pub fn transfer() -> Command {
 
 /// Takes out of a command's environment what would steer the program.
 pub fn clean(mut command: Command) -> Command {
-    for name in ["TRANSFER_TICKET", "TS_SOCKET", "ALL_PROXY", "all_proxy"] {
+    for name in ["TRANSFER_TICKET", "TRANSFER_CONFIG", "TS_SOCKET", "ALL_PROXY", "all_proxy"] {
         command.env_remove(name);
     }
     command.env("TRANSFER_TAILSCALE", "/nonexistent/tailscale");

@@ -1,0 +1,127 @@
+//! A folder with what OpenSSL makes.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use transfer::net::tls::provider;
+use transfer::trust::credentials::Credentials;
+use transfer::trust::pem;
+use transfer::trust::store::Trusted;
+use transfer::trust::verifier::Rules;
+
+/// Sections for `-extfile` and `-extensions`.
+const CONFIG: &str = "[req]
+distinguished_name = dn
+[dn]
+[ca]
+basicConstraints = critical,CA:TRUE
+keyUsage = critical,keyCertSign
+[inter]
+basicConstraints = critical,CA:TRUE,pathlen:0
+keyUsage = critical,keyCertSign
+[none]
+basicConstraints = CA:FALSE
+[san]
+subjectAltName = DNS:attic,IP:127.0.0.1
+[ip]
+subjectAltName = IP:172.20.10.3
+[client]
+subjectAltName = DNS:attic
+extendedKeyUsage = clientAuth
+";
+
+/// The folder.
+pub struct Shop(tempfile::TempDir);
+
+impl Shop {
+    /// With nothing in it; nothing at all where there is no OpenSSL.
+    pub fn open() -> Result<Option<Self>> {
+        let is_there = Command::new("openssl").arg("version").stdout(Stdio::null()).status();
+        if !is_there.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: no openssl here");
+            return Ok(None);
+        }
+        let shop = Self(tempfile::tempdir()?);
+        std::fs::write(shop.path("config"), CONFIG)?;
+        Ok(Some(shop))
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn run(&self, words: &str) -> Result<()> {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        let mut command = Command::new("openssl");
+        command.args(&words).current_dir(self.0.path()).stdin(Stdio::null());
+        let done = command.output().context("openssl")?;
+        let said = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success(), "openssl {words:?}: {said}");
+        Ok(())
+    }
+
+    /// `NAME.pem` and `NAME.key`: a CA that is called `called`.
+    pub fn ca(&self, name: &str, called: &str) -> Result<()> {
+        self.run(&format!(
+            "req -x509 -config config -extensions ca -newkey ec -pkeyopt \
+             ec_paramgen_curve:prime256v1 -nodes -keyout {name}.key -out {name}.pem -subj \
+             /CN={called} -days 30"
+        ))
+    }
+
+    /// `NAME.pem` and `NAME.key` of a kind of key, signed by `ca`, with a section of the
+    /// configuration; without one it is of version 1.
+    pub fn issue(&self, name: &str, ca: &str, kind: &str, section: &str, more: &str) -> Result<()> {
+        self.run(&format!(
+            "req -new -config config -newkey {kind} -nodes -keyout {name}.key -out {name}.csr \
+             -subj /CN=deviceB"
+        ))?;
+        let section = match section {
+            "" => String::new(),
+            section => format!("-extfile config -extensions {section}"),
+        };
+        self.run(&format!(
+            "x509 -req -in {name}.csr -CA {ca}.pem -CAkey {ca}.key -set_serial {} -out {name}.pem \
+             -days 20 {section} {more}",
+            u32::from_str_radix(
+                &name.bytes().fold(String::new(), |it, byte| { format!("{it}{byte:x}") }),
+                16
+            )
+            .unwrap_or(77)
+        ))
+    }
+
+    /// The files as `--cert` and `--key` have them.
+    pub fn load(&self, name: &str) -> Result<Credentials, transfer::error::Error> {
+        Credentials::load(&self.path(&format!("{name}.pem")), &self.path(&format!("{name}.key")))
+    }
+
+    /// Trusting whom these CAs vouch for.
+    pub fn rules(&self, cas: &[&str]) -> Result<Arc<Rules>> {
+        let mut found = vec![];
+        for ca in cas {
+            found.extend(pem::certificates(&self.path(&format!("{ca}.pem")))?);
+        }
+        Ok(Rules::new(Trusted::empty(), found, vec![], provider())?)
+    }
+
+    /// Several files in one.
+    pub fn join(&self, parts: &[&str], whole: &str) -> Result<()> {
+        let mut file = std::fs::File::create(self.path(whole))?;
+        for part in parts {
+            file.write_all(&std::fs::read(self.path(part))?)?;
+        }
+        Ok(())
+    }
+}
+
+/// `-newkey` for keys as people have them.
+pub const P256: &str = "ec -pkeyopt ec_paramgen_curve:prime256v1";
+
+/// A path as it is shown.
+pub fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
