@@ -32,6 +32,15 @@ pub const SHOWN_REFUSALS: u32 = 5;
 /// Refused connections that are told at all in one wait; more would let a stranger fill a log.
 pub const MAX_REFUSALS: u32 = 1000;
 
+// A server that is always there, and devices that it trusts.
+
+/// Uploads that a server takes at the same time…
+pub const MAX_UPLOADS: usize = 4;
+/// …devices' connections that it keeps, those that wait in line among them…
+pub const MAX_SESSIONS: usize = 16;
+/// …and those of one device.
+pub const MAX_SESSIONS_EACH: usize = 4;
+
 // The wire: memory that a record or a message can take.
 
 /// Bytes of file content that a record may carry.

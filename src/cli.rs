@@ -4,7 +4,9 @@ mod devices;
 mod habits;
 mod help;
 mod kept;
+mod pair;
 mod parse;
+mod serve;
 
 use std::io::{Read, stdin};
 use std::path::PathBuf;
@@ -16,7 +18,10 @@ use zeroize::Zeroizing;
 
 pub use self::devices::{CaArgs, DeviceArgs, TrustArgs};
 use self::habits::Habits;
+pub use self::pair::PairArgs;
 pub use self::parse::parse;
+use self::serve::PapersArgs;
+pub use self::serve::ServeArgs;
 use crate::bounds::MAX_TEXT;
 use crate::completions::CompletionsOptions;
 use crate::compress::Compression;
@@ -31,7 +36,7 @@ use crate::net::pace::Rate;
 use crate::protocol::features::{Feature, Features};
 use crate::receive::options::{Conflict, ReceiveOptions};
 use crate::receive::plan::OnConflict;
-use crate::send::options::{Agreed, SendOptions, What};
+use crate::send::options::{Agreed, SendOptions, To, What};
 use crate::token::{AGREED_WORDS, DEFAULT_WORDS, MAX_WORDS, MIN_AGREED, MIN_WORDS, Token};
 use crate::ui::Ui;
 
@@ -79,6 +84,14 @@ pub enum Command {
         transfer receive --on-conflict skip laptop:ocean-tiger",
         after_long_help = help::RECEIVE)]
     Receive(ReceiveArgs),
+    /// Take what trusted devices send, always on: each into a folder of its own
+    #[command(after_help = "Examples:\n  \
+        transfer serve ~/incoming                     on the local network\n  \
+        transfer serve --allow laptop ~/incoming      one device alone, of those that are trusted\n  \
+        transfer serve --cert a.pem --key a.key --ca ca.pem ~/incoming\n\n\
+        `transfer trust import` says whom it trusts; `transfer send --to HOST PATHS` sends to it.\n\
+        Ctrl-C or SIGTERM stops it, and the exit code is 0.")]
+    Serve(ServeArgs),
     /// Check whether a transfer would work here, and what to do if not
     #[command(after_help = "Examples:\n  \
         transfer doctor              this machine\n  \
@@ -86,6 +99,12 @@ pub enum Command {
         transfer doctor --pod        this machine, without Tailscale\n\n\
         The exit code is 0 when nothing is in the way, else 1.")]
     Doctor(DoctorArgs),
+    /// Let this device and another trust each other: one shows a token, the other types it
+    #[command(after_help = "Examples:\n  \
+        attic$ transfer pair                     shows a ticket\n  \
+        laptop$ transfer pair 192.168.1.9:ocean-tiger\n\n\
+        Once for two devices; `transfer trust list` shows them, `transfer trust remove` ends it.")]
+    Pair(PairArgs),
     /// See and change whom this device trusts
     #[command(
         subcommand_required = true,
@@ -195,7 +214,9 @@ impl Command {
         match self {
             Self::Send(args) => args.common.ui(args.reads_input()),
             Self::Receive(args) => args.common.ui(false),
+            Self::Serve(args) => args.ui(),
             Self::Doctor(args) => (Ui::new(false, 0, true, args.json), Ok(())),
+            Self::Pair(args) => (args.ui(), Ok(())),
             Self::Trust(args) => (args.ui(), Ok(())),
             Self::Ca(args) => (args.ui(), Ok(())),
             Self::Device(args) => (args.ui(), Ok(())),
@@ -216,7 +237,7 @@ impl Command {
 
     /// Whether it moves something: its interruption is told to the other side.
     pub fn is_transfer(&self) -> bool {
-        matches!(self, Self::Send(_) | Self::Receive(_))
+        matches!(self, Self::Send(_) | Self::Receive(_) | Self::Serve(_) | Self::Pair(_))
     }
 }
 
@@ -246,6 +267,14 @@ pub struct SendArgs {
     /// local network, and none of a VPN or of containers
     #[arg(long, value_name = "IF", requires = "lan", value_delimiter = ',')]
     interface: Vec<String>,
+    /// Send to the device that serves at HOST (`transfer serve`), and is trusted; without a ticket
+    #[arg(long, value_name = "HOST[:PORT]",
+          conflicts_with_all = ["pod", "lan", "port", "words", "token_file", "receivers", "timeout",
+                                "text"])]
+    to: Option<String>,
+    /// What this device shows, and whom it trusts.
+    #[command(flatten)]
+    papers: PapersArgs,
     /// Listen on this port; 0 takes any that is free; without this 15820, or the next free one (with
     /// --token-file 15820 alone)
     #[arg(long, value_name = "N")]
@@ -341,6 +370,7 @@ impl SendArgs {
                 (_, true) => Way::Lan(Choice::new(&self.interface)),
                 _ => Way::Tailnet,
             },
+            to: self.to.clone().map(|place| To { place, papers: self.papers.resolve() }),
             port: self.port,
             words: self.words,
             agreed: self.token_file.as_deref().map(Agreed::read).transpose()?,

@@ -3,8 +3,8 @@
 //! The floors of the house; arrows only point down. `docs/architecture.md` tells why.
 //!
 //! - [`cli`]: what was typed, resolved into options.
-//! - [`send`], [`receive`]: the two stories, each over an engine that runs on any stream;
-//!   [`doctor`]: what may be in their way; [`devices`]: whom this one trusts; [`completions`], [`manual`]: for shells and `man`;
+//! - [`send`], [`receive`], [`serve`]: the stories, over engines that run on any stream;
+//!   [`doctor`]: what may be in their way; [`devices`], [`pair`]: whom this one trusts; [`completions`], [`manual`]: for shells and `man`;
 //!   [`ui`]: the only place that prints or asks.
 //! - [`connect`]: from an address to an authenticated connection.
 //! - [`protocol`]: bytes and values; [`crypto`]: from a token to sealed records; [`ticket`],
@@ -28,9 +28,11 @@ pub mod event;
 pub mod files;
 pub mod manual;
 pub mod net;
+pub mod pair;
 pub mod protocol;
 pub mod receive;
 pub mod send;
+pub mod serve;
 pub mod shown;
 pub mod ticket;
 pub mod token;

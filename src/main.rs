@@ -7,7 +7,7 @@ use transfer::cli::{self, Cli, Command};
 use transfer::config::{self, Config};
 use transfer::error::{Error, Exit, Result};
 use transfer::ui::Ui;
-use transfer::{completions, devices, doctor, manual, receive, send};
+use transfer::{completions, devices, doctor, manual, pair, receive, send, serve};
 
 fn main() -> ExitCode {
     let mut cli = match cli::parse(std::env::args_os()) {
@@ -30,7 +30,9 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Send(args) => send::run(&args.resolve()?, &ui),
             Command::Receive(args) => receive::run(args.resolve()?, &ui),
+            Command::Serve(args) => serve::run(&args.resolve(), &ui),
             Command::Doctor(args) => doctor::run(&args.resolve(), &ui),
+            Command::Pair(args) => pair::run(args.resolve()?, &ui),
             Command::Trust(args) => devices::run_trust(&args.resolve(), &ui),
             Command::Ca(args) => devices::run_authority(&args.resolve()?, &ui),
             Command::Device(args) => devices::run_device(&args.resolve(), &ui),

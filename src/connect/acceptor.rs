@@ -294,6 +294,10 @@ impl Shared {
                         }
                     }
                 }
+                Ok(Outcome::Carried(channel)) => {
+                    let connection = Connection::carried(*channel, peer.address);
+                    return Incoming::Accepted(Box::new(Accepted { slot, connection }));
+                }
                 Ok(Outcome::WrongToken(left)) => Incoming::WrongToken { peer, left },
                 Ok(Outcome::Look) => Incoming::Look { peer },
                 Ok(Outcome::Busy) => {

@@ -18,6 +18,7 @@ use crate::crypto::handshake::{
 use crate::crypto::keys::{Role, SessionKeys};
 use crate::error::{Error, Result, reason};
 use crate::net::dial::Stream;
+use crate::net::tls::Channel;
 use crate::token::{self, Token};
 
 /// The side that dials.
@@ -141,6 +142,8 @@ pub type Judge<'a> = &'a mut dyn FnMut(&mut dyn FnMut() -> Option<ReceiverId>) -
 pub enum Outcome {
     /// The session begins.
     Welcome(Box<SessionKeys>),
+    /// A channel whose two ends know each other is the proof; it needs no slot.
+    Carried(Box<Channel>),
     /// The proof is right, but all slots are taken.
     Busy,
     /// The proof is wrong; so many more are forgiven.

@@ -6,6 +6,7 @@
 
 pub mod acceptor;
 pub mod connector;
+pub mod devices;
 pub mod handshake;
 pub mod lan;
 mod pod;
@@ -19,8 +20,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::Receiver;
 
 use crate::crypto::keys::SessionKeys;
-use crate::error::{Cause, Error, Result};
+use crate::crypto::record::Protection;
+use crate::error::{Cause, Error, Result, shown};
 use crate::net::dial::{Route, Stream};
+use crate::net::tls::Channel;
 use crate::ticket::Host;
 
 /// Who is at the other end.
@@ -58,8 +61,10 @@ pub struct Connection {
     pub writer: Box<dyn Write + Send>,
     /// Ends both.
     pub closer: Closer,
-    /// For the records of this connection alone.
-    pub keys: SessionKeys,
+    /// What protects the records of this connection.
+    pub protection: Protection,
+    /// Names it in logs and lock files: the same on both sides where a token's handshake made it.
+    pub session: [u8; 16],
     /// Who it is.
     pub peer: Peer,
 }
@@ -71,17 +76,46 @@ impl Connection {
     /// The stream is gone.
     pub fn new(stream: Stream, keys: SessionKeys, peer: Peer) -> Result<Self> {
         let (reader, writer) = stream.halves()?;
-        let closer = Closer(Box::new(move || stream.shutdown()));
-        Ok(Self { reader: Box::new(reader), writer: Box::new(writer), closer, keys, peer })
+        let closer = Closer::new(move || stream.shutdown());
+        let (session, protection) = (keys.session_id, Protection::Sealed(keys));
+        let (reader, writer) = (Box::new(reader), Box::new(writer));
+        Ok(Self { reader, writer, closer, protection, session, peer })
+    }
+
+    /// Inside a channel whose two ends know each other.
+    pub fn carried(channel: Channel, address: Option<IpAddr>) -> Self {
+        let Channel { reader, writer, closer, peer, watch: _ } = channel;
+        let peer =
+            Peer { name: shown(&peer.name).into_owned(), address, id: Some(peer.id.to_string()) };
+        Self {
+            reader: Box::new(reader),
+            writer: Box::new(writer),
+            closer: Closer::new(move || closer.shutdown()),
+            protection: Protection::Carried,
+            session: rand::random(),
+            peer,
+        }
     }
 }
 
 /// Ends a connection when it goes, whoever else is reading or writing.
 pub struct Closer(Box<dyn Fn() + Send + Sync>);
 
+impl Closer {
+    /// By these means, which may be called more than once.
+    pub fn new(close: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Box::new(close))
+    }
+
+    /// Ends it now.
+    pub fn close(&self) {
+        (self.0)();
+    }
+}
+
 impl Drop for Closer {
     fn drop(&mut self) {
-        (self.0)();
+        self.close();
     }
 }
 

@@ -38,6 +38,10 @@ pub enum Control {
     Welcome(Welcome),
     /// Receiver, before anything is offered: what it can do.
     Ready(Ready),
+    /// Either, once and before all else, where two devices are paired: who it is.
+    Pair(Pair),
+    /// Either, and the end of its direction: it trusts the other from now on.
+    Paired,
     /// Sender: what is about to be listed.
     Offer(Offer),
     /// Receiver, instead of a plan: it will not take the offer.
@@ -69,6 +73,15 @@ pub struct Welcome {
     /// How many senders are served before this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<u64>,
+}
+
+/// Who a device is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pair {
+    /// What it is called; to be checked like any name.
+    pub name: String,
+    /// Its certificate, PEM.
+    pub certificate: String,
 }
 
 /// What a receiver can do.
@@ -145,6 +158,9 @@ pub struct Offer {
     /// What the sender can do, by name; see [`super::features`].
     #[serde(default)]
     pub features: Vec<String>,
+    /// The sender's run of its program, where it is the side that dials: 32 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
 }
 
 /// Something the sender cannot send.
@@ -198,6 +214,8 @@ pub enum Reason {
     DiskGone,
     /// What came in was taken, and did not get to the disk.
     NotWritten,
+    /// Others of this sender's are served or wait already, as many as may.
+    Busy,
     /// A signal.
     Interrupted,
     /// What the other side sent makes no sense.
@@ -236,11 +254,13 @@ impl Control {
                 let names = value.get("unsent_names").and_then(Value::as_array);
                 value.get("kind").is_none_or(Value::is_string)
                     && is_not_null("name")
+                    && is_not_null("run")
                     && names.into_iter().flatten().all(Value::is_object)
             }
             Self::Wait(_) => value.get("why").is_none_or(|why| why.is_string() || why.is_null()),
             Self::Welcome(_) => ["name", "free", "left", "queue"].into_iter().all(is_not_null),
             Self::Ready(_) => true,
+            Self::Pair(_) | Self::Paired => true,
             Self::Done | Self::Complete(_) | Self::Bye => true,
         };
         Ok((is_plain && is_text("type")).then_some(control))
@@ -291,6 +311,10 @@ impl Reason {
                 "what was sent could not be written to the {who}'s disk"
             ))
             .hint("look after that disk, then run both sides again: they mend what is missing"),
+            Self::Busy => Error::network(format!(
+                "the {who} is busy: as many uploads are under way or wait as it takes"
+            ))
+            .hint("run the same command again once one of them has ended"),
             // A receiver comes back with the same ticket, a sender only with another.
             Self::Interrupted if role == Role::Receiver => {
                 Error::new(Cause::PeerStopped, format!("the {who} was interrupted"))
@@ -663,6 +687,11 @@ mod tests {
                 "the receiver has no room: 2.0 kB are needed, 1 B are free",
             ),
             (Reason::Unwritable, Exit::Failure, "the receiver cannot write to its folder"),
+            (
+                Reason::Busy,
+                Exit::Network,
+                "the receiver is busy: as many uploads are under way or wait as it takes",
+            ),
             (Reason::Interrupted, Exit::Network, "the receiver was interrupted"),
             (Reason::Protocol, Exit::Failure, "the receiver could not make sense of this side"),
             (Reason::Failed, Exit::Failure, "the receiver had to stop"),
@@ -693,6 +722,7 @@ mod tests {
             let offer =
                 Control::Offer(Offer {
                     kind, files, folders, links, bytes, unsent, unsent_names, name, features,
+                    run: None,
                 });
             let mut buffer = Buffer::default();
             offer.encode(&mut buffer).unwrap();

@@ -38,6 +38,8 @@ pub struct Limits {
     pub features: Features,
     /// Bytes of a block of a file, a multiple of 64. What both sides have to know is [`BLOCK`].
     pub block: u64,
+    /// This run of the program, to be told beside an offer where the sender dials.
+    pub run: Option<[u8; 16]>,
 }
 
 impl Default for Limits {
@@ -50,6 +52,7 @@ impl Default for Limits {
             lanes: lanes::default_count(),
             features: Features::ours(),
             block: BLOCK,
+            run: None,
         }
     }
 }
@@ -65,6 +68,7 @@ pub struct Session {
     ours: Features,
     agreed: Agreed,
     block: u64,
+    run: Option<[u8; 16]>,
 }
 
 /// Why a session ended early.
@@ -110,7 +114,8 @@ impl Session {
         R: Read + Send + 'static,
         W: Write + Send + 'static,
     {
-        let Limits { patience, last_patience, heartbeat, content, lanes, features, block } = limits;
+        let Limits { patience, last_patience, heartbeat, content, lanes, features, block, run } =
+            limits;
         let line = Line::new(patience);
         let reader = Listening::new(reader, line.clone());
         let writer = Patient::new(writer, line.clone());
@@ -132,12 +137,17 @@ impl Session {
         let inbox = Inbox::start(reader, lanes_in, unpacks, &line)?;
         let outbox = Outbox::start(writer, lanes_out, heartbeat)?;
         let ours = features;
-        Ok(Self { inbox, outbox, peer, line, last_patience, content, ours, agreed, block })
+        Ok(Self { inbox, outbox, peer, line, last_patience, content, ours, agreed, block, run })
     }
 
     /// What this side says that it can do.
     pub fn ours(&self) -> Features {
         self.ours
+    }
+
+    /// This run of the program, as it is told beside an offer.
+    pub fn run(&self) -> Option<String> {
+        self.run.map(|run| format!("{:032x}", u128::from_be_bytes(run)))
     }
 
     /// What both sides can do; nothing before the other has said what it can.

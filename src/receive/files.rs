@@ -171,9 +171,19 @@ impl Offered {
         self.session.blocks()
     }
 
+    /// Whether the sender is still there, while it has to wait.
+    pub fn check(&mut self) -> Result<(), Stop> {
+        self.session.check()
+    }
+
     /// What is known of the sender.
     pub fn heard(&self) -> Heard {
         self.session.heard()
+    }
+
+    /// Ends it, for this reason.
+    pub fn stop(self, stop: Stop) -> Error {
+        self.session.stop(stop)
     }
 
     /// Takes none of it.

@@ -4,8 +4,8 @@
 pub mod assembler;
 pub mod blocks;
 pub mod consent;
-mod decide;
-mod decisions;
+pub mod decide;
+pub mod decisions;
 pub mod files;
 pub mod lock;
 pub mod names;

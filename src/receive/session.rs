@@ -58,11 +58,11 @@ impl<'a> Receiver<'a> {
         connection: Connection,
         redial: &mut Redial,
     ) -> Result<Summary, NotConnected> {
-        let Connection { reader, writer, closer: _closer, keys, peer } = connection;
-        let id = uuid::Uuid::from_bytes(keys.session_id);
+        let Connection { reader, writer, closer: _closer, protection, session, peer } = connection;
+        let id = uuid::Uuid::from_bytes(session);
         self.ui.sender_connected(&peer, id);
         let limits = Limits { features: self.options.features, ..Limits::default() };
-        let session = Session::start((reader, writer), keys, Role::Sender, limits)?;
+        let session = Session::start((reader, writer), protection, Role::Sender, limits)?;
         let mut offered = await_offer(session, self.options.max_entries)?;
         self.name_single(&mut offered)?;
         let names = offered.offer().unsent_names.iter();

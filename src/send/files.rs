@@ -185,6 +185,7 @@ fn send_offer(session: &mut Session, source: &Source) -> Result<(), Stop> {
         unsent_names: unsent_names.collect(),
         name: None,
         features: session.ours().names(),
+        run: session.run(),
     }))?;
     let takes_sparse = session.agreed().has(Feature::Sparse);
     session.send_pages(message::ENTRIES, source.manifest.entries(), |buffer, entry| {

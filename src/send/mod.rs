@@ -12,6 +12,7 @@ mod prefix;
 mod serve;
 mod session;
 pub mod single;
+mod to;
 
 use std::thread;
 
@@ -44,6 +45,9 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
     {
         let message = format!("a text may have {} bytes, and this has more", MAX_TEXT);
         return Err(Error::usage(message).hint("`transfer send -` sends whatever comes in"));
+    }
+    if let Some(to) = &options.to {
+        return to::run(walk, to, options, ui);
     }
     let slots = usize::try_from(options.receivers).unwrap_or(usize::MAX);
     if slots > 1 && matches!(options.what, What::Input) {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::compress::Compression;
+use crate::connect::devices::Papers;
 use crate::connect::ways::Way;
 use crate::error::Result;
 use crate::files::select::Filters;
@@ -26,6 +27,8 @@ pub struct SendOptions {
     pub features: Features,
     /// Who is served: the tailnet, this machine, or the local network.
     pub way: Way,
+    /// A device that serves others, to be dialled instead of waiting for a receiver.
+    pub to: Option<To>,
     /// TCP port to listen on; 0 lets the system choose. Nothing for the usual one or the next.
     pub port: Option<u16>,
     /// Words in the token.
@@ -44,6 +47,15 @@ pub struct SendOptions {
     pub follow_symlinks: bool,
     /// Which compression to try; nothing when it is to be asked.
     pub compression: Option<Compression>,
+}
+
+/// Where a device serves others.
+#[derive(Debug, Clone)]
+pub struct To {
+    /// `HOST[:PORT]`, as it was typed.
+    pub place: String,
+    /// What this device shows, and whom it trusts beside its list.
+    pub papers: Papers,
 }
 
 /// A token that both sides have in a file of their own.

@@ -154,7 +154,7 @@ impl<'a> Serving<'a> {
                 None => (self.ui.clone(), self.ui.progress("Sending")),
             };
             let Accepted { slot, connection } = *accepted;
-            let id = uuid::Uuid::from_bytes(connection.keys.session_id);
+            let id = uuid::Uuid::from_bytes(connection.session);
             self.ui.receiver_connected(&connection.peer, id);
             let name = connection.peer.name.clone();
             let started =

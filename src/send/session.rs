@@ -7,7 +7,7 @@ use super::offer::Offer;
 use crate::connect::Connection;
 use crate::crypto::keys::Role;
 use crate::error::Result;
-use crate::event::{Event, Summary};
+use crate::event::{Event, Sink, Summary};
 use crate::net::pace::{Pace, Paced};
 use crate::protocol::session::{Limits, Session};
 use crate::ui::{Progress, Ui};
@@ -20,18 +20,23 @@ pub fn converse(
     pace: Option<Arc<Pace>>,
     (ui, mut progress): (&Ui, Progress),
 ) -> Result<Summary> {
-    let Connection { reader, writer, closer: _closer, keys, peer } = connection;
+    let Connection { reader, writer, closer: _closer, protection, session: _, peer } = connection;
     let halves = (reader, Paced::new(writer, pace));
-    let session = Session::start(halves, keys, Role::Receiver, limits)?;
-    let job = lock(offer).job(ui);
+    let session = Session::start(halves, protection, Role::Receiver, limits)?;
     progress.beside(session.heard(), &peer.name);
+    send(session, offer, ui, &mut |event| progress.on(&event))
+}
+
+/// Sends what is offered over a session.
+pub fn send(session: Session, offer: &Mutex<Offer>, ui: &Ui, sink: Sink<'_>) -> Result<Summary> {
+    let job = lock(offer).job(ui);
     let mut begun = Instant::now();
     let (sent, input) = job.send(session, ui, &mut |event| {
         if let Event::Planned { .. } = event {
             // The receiver may have thought about the plan for a while.
             begun = Instant::now();
         }
-        progress.on(&event);
+        sink(event);
     });
     if let Some(input) = input {
         lock(offer).give_back(input);

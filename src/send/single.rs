@@ -111,6 +111,7 @@ fn converse(
         kind,
         name: input.name.clone(),
         features: session.ours().names(),
+        run: session.run(),
         ..Offer::default()
     }))?;
     session.send_pages(message::ENTRIES, [], pages::put_entry)?;

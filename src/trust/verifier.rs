@@ -81,6 +81,11 @@ impl Rules {
         &self.trusted
     }
 
+    /// The CAs whose devices are trusted.
+    pub fn authorities(&self) -> impl Iterator<Item = &Certificate> {
+        self.cas.iter()
+    }
+
     /// Whether one of the CAs takes this device's own chain, as a client or as a server of one of its
     /// hosts: asked at start, and not by the first visitor.
     ///

@@ -29,6 +29,7 @@ use crate::files::manifest::{Kind, Manifest, Totals};
 use crate::files::path::{RelPath, is_text};
 use crate::protocol::pages::Fault;
 use crate::ticket::{COMMAND, Host, Ticket};
+use crate::trust::certificate::Id;
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -220,6 +221,48 @@ impl Json {
         let (topic, text, advice) = (stream.topic.clone(), &finding.what, &finding.advice);
         let fields = json!({ "topic": topic, "mark": mark, "text": text, "advice": advice });
         stream.emit("finding", fields);
+    }
+
+    /// A server is there.
+    pub(super) fn listening(
+        &self,
+        name: &str,
+        id: &Id,
+        folder: &str,
+        port: u16,
+        addresses: &[IpAddr],
+    ) {
+        let fields = json!({
+            "name": name,
+            "id": id,
+            "words": id.words(),
+            "folder": folder,
+            "port": port,
+            "addresses": addresses,
+        });
+        self.stream().emit("listening", fields);
+    }
+
+    /// An upload to a server has ended.
+    pub(super) fn upload(
+        &self,
+        peer: &Peer,
+        folder: Option<&str>,
+        received: &Result<Summary, Error>,
+    ) {
+        let summary = received.as_ref().ok();
+        let fields = json!({
+            "name": peer.name,
+            "id": peer.id,
+            "address": peer.address,
+            "folder": folder,
+            "files": summary.map(|summary| summary.files),
+            "bytes": summary.map(|summary| summary.bytes),
+            "failed": summary.map(|summary| summary.failed.len()),
+            "exit": received.as_ref().map_or_else(Error::exit, Summary::exit) as u8,
+            "text": received.as_ref().err().map(ToString::to_string),
+        });
+        self.stream().emit("upload", fields);
     }
 
     /// A device, a CA or a certificate.

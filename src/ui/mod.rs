@@ -17,6 +17,7 @@ mod progress;
 mod prompt;
 mod results;
 mod screen;
+mod served;
 mod signals;
 mod sums;
 mod text;
@@ -401,6 +402,11 @@ impl Ui {
     /// its own, which could not be told from those of the others.
     pub fn beside_others(&self) -> Self {
         Self { draws: false, keys: false, json: None, ..self.clone() }
+    }
+
+    /// The same for one of several uploads to a server: only what is not as it should be is said.
+    pub fn among_others(&self) -> Self {
+        Self { quiet: true, asks: false, ..self.beside_others() }
     }
 
     /// The same without a bar where that would get into what goes to standard output.

@@ -12,7 +12,7 @@ use super::Ui;
 use super::words::counted;
 use crate::bounds::{MAX_REFUSALS, SHOWN_REFUSALS};
 use crate::connect::{Endpoint, Peer, Reach};
-use crate::error::{Cause, Error, shown};
+use crate::error::{Cause, Error, Result, shown};
 use crate::ticket::{COMMAND, Host, Ticket};
 
 impl Ui {
@@ -36,6 +36,20 @@ impl Ui {
             }
         }
         self.say("waiting for the receiver; Ctrl-C stops");
+    }
+
+    /// What to type on the other machine, to pair the two: the one line on stdout.
+    ///
+    /// # Errors
+    /// When stdout cannot be written to.
+    pub fn pair_ticket(&self, ticket: &Ticket) -> Result<()> {
+        self.say("on the other machine, run:");
+        let command = ticket.command();
+        let typed = command.strip_prefix(COMMAND).unwrap_or_default();
+        let line = Zeroizing::new(format!("transfer pair {typed}\n"));
+        self.print(&line)?;
+        self.say("waiting for the other machine; Ctrl-C stops");
+        Ok(())
     }
 
     /// Another ticket for the same offer.

@@ -65,7 +65,7 @@ impl Ui {
     }
 
     /// What did not arrive, or was not wanted, by `who`.
-    fn problems(&self, summary: &Summary, who: &str) {
+    pub(super) fn problems(&self, summary: &Summary, who: &str) {
         let kept = |fault: Fault| fault == Fault::Kept;
         let (kept, failed): (Vec<_>, Vec<_>) =
             summary.failed.iter().partition(|(_, fault)| kept(*fault));

@@ -8,11 +8,13 @@ use crate::TOKEN;
 
 /// The first word of a command that has no subcommand: a path or a ticket.
 fn first_word(command: &str) -> Option<&str> {
-    const COMMANDS: [&str; 11] = [
+    const COMMANDS: [&str; 13] = [
         "send",
         "receive",
         "recv",
         "get",
+        "serve",
+        "pair",
         "doctor",
         "trust",
         "ca",

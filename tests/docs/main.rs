@@ -58,6 +58,10 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("README.md", "cargo install --path . --locked", INSTALLS),
     ("docs/lan.md", "transfer send --lan photos", LAN),
     ("docs/lan.md", "transfer receive 192.168.1.9:ocean-tiger", LAN),
+    ("docs/lan.md", "transfer pair", LAN),
+    ("docs/lan.md", "transfer pair 192.168.1.9:ocean-tiger", LAN),
+    ("docs/lan.md", "transfer serve ~/incoming", LAN),
+    ("docs/lan.md", "transfer send --to 192.168.1.9 photos", LAN),
 ];
 
 /// Options of other programs that the documentation names, and whose they are.
@@ -107,6 +111,8 @@ fn every_option_is_told_of_and_exists() -> Result<()> {
         "send",
         "receive",
         "doctor",
+        "serve",
+        "pair",
         "trust remove",
         "ca issue",
         "device",

@@ -39,6 +39,8 @@ mod proxy;
 mod resume;
 mod scripted;
 #[cfg(unix)]
+mod serving;
+#[cfg(unix)]
 mod sparse;
 #[cfg(unix)]
 mod ssh;

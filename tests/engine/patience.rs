@@ -35,6 +35,7 @@ const IMPATIENT: Limits = Limits {
     lanes: 1,
     features: NOTHING,
     block: BLOCK,
+    run: None,
 };
 
 /// An impatient sender's session, and that of a receiver that says something every `heartbeat`

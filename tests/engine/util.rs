@@ -90,6 +90,7 @@ pub fn sessions_of(
         lanes: LANES,
         features: sender_can,
         block,
+        run: None,
     };
     let (sender_keys, receiver_keys) = keys();
     let (first, second, closer) = pipe(there, back);

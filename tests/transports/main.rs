@@ -13,7 +13,8 @@ use transfer::bounds::MAX_PLAINTEXT;
 use transfer::connect::acceptor::Incoming;
 use transfer::connect::{Connection, NotConnected};
 use transfer::crypto::handshake::{ANSWER_LEN, HELLO_LEN};
-use transfer::crypto::record::{Buffer, Follows, RecordReader, RecordWriter};
+use transfer::crypto::keys::SessionKeys;
+use transfer::crypto::record::{Buffer, Follows, Protection, RecordReader, RecordWriter};
 
 use ways::{Stage, TOKEN};
 
@@ -49,6 +50,14 @@ fn pair(stage: &Stage) -> (Connection, Connection) {
     match stage.acceptor.next(LIMIT) {
         Some(Incoming::Accepted(accepted)) => (dialled, accepted.connection),
         _ => panic!("it was not let in"),
+    }
+}
+
+/// The keys of a connection that a token's handshake made.
+fn sealed(protection: Protection) -> SessionKeys {
+    match protection {
+        Protection::Sealed(keys) => keys,
+        Protection::Carried => panic!("nothing carries it"),
     }
 }
 
@@ -193,14 +202,15 @@ fn a_cut_is_no_end() {
 /// Sends a record over it and leaves. Whether the other side knows that it was the last.
 fn end_of_records(stage: &Stage, is_last: bool) -> bool {
     let (dialled, accepted) = pair(stage);
-    let mut writer = RecordWriter::new(Patient(accepted.writer), accepted.keys.seal);
+    let mut writer = RecordWriter::new(Patient(accepted.writer), sealed(accepted.protection).seal);
     let mut buffer = Buffer::with_capacity(100);
     buffer.extend(b"some content");
     match is_last {
         true => writer.write_last(&mut buffer).unwrap(),
         false => writer.write(&mut buffer).unwrap(),
     }
-    let mut reader = RecordReader::new(Patient(dialled.reader), dialled.keys.open, MAX_PLAINTEXT);
+    let mut reader =
+        RecordReader::new(Patient(dialled.reader), sealed(dialled.protection).open, MAX_PLAINTEXT);
     let mut record = Buffer::with_capacity(100);
     let follows = reader.read(&mut record).unwrap();
     assert_eq!(record.plaintext(), b"some content");

@@ -1,0 +1,59 @@
+//! `transfer pair`, as typed.
+
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::parse;
+use crate::connect::ways::Way;
+use crate::error::Result;
+use crate::net::interfaces::Choice;
+use crate::pair::PairOptions;
+use crate::ui::Ui;
+
+/// `transfer pair`, as typed.
+#[derive(Debug, Args)]
+pub struct PairArgs {
+    /// What the other machine shows; without it this one shows it
+    #[arg(value_name = "HOST[:PORT]:TOKEN")]
+    ticket: Vec<String>,
+    /// Call the other machine by this name here; without this by its own
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// With another device on this machine, on 127.0.0.1
+    #[arg(long)]
+    pod: bool,
+    /// Use these network interfaces alone, by name or address; else all that lead to a local network,
+    /// and none of a VPN or of containers
+    #[arg(long, value_name = "IF", value_delimiter = ',', conflicts_with = "pod")]
+    interface: Vec<String>,
+    /// Listen on this port; 0 takes any that is free; without this 15820, or the next free one
+    #[arg(long, value_name = "N", conflicts_with = "ticket")]
+    port: Option<u16>,
+}
+
+impl PairArgs {
+    /// The terminal as the options want it.
+    pub fn ui(&self) -> Ui {
+        Ui::new(false, 0, true, false)
+    }
+
+    /// Everything decided that can be decided without the other machine.
+    ///
+    /// # Errors
+    /// What was typed is no ticket.
+    pub fn resolve(self) -> Result<PairOptions> {
+        let ticket = match self.ticket.is_empty() {
+            true => None,
+            false => Some(Zeroizing::new(parse::one_ticket(self.ticket)?)),
+        };
+        Ok(PairOptions {
+            ticket,
+            name: self.name,
+            way: match self.pod {
+                true => Way::Pod,
+                false => Way::Lan(Choice::new(&self.interface)),
+            },
+            port: self.port,
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! `transfer serve`, as typed, and the certificates that `send --to` names in the same way.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::connect::devices::Papers;
+use crate::connect::ways::Way;
+use crate::error::Result;
+use crate::net::interfaces::Choice;
+use crate::protocol::features::Features;
+use crate::receive::options::Conflict;
+use crate::receive::plan::OnConflict;
+use crate::serve::options::ServeOptions;
+use crate::ui::Ui;
+
+/// Certificates, in the place of this device's own.
+#[derive(Debug, Args)]
+pub struct PapersArgs {
+    /// Show this certificate (PEM) instead of this device's own
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// The private key of --cert
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Trust the devices of this CA (PEM) too; may be repeated
+    #[arg(long, value_name = "FILE")]
+    ca: Vec<PathBuf>,
+}
+
+impl PapersArgs {
+    /// The same, resolved.
+    pub fn resolve(&self) -> Papers {
+        let own = self.cert.clone().zip(self.key.clone());
+        Papers { own, cas: self.ca.clone(), allow: vec![] }
+    }
+}
+
+/// `transfer serve`, as typed.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The folder in which each device has one of its own; it is made if it does not exist
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Listen on this port; 0 takes any that is free; without this 15821, or the next free one
+    #[arg(long, value_name = "N")]
+    port: Option<u16>,
+    /// Serve this machine only, on 127.0.0.1
+    #[arg(long)]
+    pod: bool,
+    /// Use these network interfaces alone, by name or address; else all that lead to a local network,
+    /// and none of a VPN or of containers
+    #[arg(long, value_name = "IF", value_delimiter = ',', conflicts_with = "pod")]
+    interface: Vec<String>,
+    /// Let in this device alone, by name or id, of those that are trusted; may be repeated
+    #[arg(long, value_name = "DEVICE")]
+    allow: Vec<String>,
+    /// What to do when a name is taken by something else
+    #[arg(long, value_name = "HOW", default_value = "rename")]
+    on_conflict: HowArg,
+    /// Take offers of so many files, folders and links (250 bytes of memory each); without
+    /// this, up to 1,000,000
+    #[arg(long, value_name = "N")]
+    max_entries: Option<u32>,
+    /// What this device shows, and whom it trusts.
+    #[command(flatten)]
+    papers: PapersArgs,
+    /// Say only what went wrong
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say more
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Tell programs on stdout: one JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Append everything that -vv would say to this file, with the time
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+}
+
+/// `--on-conflict`, where nobody is asked.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum HowArg {
+    /// Keep both, the new one under another name
+    Rename,
+    /// Keep the old one
+    Skip,
+    /// Keep the new one; folders are never replaced
+    Overwrite,
+    /// Keep the one that was changed last
+    Newer,
+    /// Refuse the upload before anything is changed
+    Fail,
+}
+
+impl ServeArgs {
+    /// The terminal as the options want it, and whether the log could be opened.
+    pub fn ui(&self) -> (Ui, Result<()>) {
+        let mut ui = Ui::new(self.quiet, self.verbose, true, self.json);
+        let log = self.log_file.as_deref().map_or(Ok(()), |file| ui.log_to(file));
+        (ui, log)
+    }
+
+    /// Everything decided that can be decided without looking.
+    pub fn resolve(&self) -> ServeOptions {
+        ServeOptions {
+            folder: self.folder.clone(),
+            way: match self.pod {
+                true => Way::Pod,
+                false => Way::Lan(Choice::new(&self.interface)),
+            },
+            port: self.port,
+            papers: Papers { allow: self.allow.clone(), ..self.papers.resolve() },
+            on_conflict: match self.on_conflict {
+                HowArg::Rename => Conflict::Go(OnConflict::Rename),
+                HowArg::Skip => Conflict::Go(OnConflict::Skip),
+                HowArg::Overwrite => Conflict::Go(OnConflict::Overwrite),
+                HowArg::Newer => Conflict::Go(OnConflict::Newer),
+                HowArg::Fail => Conflict::Fail,
+            },
+            max_entries: self.max_entries,
+            features: Features::ours(),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Two devices that trust each other: TLS 1.3 with certificates on both sides carries the session. Who
+//! may be at the other end, [`trust`](crate::trust) decides, before either has said a word of its own.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::acceptor::Prove;
+use super::handshake::Outcome;
+use super::{Connection, NotConnected};
+use crate::bounds::{ANSWER_LIMIT, HANDSHAKE_LIMIT};
+use crate::error::{Cause, Error, Result, reason, shown};
+use crate::net::dial::dial_first;
+use crate::net::interfaces::{Choice, Interfaces};
+use crate::net::tls::{self, Failure, Watch};
+use crate::ticket::Host;
+use crate::trust::certificate::Certificate;
+use crate::trust::credentials::Credentials;
+use crate::trust::device::Device;
+use crate::trust::folder::Folder;
+use crate::trust::refusal::Who;
+use crate::trust::store::{self, Trusted};
+use crate::trust::verifier::{Expect, Peer, Rules, Verifier};
+use crate::trust::{certificate::Id, pem};
+
+/// Where a server listens unless it, or whoever dials it, says otherwise.
+pub const PORT: u16 = 15821;
+
+/// Certificates that the command line names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Papers {
+    /// A certificate and its key, in the place of this device's own.
+    pub own: Option<(PathBuf, PathBuf)>,
+    /// CAs that are trusted beside those of the list.
+    pub cas: Vec<PathBuf>,
+    /// Devices that are let in, of all that are trusted; empty for all of them.
+    pub allow: Vec<String>,
+}
+
+/// This device, and whom it trusts.
+#[derive(Debug)]
+pub struct Own {
+    folder: Folder,
+    credentials: Credentials,
+    cas: Vec<Certificate>,
+    allow: Vec<String>,
+}
+
+impl Own {
+    /// Reads all there is, and makes a key where this device has none.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`](crate::error::Exit::Usage) when a file cannot be used.
+    pub fn load(papers: &Papers) -> Result<Self> {
+        let folder = Folder::of_user()?;
+        let credentials = match &papers.own {
+            Some((certificate, key)) => Credentials::load(certificate, key)?,
+            None => Device::load_or_make(&folder)?.shows().clone(),
+        };
+        let cas = papers.cas.iter().map(|file| pem::certificates(file));
+        let cas = cas.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        let own = Self { folder, credentials, cas, allow: papers.allow.clone() };
+        own.rules()?;
+        Ok(own)
+    }
+
+    /// What others are shown as its name.
+    pub fn name(&self) -> String {
+        self.credentials.certificate().device_name()
+    }
+
+    /// Its key.
+    pub fn id(&self) -> Id {
+        self.credentials.certificate().id
+    }
+
+    /// Its name and words, to be found among others.
+    fn called(&self) -> String {
+        format!("{}, {}", self.name(), self.id().words())
+    }
+
+    /// Whom it trusts now: the list may have changed.
+    ///
+    /// # Errors
+    /// The list cannot be read, and so nobody is trusted.
+    pub fn rules(&self) -> Result<Arc<Rules>> {
+        let trusted = Trusted::load(&self.folder)?;
+        Rules::new(trusted, self.cas.clone(), self.allow.clone(), tls::provider())
+    }
+
+    /// When the list was last changed.
+    pub fn changed(&self) -> Option<SystemTime> {
+        std::fs::metadata(self.folder.path(store::FILE)).ok()?.modified().ok()
+    }
+
+    /// Takes note that a device has connected: from now on its name is that of this key.
+    fn remember(&self, peer: &Peer) -> Result<()> {
+        Trusted::change(&self.folder, |trusted| {
+            if trusted.key_of(&peer.name).is_some_and(|known| known != peer.id) {
+                let name = shown(&peer.name);
+                return Err(Error::refused(format!("another device is called {name} already")));
+            }
+            trusted.remember(&peer.name, peer.id);
+            Ok(())
+        })
+    }
+}
+
+/// How a device proves itself to a server.
+pub fn prove(own: Arc<Own>) -> Box<Prove> {
+    Box::new(move |stream, _| {
+        let address = stream.peer_addr().map_err(|error| reason(&error))?.ip().to_canonical();
+        let rules = own.rules().map_err(|error| error.message)?;
+        let verifier = Verifier::new(rules, Expect::Anybody);
+        let deadline = Instant::now() + HANDSHAKE_LIMIT;
+        let cloned = stream.try_clone().map_err(|error| reason(&error))?;
+        match tls::accept(cloned, &own.credentials, &verifier, deadline) {
+            Ok(channel) => {
+                own.remember(&channel.peer).map_err(|error| error.message)?;
+                Ok(Outcome::Carried(Box::new(channel)))
+            }
+            Err(failure) => {
+                let error = failure.error(&Who::Client(address.to_string()), &own.called());
+                // Whoever tells of it names the address.
+                let said = format!("refused {address}: ");
+                Err(error.message.strip_prefix(&said).unwrap_or(&error.message).to_owned())
+            }
+        }
+    })
+}
+
+/// The way to a server.
+#[derive(Debug)]
+pub struct Dialler {
+    own: Own,
+    host: Host,
+    port: u16,
+}
+
+impl Dialler {
+    /// To `HOST[:PORT]`.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`](crate::error::Exit::Usage) when that is no place.
+    pub fn new(own: Own, place: &str) -> Result<Self> {
+        let (host, port) = Host::parse_place(place)?;
+        Ok(Self { own, host, port: port.unwrap_or(PORT) })
+    }
+
+    /// Who should be there.
+    pub fn name(&self) -> String {
+        self.host.to_string()
+    }
+
+    /// Connects, and is let in or not: that only the first word of the server tells, or what the
+    /// [`Watch`] knows once there is none.
+    ///
+    /// # Errors
+    /// Nobody answers, or somebody who is not trusted.
+    pub fn dial(&self) -> Result<(Connection, Watch), NotConnected> {
+        let (stream, address) = dial_first(&self.addresses()?, ANSWER_LIMIT)
+            .map_err(|error| NotConnected::from(self.not_there(error)))?;
+        let rules = self.own.rules()?;
+        let expect = self.expect(rules.trusted());
+        let verifier = Verifier::new(rules, expect);
+        let deadline = Instant::now() + HANDSHAKE_LIMIT;
+        let channel = tls::connect(stream, &self.own.credentials, &verifier, deadline)
+            .map_err(|failure| self.explain(&failure))?;
+        self.own.remember(&channel.peer)?;
+        let watch = channel.watch.clone();
+        Ok((Connection::carried(channel, Some(address.ip())), watch))
+    }
+
+    fn not_there(&self, error: Error) -> Error {
+        match error.cause {
+            Cause::NothingListens => error
+                .hint("is `transfer serve` running there? the line it begins with names its port"),
+            _ => error,
+        }
+    }
+
+    /// What a connection came to that had a channel and ended early.
+    pub fn ended(&self, watch: &Watch, error: Error) -> NotConnected {
+        match watch.failure() {
+            Some(failure) if !failure.may_pass() => self.explain(&failure),
+            _ => error.into(),
+        }
+    }
+
+    fn explain(&self, failure: &Failure) -> NotConnected {
+        let error = failure.error(&Who::Server(self.name()), &self.own.called());
+        match failure {
+            Failure::Cut => NotConnected::Cut(error),
+            failure if failure.may_pass() => NotConnected::Lost(error),
+            _ => NotConnected::Over(error),
+        }
+    }
+
+    /// A name that is known here stands for its key and no other.
+    fn expect(&self, trusted: &Trusted) -> Expect {
+        let name = self.name();
+        match (&self.host, trusted.named(&name)) {
+            (Host::Name(_), Some(known)) => Expect::Key(known.name.clone(), known.id),
+            (Host::Name(_), None) if !name.contains('.') => {
+                let local = format!("{name}.local");
+                Expect::Host(vec![name, local])
+            }
+            _ => Expect::Host(vec![name]),
+        }
+    }
+
+    fn addresses(&self) -> Result<Vec<SocketAddr>> {
+        if let Some(ip) = self.host.address() {
+            return Ok(match ip.is_loopback() {
+                true => vec![(ip, self.port).into()],
+                false => Interfaces::look(&Choice::Local)?.to_dial(ip, self.port),
+            });
+        }
+        // Anew each time: it may have got another address meanwhile.
+        let name = self.name();
+        let found = (name.as_str(), self.port).to_socket_addrs().map_err(|error| {
+            Error::network(format!("no address of {name} is known: {}", reason(&error)))
+                .hint("name its address instead, such as --to 192.168.1.9")
+        })?;
+        Ok(found.collect())
+    }
+}

@@ -1,0 +1,187 @@
+//! Two machines get to know each other: one shows a token, the other types it, and each pins the
+//! other's key.
+
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use crate::bounds::MAX_GUESSES;
+use crate::connect::acceptor::{Acceptor, Incoming};
+use crate::connect::connector::Connector;
+use crate::connect::handshake::{self, Judge};
+use crate::connect::ways::{self, Way};
+use crate::connect::{Connection, NotConnected};
+use crate::control::{self, SLICE};
+use crate::crypto::keys::Role;
+use crate::crypto::record::Follows;
+use crate::error::{Error, Exit, Result, shown};
+use crate::net::dial::Stream;
+use crate::net::listener::Listener;
+use crate::protocol::message::{Control, Message, Pair, Reason};
+use crate::protocol::session::{Limits, OUT_OF_TURN, Session, Stop, receive_last};
+use crate::ticket::{DEFAULT_PORT, Ticket};
+use crate::token::{DEFAULT_WORDS, Token};
+use crate::trust::certificate::Certificate;
+use crate::trust::device::Device;
+use crate::trust::folder::Folder;
+use crate::trust::store::{Removed, Trusted, Via};
+use crate::trust::{check_name, is_name, pem};
+use crate::ui::Ui;
+
+/// How long the other machine is waited for.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// With whom to pair; resolved from the command line.
+#[derive(Debug)]
+pub struct PairOptions {
+    /// What the other machine shows; nothing where this one shows it.
+    pub ticket: Option<Zeroizing<String>>,
+    /// What to call the other here.
+    pub name: Option<String>,
+    /// Who can reach it: the local network, or this machine.
+    pub way: Way,
+    /// TCP port to listen on; nothing for the usual one or the next.
+    pub port: Option<u16>,
+}
+
+/// Runs `transfer pair`.
+pub fn run(options: PairOptions, ui: &Ui) -> Result<Exit> {
+    if let Some(name) = &options.name {
+        check_name(name)?;
+    }
+    let folder = Folder::of_user()?;
+    let device = Device::load_or_make(&folder)?;
+    // A list that cannot be read is told before anybody types anything.
+    Trusted::load(&folder)?;
+    let (connection, peer) = match &options.ticket {
+        Some(ticket) => (dial(ticket, &options)?, Role::Sender),
+        None => (wait(&options, ui)?, Role::Receiver),
+    };
+    let Connection { reader, writer, closer: _closer, protection, .. } = connection;
+    let session = Session::start((reader, writer), protection, peer, Limits::default())?;
+    let (name, certificate) = exchange(session, peer, &device, options.name, &folder)?;
+    ui.note(&format!(
+        "paired with {} ({}): each trusts the other from now on",
+        shown(&name),
+        certificate.id.words()
+    ));
+    Ok(Exit::Done)
+}
+
+fn dial(ticket: &str, options: &PairOptions) -> Result<Connection> {
+    let ticket = Ticket::parse(ticket)?;
+    let remote = ways::remote(&ticket.host, ticket.port, options.way == Way::Pod)?;
+    let mut connector = Connector::new(remote, ticket.token)?;
+    let stream = connector.dial().map_err(NotConnected::into_error)?;
+    connector.authenticate(stream).map_err(NotConnected::into_error)
+}
+
+/// Shows a token and waits until somebody has proved that it is known there.
+fn wait(options: &PairOptions, ui: &Ui) -> Result<Connection> {
+    let endpoint = ways::endpoint(&options.way)?;
+    ui.listens(&endpoint);
+    let token = Token::generate(DEFAULT_WORDS)?;
+    let listeners = Listener::bind_each(&endpoint.listen, options.port, DEFAULT_PORT)?;
+    let port = listeners.first().map_or(DEFAULT_PORT, |listener| listener.address().port());
+    let shared = token.clone();
+    let prove = move |stream: &Stream, judge: Judge<'_>| handshake::answer(stream, &shared, judge);
+    let acceptor = Acceptor::open(listeners, 1, endpoint.admit, Box::new(prove))
+        .map_err(|error| Error::no_thread(&error))?;
+    ui.pair_ticket(&Ticket { host: endpoint.ticket, port, token })?;
+    let (until, mut refused) = (Instant::now() + PATIENCE, 0);
+    while Instant::now() < until {
+        control::check()?;
+        match acceptor.next(SLICE) {
+            Some(Incoming::Accepted(accepted)) => return Ok(accepted.connection),
+            Some(Incoming::WrongToken { left: 0, .. }) => {
+                return Err(Error::refused(format!("{MAX_GUESSES} wrong tokens"))
+                    .hint("somebody may be guessing; `transfer pair` shows another token"));
+            }
+            Some(Incoming::WrongToken { peer, left }) => ui.wrong_token(&peer, left),
+            Some(Incoming::Refused { peer, why }) => {
+                refused += 1;
+                ui.turned_away(&peer, &why, refused);
+            }
+            Some(Incoming::Look { .. }) | None => {}
+        }
+    }
+    Err(Error::network("nobody came within 5 minutes").hint("`transfer pair` shows another token"))
+}
+
+/// Tells the other side who this device is, learns who it is, and pins it once both know. Whoever gets no
+/// confirmation takes its own entry away again.
+fn exchange(
+    mut session: Session,
+    peer: Role,
+    device: &Device,
+    called: Option<String>,
+    folder: &Folder,
+) -> Result<(String, Certificate)> {
+    let (name, certificate) = match introduce(&mut session, device) {
+        Ok(met) => met,
+        Err(stop) => return Err(session.stop(stop)),
+    };
+    let name = called.unwrap_or(name);
+    let pinned = Trusted::change(folder, |trusted| {
+        let before =
+            (trusted.pinned(&certificate.id).is_some(), trusted.removal(&certificate.id).cloned());
+        Ok((trusted.pin(&name, &certificate, Via::Pair)?, before))
+    });
+    let (name, before) = match pinned {
+        Ok(pinned) => pinned,
+        Err(error) => return Err(session.stop(Stop::Own(Reason::Failed, error))),
+    };
+    let ended = session.send_last(&Control::Paired);
+    match ended.and_then(|inbox| receive_last(&inbox, peer, &Control::Paired)) {
+        Ok(()) => Ok((name, certificate)),
+        Err(Stop::Gone(error) | Stop::Own(_, error)) => {
+            take_back(folder, &certificate, before)?;
+            let message = format!("{}, so the two are not paired: {error}", unconfirmed(&name));
+            Err(Error::new(error.cause, message).hint("run `transfer pair` on both again"))
+        }
+    }
+}
+
+fn unconfirmed(name: &str) -> String {
+    format!("{} has not confirmed it", shown(name))
+}
+
+fn take_back(
+    folder: &Folder,
+    certificate: &Certificate,
+    (was_pinned, removal): (bool, Option<Removed>),
+) -> Result<()> {
+    Trusted::change(folder, |trusted| {
+        if !was_pinned {
+            trusted.devices.retain(|known| known.id != certificate.id);
+        }
+        trusted.removed.extend(removal);
+        Ok(())
+    })
+}
+
+fn introduce(session: &mut Session, device: &Device) -> Result<(String, Certificate), Stop> {
+    let own = device.own.certificate();
+    let pair = Pair { name: device.name.clone(), certificate: own.to_pem() };
+    session.send_control(&Control::Pair(pair))?;
+    let Pair { name, certificate } =
+        session.receive(|message, follows| match (message, follows) {
+            (Message::Control(Control::Pair(pair)), Follows::More) => Ok(pair),
+            _ => Err(OUT_OF_TURN.into()),
+        })?;
+    let refuse = |why: &str| {
+        let error = Error::refused(format!("the other machine cannot be paired with: {why}"));
+        Stop::Own(Reason::Failed, error.hint("is it this machine itself?"))
+    };
+    let chain = pem::certificates_in(certificate.as_bytes(), "what the other machine sent")
+        .map_err(|error| Stop::Own(Reason::Protocol, error))?;
+    let [certificate] = &*chain else { return Err(refuse("it has not sent one certificate")) };
+    if certificate.id == own.id {
+        return Err(refuse("it has the same key"));
+    }
+    if certificate.is_ca || certificate.version < 3 || certificate.key.problem().is_some() {
+        return Err(refuse("its certificate shows no device"));
+    }
+    let name = if is_name(&name) { name } else { certificate.device_name() };
+    Ok((name, certificate.clone()))
+}

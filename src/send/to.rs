@@ -1,0 +1,78 @@
+//! Sending to a device that serves others: dial it, offer, send; again, when the connection is lost.
+
+use std::sync::Mutex;
+
+use super::offer::Offer;
+use super::options::{SendOptions, To};
+use super::session::{lock, send};
+use crate::connect::devices::{Dialler, Own};
+use crate::connect::redial::{GaveUp, Redial, Retry, Why};
+use crate::connect::{Connection, NotConnected};
+use crate::control;
+use crate::crypto::keys::Role;
+use crate::error::{Cause, Exit, Result};
+use crate::event::{Event, Summary};
+use crate::files::walk::Walk;
+use crate::net::pace::{Pace, Paced};
+use crate::protocol::session::{Limits, Session};
+use crate::ui::{State, Ui};
+
+/// Sends what is offered to the device that serves at a place.
+pub fn run(walk: Option<Walk>, to: &To, options: &SendOptions, ui: &Ui) -> Result<Exit> {
+    let dialler = Dialler::new(Own::load(&to.papers)?, &to.place)?;
+    let name = dialler.name();
+    let mut offer = Offer::begin(walk, options, ui)?;
+    offer.ask(options, ui, &mut || control::check().map(|()| false))?;
+    let offer = Mutex::new(offer);
+    let pace = options.limit.map(Pace::new);
+    let run = Some(rand::random());
+    let mut limits = Limits { features: options.features, run, ..Limits::default() };
+    if let Some(pace) = &pace {
+        limits.content = limits.content.min(pace.rate().content());
+    }
+    ui.note(&format!("connecting to {name}"));
+    let attempt = |redial: &mut Redial| -> Result<Summary, NotConnected> {
+        control::check()?;
+        ui.state(State::Connecting);
+        let (connection, watch) = dialler.dial()?;
+        let Connection { reader, writer, closer: _closer, protection, session: _, peer } =
+            connection;
+        let halves = (reader, Paced::new(writer, pace.clone()));
+        let mut session = Session::start(halves, protection, Role::Receiver, limits)?;
+        // Until it has said so it may not have let this device in.
+        if let Err(stop) = session.await_ready() {
+            return Err(dialler.ended(&watch, session.stop(stop)));
+        }
+        let id = uuid::Uuid::from_bytes(run.unwrap_or_default());
+        ui.receiver_connected(&peer, id);
+        redial.session();
+        let mut progress = ui.progress("Sending");
+        progress.beside(session.heard(), &peer.name);
+        let sent = send(session, &offer, ui, &mut |event| {
+            if !matches!(event, Event::Planned { .. }) {
+                redial.progress();
+            }
+            progress.on(&event);
+        });
+        if !lock(&offer).is_whole() {
+            redial.once();
+        }
+        sent.map_err(|error| dialler.ended(&watch, error))
+    };
+    let mut redial = Redial::new(None);
+    let ended = redial.run(attempt, &mut |retry| match retry {
+        Retry::Again { why, attempt, pause } => ui.dials_again(why, attempt, pause),
+        Retry::Awaits { why, patience } => ui.awaits(&name, why, patience),
+    });
+    let summary = ended.map_err(|GaveUp { error, why }| match (why, error.cause) {
+        (Why::Once, _) => error.hint("what was read of the input is gone: run it again"),
+        (Why::Gone, _) => {
+            error.hint("start `transfer serve` there again; the same command goes on from here")
+        }
+        (_, Cause::Interrupted) => error.or_hint("the same command goes on where it stopped"),
+        (Why::NoProgress, _) => error.or_hint("run the same command again: it goes on from here"),
+        (Why::Over, _) => error,
+    })?;
+    ui.sent(&summary);
+    Ok(summary.exit())
+}

@@ -1,0 +1,175 @@
+//! One connection of a device that is trusted, from the welcome to the last word.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use super::line::{Line, Place};
+use super::options::ServeOptions;
+use crate::connect::{Connection, Peer};
+use crate::control::{self, SLICE};
+use crate::crypto::keys::Role;
+use crate::error::{Cause, Error, Result, reason, shown};
+use crate::event::{Event, Summary};
+use crate::protocol::message::{Control, OfferKind, Reason, Welcome};
+use crate::protocol::session::{Limits, Session, Stop};
+use crate::receive::decide::accept;
+use crate::receive::decisions::Decisions;
+use crate::receive::files::{Offered, await_offer};
+use crate::receive::options::ReceiveOptions;
+use crate::receive::output::Output;
+use crate::receive::single::Landing;
+use crate::ui::Ui;
+
+/// What all connections share.
+pub struct Host<'a> {
+    name: String,
+    options: &'a ServeOptions,
+    ui: &'a Ui,
+    /// Who is served, and who waits.
+    pub line: Line,
+}
+
+impl<'a> Host<'a> {
+    /// For one run of the server.
+    pub fn new(name: String, options: &'a ServeOptions, ui: &'a Ui) -> Self {
+        Self { name, options, ui, line: Line::default() }
+    }
+
+    /// One connection, to its end.
+    pub fn receive(&self, connection: Connection) {
+        let Connection { reader, writer, closer, protection, session: _, peer } = connection;
+        let closer = Arc::new(closer);
+        let device = peer.id.clone().unwrap_or_default();
+        let place = self.line.enter(&device, &closer);
+        let limits = Limits { features: self.options.features, ..Limits::default() };
+        let session = Session::start((reader, writer), protection, Role::Sender, limits);
+        let mut folder = None;
+        let received = match (session, place) {
+            (Err(error), _) => Err(error),
+            (Ok(session), None) => {
+                let error = Error::failure("as many of its uploads are here as may be")
+                    .hint("it is told so, and comes again");
+                Err(session.stop(Stop::Own(Reason::Busy, error)))
+            }
+            (Ok(session), Some(place)) => self.converse(session, place, &peer, &mut folder),
+        };
+        if let Some(place) = place {
+            self.line.leave(place);
+        }
+        closer.close();
+        self.ui.uploaded(&peer, folder.as_deref(), &received);
+    }
+
+    fn converse(
+        &self,
+        mut session: Session,
+        place: Place,
+        peer: &Peer,
+        folder: &mut Option<PathBuf>,
+    ) -> Result<Summary> {
+        let queue = Some(self.line.before(place));
+        let welcome = Welcome { name: Some(self.name.clone()), queue, ..Welcome::default() };
+        if let Err(stop) = session.send_control(&Control::Welcome(welcome)) {
+            return Err(session.stop(stop));
+        }
+        let mut offered = await_offer(session, self.options.max_entries)?;
+        let run = run_of(&offered);
+        self.line.offers(place, &run);
+        let mut told = false;
+        while !self.line.is_turn(place) {
+            if let Err(stop) = offered.check() {
+                return Err(offered.stop(stop));
+            }
+            if !told {
+                self.ui.note(&format!("{}: waits for an earlier upload", peer.name));
+                told = true;
+            }
+            thread::sleep(SLICE);
+        }
+        let begun = Instant::now();
+        let own = folder.insert(self.options.folder.join(&peer.name));
+        let mut output = match open(own) {
+            Ok(output) => output,
+            Err(error) => return Err(offered.refuse(Reason::Unwritable, error)),
+        };
+        let summary = self.take(offered, &mut output, (&run, peer))?;
+        Ok(Summary { elapsed: begun.elapsed(), ..summary })
+    }
+
+    fn take(
+        &self,
+        offered: Offered,
+        output: &mut Output,
+        (run, peer): (&str, &Peer),
+    ) -> Result<Summary> {
+        let ui = self.ui.among_others();
+        match offered.offer().kind {
+            OfferKind::Text => {
+                let error =
+                    Error::new(Cause::Declined, "it is a text, which nobody here would read");
+                Err(offered.refuse(Reason::Declined, error))
+            }
+            OfferKind::Stream => {
+                let mut landing = match Landing::begin(&mut output.root, &offered) {
+                    Ok(landing) => landing,
+                    Err(error) => {
+                        let message = format!("cannot make a file: {}", reason(&error));
+                        return Err(offered.refuse(Reason::Unwritable, Error::failure(message)));
+                    }
+                };
+                offered.pour(&mut landing, false, &mut |_| {})
+            }
+            OfferKind::Files => {
+                let options = ReceiveOptions {
+                    features: self.options.features,
+                    ticket: None,
+                    token: None,
+                    wait: None,
+                    pod: false,
+                    output: output.root.path().to_owned(),
+                    max_entries: self.options.max_entries,
+                    on_conflict: Some(self.options.on_conflict),
+                    sync: true,
+                    checksum: false,
+                    fresh: false,
+                };
+                let mut decisions = Decisions::new(&options);
+                let id = u128::from_str_radix(run, 16).unwrap_or_default();
+                let from = (uuid::Uuid::from_u128(id), peer.name.clone());
+                let (files, bytes) = {
+                    let totals = offered.manifest().totals();
+                    (totals.files, totals.bytes)
+                };
+                accept(offered, output, (&options, &mut decisions), from, &ui, &mut |event| {
+                    if let Event::Planned { .. } = event {
+                        self.ui.upload_begins(peer, files, bytes);
+                    }
+                })
+            }
+        }
+    }
+}
+
+/// The run that an offer is of; empty if its sender does not say, or says something else.
+fn run_of(offered: &Offered) -> String {
+    let run = offered.offer().run.as_deref().unwrap_or_default();
+    let is_run = run.len() == 32 && run.bytes().all(|it| it.is_ascii_hexdigit());
+    if is_run { run.to_ascii_lowercase() } else { String::new() }
+}
+
+/// The folder of a device, which nobody else may look into when it is made.
+fn open(folder: &Path) -> Result<Output> {
+    control::check()?;
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            let name = folder.to_string_lossy();
+            Err(Error::failure(format!("cannot make \"{}\": {}", shown(&name), reason(&error))))
+        }
+        _ => Output::open(folder, true),
+    }
+}

@@ -1,0 +1,105 @@
+//! The server's story: listen, let devices in that are trusted, take what they send, each into a folder
+//! of its own. Nobody is asked anything, and nothing is removed.
+
+mod guest;
+pub mod line;
+pub mod options;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use self::guest::Host;
+use self::options::ServeOptions;
+use crate::bounds::MAX_SESSIONS;
+use crate::connect::acceptor::{Accepted, Acceptor, Incoming};
+use crate::connect::devices::{self, Own, PORT};
+use crate::connect::ways;
+use crate::control::{self, SLICE};
+use crate::error::{Error, Exit, Result, reason, shown};
+use crate::net::listener::Listener;
+use crate::receive::output::check_output;
+use crate::ui::Ui;
+
+/// How often it is looked whether somebody was removed from the list.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Runs `transfer serve`, until it is stopped.
+pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
+    let folder = shown(&options.folder.to_string_lossy()).into_owned();
+    check_output(&options.folder)?;
+    std::fs::create_dir_all(&options.folder).map_err(|error| {
+        Error::failure(format!("cannot make \"{folder}\": {}", reason(&error)))
+            .hint("name another folder")
+    })?;
+    let own = Arc::new(Own::load(&options.papers)?);
+    let endpoint = ways::endpoint(&options.way)?;
+    let listeners = Listener::bind_each(&endpoint.listen, options.port, PORT)?;
+    let port = listeners.first().map_or(PORT, |listener| listener.address().port());
+    let addresses: Vec<_> = listeners.iter().map(|it| it.address().ip()).collect();
+    let acceptor = Acceptor::open(listeners, 0, endpoint.admit, devices::prove(Arc::clone(&own)))
+        .map_err(|error| Error::no_thread(&error))?;
+    let rules = own.rules()?;
+    let trusted = rules.trusted();
+    let devices: Vec<&str> = trusted.devices.iter().map(|it| &*it.name).collect();
+    let cas: Vec<&str> = rules.authorities().map(|it| &*it.subject).collect();
+    ui.serves((&own.name(), own.id()), &folder, (port, &addresses), &devices, &cas);
+
+    let host = Host::new(own.name(), options, ui);
+    let threads = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let (mut refused, mut looked, mut changed) = (0, Instant::now(), own.changed());
+        while control::check().is_ok() {
+            if looked.elapsed() >= LOOK && own.changed() != changed {
+                changed = own.changed();
+                end_removed(&own, &host, ui);
+            }
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+            }
+            match acceptor.next(SLICE) {
+                Some(Incoming::Accepted(accepted)) => {
+                    let Accepted { slot: _, connection } = *accepted;
+                    refused = 0;
+                    // Each of those that find no place is told so for a moment.
+                    if threads.load(Ordering::Relaxed) >= 2 * MAX_SESSIONS {
+                        continue;
+                    }
+                    threads.fetch_add(1, Ordering::Relaxed);
+                    let (host, threads) = (&host, &threads);
+                    let started = thread::Builder::new().name("serve".into()).spawn_scoped(
+                        scope,
+                        move || {
+                            host.receive(connection);
+                            threads.fetch_sub(1, Ordering::Relaxed);
+                        },
+                    );
+                    if let Err(error) = started {
+                        threads.fetch_sub(1, Ordering::Relaxed);
+                        ui.warn(&Error::no_thread(&error).to_string());
+                    }
+                }
+                Some(Incoming::Refused { peer, why }) => {
+                    refused += 1;
+                    ui.turned_away(&peer, &why, refused);
+                }
+                Some(Incoming::WrongToken { .. } | Incoming::Look { .. }) | None => {}
+            }
+        }
+        // Nobody new; those who are here see the same, and end.
+        drop(acceptor);
+    });
+    ui.note("stopped");
+    Ok(Exit::Done)
+}
+
+/// Whoever was removed from the list is not served to the end.
+fn end_removed(own: &Own, host: &Host<'_>, ui: &Ui) {
+    match own.rules() {
+        Ok(rules) => host
+            .line
+            .end(|id| rules.trusted().removed.iter().any(|removed| removed.id.to_string() == id)),
+        Err(error) => ui.warn(&format!("{error}; nobody new is let in")),
+    }
+}

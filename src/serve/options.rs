@@ -1,0 +1,27 @@
+//! What to serve, and how.
+
+use std::path::PathBuf;
+
+use crate::connect::devices::Papers;
+use crate::connect::ways::Way;
+use crate::protocol::features::Features;
+use crate::receive::options::Conflict;
+
+/// What to serve, and how; resolved from the command line.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// Each device has a folder in this one.
+    pub folder: PathBuf,
+    /// Who can reach it: the local network, or this machine.
+    pub way: Way,
+    /// TCP port to listen on; 0 lets the system choose. Nothing for the usual one or the next.
+    pub port: Option<u16>,
+    /// What this device shows, and whom it lets in.
+    pub papers: Papers,
+    /// What to do when a name is taken.
+    pub on_conflict: Conflict,
+    /// So many entries are taken; nothing when the usual bound holds.
+    pub max_entries: Option<u32>,
+    /// What this side says that it can do.
+    pub features: Features,
+}

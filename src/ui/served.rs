@@ -1,0 +1,68 @@
+//! A server that is always there: where it listens, whom it lets in, and what became of each upload.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use super::Ui;
+use super::words::{counted, outcome};
+use crate::connect::Peer;
+use crate::error::{Error, bytes, shown};
+use crate::event::Summary;
+use crate::trust::certificate::Id;
+
+impl Ui {
+    /// The server is there, and lets in these devices and those of these CAs.
+    pub fn serves(
+        &self,
+        (name, id): (&str, Id),
+        folder: &str,
+        (port, addresses): (u16, &[IpAddr]),
+        devices: &[&str],
+        cas: &[&str],
+    ) {
+        let at: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let devices = devices.iter().map(|name| shown(name).into_owned());
+        let cas = cas.iter().map(|name| format!("CA \"{}\"", shown(name)));
+        let trusted: Vec<String> = devices.chain(cas).collect();
+        let trusted = match trusted.is_empty() {
+            true => "nobody yet: `transfer pair` adds a device".into(),
+            false => trusted.join(", "),
+        };
+        self.say(&format!(
+            "{} takes uploads into {folder} on port {port} ({}); its words: {}; trusted: {trusted}",
+            shown(name),
+            at.join(", "),
+            id.words()
+        ));
+        self.tell(|json| json.listening(name, &id, folder, port, addresses));
+    }
+
+    /// A device begins to send.
+    pub fn upload_begins(&self, peer: &Peer, files: u64, size: u64) {
+        self.say(&format!(
+            "{} ({}): {}, {}",
+            peer.name,
+            peer.place(),
+            counted(files, "file", "files"),
+            bytes(size)
+        ));
+    }
+
+    /// How an upload ended, if it came to a folder there.
+    pub fn uploaded(&self, peer: &Peer, folder: Option<&Path>, received: &Result<Summary, Error>) {
+        let folder = folder.map(|folder| shown(&folder.to_string_lossy()).into_owned());
+        match received {
+            Ok(summary) => {
+                let place = format!(" into {}", folder.as_deref().unwrap_or_default());
+                self.say(&format!(
+                    "{}: {}",
+                    peer.name,
+                    outcome("received", summary, &place, "here")
+                ));
+                self.problems(summary, "");
+            }
+            Err(error) => self.say_warning(&format!("{}: {error}", peer.name)),
+        }
+        self.tell(|json| json.upload(peer, folder.as_deref(), received));
+    }
+}

@@ -1,0 +1,308 @@
+//! `transfer serve` and `transfer send --to`: who is let in, where things go, and what survives.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::events::{Events, check_line};
+use crate::util::process::{Ended, Pipe, Process, run, transfer};
+use crate::util::tree::Scratch;
+
+/// Several devices on this machine.
+struct House(Scratch);
+
+/// A server, and where it is dialled.
+struct Server {
+    process: Process,
+    place: String,
+}
+
+impl Server {
+    /// Ctrl-C, and its end.
+    fn stop(self) -> Result<Ended> {
+        self.process.interrupt()?;
+        self.process.end()?.expect(0)
+    }
+}
+
+impl House {
+    /// Where laptop and attic trust each other, and laptop has something to send.
+    fn new() -> Result<Self> {
+        let house = Self(Scratch::new()?);
+        fs::create_dir_all(house.path("photos/2026"))?;
+        fs::write(house.path("photos/2026/a.jpg"), vec![7; 300_000])?;
+        fs::write(house.path("photos/empty"), "")?;
+        house.run("laptop", &["device"])?.expect(0)?;
+        house.run("attic", &["device"])?.expect(0)?;
+        house.trusts("laptop", "attic")?;
+        house.trusts("attic", "laptop")?;
+        Ok(house)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn command(&self, device: &str, words: &[&str]) -> Command {
+        let mut command = transfer();
+        command.args(words).current_dir(self.0.path());
+        command.env("TRANSFER_CONFIG", self.path(&format!("{device}-config")));
+        command
+    }
+
+    fn run(&self, device: &str, words: &[&str]) -> Result<Ended> {
+        run(self.command(device, words))
+    }
+
+    /// One trusts another from now on, under its name.
+    fn trusts(&self, one: &str, other: &str) -> Result<()> {
+        let file = format!("{other}-config/device.pem");
+        let card = self.run(other, &["device", "--json"])?.expect(0)?.stdout;
+        let card: Value = serde_json::from_str(
+            card.lines().find(|line| line.contains("\"device\"")).context("a card")?,
+        )?;
+        let id = card["id"].as_str().context("an id")?;
+        self.run(one, &["trust", "import", &file])?.expect(0)?;
+        self.run(one, &["trust", "rename", id, other])?.expect(0)?;
+        Ok(())
+    }
+
+    fn serve(&self, device: &str, options: &[&str]) -> Result<Server> {
+        let words = [&["serve", "--pod", "incoming"], options].concat();
+        let mut process = Process::start(self.command(device, &words))?;
+        let line = process.wait_for(Pipe::Err, " takes uploads into ")?;
+        let port = line.split(" on port ").nth(1).and_then(|rest| rest.split(' ').next());
+        Ok(Server { process, place: format!("127.0.0.1:{}", port.context("a port")?) })
+    }
+
+    fn send(&self, device: &str, server: &Server, words: &[&str]) -> Command {
+        self.command(device, &[&["send", "-y", "--to", &server.place], words].concat())
+    }
+
+    fn arrived(&self, name: &str) -> Result<()> {
+        let into = self.path("incoming").join(name);
+        assert_eq!(fs::read(into.join("2026/a.jpg"))?, vec![7; 300_000]);
+        assert_eq!(fs::read(into.join("empty"))?, b"");
+        Ok(())
+    }
+}
+
+#[test]
+fn each_device_has_its_folder() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let house = House::new()?;
+    let server = house.serve("attic", &["--port", "0"])?;
+    let sent = run(house.send("laptop", &server, &["photos"]))?.expect(0)?;
+    sent.says("sent 2 files")?;
+    assert_eq!(sent.stdout, "");
+    house.arrived("laptop/photos")?;
+    let mode = fs::metadata(house.path("incoming/laptop"))?.permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+
+    // Again: nothing crosses. Another with that name: both are kept.
+    run(house.send("laptop", &server, &["photos"]))?.expect(0)?.says("already there")?;
+    fs::write(house.path("photos/empty"), "no more")?;
+    run(house.send("laptop", &server, &["photos"]))?.expect(0)?;
+    assert_eq!(fs::read_to_string(house.path("incoming/laptop/photos/empty (1)"))?, "no more");
+
+    // What comes in on standard input is a file there.
+    let mut command = house.send("laptop", &server, &["--name", "notes.txt", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    child.stdin.take().context("its input")?.write_all(b"a stream")?;
+    ensure!(child.wait()?.success());
+    assert_eq!(fs::read_to_string(house.path("incoming/laptop/notes.txt"))?, "a stream");
+
+    // Another device comes into a folder of its own, as soon as it is trusted.
+    house.run("phone", &["device"])?.expect(0)?;
+    house.trusts("phone", "attic")?;
+    house.trusts("attic", "phone")?;
+    run(house.send("phone", &server, &["photos"]))?.expect(0)?;
+    ensure!(house.path("incoming/phone/photos/2026/a.jpg").exists());
+    let ended = server.stop()?;
+    ended.says("laptop: received 2 files into incoming/laptop: ")?;
+    ended.says("phone: received 2 files into incoming/phone: ")?;
+    Ok(())
+}
+
+#[test]
+fn who_is_not_trusted_is_told_nothing() -> Result<()> {
+    let house = House::new()?;
+    let server = house.serve("attic", &["--port", "0"])?;
+    house.run("thief", &["device"])?.expect(0)?;
+    house.trusts("thief", "attic")?;
+    let refused = run(house.send("thief", &server, &["photos"]))?.expect(4)?;
+    refused.says("127.0.0.1 does not trust this device (")?;
+    // A server that this device does not know is shown nothing either.
+    house.run("lost", &["device"])?.expect(0)?;
+    let refused = run(house.send("lost", &server, &["photos"]))?.expect(4)?;
+    refused.says("is from no CA that this device knows")?;
+    // One that was trusted, and is no more.
+    house.run("attic", &["trust", "remove", "laptop", "--yes"])?.expect(0)?;
+    let refused = run(house.send("laptop", &server, &["photos"]))?.expect(4)?;
+    refused.says("127.0.0.1 has removed this device")?;
+    let ended = server.stop()?;
+    ended.says("turned away 127.0.0.1: unknown device \"")?;
+    ended.says("turned away 127.0.0.1: laptop was removed from this device on ")?;
+    assert_eq!(fs::read_dir(house.path("incoming"))?.count(), 0);
+
+    // Of those that are trusted only some may be wanted.
+    house.run("phone", &["device"])?.expect(0)?;
+    house.trusts("attic", "phone")?;
+    house.trusts("phone", "attic")?;
+    let server = house.serve("attic", &["--port", "0", "--allow", "somebody"])?;
+    let refused = run(house.send("phone", &server, &["photos"]))?.expect(4)?;
+    refused.says("127.0.0.1 does not let this device in")?;
+    server.stop()?.says("turned away 127.0.0.1: phone is not among those of --allow")
+}
+
+#[test]
+fn a_list_that_cannot_be_read_lets_nobody_in() -> Result<()> {
+    let house = House::new()?;
+    let server = house.serve("attic", &["--port", "0"])?;
+    fs::write(house.path("attic-config/trust.json"), "{\"v\": 1")?;
+    run(house.send("laptop", &server, &["photos"]))?.expect(5)?;
+    server.stop()?.says("trust.json\" cannot be used")?;
+    house.run("attic", &["serve", "--pod", "incoming"])?.expect(2)?.says("cannot be used")
+}
+
+#[test]
+fn an_upload_survives_its_server() -> Result<()> {
+    let house = House::new()?;
+    let server = house.serve("attic", &["--port", "0"])?;
+    let port = server.place.rsplit(':').next().context("a port")?.to_owned();
+    let sending = house.send("laptop", &server, &["--limit", "100k", "photos"]);
+    let mut sender = Process::start(sending)?;
+    sender.wait_until_said("is connected")?;
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    server.stop()?.says("stopped")?;
+    let server = house.serve("attic", &["--port", &port])?;
+    sender.end()?.expect(0)?.says("trying again")?;
+    house.arrived("laptop/photos")?;
+    server.stop().map(drop)
+}
+
+#[test]
+fn whoever_is_removed_is_not_served_to_the_end() -> Result<()> {
+    let house = House::new()?;
+    let server = house.serve("attic", &["--port", "0"])?;
+    let sending = house.send("laptop", &server, &["--limit", "20k", "photos"]);
+    let mut sender = Process::start(sending)?;
+    sender.wait_until_said("is connected")?;
+    house.run("attic", &["trust", "remove", "laptop", "--yes"])?.expect(0)?;
+    sender.end()?.expect(4)?.says("127.0.0.1 has removed this device")?;
+    server.stop().map(drop)
+}
+
+#[test]
+fn a_second_upload_of_a_device_waits() -> Result<()> {
+    let house = House::new()?;
+    fs::write(house.path("note"), "short")?;
+    let mut server = house.serve("attic", &["--port", "0"])?;
+    let slow = house.send("laptop", &server, &["--limit", "100k", "photos"]);
+    let mut first = Process::start(slow)?;
+    first.wait_until_said("is connected")?;
+    server.process.wait_until_said("laptop (127.0.0.1): 2 files")?;
+    let second = Process::start(house.send("laptop", &server, &["note"]))?;
+    server.process.wait_until_said("laptop: waits for an earlier upload")?;
+    first.end()?.expect(0)?;
+    second.end()?.expect(0)?;
+    assert_eq!(fs::read_to_string(house.path("incoming/laptop/note"))?, "short");
+    server.stop().map(drop)
+}
+
+#[test]
+fn certificates_of_a_ca_work_as_files() -> Result<()> {
+    let house = House::new()?;
+    house.run("ca", &["ca", "init", "home"])?.expect(0)?;
+    let issue = ["ca", "issue", "nas", "--san", "127.0.0.1"];
+    house.run("ca", &issue)?.expect(0)?;
+    house.run("ca", &["ca", "issue", "desk"])?.expect(0)?;
+    let ca = "ca-config/ca/ca.pem";
+    let shows = ["--cert", "nas.pem", "--key", "nas.key", "--ca", ca, "--port", "0"];
+    let server = house.serve("nas", &shows)?;
+    let shows = ["--cert", "desk.pem", "--key", "desk.key", "--ca", ca, "photos"];
+    run(house.send("desk", &server, &shows))?.expect(0)?;
+    house.arrived("desk/photos")?;
+    // Without it the server is a stranger.
+    let refused = run(house.send("desk", &server, &["photos"]))?.expect(4)?;
+    refused.says("is from no CA that this device knows")?;
+    server.stop().map(drop)
+}
+
+#[test]
+fn programs_are_told() -> Result<()> {
+    let house = House::new()?;
+    let server = house.serve("attic", &["--port", "0", "--json"])?;
+    let sent = run(house.send("laptop", &server, &["--json", "photos"]))?.expect(0)?;
+    let sent = Events::of(&sent)?;
+    let session = sent.one("peer")?["session"].clone();
+    ensure!(session.is_string(), "{sent:#?}");
+    let ended = server.stop()?;
+    let lines: Vec<Value> =
+        ended.stdout.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    lines.iter().try_for_each(check_line)?;
+    let one = |event: &str| lines.iter().find(|line| line["event"] == event).context("an event");
+    assert_eq!(one("listening")?["folder"], "incoming");
+    let upload = one("upload")?;
+    assert_eq!((&upload["name"], &upload["exit"]), (&"laptop".into(), &0.into()));
+    assert_eq!((&upload["files"], &upload["bytes"]), (&2.into(), &300_000.into()));
+    assert_eq!(one("end")?["exit"], 0);
+    Ok(())
+}
+
+/// They are more than the server looks at, and an honest device gets in beside them.
+#[test]
+fn silent_strangers_keep_nobody_out() -> Result<()> {
+    let house = House::new()?;
+    let server = house.serve("attic", &["--port", "0"])?;
+    let crowd: Vec<_> = (0..200).map(|_| TcpStream::connect(&server.place)).collect();
+    run(house.send("laptop", &server, &["photos"]))?.expect(0)?;
+    house.arrived("laptop/photos")?;
+    drop(crowd);
+    server.stop().map(drop)
+}
+
+/// By a token; a wrong one pairs nobody.
+#[test]
+fn two_devices_pair_by_a_token() -> Result<()> {
+    let house = House(Scratch::new()?);
+    fs::write(house.path("note"), "hello")?;
+    let show = |name: &str| -> Result<(Process, String)> {
+        let words = ["pair", "--pod", "--port", "0", "--name", name];
+        let mut process = Process::start(house.command("attic", &words))?;
+        let line = process.wait_for(Pipe::Out, "transfer pair ")?;
+        let ticket = line.trim().strip_prefix("transfer pair ").context("a ticket")?.to_owned();
+        Ok((process, ticket))
+    };
+    let (shows, ticket) = show("laptop")?;
+    let wrong = format!("{}:zone-zone", ticket.rsplit_once(':').context("a token")?.0);
+    let types = |ticket: &str| house.run("laptop", &["pair", "--pod", "--name", "attic", ticket]);
+    types(&wrong)?.expect(4)?;
+    types(&ticket)?.expect(0)?.says("paired with attic (")?;
+    shows.end()?.expect(0)?.says("paired with laptop (")?;
+    let server = house.serve("attic", &["--port", "0"])?;
+    run(house.send("laptop", &server, &["note"]))?.expect(0)?;
+    assert_eq!(fs::read_to_string(house.path("incoming/laptop/note"))?, "hello");
+
+    // What was removed comes back so, when both agree anew.
+    house.run("attic", &["trust", "remove", "laptop", "--yes"])?.expect(0)?;
+    run(house.send("laptop", &server, &["note"]))?.expect(4)?;
+    let (shows, ticket) = show("notebook")?;
+    types(&ticket)?.expect(0)?;
+    shows.end()?.expect(0)?;
+    run(house.send("laptop", &server, &["note"]))?.expect(0)?;
+    ensure!(house.path("incoming/notebook/note").exists());
+
+    // Who receives with it has mistaken the command, and no name is pinned.
+    let (shows, ticket) = show("other")?;
+    house.run("phone", &["receive", "--pod", "-y", "-o", "in", &ticket])?.expect(1)?;
+    shows.end()?.expect(1)?;
+    ensure!(!house.run("attic", &["trust", "list"])?.stdout.contains("other"));
+    server.stop().map(drop)
+}
