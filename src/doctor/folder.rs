@@ -65,7 +65,7 @@ fn left_behind(root: &Root) -> Option<Finding> {
         );
     }
     let Found::File(lock) = root.top().look(".transfer_lock.json") else { return None };
-    let at = humantime::format_rfc3339_seconds(crate::files::walk::system_time(lock.mtime.max(0)));
+    let at = humantime::format_rfc3339_seconds(crate::files::times::system_time(lock.mtime.max(0)));
     let finding = Finding::fine(format!("an interrupted transfer of {at} can go on here"));
     Some(finding.advice("with the same ticket, or with a new one if the sender has ended"))
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use cap_std::fs::Dir;
 
 use super::root::{Folder, Replace};
-use super::walk;
+use super::times;
 use crate::bounds::MAX_NAME;
 
 /// How content gets to the disk for certain.
@@ -275,7 +275,7 @@ pub struct Stamp {
 impl Stamp {
     /// Of an open file.
     pub fn of(metadata: &std::fs::Metadata) -> Self {
-        let time = |time: io::Result<std::time::SystemTime>| time.ok().map(walk::nanoseconds);
+        let time = |time: io::Result<std::time::SystemTime>| time.ok().map(times::nanoseconds);
         let stamp = Self {
             size: metadata.len(),
             mtime: time(metadata.modified()).unwrap_or(0),

@@ -20,4 +20,5 @@ pub mod select;
 pub mod sparse;
 pub mod states;
 pub mod target;
+pub mod times;
 pub mod walk;

@@ -19,7 +19,7 @@ use super::mapping::{as_text, windows_name};
 use super::own::Own;
 use super::path::{RelPath, at, is_text, names, native};
 use super::target::{Target, windows_link_is_safe};
-use super::walk;
+use super::times;
 
 /// What is at a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -686,7 +686,7 @@ fn number_of(_: &cap_std::fs::Metadata) -> u64 {
 
 fn stamp_of(metadata: &cap_std::fs::Metadata) -> Stamp {
     let time = |time: io::Result<cap_std::time::SystemTime>| {
-        time.ok().map(|time| walk::nanoseconds(time.into_std()))
+        time.ok().map(|time| times::nanoseconds(time.into_std()))
     };
     let stamp = Stamp {
         size: metadata.len(),
@@ -720,7 +720,7 @@ fn set_mtime_at(dir: &Dir, name: impl AsRef<Path>, mtime: i64) -> io::Result<()>
     let last_modification =
         Timespec { tv_sec: mtime.div_euclid(SECOND), tv_nsec: mtime.rem_euclid(SECOND) as _ };
     // Both: one alone is ignored by some file systems in user space.
-    let now = walk::nanoseconds(SystemTime::now());
+    let now = times::nanoseconds(SystemTime::now());
     let last_access =
         Timespec { tv_sec: now.div_euclid(SECOND), tv_nsec: now.rem_euclid(SECOND) as _ };
     let times = Timestamps { last_access, last_modification };
@@ -730,15 +730,15 @@ fn set_mtime_at(dir: &Dir, name: impl AsRef<Path>, mtime: i64) -> io::Result<()>
 #[cfg(not(unix))]
 fn set_mtime_at(dir: &Dir, name: impl AsRef<Path>, mtime: i64) -> io::Result<()> {
     // cap-std panics at times before 1970.
-    let time = cap_std::time::SystemTime::from_std(walk::system_time(mtime.max(0)));
+    let time = cap_std::time::SystemTime::from_std(times::system_time(mtime.max(0)));
     dir.set_symlink_times(name, None, Some(cap_fs_ext::SystemTimeSpec::Absolute(time)))
 }
 
 /// Gives an open file its time of last change, in nanoseconds since 1970 UTC.
 fn set_mtime(file: &File, mtime: i64) -> io::Result<()> {
     // Both: one alone is ignored by some file systems in user space.
-    let times = FileTimes::new().set_accessed(SystemTime::now());
-    file.set_times(times.set_modified(walk::system_time(mtime)))
+    let accessed = FileTimes::new().set_accessed(SystemTime::now());
+    file.set_times(accessed.set_modified(times::system_time(mtime)))
 }
 
 /// Gives an open file its permission bits; never set-user-ID and its like, which would lend this

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use walkdir::WalkDir;
 
@@ -20,6 +19,7 @@ use super::path::{self, PathError, RelPath};
 use super::reader::{self, FileId, SourceFault, SourceFile};
 use super::select::{Choice, Filters, LeftOut, Selection, Selector};
 use super::target::{Target, link_top};
+use super::times;
 use super::{developer, pseudo};
 use crate::error::{self, Error, Result, shown_os};
 
@@ -287,7 +287,7 @@ impl Source {
         } else {
             return Err("it is neither a file, a folder nor a link".into());
         };
-        let (mode, mtime) = (self.modes.of(at, metadata), mtime(metadata));
+        let (mode, mtime) = (self.modes.of(at, metadata), times::mtime(metadata));
         Ok(Entry { path, kind, mode, mtime })
     }
 
@@ -490,30 +490,6 @@ fn relative(
         None => RelPath::from_bytes(top),
         Some(parent) => parent.join(path::of_native(found.file_name())?),
     }
-}
-
-/// When the file last changed; 0 where the system does not tell.
-pub fn mtime(metadata: &Metadata) -> i64 {
-    metadata.modified().map_or(0, nanoseconds)
-}
-
-/// Nanoseconds since 1970; a time that 64 bits do not hold becomes the nearest that they do.
-pub fn nanoseconds(time: SystemTime) -> i64 {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
-    }
-}
-
-/// The reverse of [`nanoseconds`].
-pub fn system_time(nanoseconds: i64) -> SystemTime {
-    let distance = Duration::from_nanos(nanoseconds.unsigned_abs());
-    let time = if nanoseconds < 0 {
-        UNIX_EPOCH.checked_sub(distance)
-    } else {
-        UNIX_EPOCH.checked_add(distance)
-    };
-    time.unwrap_or(UNIX_EPOCH)
 }
 
 #[cfg(test)]

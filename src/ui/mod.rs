@@ -18,6 +18,7 @@ mod results;
 mod screen;
 mod signals;
 mod sums;
+mod terminal;
 mod text;
 mod words;
 
