@@ -1,6 +1,7 @@
 //! What compression spares the line, so that both sides say the same.
 
 use super::data::{self, Item};
+use super::features::Features;
 use super::reader::Reader;
 
 /// How many bytes of content a compressed record has spared the line. Around the content are items
@@ -12,7 +13,7 @@ pub fn spared(items: &[u8], plain: usize, packed: usize) -> u64 {
     let mut reader = Reader::new(items);
     let mut content = 0;
     // What comes from a peer and is no item counts for nothing, and is the engine's to refuse.
-    while let Ok(Some(item)) = data::next(&mut reader) {
+    while let Ok(Some(item)) = data::next(&mut reader, Features::ours()) {
         if let Item::Bytes(bytes) = item {
             content += bytes.len() as u128;
         }
