@@ -2,6 +2,8 @@
 //! parts, from the text's formulas without them, and by both engines talking to each other. The
 //! numbers stand here and in the text, so that neither can drift from the other.
 
+#![cfg_attr(not(target_os = "linux"), allow(unused, reason = "some tests are for Linux alone"))]
+
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, Nonce};
 use hkdf::Hkdf;

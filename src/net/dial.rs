@@ -4,6 +4,8 @@
 
 mod nc;
 mod proxy;
+#[cfg(any(windows, test))]
+mod room;
 #[cfg(test)]
 mod tests;
 
@@ -198,6 +200,9 @@ impl Read for &Stream {
 impl Write for &Stream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
+            #[cfg(windows)]
+            Stream::Tcp(stream) => room::write(stream, buf),
+            #[cfg(not(windows))]
             Stream::Tcp(stream) => (&mut &*stream).write(buf).map_err(timed_out),
             Stream::Nc(nc, _) => nc.write(buf),
         }
