@@ -318,6 +318,7 @@ fn quoted(path: &Path) -> String {
 }
 
 #[cfg(test)]
+#[cfg_attr(not(unix), allow(unused, reason = "most shells are for Unix alone"))]
 mod tests {
     use clap::{CommandFactory, ValueEnum};
 

@@ -183,8 +183,23 @@ pub fn reason(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::UnexpectedEof {
         return "it ended too early".into();
     }
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
+    if cfg!(windows) && error.raw_os_error() == Some(NO_LINKS) {
+        return "Windows lets only administrators make links, unless its Developer Mode is on"
+            .into();
+    }
+    sentence(&error.to_string())
+}
+
+/// Windows' ERROR_PRIVILEGE_NOT_HELD: of all that is done here only making a link asks for one.
+const NO_LINKS: i32 = 1314;
+
+/// A system's sentence as a part of ours: no capital, no number, no full stop.
+fn sentence(text: &str) -> String {
+    let text = match text.split_once(" (os error") {
+        // As Windows ends its sentences.
+        Some((systems, _)) => systems.strip_suffix('.').unwrap_or(systems),
+        None => text,
+    };
     let mut chars = text.chars();
     match chars.next() {
         Some(first) => first.to_lowercase().chain(chars).collect(),
@@ -218,6 +233,11 @@ mod tests {
         let missing = std::fs::File::open("does/not/exist").unwrap_err();
         assert_eq!(reason(&missing), "no such file or directory");
         assert_eq!(reason(&io::Error::other("Peer left")), "peer left");
+        // As Windows says it.
+        let denied = "Access is denied. (os error 5)";
+        assert_eq!(sentence(denied), "access is denied");
+        assert_eq!(sentence("It has left."), "it has left.");
+        assert_eq!(sentence(""), "unknown error");
     }
 
     #[test]

@@ -213,7 +213,7 @@ impl Seal {
         head.copy_from_slice(&header);
         if let Cipher::Sealed(cipher) = self.cipher {
             let tag = cipher
-                .encrypt_inout_detached(&self.nonce, &header, body.into())
+                .encrypt_inout_detached(&self.nonce, &associated(&header), body.into())
                 .map_err(|_| RecordError::Length)?;
             rest[..TAG_LEN].copy_from_slice(&tag);
         }
@@ -354,12 +354,22 @@ impl Sealed {
         if let Cipher::Sealed(cipher) = &self.cipher {
             let tag = Tag::try_from(&*tag).map_err(|_| RecordError::Length)?;
             cipher
-                .decrypt_inout_detached(&self.nonce, &self.header, body.into(), &tag)
+                .decrypt_inout_detached(&self.nonce, &associated(&self.header), body.into(), &tag)
                 .map_err(|_| RecordError::Forged)?;
         }
         buffer.advance(plaintext);
         Ok(self.claims())
     }
+}
+
+/// The associated data of a record: its header, and zeros up to four blocks of Poly1305. Whoever
+/// authenticates four blocks at a time stays in step with them: behind a header alone `poly1305`
+/// takes every block of the ciphertext by itself, which costs an eighth of its time.
+fn associated(header: &[u8; HEADER_LEN]) -> [u8; 64] {
+    let mut associated = [0; 64];
+    let (head, _) = associated.split_at_mut(HEADER_LEN);
+    head.copy_from_slice(header);
+    associated
 }
 
 /// `read_exact` that tells a stream which ended from one that failed.

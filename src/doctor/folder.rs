@@ -65,7 +65,7 @@ fn left_behind(root: &Root) -> Option<Finding> {
         );
     }
     let Found::File(lock) = root.top().look(".transfer_lock.json") else { return None };
-    let at = humantime::format_rfc3339_seconds(crate::files::walk::system_time(lock.mtime.max(0)));
+    let at = humantime::format_rfc3339_seconds(crate::files::times::system_time(lock.mtime.max(0)));
     let finding = Finding::fine(format!("an interrupted transfer of {at} can go on here"));
     Some(finding.advice("with the same ticket, or with a new one if the sender has ended"))
 }
@@ -74,20 +74,23 @@ fn left_behind(root: &Root) -> Option<Finding> {
 struct Trial<'a> {
     root: &'a Root,
     name: String,
-    inside: Root,
+    /// Nothing once it is to be removed: Windows removes no folder that is open.
+    inside: Option<Root>,
 }
 
 impl<'a> Trial<'a> {
     fn new(root: &'a Root) -> io::Result<Self> {
         let name = format!(".transfer_doctor.{}", std::process::id());
         root.top().create_folder(&name, 0o700)?;
-        let inside = Root::open(&root.path().join(&name))?;
-        Ok(Self { root, name, inside })
+        let mut trial = Self { root, name, inside: None };
+        trial.inside = Some(Root::open(&root.path().join(&trial.name))?);
+        Ok(trial)
     }
 
     /// What the file system lacks; one word if that is nothing.
     fn file_system(&self) -> io::Result<Vec<Finding>> {
-        let folder = self.inside.top();
+        let Some(inside) = &self.inside else { return Ok(vec![]) };
+        let folder = inside.top();
         folder.create_file("a")?.write_all(b"transfer doctor")?;
         let mut lacks = vec![];
         if folder.look("A") != Found::Nothing {
@@ -111,7 +114,7 @@ impl<'a> Trial<'a> {
             );
         }
         folder.put("a", "c", Replace::Never)?;
-        let (first, second) = (self.inside.guard(), self.inside.guard());
+        let (first, second) = (inside.guard(), inside.guard());
         if first.is_err() || second.is_ok() {
             lacks.push(
                 Finding::warning("its file system has no locks")
@@ -130,6 +133,7 @@ impl<'a> Trial<'a> {
 
 impl Drop for Trial<'_> {
     fn drop(&mut self) {
+        self.inside = None;
         // What cannot be removed is small, and says in its name where it comes from.
         let _ = fs::remove_dir_all(self.root.path().join(&self.name));
     }

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cap_std::fs::Dir;
 
+use super::naming::Naming;
 use super::root::{Folder, Replace};
-use super::walk;
+use super::times;
 use crate::bounds::MAX_NAME;
 
 /// How content gets to the disk for certain.
@@ -65,8 +66,8 @@ pub struct Disk {
     pub owner: Option<u32>,
     /// Whether the number of a file stays what it is.
     pub has_numbers: bool,
-    /// Whether names of other capitals are the same name.
-    pub folds: bool,
+    /// Which names are one.
+    pub naming: Naming,
     /// Whether a file can be marked beside its content.
     pub has_marks: bool,
     /// Whether what is left out in the middle of a file takes no room.
@@ -119,12 +120,13 @@ impl Disk {
             numbers.push(number(name));
         }
         let removed = folder.remove(name);
+        let composes = (folds || cfg!(target_vendor = "apple")) && composes(folder, &other);
         if let Ok(before) = before {
             folder.restore_time(before.mtime);
         }
         let own = closed.and(removed).and(own)?;
         disk.has_numbers = own.number != 0 && numbers.iter().all(|number| *number == own.number);
-        (disk.owner, disk.folds) = (own.owner, folds);
+        (disk.owner, disk.naming) = (own.owner, Naming { folds, composes });
         (disk.has_marks, disk.largest_file) = (has_marks, largest_file);
         disk.has_holes = has_holes;
         // What the system says is not always what the disk takes: eCryptfs takes 143.
@@ -147,7 +149,7 @@ impl Disk {
             longest_name: folder.as_ref().map_or(MAX_NAME, system::longest_name),
             owner: None,
             has_numbers: false,
-            folds: false,
+            naming: Naming::default(),
             has_marks: false,
             has_holes: false,
             largest_file: u64::MAX,
@@ -251,6 +253,17 @@ impl Odd {
     }
 }
 
+/// Whether a disk finds a file under a name whose letters are composed otherwise.
+fn composes(folder: Folder<'_>, scratch: &str) -> bool {
+    let (composed, decomposed) = (format!("{scratch}\u{e9}"), format!("{scratch}e\u{301}"));
+    if folder.create_file(&composed).is_err() {
+        return false;
+    }
+    let is_one = folder.raw_stamp(&decomposed).is_ok();
+    let _ = folder.remove(&composed);
+    is_one
+}
+
 /// What tells one file from another, and whether it was touched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stamp {
@@ -275,7 +288,7 @@ pub struct Stamp {
 impl Stamp {
     /// Of an open file.
     pub fn of(metadata: &std::fs::Metadata) -> Self {
-        let time = |time: io::Result<std::time::SystemTime>| time.ok().map(walk::nanoseconds);
+        let time = |time: io::Result<std::time::SystemTime>| time.ok().map(times::nanoseconds);
         let stamp = Self {
             size: metadata.len(),
             mtime: time(metadata.modified()).unwrap_or(0),

@@ -1,5 +1,6 @@
 //! The permission bits of what is sent, where what the system shows is not what somebody set.
 
+#[cfg(unix)]
 use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::path::Path;
@@ -11,10 +12,13 @@ pub const MADE_UP: u16 = 0o100_000;
 /// Finds modes, and remembers which disks make them up.
 #[derive(Debug, Default)]
 pub struct Modes {
+    #[cfg(unix)]
     made_up: BTreeMap<u64, Keeps>,
 }
 
 /// Whether a disk keeps modes.
+#[cfg(unix)]
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(dead_code))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Keeps {
     Yes,

@@ -5,6 +5,8 @@ use std::fs::{self, File, FileType};
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::naming;
+
 /// What is not on a disk is read when it is listed, up to so many bytes.
 pub const MAX_KEPT: u64 = 16 << 20;
 
@@ -66,7 +68,16 @@ pub fn content(path: &Path) -> io::Result<Option<Box<[u8]>>> {
 /// What `path` is if bytes come out of it that end nobody knows where: a pipe or a device, perhaps
 /// behind a link, as `/dev/stdin` and `<(command)` are.
 pub fn stream(path: &Path) -> Option<&'static str> {
+    if is_device(path) {
+        return Some("a device");
+    }
     fs::metadata(path).ok().and_then(|metadata| stream_kind(metadata.file_type()))
+}
+
+/// Whether Windows takes what has this path for a device, which is not to be opened to find out.
+pub fn is_device(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    cfg!(windows) && name.is_some_and(naming::is_device)
 }
 
 #[cfg(unix)]

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::holes::{self, Extent};
 use super::manifest::Entry;
 use super::sparse::PAGE;
-use super::walk;
+use super::times;
 
 /// Why the content of an offered file could not be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ struct Stamp {
 
 impl Stamp {
     fn of(metadata: &Metadata) -> Self {
-        Self { size: metadata.len(), mtime: walk::mtime(metadata) }
+        Self { size: metadata.len(), mtime: times::mtime(metadata) }
     }
 }
 
@@ -324,7 +324,7 @@ mod tests {
     fn listed(path: &Path) -> (Entry, FileId) {
         let metadata = fs::metadata(path).unwrap();
         let kind = Kind::File(metadata.len());
-        let mtime = walk::mtime(&metadata);
+        let mtime = times::mtime(&metadata);
         let entry = Entry { path: RelPath::parse("file").unwrap(), kind, mode: 0o644, mtime };
         (entry, FileId::of(&metadata))
     }

@@ -4,7 +4,7 @@
 //! followed below the root, whether it was there before or came with the transfer: a link where
 //! a folder should be is an error. What is put in place never replaces anything unless asked.
 
-use std::fs::{File, FileTimes, TryLockError};
+use std::fs::{File, FileTimes};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,11 +15,13 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 
 use super::disk::{self, Disk, Disks, Lacks, Odd, Room, Stamp};
+use super::guard::Guard;
 use super::mapping::{as_text, windows_name};
+use super::naming::{self, Naming};
 use super::own::Own;
 use super::path::{RelPath, at, is_text, names, native};
 use super::target::{Target, windows_link_is_safe};
-use super::walk;
+use super::times;
 
 /// What is at a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +106,8 @@ impl Root {
 
     /// The same, with this key.
     pub fn open_as(path: &Path, own: Own) -> io::Result<Self> {
+        let typed = path.to_str().filter(|_| cfg!(windows)).and_then(naming::plain);
+        let path = typed.as_ref().map_or(path, Path::new);
         Dir::create_ambient_dir_all(path, ambient_authority())?;
         let dir = Dir::open_ambient_dir(path, ambient_authority())?;
         let (disks, disk) = Disks::new(Disk::unknown(&dir), &own.scratch(), true);
@@ -182,13 +186,8 @@ impl Root {
     ///
     /// # Errors
     /// `WouldBlock` when another process, or another handle of this one, has it.
-    pub fn guard(&self) -> io::Result<File> {
-        let guard = open_guard(&self.dir)?;
-        guard.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
-            TryLockError::Error(error) => error,
-        })?;
-        Ok(guard)
+    pub fn guard(&self) -> io::Result<Guard> {
+        Guard::take(&self.dir)
     }
 
     /// Opens a regular file for reading.
@@ -272,9 +271,14 @@ impl Root {
         if holds { None } else { Some(as_text(name).into_owned()) }
     }
 
+    /// What its disk takes for one name.
+    pub fn naming(&self) -> Naming {
+        self.disk.naming
+    }
+
     /// Whether its disk takes names of other capitals for the same, and cannot tell files apart.
     pub fn folds_blindly(&self) -> bool {
-        self.disk.folds && !self.disk.has_numbers
+        self.disk.naming.has_twins() && !self.disk.has_numbers
     }
 
     /// Where it is, for messages.
@@ -397,20 +401,6 @@ fn set_folder_mode(_: &Dir, _: &cap_std::fs::Metadata, _: u16) -> io::Result<()>
     Ok(())
 }
 
-/// The folder itself can be locked where it can be opened as a file.
-#[cfg(unix)]
-fn open_guard(dir: &Dir) -> io::Result<File> {
-    Ok(dir.open(".")?.into_std())
-}
-
-/// Elsewhere a file in it is.
-#[cfg(not(unix))]
-fn open_guard(dir: &Dir) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).follow(FollowSymlinks::No);
-    Ok(dir.open_with(".transfer_lock.guard", &options)?.into_std())
-}
-
 /// A folder beneath the root. Names given to it are single names.
 #[derive(Clone, Copy)]
 pub struct Folder<'a> {
@@ -523,7 +513,14 @@ impl<'a> Folder<'a> {
 
     /// Opens a file that was looked at a moment ago, to change what is beside its content.
     pub fn open_placed(&self, name: impl AsRef<[u8]>) -> io::Result<File> {
-        self.open(name, OpenOptions::new().read(true))
+        let mut options = OpenOptions::new();
+        options.read(true);
+        #[cfg(windows)]
+        {
+            use cap_std::fs::OpenOptionsExt;
+            options.access_mode(GENERIC_READ | FILE_WRITE_ATTRIBUTES);
+        }
+        self.open(name, &mut options)
     }
 
     /// A file that has the owner of what this program makes here, and one name.
@@ -538,15 +535,18 @@ impl<'a> Folder<'a> {
     }
 
     /// Makes a folder with this mode, but one that this user can fill until it is finished.
-    #[cfg_attr(not(unix), allow(unused_variables))]
+    #[cfg(unix)]
     pub fn create_folder(&self, name: impl AsRef<[u8]>, mode: u16) -> io::Result<()> {
+        use cap_std::fs::DirBuilderExt;
         let mut builder = cap_std::fs::DirBuilder::new();
-        #[cfg(unix)]
-        {
-            use cap_std::fs::DirBuilderExt;
-            builder.mode(u32::from(mode & 0o777 | 0o700));
-        }
+        builder.mode(u32::from(mode & 0o777 | 0o700));
         self.dir.create_dir_with(at(name.as_ref())?, &builder)
+    }
+
+    /// Makes a folder; other systems have no mode of one.
+    #[cfg(not(unix))]
+    pub fn create_folder(&self, name: impl AsRef<[u8]>, _: u16) -> io::Result<()> {
+        self.dir.create_dir(at(name.as_ref())?)
     }
 
     /// Creates a file that did not exist, readable by this user only until it is finished.
@@ -627,12 +627,30 @@ impl<'a> Folder<'a> {
     ) -> io::Result<()> {
         let (from, to) = (from.as_ref(), to.as_ref());
         match replace {
-            Replace::Allowed => self.dir.rename(at(from)?, self.dir, at(to)?),
-            Replace::Only(found) if self.look(to).is_still(found) => {
-                self.dir.rename(at(from)?, self.dir, at(to)?)
-            }
+            Replace::Allowed => self.rename_over(from, to),
+            Replace::Only(found) if self.look(to).is_still(found) => self.rename_over(from, to),
             Replace::Only(_) | Replace::Never => self.rename_to_free(from, to),
         }
+    }
+
+    #[cfg(not(windows))]
+    fn rename_over(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
+        self.dir.rename(at(from)?, self.dir, at(to)?)
+    }
+
+    /// Windows replaces no file that may not be written, whoever may write into its folder.
+    #[cfg(windows)]
+    fn rename_over(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
+        let (from, to) = (at(from)?, at(to)?);
+        let old = self.dir.symlink_metadata(&to).ok().filter(|old| old.is_file());
+        let kept = old.map(|old| old.permissions()).filter(|kept| kept.readonly());
+        let Some(kept) = kept else { return self.dir.rename(&from, self.dir, &to) };
+        let mut writable = kept.clone();
+        writable.set_readonly(false);
+        self.dir.set_permissions(&to, writable)?;
+        self.dir.rename(&from, self.dir, &to).inspect_err(|_| {
+            let _ = self.dir.set_permissions(&to, kept);
+        })
     }
 
     /// Moves a file to a name that is free, in one step or not at all: not every file system can.
@@ -663,7 +681,8 @@ impl<'a> Folder<'a> {
     /// A second name is refused when it is taken; then the first goes.
     fn link_to_free(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
         match self.dir.hard_link(at(from)?, self.dir, at(to)?) {
-            Ok(()) => self.remove(from),
+            // With both names it would be there twice.
+            Ok(()) => self.remove(from).inspect_err(|_| drop(self.remove(to))),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
             // No hard links either, as on FAT: look, then rename.
             Err(_) => match self.look(to) {
@@ -686,7 +705,7 @@ fn number_of(_: &cap_std::fs::Metadata) -> u64 {
 
 fn stamp_of(metadata: &cap_std::fs::Metadata) -> Stamp {
     let time = |time: io::Result<cap_std::time::SystemTime>| {
-        time.ok().map(|time| walk::nanoseconds(time.into_std()))
+        time.ok().map(|time| times::nanoseconds(time.into_std()))
     };
     let stamp = Stamp {
         size: metadata.len(),
@@ -720,7 +739,7 @@ fn set_mtime_at(dir: &Dir, name: impl AsRef<Path>, mtime: i64) -> io::Result<()>
     let last_modification =
         Timespec { tv_sec: mtime.div_euclid(SECOND), tv_nsec: mtime.rem_euclid(SECOND) as _ };
     // Both: one alone is ignored by some file systems in user space.
-    let now = walk::nanoseconds(SystemTime::now());
+    let now = times::nanoseconds(SystemTime::now());
     let last_access =
         Timespec { tv_sec: now.div_euclid(SECOND), tv_nsec: now.rem_euclid(SECOND) as _ };
     let times = Timestamps { last_access, last_modification };
@@ -729,16 +748,29 @@ fn set_mtime_at(dir: &Dir, name: impl AsRef<Path>, mtime: i64) -> io::Result<()>
 
 #[cfg(not(unix))]
 fn set_mtime_at(dir: &Dir, name: impl AsRef<Path>, mtime: i64) -> io::Result<()> {
-    // cap-std panics at times before 1970.
-    let time = cap_std::time::SystemTime::from_std(walk::system_time(mtime.max(0)));
-    dir.set_symlink_times(name, None, Some(cap_fs_ext::SystemTimeSpec::Absolute(time)))
+    use cap_fs_ext::OpenOptionsMaybeDirExt;
+    // Not through cap-std's own call, which panics at times before 1970.
+    let mut options = OpenOptions::new();
+    options.read(true).follow(FollowSymlinks::No).maybe_dir(true);
+    #[cfg(windows)]
+    {
+        use cap_std::fs::OpenOptionsExt;
+        options.access_mode(FILE_WRITE_ATTRIBUTES);
+    }
+    set_mtime(&dir.open_with(name, &options)?.into_std(), mtime)
 }
+
+/// What of a file Windows is asked for, where the content is not all.
+#[cfg(windows)]
+const GENERIC_READ: u32 = 0x8000_0000;
+#[cfg(windows)]
+const FILE_WRITE_ATTRIBUTES: u32 = 0x100;
 
 /// Gives an open file its time of last change, in nanoseconds since 1970 UTC.
 fn set_mtime(file: &File, mtime: i64) -> io::Result<()> {
     // Both: one alone is ignored by some file systems in user space.
-    let times = FileTimes::new().set_accessed(SystemTime::now());
-    file.set_times(times.set_modified(walk::system_time(mtime)))
+    let accessed = FileTimes::new().set_accessed(SystemTime::now());
+    file.set_times(accessed.set_modified(times::system_time(mtime)))
 }
 
 /// Gives an open file its permission bits; never set-user-ID and its like, which would lend this

@@ -5,10 +5,10 @@
 
 use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use walkdir::WalkDir;
 
@@ -20,7 +20,8 @@ use super::path::{self, PathError, RelPath};
 use super::reader::{self, FileId, SourceFault, SourceFile};
 use super::select::{Choice, Filters, LeftOut, Selection, Selector};
 use super::target::{Target, link_top};
-use super::{developer, pseudo};
+use super::times;
+use super::{developer, naming, pseudo};
 use crate::error::{self, Error, Result, shown_os};
 
 /// What to do with folders that tools can make again ([`developer`]).
@@ -178,6 +179,13 @@ impl Source {
                 }
             };
             parents.truncate(found.depth());
+            if pseudo::is_device(found.path()) {
+                self.leave((name, top), found.path(), "Windows takes its name for a device");
+                if found.file_type().is_dir() {
+                    walk.skip_current_dir();
+                }
+                continue;
+            }
             let is_folder = found.file_type().is_dir();
             if let Some(selector) = &mut selector {
                 let choice = selector.choose(found.path(), is_folder);
@@ -287,7 +295,7 @@ impl Source {
         } else {
             return Err("it is neither a file, a folder nor a link".into());
         };
-        let (mode, mtime) = (self.modes.of(at, metadata), mtime(metadata));
+        let (mode, mtime) = (self.modes.of(at, metadata), times::mtime(metadata));
         Ok(Entry { path, kind, mode, mtime })
     }
 
@@ -407,9 +415,13 @@ impl Drop for Files<'_> {
 /// The name that each path will have on the other side, and where it is.
 fn top_names(paths: &[PathBuf]) -> Result<BTreeMap<Box<[u8]>, PathBuf>> {
     let mut tops: BTreeMap<Box<[u8]>, PathBuf> = BTreeMap::new();
+    let mut listed = Listed::default();
     for path in paths {
+        if pseudo::is_device(path) {
+            return Err(device(path));
+        }
         fs::symlink_metadata(path).map_err(|error| cannot_send(path, &error))?;
-        let name = top_name(path)?;
+        let name = top_name(path, &mut listed)?;
         match tops.entry(name.as_bytes().into()) {
             Slot::Vacant(slot) => drop(slot.insert(path.clone())),
             // Named twice, perhaps by two patterns.
@@ -440,7 +452,7 @@ fn resolve_links(tops: &mut BTreeMap<Box<[u8]>, PathBuf>) -> Result<()> {
         let top = top.and_then(|(link, target)| link_top(link, target).ok().flatten());
         if top.is_none_or(|top| top == &**name || !names.contains(top)) {
             match path.canonicalize() {
-                Ok(real) => *path = real,
+                Ok(real) => *path = plain(real),
                 // What is behind `<(command)` has no path; that it is sent otherwise is told later.
                 Err(_) if pseudo::stream(path).is_some() => {}
                 Err(error) => return Err(cannot_send(path, &error)),
@@ -463,14 +475,48 @@ fn cannot_send(path: &Path, error: &std::io::Error) -> Error {
         .hint("check the path; a name with spaces needs quotes")
 }
 
-/// `.`, `..` and `dir/..` are called what the folder is called.
-fn top_name(path: &Path) -> Result<RelPath> {
+fn device(path: &Path) -> Error {
+    let path = shown_os(path);
+    Error::usage(format!("\"{path}\" is a device, and that has no end that could be listed"))
+        .hint("`transfer send -` sends what comes in; a file of such a name must be renamed")
+}
+
+/// A path that the system has made, without what only Windows itself understands.
+fn plain(path: PathBuf) -> PathBuf {
+    let plain = path.to_str().filter(|_| cfg!(windows)).and_then(naming::plain);
+    plain.map_or(path, PathBuf::from)
+}
+
+/// What folders list, where that need not be what was typed. Each is read once.
+#[derive(Default)]
+struct Listed(BTreeMap<PathBuf, Vec<String>>);
+
+impl Listed {
+    /// The name of what was typed, as it is on the disk.
+    fn name_of(&mut self, path: &Path) -> Option<String> {
+        let name = path.file_name().filter(|_| naming::TYPED.has_twins())?.to_str()?;
+        let folder = match path.parent()? {
+            folder if folder.as_os_str().is_empty() => Path::new("."),
+            folder => folder,
+        };
+        let names = self.0.entry(folder.into()).or_insert_with(|| {
+            let names = fs::read_dir(folder).into_iter().flatten().flatten();
+            names.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+        });
+        naming::TYPED.listed_as(name, names.iter().map(String::as_str)).map(str::to_owned)
+    }
+}
+
+/// `.`, `..` and `dir/..` are called what the folder is called, a drive as its letter.
+fn top_name(path: &Path, listed: &mut Listed) -> Result<RelPath> {
     let named = match path.file_name() {
         Some(_) => path.to_owned(),
         None => path.canonicalize().map_err(|error| cannot_send(path, &error))?,
     };
+    let root = named.to_str().filter(|_| cfg!(windows)).and_then(naming::root_name);
+    let name = root.or_else(|| listed.name_of(&named)).map(OsString::from);
     let path = shown_os(path);
-    let Some(name) = named.file_name() else {
+    let Some(name) = name.as_deref().or(named.file_name()) else {
         return Err(Error::usage(format!("\"{path}\" has no name to send it under"))
             .hint("name the folders in it instead"));
     };
@@ -490,30 +536,6 @@ fn relative(
         None => RelPath::from_bytes(top),
         Some(parent) => parent.join(path::of_native(found.file_name())?),
     }
-}
-
-/// When the file last changed; 0 where the system does not tell.
-pub fn mtime(metadata: &Metadata) -> i64 {
-    metadata.modified().map_or(0, nanoseconds)
-}
-
-/// Nanoseconds since 1970; a time that 64 bits do not hold becomes the nearest that they do.
-pub fn nanoseconds(time: SystemTime) -> i64 {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
-    }
-}
-
-/// The reverse of [`nanoseconds`].
-pub fn system_time(nanoseconds: i64) -> SystemTime {
-    let distance = Duration::from_nanos(nanoseconds.unsigned_abs());
-    let time = if nanoseconds < 0 {
-        UNIX_EPOCH.checked_sub(distance)
-    } else {
-        UNIX_EPOCH.checked_add(distance)
-    };
-    time.unwrap_or(UNIX_EPOCH)
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 mod first;
 mod nc;
 mod proxy;
+#[cfg(any(windows, test))]
+mod room;
 #[cfg(test)]
 mod tests;
 
@@ -209,6 +211,9 @@ impl Read for &Stream {
 impl Write for &Stream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
+            #[cfg(windows)]
+            Stream::Tcp(stream) => room::write(stream, buf),
+            #[cfg(not(windows))]
             Stream::Tcp(stream) => (&mut &*stream).write(buf).map_err(timed_out),
             Stream::Nc(nc, _) => nc.write(buf),
         }

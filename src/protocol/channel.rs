@@ -14,6 +14,7 @@ use super::lanes::{self, Turn};
 use super::line::Line;
 use super::message::{Control, DATA, Message, Why};
 use super::reader::Malformed;
+use super::spared::spared;
 use crate::bounds::{MAX_NOTES, MAX_PLAINTEXT, MAX_QUEUED};
 use crate::compress::{self, Method};
 use crate::crypto::record::{Buffer, Follows, RecordError, RecordReader};
@@ -141,7 +142,7 @@ impl Inbox {
         self.heard.clone()
     }
 
-    /// Bytes that compression has spared the line.
+    /// Bytes of content that compression has spared the line.
     pub fn saved(&self) -> u64 {
         self.saved.load(Relaxed)
     }
@@ -221,8 +222,8 @@ fn skip(buffer: &Buffer) -> Option<Skip> {
     }
 }
 
-/// Puts what a compressed record holds in its place, and returns how much longer that is. All
-/// other records are left as they are, and for the engine to judge.
+/// Puts what a compressed record holds in its place, and returns how much of its content the line was
+/// spared. All other records are left as they are, and for the engine to judge.
 fn unpack(agreed: Features, buffer: &mut Buffer, spare: &mut Buffer) -> Result<u64, ChannelError> {
     let Ok(Message::Packed { codec, len, packed }) = Message::decode(buffer.plaintext()) else {
         return Ok(0);
@@ -238,5 +239,6 @@ fn unpack(agreed: Features, buffer: &mut Buffer, spare: &mut Buffer) -> Result<u
         .append(|items| compress::decompress(codec, len, MAX_PLAINTEXT, packed, items))
         .map_err(ChannelError::Violation)?;
     std::mem::swap(buffer, spare);
-    Ok((buffer.len() as u64).saturating_sub(spare.len() as u64))
+    let items = buffer.plaintext().get(1..).unwrap_or_default();
+    Ok(spared(items, buffer.len(), spare.len()))
 }

@@ -18,3 +18,4 @@ pub mod outbox;
 pub mod pages;
 pub mod reader;
 pub mod session;
+pub mod spared;

@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::bounds::{LOCK_COST, LOCK_PACE};
 use crate::error::{Error, Result, reason, shown};
 use crate::files::disk::{self, Flush};
+use crate::files::guard::Guard;
 use crate::files::manifest::Manifest;
 use crate::files::mapping::folded;
 use crate::files::own::{Own, RESERVED};
@@ -128,7 +129,7 @@ impl Remembered {
 #[derive(Debug)]
 pub struct TransferLockManager {
     /// Locked by the system until the process ends, however it ends.
-    _guard: Option<File>,
+    _guard: Option<Guard>,
     /// The lock's name; nothing where too many are taken by others.
     name: Option<RelPath>,
     saved: Option<Instant>,

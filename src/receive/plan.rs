@@ -1,13 +1,15 @@
 //! What to do with each entry of an offer: computed as a value, then asked about, then done.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 pub use super::consent::OnConflict;
 use super::consent::Policy;
 use super::names::Names;
 use crate::files::disk::Stamp;
 use crate::files::manifest::{Entry, Kind, Manifest};
+use crate::files::naming::Naming;
 use crate::files::path::RelPath;
 use crate::files::root::{Found, Root};
 use crate::protocol::pages::Fault;
@@ -64,6 +66,8 @@ pub trait Eyes {
     fn lists(&mut self, path: &RelPath) -> bool;
     /// Whether the disk neither tells names of other capitals apart nor numbers its files.
     fn folds_blindly(&self) -> bool;
+    /// Which names the disk takes for one.
+    fn naming(&self) -> Naming;
     /// Bytes that every file may have, wherever it goes.
     fn fits_everywhere(&self) -> u64;
     /// Bytes that the file of this place may have.
@@ -91,6 +95,10 @@ impl Eyes for Root {
 
     fn folds_blindly(&self) -> bool {
         Root::folds_blindly(self)
+    }
+
+    fn naming(&self) -> Naming {
+        Root::naming(self)
     }
 
     fn fits_everywhere(&self) -> u64 {
@@ -157,16 +165,40 @@ struct Claims {
     numbers: HashSet<(u64, u64)>,
     /// Where files have no numbers and names fold.
     names: HashSet<Vec<u8>>,
+    /// Places that are somebody's on a disk where different names are one, and whether each is a
+    /// folder's.
+    places: HashMap<Vec<u8>, bool>,
 }
 
 impl Claims {
     /// Claims a file; false when another entry has it.
     fn claim(&mut self, path: &RelPath, stamp: &Stamp, eyes: &mut impl Eyes) -> bool {
         if stamp.number == 0 {
-            return !eyes.folds_blindly() || self.names.insert(path.folded());
+            let name = || eyes.naming().key(path.as_bytes()).into_owned();
+            return !eyes.folds_blindly() || self.names.insert(name());
         }
         // Hard links are two files that have one number, and both are listed.
         self.numbers.insert((stamp.disk, stamp.number)) || (stamp.names > 1 && eyes.lists(path))
+    }
+
+    /// Claims a place; false when the disk takes it for that of another entry. Two folders can be
+    /// one.
+    fn claim_place(&mut self, path: &RelPath, is_folder: bool, naming: Naming) -> bool {
+        if !naming.has_twins() {
+            return true;
+        }
+        match self.places.entry(naming.key(path.as_bytes()).into_owned()) {
+            Slot::Vacant(free) => {
+                free.insert(is_folder);
+                true
+            }
+            Slot::Occupied(taken) => is_folder && *taken.get(),
+        }
+    }
+
+    /// Whether the disk takes this place for one that is claimed.
+    fn has_place(&self, path: &RelPath, naming: Naming) -> bool {
+        naming.has_twins() && self.places.contains_key(&*naming.key(path.as_bytes()))
     }
 }
 
@@ -183,6 +215,8 @@ impl Survey {
             let inside_absent = absent.is_some_and(|folder| entry.path.is_inside(folder));
             let met = match unholdable(entry, eyes).filter(|_| !moved) {
                 Some(met) => met,
+                // Which of two names is kept does not depend on which file is there first.
+                None if !survey.claim_place(index, entry, eyes.naming()) => Meets::Twin,
                 None if inside_absent => Meets::Nothing,
                 None => survey.meet(index, entry, remembered, eyes),
             };
@@ -192,6 +226,11 @@ impl Survey {
             survey.meets.push(met);
         }
         survey
+    }
+
+    fn claim_place(&mut self, index: u32, entry: &Entry, naming: Naming) -> bool {
+        let place = self.places.of(index, entry);
+        self.claims.claim_place(&place, entry.kind == Kind::Folder, naming)
     }
 
     fn meet(
@@ -522,7 +561,7 @@ impl Plan {
         let mut there = false;
         let fits = (eyes.longest_name(), eyes.mapped(place));
         let name = names.find(place, fits, |name| {
-            if manifest.find(name).is_some() {
+            if manifest.find(name).is_some() || claims.has_place(name, eyes.naming()) {
                 return false;
             }
             let found = eyes.look(name);
@@ -543,6 +582,7 @@ impl Plan {
             }
             there
         })?;
+        claims.claim_place(&name, entry.kind == Kind::Folder, eyes.naming());
         Some(if there { Elsewhere::There(name) } else { Elsewhere::Free(name) })
     }
 

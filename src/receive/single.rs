@@ -21,7 +21,7 @@ use crate::files::manifest::{Entry, Kind};
 use crate::files::path::{PathError, RelPath};
 use crate::files::root::{Found, Replace, Root, creation_mask};
 use crate::files::sparse::{ContentHash, zeros_of};
-use crate::files::walk;
+use crate::files::times;
 use crate::protocol::course::Course;
 use crate::protocol::data::{self, Item};
 use crate::protocol::features::Features;
@@ -385,7 +385,7 @@ impl Write for Landing<'_> {
     /// Gives the file its name, and waits until it is on the disk.
     fn flush(&mut self) -> io::Result<()> {
         let Some((file, part)) = self.unfinished.take() else { return Ok(()) };
-        let (mode, mtime) = (0o666 & !creation_mask(), walk::nanoseconds(SystemTime::now()));
+        let (mode, mtime) = (0o666 & !creation_mask(), times::nanoseconds(SystemTime::now()));
         let entry = Entry { path: self.name.clone(), kind: Kind::File(0), mode, mtime };
         let closed = Verified::close(file, part, self.root.top(), &entry);
         let verified = closed.inspect_err(|_| self.sweep())?;

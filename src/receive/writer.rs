@@ -255,7 +255,7 @@ impl Verified {
         entry: &Entry,
     ) -> io::Result<Self> {
         disk::flush_file(&file, folder.disk())?;
-        if !part.is_marked() {
+        if !part.is_marked() && !MODE_LAST {
             folder.set_mode(&file, entry.mode)?;
         }
         folder.set_time_of(&file, entry.mtime)?;
@@ -295,6 +295,9 @@ impl Verified {
             folder.set_time(name, entry.mtime)?;
             found = folder.stamp(name)?;
         }
+        if MODE_LAST && entry.mode & 0o200 == 0 {
+            folder.set_mode(&folder.open_placed(name)?, entry.mode)?;
+        }
         let lost = entry.mtime.abs_diff(found.mtime) > COARSE;
         let bent = found.mode.is_some_and(|mode| mode & 0o777 != entry.mode & 0o777);
         if lost || bent {
@@ -308,6 +311,10 @@ impl Verified {
         let _ = folder.remove(&self.part.name);
     }
 }
+
+/// Whether a file gets its mode only with its name: Windows takes no name from a file that may not be
+/// written.
+const MODE_LAST: bool = cfg!(not(unix));
 
 /// That a disk rounds times to this many nanoseconds is not worth a word.
 const COARSE: u64 = 2_000_000_000;

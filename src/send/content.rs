@@ -399,7 +399,8 @@ impl<'a> Content<'a> {
                     if first.is_none_or(|first| first.size() < LARGE)
                         && agreed.has(Feature::Codec(Method::Lz4)) =>
                 {
-                    tally.saved.fetch_add(pack(buffer, spare, Codec::Lz4), Relaxed);
+                    let saved = pack(buffer, spare, Codec::Lz4).unwrap_or(0);
+                    tally.saved.fetch_add(saved, Relaxed);
                 }
                 compression => Packer::new(compression, agreed, &tally.saved).pack(buffer, spare),
             }

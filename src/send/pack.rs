@@ -8,6 +8,7 @@ use crate::crypto::record::Buffer;
 use crate::protocol::features::{Feature, Features};
 use crate::protocol::message::PACKED;
 use crate::protocol::outbox::Work;
+use crate::protocol::spared::spared;
 
 /// Records that go as they are once a probe has found nothing to gain.
 const REST: u8 = 3;
@@ -20,7 +21,7 @@ pub struct Packer {
     agreed: Features,
     /// What helped last, and how many records are left alone until the next probe.
     found: Mutex<(Option<Codec>, u8)>,
-    /// Bytes that it has spared the line, together with others.
+    /// Bytes of content that it has spared the line, together with others.
     saved: Arc<AtomicU64>,
 }
 
@@ -50,19 +51,19 @@ impl Packer {
             let knows = |method| self.agreed.has(Feature::Codec(method));
             self.compression.codec(buffer.plaintext(), knows)
         });
-        let saved = codec.map_or(0, |codec| pack(buffer, spare, codec));
-        self.saved.fetch_add(saved, Relaxed);
+        let saved = codec.and_then(|codec| pack(buffer, spare, codec));
+        self.saved.fetch_add(saved.unwrap_or(0), Relaxed);
         // To try LZ4 costs less than a probe, and whoever asked for a codec gets it tried.
         let is_hopeless = codec.is_none() && self.compression == Compression::Auto;
-        *found() = (codec.filter(|_| saved > 0), if is_hopeless { REST } else { 0 });
+        *found() = (codec.filter(|_| saved.is_some()), if is_hopeless { REST } else { 0 });
     }
 }
 
 /// Puts the compressed items in the place of the plain ones, if they are smaller. Returns the bytes
-/// that it saves.
-pub fn pack(buffer: &mut Buffer, spare: &mut Buffer, codec: Codec) -> u64 {
+/// of content that it saves, or nothing if the record is as it was.
+pub fn pack(buffer: &mut Buffer, spare: &mut Buffer, codec: Codec) -> Option<u64> {
     let items = buffer.plaintext().get(1..).unwrap_or_default();
-    let Ok(len) = u32::try_from(items.len()) else { return 0 };
+    let len = u32::try_from(items.len()).ok()?;
     spare.clear();
     spare.extend(&[PACKED, codec.wire_id()]);
     spare.extend(&len.to_be_bytes());
@@ -70,16 +71,16 @@ pub fn pack(buffer: &mut Buffer, spare: &mut Buffer, codec: Codec) -> u64 {
         let shrinks = compress::compress(codec, items, packed);
         shrinks.then_some(()).ok_or(())
     });
-    if packed.is_err() {
-        return 0;
-    }
+    packed.ok()?;
     std::mem::swap(buffer, spare);
-    (spare.len() as u64).saturating_sub(buffer.len() as u64)
+    let items = spare.plaintext().get(1..).unwrap_or_default();
+    Some(spared(items, spare.len(), buffer.len()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::data::put_bytes;
     use crate::protocol::message::{DATA, Message};
 
     /// A record of one kind of content, and what is done with it.
@@ -87,16 +88,20 @@ mod tests {
         let mut buffer = Buffer::default();
         buffer.extend(&[DATA]);
         let mut state = 1u32;
-        for place in 0..50_000u32 {
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            buffer.extend(&match kind {
-                't' => [b'a' + (state % 3) as u8; 4],
-                'n' => (1000.0 + place as f32 + (state % 64) as f32 / 100.0).to_le_bytes(),
-                _ => state.to_le_bytes(),
-            });
-        }
+        let fill = |content: &mut [u8]| -> Result<(), ()> {
+            for (place, bytes) in content.as_chunks_mut().0.iter_mut().enumerate() {
+                state ^= state << 13;
+                state ^= state >> 17;
+                state ^= state << 5;
+                *bytes = match kind {
+                    't' => [b'a' + (state % 3) as u8; 4],
+                    'n' => (1000.0 + place as f32 + (state % 64) as f32 / 100.0).to_le_bytes(),
+                    _ => state.to_le_bytes(),
+                };
+            }
+            Ok(())
+        };
+        put_bytes(&mut buffer, 200_000, fill).unwrap();
         packer.pack(&mut buffer, &mut Buffer::default());
         match Message::decode(buffer.plaintext()).unwrap() {
             Message::Packed { codec: 1, .. } => "lz4",

@@ -5,18 +5,16 @@
 #[cfg(unix)]
 mod unix {
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::sync::{Mutex, PoisonError};
     use std::thread;
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::io::Errno;
     use rustix::process::{Signal, kill_current_process_group};
-    use rustix::termios::{
-        LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
-    };
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
     use crate::control::{self, SLICE};
     use crate::ui::screen::{SCREEN, is_in_front};
+    use crate::ui::terminal::{keep, kept, restore, take, take_again};
     use crate::ui::{Ui, signals};
 
     const CTRL_Z: u8 = 0x1a;
@@ -25,8 +23,6 @@ mod unix {
     /// How long a key is waited for before somebody looks whose terminal it is: 0.1 s.
     const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-    /// The terminal as it was before the keys were listened to.
-    static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
     /// One thread reads for the whole process: a read of a terminal cannot be called back.
     static READING: AtomicBool = AtomicBool::new(false);
 
@@ -42,7 +38,7 @@ mod unix {
             }
             let before = tcgetattr(std::io::stdin()).ok()?;
             take(&before)?;
-            *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+            keep(before);
             if !READING.swap(true, Ordering::Relaxed) {
                 let ui = ui.clone();
                 thread::Builder::new().name("keys".into()).spawn(move || read(&ui)).ok()?;
@@ -73,7 +69,7 @@ mod unix {
             if is_in_front(std::io::stdin()) {
                 take(&before)?;
             }
-            *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+            keep(before);
             Some(Self(()))
         }
 
@@ -136,40 +132,17 @@ mod unix {
         }
     }
 
-    /// Gives the terminal back as it was.
-    pub fn restore() {
-        let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(before) = before.filter(|_| is_in_front(std::io::stdin())) {
-            // A terminal that is gone needs no restoring.
-            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
-        }
-    }
-
-    /// Single keys. Ctrl-Z is one of them, as the terminal is to be given back before this stops.
-    fn take(before: &Termios) -> Option<()> {
-        let mut single = before.clone();
-        single.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
-        single.special_codes[SpecialCodeIndex::VSUSP] = 0;
-        tcsetattr(std::io::stdin(), OptionalActions::Now, &single).ok()
-    }
-
     /// Waits for a key, however often the job is stopped and goes on meanwhile. Nothing when the
     /// terminal is gone.
     fn key() -> Option<[u8; 1]> {
         let stdin = std::io::stdin();
         loop {
             // A question has the keyboard for itself.
-            let wanted = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-            if !wanted || !is_in_front(&stdin) {
+            if kept().is_none() || !is_in_front(&stdin) {
                 thread::sleep(SLICE);
                 continue;
             }
-            if let Some(before) = &*BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
-                && tcgetattr(&stdin).ok()?.local_modes.contains(LocalModes::ICANON)
-            {
-                // The shell had it in between.
-                take(before)?;
-            }
+            take_again()?;
             let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
             match poll(&mut ready, Some(&PAUSE)) {
                 Ok(0) | Err(Errno::INTR) => {}
@@ -187,8 +160,7 @@ mod unix {
 
     /// Stops the whole job, as Ctrl-Z does, with the terminal as the shell had it.
     fn suspend() {
-        let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(before) = before {
+        if let Some(before) = kept() {
             SCREEN.suspend(|| {
                 let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
                 let _ = kill_current_process_group(Signal::TSTP);
@@ -221,7 +193,7 @@ mod unix {
 }
 
 #[cfg(unix)]
-pub use unix::{Keys, Pressed, Single, restore};
+pub use unix::{Keys, Pressed, Single};
 
 /// Other systems have no keys yet.
 #[cfg(not(unix))]
@@ -235,7 +207,3 @@ impl Keys {
         None
     }
 }
-
-/// Nothing was changed.
-#[cfg(not(unix))]
-pub fn restore() {}

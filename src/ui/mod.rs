@@ -20,6 +20,7 @@ mod screen;
 mod served;
 mod signals;
 mod sums;
+mod terminal;
 mod text;
 mod words;
 

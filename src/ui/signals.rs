@@ -13,7 +13,7 @@ use dialoguer::console::Term;
 use signal_hook::consts::SIGXFSZ;
 
 use super::screen::{SCREEN, is_capable};
-use super::{Ui, keys};
+use super::{Ui, terminal};
 use crate::bounds::GRACE;
 use crate::control::{self, SLICE};
 
@@ -89,7 +89,7 @@ fn is_in(signals: u64, signal: i32) -> bool {
 }
 
 fn end(ui: &Ui) -> ! {
-    keys::restore();
+    terminal::restore();
     let (exit, why) = ui.cut_short();
     // The bar goes for good. Whoever writes to the terminal may hang, and is not waited for.
     let (cleared, is_cleared) = channel();

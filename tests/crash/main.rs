@@ -5,6 +5,7 @@
 //! itself and kill it. Every random choice of a round comes from its seed, which a failure
 //! shows. `scripts/torture` does the same for longer and with more.
 
+#![cfg_attr(not(target_os = "linux"), allow(unused, reason = "some tests are for Linux alone"))]
 #![cfg(unix)]
 
 #[path = "../engine/util.rs"]

@@ -14,6 +14,7 @@
 //!   commands with `--pod` or 127.0.0.1 have no Tailscale. The blocks run in order.
 //! - What cannot run is in [`EXCEPTIONS`], with the reason.
 
+#![cfg_attr(not(target_os = "linux"), allow(unused, reason = "some tests are for Linux alone"))]
 #![cfg(unix)]
 
 mod lines;

@@ -479,6 +479,28 @@ fn what_compression_saves_is_told() -> Result<()> {
     Ok(())
 }
 
+/// What is around tiny files shrinks as well, and more than there is cannot be saved.
+#[test]
+fn compression_never_saves_more_than_all() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let content = |number: u32| number.to_string();
+    for number in 0..100 {
+        write(&from.join(format!("tiny/{number}")), content(number))?;
+    }
+    let all = (0..100).map(|number| content(number).len()).sum::<usize>();
+    for options in [&["--compress=lz4"][..], &["--compress=blosc"], &["--compress"]] {
+        let tiny = from.join("tiny");
+        let sender = sender(&[&tiny], options)?;
+        let received = run(receiving(&sender.ticket, &into.join(options.concat()), &[]))?;
+        let received = Events::of(&received.expect(0)?)?;
+        let sent = Events::of(&sender.end()?.expect(0)?)?;
+        let saved = sent.end()["saved"].as_u64().context("nothing is said")?;
+        has(received.end(), json!({ "saved": saved, "bytes": all }))?;
+        ensure!(saved > 0 && saved < all as u64, "{options:?}: {saved} of {all}");
+    }
+    Ok(())
+}
+
 /// Mistakes that are found once the command line is understood.
 #[test]
 fn mistakes_end_with_the_last_line_too() -> Result<()> {

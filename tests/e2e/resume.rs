@@ -32,6 +32,17 @@ fn interrupt(
         ensure!(Instant::now() < deadline, "{part} does not grow");
         sleep(Duration::from_millis(5));
     }
+    // What came before it is put at its place beside it, by other threads.
+    let is_small =
+        |path: &&&Path| fs::metadata(path).is_ok_and(|it| it.is_file() && it.len() < 65_536);
+    let places =
+        paths.iter().filter(is_small).filter_map(|path| Some(into.join(path.file_name()?)));
+    for place in places {
+        while !place.exists() {
+            ensure!(Instant::now() < deadline, "{} does not come", place.display());
+            sleep(Duration::from_millis(5));
+        }
+    }
     receiver.kill()?;
     sender.process.kill()
 }

@@ -275,12 +275,14 @@ fn no_escape_sequence_leaves_the_terminal() -> Result<()> {
     let line = sender.wait_for(Pipe::Out, "transfer receive ")?;
     let ticket = line.trim_end().trim_start_matches("transfer receive ").to_owned();
     let folder = into.path().to_str().context("a path")?;
-    let received = start(&["receive", "-o", folder, "-v"], Path::new(&ticket))?.end()?.expect(3)?;
-    let sent = sender.end()?.expect(3)?;
+    let received = start(&["receive", "-o", folder, "-v"], Path::new(&ticket))?.end()?.expect(0)?;
+    let sent = sender.end()?.expect(0)?;
     let usage = start(&["send", "--nonsense"], Path::new("x"))?.end()?.expect(2)?;
     for ended in [sent, received, usage] {
         ensure!(!ended.stderr.contains('\u{1b}'), "{ended:#?}");
     }
+    // The name arrives as it is, and what it would do to a terminal does not happen.
+    ensure!(into.join("tree/clear\u{1b}[2Jscreen").exists());
 
     // Ended by the second signal: the cursor is not brought back where there is none.
     let silent = std::net::TcpListener::bind("127.0.0.1:0")?;

@@ -1,6 +1,8 @@
 //! Both engines over a pipe in memory: tiny records, cuts, damage, and peers that follow a
 //! script. No socket, no process, no clock.
 
+#![cfg_attr(not(target_os = "linux"), allow(unused, reason = "some tests are for Linux alone"))]
+
 mod agreed;
 mod blocks;
 mod hostile_blocks;

@@ -4,10 +4,10 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Result, ensure};
 use hmac::Mac;
-use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use transfer::files::own::Own;
 
@@ -65,7 +65,11 @@ impl Trap {
             Self::ToNothing => symlink("../not there", at)?,
             Self::Absolute => symlink(stage.join("bait"), at)?,
             Self::ToItself => symlink(at.file_name().unwrap_or_default(), &at)?,
-            Self::Pipe => mknodat(CWD, at, FileType::Fifo, Mode::from_raw_mode(0o666), 0)?,
+            Self::Pipe => {
+                // Apple has no call for it that rustix knows.
+                let made = Command::new("mkfifo").arg(&at).status()?;
+                ensure!(made.success(), "mkfifo: {made}");
+            }
             Self::Folder => write(&at.join("mine"), "mine")?,
         }
         Ok(())

@@ -10,6 +10,7 @@
 //!
 //! The peaks of memory are written to `target/tmp/hostile-peaks.txt`.
 
+#![cfg_attr(not(target_os = "linux"), allow(unused, reason = "some tests are for Linux alone"))]
 #![cfg(unix)]
 #![expect(clippy::print_stderr, reason = "figures that nothing asserts")]
 

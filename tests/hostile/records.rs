@@ -5,8 +5,8 @@ use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce};
 
 use crate::script::{
-    CONTENT, LAST, Line, MAX_PLAINTEXT, PLAN, RESULTS, bytes, control, data, file, page, start,
-    whole,
+    CONTENT, LAST, Line, MAX_PLAINTEXT, PLAN, RESULTS, associated, bytes, control, data, file,
+    page, start, whole,
 };
 use crate::stage::{Case, LOCK, STAYS, Stage, all};
 
@@ -35,7 +35,7 @@ fn seal(key: &[u8; 32], count: u64, plaintext: &[u8]) -> Vec<u8> {
     let header = u32::try_from(plaintext.len() + 16).unwrap().to_be_bytes();
     let mut nonce = [0; 12];
     nonce[4..].copy_from_slice(&count.to_le_bytes());
-    let payload = Payload { msg: plaintext, aad: &header };
+    let payload = Payload { msg: plaintext, aad: &associated(&header) };
     let cipher = ChaCha20Poly1305::new(key.into());
     [&header[..], &cipher.encrypt(&Nonce::from(nonce), payload).unwrap()].concat()
 }

@@ -37,6 +37,13 @@ struct Way {
     count: u64,
 }
 
+/// A header, and 60 zeros.
+pub fn associated(header: &[u8; 4]) -> [u8; 64] {
+    let mut associated = [0; 64];
+    associated[..4].copy_from_slice(header);
+    associated
+}
+
 impl Way {
     fn new(key: &[u8; 32]) -> Self {
         Self { cipher: ChaCha20Poly1305::new(key.into()), count: 0 }
@@ -54,7 +61,8 @@ impl Way {
         let mut record = [&header[..], plaintext].concat();
         let nonce = self.nonce();
         let body = record.get_mut(4..).unwrap();
-        let tag = self.cipher.encrypt_inout_detached(&nonce, &header, body.into()).unwrap();
+        let tag =
+            self.cipher.encrypt_inout_detached(&nonce, &associated(&header), body.into()).unwrap();
         record.extend(tag);
         record
     }
@@ -154,7 +162,8 @@ impl Line {
         let tag = record.split_off(record.len() - 16);
         let (nonce, body) = (self.open.nonce(), &mut record[..]);
         let tag = tag.as_slice().try_into()?;
-        let opened = self.open.cipher.decrypt_inout_detached(&nonce, &header, body.into(), tag);
+        let opened =
+            self.open.cipher.decrypt_inout_detached(&nonce, &associated(&header), body.into(), tag);
         ensure!(opened.is_ok(), "a forged record");
         if record.first() == Some(&CONTROL) {
             self.heard.push(String::from_utf8(record[1..].to_vec())?);

@@ -1,5 +1,6 @@
 //! Two hosts of a tailnet, and a third that does not belong: network namespaces joined by a
 //! switch, each with a `tailscale` that answers as the real one does.
+#![cfg_attr(not(target_os = "linux"), allow(unused, reason = "some tests are for Linux alone"))]
 #![cfg(unix)]
 #![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::files::mapping::as_text;
+use crate::files::naming::Naming;
 use crate::files::path::is_text;
 
 fn manifest(entries: &[(impl AsRef<[u8]>, Kind)]) -> Manifest {
@@ -34,6 +35,7 @@ struct Fake {
     looked: Vec<String>,
     /// Whether names of other capitals are the same name.
     folds: bool,
+    composes: bool,
     /// What it rounds times down to.
     grain: i64,
     largest: Option<u64>,
@@ -43,10 +45,9 @@ struct Fake {
 impl Eyes for Fake {
     fn look(&mut self, path: &RelPath) -> Found {
         self.looked.push(path.to_string());
-        let found = self.disk.iter().find(|(at, _)| match self.folds {
-            true => at.to_lowercase().as_bytes() == path.folded(),
-            false => at.as_bytes() == path.as_bytes(),
-        });
+        let naming = self.naming();
+        let key = naming.key(path.as_bytes());
+        let found = self.disk.iter().find(|(at, _)| naming.key(at.as_bytes()) == key);
         found.map_or(Found::Nothing, |(_, found)| found.clone())
     }
 
@@ -61,6 +62,10 @@ impl Eyes for Fake {
     fn folds_blindly(&self) -> bool {
         let blind = |(_, found): &(_, Found)| found.stamp().is_some_and(|it| it.number == 0);
         self.folds && self.disk.iter().any(blind)
+    }
+
+    fn naming(&self) -> Naming {
+        Naming { folds: self.folds, composes: self.composes }
     }
 
     fn fits_everywhere(&self) -> u64 {
@@ -300,7 +305,7 @@ fn no_two_entries_are_one_file() {
     let old = |number| vec![("README", numbered(number, 4, 9, 1))];
     #[rustfmt::skip]
     let cases = [
-        ("nothing there", twins.to_vec(), vec![], OnConflict::Rename, vec![(Create, "README"), (Create, "readme")]),
+        ("nothing there", twins.to_vec(), vec![], OnConflict::Rename, vec![(Create, "README"), (Create, "readme (1)")]),
         ("the first is there", twins.to_vec(), one(7), OnConflict::Rename, vec![(Keep, "README"), (Create, "readme (1)")]),
         ("without numbers", twins.to_vec(), one(0), OnConflict::Rename, vec![(Keep, "README"), (Create, "readme (1)")]),
         ("skipping leaves none out", twins.to_vec(), one(7), OnConflict::Skip, vec![(Keep, "README"), (Create, "readme (1)")]),
@@ -442,5 +447,40 @@ fn no_name_is_mapped_to_one_of_ours() {
         let place = plan.place(0, manifest.get(0).unwrap()).into_owned();
         assert!(!lock::is_reserved(&place), "{place}");
         assert!(!takes_text_alone || place.is_text(), "{place}");
+    }
+}
+
+/// Which of two names is kept is the same in each run, whatever came first, and nothing is doubled.
+#[test]
+fn twins_are_numbered_once() {
+    let (composed, decomposed) = ("d/caf\u{e9}", "d/cafe\u{301}");
+    let offered = manifest(&[
+        ("D", Kind::Folder),
+        ("D/x", Kind::File(7)),
+        ("d", Kind::Folder),
+        (decomposed, Kind::File(1)),
+        (composed, Kind::File(2)),
+        ("d/x", Kind::File(8)),
+    ]);
+    let twins = ["D", "D/x", "d", decomposed, "d/caf\u{e9} (1)", "d/x (1)"];
+    let here = [
+        ("D", Found::Folder(Stamp::default())),
+        ("D/x", same_file(7)),
+        (decomposed, same_file(1)),
+        ("d/caf\u{e9} (1)", same_file(2)),
+        ("d/x (1)", same_file(8)),
+    ];
+    for (folds, disk) in [(true, &[][..]), (true, &here), (false, &[])] {
+        let mut fake = Fake { disk: disk.to_vec(), folds, composes: folds, ..Fake::default() };
+        let survey = Survey::new(&offered, &Remembered::default(), &mut fake);
+        let plan = Plan::new(&offered, &survey, &OnConflict::Rename.into(), &mut fake);
+        for ((index, action), entry) in plan.actions().zip(offered.entries()) {
+            let place = plan.place(index, entry);
+            let at = usize::try_from(index).unwrap();
+            let expected = if folds { twins[at].to_owned() } else { entry.path.to_string() };
+            assert_eq!(place.to_string(), expected);
+            let is_here = !disk.is_empty();
+            assert_eq!(action, if is_here { Action::Keep } else { Action::Create }, "{place}");
+        }
     }
 }
