@@ -281,7 +281,7 @@ fn two_devices_pair_by_a_token() -> Result<()> {
         Ok((process, ticket))
     };
     let (shows, ticket) = show("laptop")?;
-    let wrong = format!("{}:zone-zone", ticket.rsplit_once(':').context("a token")?.0);
+    let wrong = format!("{}:ocean-tiger", ticket.rsplit_once(':').context("a token")?.0);
     let types = |ticket: &str| house.run("laptop", &["pair", "--pod", "--name", "attic", ticket]);
     types(&wrong)?.expect(4)?;
     types(&ticket)?.expect(0)?.says("paired with attic (")?;
