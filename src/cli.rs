@@ -74,7 +74,7 @@ pub enum Command {
         transfer send --lan photos           to a machine of the local network, without Tailscale\n  \
         transfer send --pod --port 4000 out  to another process on this machine",
         after_long_help = help::SEND)]
-    Send(SendArgs),
+    Send(Box<SendArgs>),
     /// Receive what the ticket's sender offers
     #[command(aliases = ["recv", "get"],
         override_usage = "transfer receive [OPTIONS] [HOST[:PORT]:TOKEN]",

@@ -25,8 +25,8 @@ pub fn run(walk: Option<Walk>, to: &To, options: &SendOptions, ui: &Ui) -> Resul
     offer.ask(options, ui, &mut || control::check().map(|()| false))?;
     let offer = Mutex::new(offer);
     let pace = options.limit.map(Pace::new);
-    let run = Some(rand::random());
-    let mut limits = Limits { features: options.features, run, ..Limits::default() };
+    let run = rand::random();
+    let mut limits = Limits { features: options.features, run: Some(run), ..Limits::default() };
     if let Some(pace) = &pace {
         limits.content = limits.content.min(pace.rate().content());
     }
@@ -43,7 +43,7 @@ pub fn run(walk: Option<Walk>, to: &To, options: &SendOptions, ui: &Ui) -> Resul
         if let Err(stop) = session.await_ready() {
             return Err(dialler.ended(&watch, session.stop(stop)));
         }
-        let id = uuid::Uuid::from_bytes(run.unwrap_or_default());
+        let id = uuid::Uuid::from_bytes(run);
         ui.receiver_connected(&peer, id);
         redial.session();
         let mut progress = ui.progress("Sending");

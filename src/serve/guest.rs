@@ -165,6 +165,7 @@ fn open(folder: &Path) -> Result<Output> {
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(false);
     match builder.create(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             let name = folder.to_string_lossy();
