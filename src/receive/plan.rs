@@ -38,7 +38,7 @@ pub enum Meets {
     /// What another entry is: one before it, on a disk that does not tell the two names apart, or
     /// one that has this place since an earlier run.
     Twin,
-    /// Its own name: it belongs to this program.
+    /// Its own name: it belongs to this program, and there is no other.
     Unholdable,
 }
 
@@ -400,18 +400,22 @@ impl Survey {
     }
 }
 
-/// The places of those whose names the disk cannot hold: such a place is theirs like any other. No
-/// two get one, nor one that is offered.
+/// The places of those whose names the disk cannot hold, or are the program's own: such a place is
+/// theirs like any other. No two get one, nor one that is offered.
 fn mapped_places(manifest: &Manifest, earlier: &Places, eyes: &mut impl Eyes) -> Places {
     let (mut places, mut names) = (earlier.clone(), Names::default());
     // Capitals count for nothing, as there are disks where they do.
     let mut taken: HashSet<_> = earlier.iter().map(|(_, place)| place.folded()).collect();
     for (index, entry) in manifest.indexed() {
-        let Some(mapped) = eyes.mapped(&entry.path).filter(|_| places.own(index).is_none()) else {
+        if places.own(index).is_some() {
             continue;
-        };
+        }
+        let mapped = eyes.mapped(&entry.path);
+        if mapped.is_none() && !is_ours(&entry.path, eyes) {
+            continue;
+        }
         let place = places.of(index, entry).into_owned();
-        let found = names.find(&place, (eyes.longest_name(), Some(mapped)), |name| {
+        let found = names.find(&place, (eyes.longest_name(), mapped), |name| {
             // Beside it in the offer there may be one of this name, whatever the folder is called.
             let beside = entry.path.with_name(name.name());
             let is_offered = |path: &RelPath| manifest.find(path).is_some();

@@ -9,13 +9,16 @@ use crate::faulty::{Faults, Folds};
 use crate::proxy::Proxy;
 use crate::stage::{
     Holds, Stopped, all, break_off, contents, ensure_code, ensure_contents, ensure_ended,
-    ensure_holds, faulty, send, wait_until,
+    ensure_holds, faulty, names, send, wait_until,
 };
 use crate::util::process::{Process, Sender, receiving, run};
 use crate::util::tree::{Scratch, noise, touch, write};
 
 /// Entries of one offer, in a `tree`: name and content. All have the same time.
 pub type Offer = &'static [(&'static str, &'static str)];
+
+/// How the program's own names begin.
+const LOCKS: &[u8] = b".transfer_lock.";
 
 pub const PAIR: Offer = &[("README", "AAAA"), ("readme", "BBBB")];
 
@@ -466,6 +469,49 @@ fn an_entry_that_comes_later_is_not_taken_for_another() -> Result<()> {
                         found.keys()
                     );
                 }
+            }
+            Ok(())
+        },
+    )
+}
+
+/// What has one of the program's own names, or would get one where the disk takes text, gets another,
+/// for somebody may receive into it later; folders too, and a second run adds nothing.
+#[test]
+fn names_of_the_program_are_not_given() -> Result<()> {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use fuser::Errno;
+    let (invalid, sequence) = (Some(Errno::EINVAL), Some(Errno::EILSEQ));
+    all(
+        &[(None, None), (sequence, invalid)],
+        |row| format!("{row:?}"),
+        |(not_utf8, control)| {
+            let faults = Faults { not_utf8: *not_utf8, control: *control, ..Faults::default() };
+            let Some(disk) = faulty(faults)? else { return Ok(()) };
+            let from = Scratch::new()?;
+            let root = from.join("tree");
+            let files: [(&[u8], &str); 6] = [
+                (b".transfer\x01lock.1.json", "1"),
+                (b".transfer_lock.96.\xff", "2"),
+                (b".transfer_lock.a.b", "3"),
+                (b".transfer_lock.d/x", "4"),
+                (b".transfer_lock.json", "5"),
+                (b"plain", "6"),
+            ];
+            for (file, content) in files {
+                write(&root.join(OsStr::from_bytes(file)), content)?;
+            }
+            let expected = files.map(|(_, content)| content.as_bytes());
+            for run in ["sent", "sent again", "and again"] {
+                let (sent, received) = send(&[&root], disk.path(), &[])?;
+                ensure_ended(&sent, &received, 0).context(run)?;
+                ensure_contents(disk.path(), &expected).context(run)?;
+                let given = names(&disk.path().join("tree"))?;
+                let is_ours = |name: &Path| name.as_os_str().as_bytes().starts_with(LOCKS);
+                ensure!(given.len() == 6, "{run}: {given:?}");
+                ensure!(!given.iter().any(|name| is_ours(name)), "{run}: {given:?}");
             }
             Ok(())
         },
