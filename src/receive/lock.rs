@@ -317,8 +317,13 @@ fn lock_name(number: u32) -> Option<RelPath> {
 /// Whether an entry would take a name that belongs to this program, in any folder and on any file
 /// system: somebody may receive into that folder later.
 pub fn is_reserved(path: &RelPath) -> bool {
+    is_reserved_name(path.name())
+}
+
+/// The same of a name alone.
+pub fn is_reserved_name(name: &[u8]) -> bool {
     // Nothing else folds to a dot, and few names begin with one.
-    path.name().starts_with(b".") && folded(path.name()).starts_with(RESERVED.as_bytes())
+    name.starts_with(b".") && folded(name).starts_with(RESERVED.as_bytes())
 }
 
 /// Whether there is nothing of this name, or a lock of this user.
