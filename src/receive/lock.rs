@@ -21,7 +21,7 @@ use sha2::Sha256;
 use uuid::Uuid;
 
 use crate::bounds::{LOCK_COST, LOCK_PACE};
-use crate::error::{Error, Result, reason, shown};
+use crate::error::{Error, Result, reason, shown_os};
 use crate::files::disk::{self, Flush};
 use crate::files::guard::Guard;
 use crate::files::manifest::Manifest;
@@ -191,10 +191,10 @@ impl TransferLockManager {
         let guard = match root.guard() {
             Ok(guard) => Some(guard),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let path = root.path().to_string_lossy();
+                let path = shown_os(root.path());
                 return Err(Error::failure(format!(
                     "another transfer is receiving into \"{}\"",
-                    shown(&path)
+                    path
                 ))
                 .hint("wait until it ends, or receive into another folder with -o"));
             }
@@ -202,7 +202,7 @@ impl TransferLockManager {
             Err(_) => None,
         };
         root.try_out().map_err(|error| {
-            let path = root.path().to_string_lossy().into_owned();
+            let path = shown_os(root.path());
             let (mut why, mut hint) = (reason(&error), "name another folder with -o");
             if disk::is_full(&error) {
                 hint = "make room there, or name another folder with -o";
@@ -210,7 +210,7 @@ impl TransferLockManager {
                     why = "its disk takes no more files (no inodes are left)".into();
                 }
             }
-            Error::failure(format!("cannot write into \"{}\": {why}", shown(&path))).hint(hint)
+            Error::failure(format!("cannot write into \"{}\": {why}", path)).hint(hint)
         })?;
         let free = |name: &RelPath| is_free(root, name);
         let free: Vec<RelPath> = (0..MAX_LOCKS).filter_map(lock_name).filter(free).collect();

@@ -48,4 +48,5 @@ mod trees;
 mod util;
 #[cfg(unix)]
 mod window;
+#[cfg(unix)]
 mod without;

@@ -94,7 +94,7 @@ impl Assembler<'_> {
     }
 
     fn shown_root(&self) -> String {
-        error::shown(&self.tree.root.path().to_string_lossy()).into_owned()
+        error::shown_os(self.tree.root.path()).into_owned()
     }
 
     /// Waits until everything is on the disk for certain.
