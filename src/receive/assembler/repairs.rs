@@ -11,11 +11,10 @@ use crate::files::manifest::Entry;
 use crate::files::sparse::ContentHash;
 use crate::files::states::{self, Blocks};
 use crate::protocol::course::Course;
-use crate::protocol::message::Reason;
 use crate::protocol::pages::{HASH_LEN, Range};
 use crate::protocol::reader::Malformed;
-use crate::protocol::session::{OUT_OF_TURN, Stop};
-use crate::receive::blocks::{Check, Damage, Repair};
+use crate::protocol::session::OUT_OF_TURN;
+use crate::receive::blocks::{Damage, Repair};
 use crate::receive::writer::{FileWriter, Verified};
 
 impl Assembler<'_> {
@@ -75,33 +74,26 @@ impl Assembler<'_> {
         Ok(())
     }
 
-    /// The blocks of the file at hand that differ, and its end if that does. The inner nothing:
-    /// nobody could look.
+    /// The blocks of a file that differ, and its end if that does; nothing where it differs as a
+    /// whole.
     pub(super) fn damage_of(
-        &mut self,
-        check: Option<Check>,
-        came: Damage,
+        &self,
+        mut damage: Damage,
         writer: &FileWriter,
         (entry, hash): (&Entry, [u8; HASH_LEN]),
-    ) -> Take<Option<Damage>> {
-        let mut damage = came;
-        if let Some(check) = check {
-            let found = check.wait().map_err(|error| Stop::Own(Reason::Interrupted, error))?;
-            let Some(found) = found else { return Ok(None) };
-            damage.join(found);
-        }
+    ) -> Option<Damage> {
         let size = entry.size();
         if writer.is_whole(size, &hash) || self.blocks_of(entry).is_none() {
-            return Ok(Some(damage));
+            return Some(damage);
         }
         // Behind the last whole block. Where nothing is there, or no block is whole, the file as a
         // whole differs.
         let whole = size / self.block();
         let tail = u32::try_from(whole).ok().filter(|_| whole > 0 && size % self.block() > 0);
-        Ok(tail.map(|tail| {
+        tail.map(|tail| {
             damage.add(tail);
             damage
-        }))
+        })
     }
 
     /// Keeps a file of which blocks have to come again.
@@ -247,8 +239,12 @@ impl Assembler<'_> {
         }
         self.let_go(index)?;
         let named = self.name_mended(index, entry, &repair);
-        match self.survive(index, named)? {
-            Some(Named::At(mtime)) => self.arrived(index, repair.hash, mtime),
+        let named = self.survive(index, named)?;
+        match named {
+            Some(Named::At(mtime)) => {
+                self.arrived(index, repair.hash, mtime);
+                self.sweep(index, entry);
+            }
             Some(Named::Again | Named::Torn) => self.set(index, State::Again),
             None => self.sweep_all(index, entry),
         }
