@@ -30,7 +30,7 @@ use crate::files::manifest::{Entry, Manifest};
 use crate::files::path::RelPath;
 use crate::files::root::{Found, Root};
 use crate::files::sparse::ContentHash;
-use crate::files::states::Blocks;
+use crate::files::states::{self, Blocks};
 use crate::protocol::course::Course;
 use crate::protocol::data::{self, Item};
 use crate::protocol::features::Features;
@@ -133,6 +133,8 @@ pub struct Assembler<'a> {
     repairs: BTreeMap<u32, Repair>,
     /// Files that came, of which what was here before is still compared with its states.
     ended: Vec<(Check, Ended)>,
+    /// The states of files that came and are on their way to their place.
+    going: BTreeMap<u32, Vec<states::State>>,
     blocks: Option<u64>,
     /// Times of last change that the disk has made of others.
     times: BTreeMap<u32, i64>,
@@ -197,6 +199,7 @@ impl<'a> Assembler<'a> {
             resume,
             repairs: BTreeMap::new(),
             ended: Vec::new(),
+            going: BTreeMap::new(),
             blocks,
             made,
             merge,

@@ -218,7 +218,8 @@ impl Assembler<'_> {
             _ => None,
         });
         let ended = self.ended.iter().map(|(_, ended)| (ended.index, ended.writer.states()));
-        let begun = kept.chain(torn).chain(ended).chain(at_hand);
+        let going = self.going.iter().map(|(index, states)| (*index, &**states));
+        let begun = kept.chain(torn).chain(ended).chain(going).chain(at_hand);
         let blocks = begun.filter(|(_, states)| !states.is_empty());
         let snapshot = Snapshot {
             head: &self.head,

@@ -237,9 +237,11 @@ impl Assembler<'_> {
             self.set(index, State::Torn);
             return Ok(());
         }
+        self.going.insert(index, repair.states.clone());
         self.let_go(index)?;
         let named = self.name_mended(index, entry, &repair);
         let named = self.survive(index, named)?;
+        self.going.remove(&index);
         match named {
             Some(Named::At(mtime)) => {
                 self.arrived(index, repair.hash, mtime);
