@@ -119,9 +119,18 @@ impl FileWriter {
         self.written == size && self.hash.clone().finish() == *hash
     }
 
-    /// The file, to be closed.
-    pub fn into_file(self) -> File {
-        self.file
+    /// Closes the file, to be gone on with later; returns what it is then. `NotFound` where it is
+    /// not any more what was written.
+    ///
+    /// # Errors
+    /// The content did not get to the disk.
+    pub fn put_by(self, folder: Folder<'_>) -> io::Result<Stamp> {
+        let written = folder.stamp_of(&self.file)?;
+        disk::close(self.file)?;
+        // Closing may have changed its time, as on SMB.
+        let seen = folder.stamp(&self.part.name)?;
+        let is_same = seen.is(&written) && seen.size == written.size;
+        if is_same { Ok(seen) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     /// Appends content.
@@ -366,5 +375,24 @@ mod tests {
         std::fs::write(&name, b"half").unwrap();
         let other = writer.open_again(folder).unwrap_err();
         assert_eq!(other.kind(), io::ErrorKind::NotFound);
+        assert_eq!(writer.put_by(folder).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    /// What is put by is found again as it is after it was closed, unless somebody wrote to it.
+    #[test]
+    fn what_is_put_by_is_known_as_it_was_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut root = Root::open(dir.path()).unwrap();
+        root.try_out().unwrap();
+        let own = root.own().clone();
+        let path = RelPath::parse("big").unwrap();
+        let entry = Entry { path: path.clone(), kind: Kind::File(10), mode: 0o644, mtime: 0 };
+        let folder = root.parent_of(&path).unwrap();
+        let mut writer = FileWriter::create(folder, &own, (&entry, &path), true).unwrap();
+        writer.write(b"half").unwrap();
+        let seen = writer.put_by(folder).unwrap();
+        let (file, part) = Part::find(folder, &own, &path).unwrap();
+        assert!(folder.stamp_of(&file).unwrap().is_untouched(&seen));
+        assert!(folder.stamp(&part.name).unwrap().is_untouched(&seen));
     }
 }

@@ -52,10 +52,7 @@ impl Assembler<'_> {
         self.let_go(index)?;
         let arrived = match self.damage_of(damage, &writer, (entry, hash)) {
             Some(damage) if damage.is_empty() => self.name(index, entry, writer, hash),
-            Some(damage) => {
-                let by = self.put_by(index, entry, writer, (hash, damage));
-                by.map(|()| Named::Torn)
-            }
+            Some(damage) => self.put_by(index, entry, writer, (hash, damage)),
             None => {
                 self.tree.discard(index, entry, writer);
                 Ok(Named::Again)

@@ -6,7 +6,7 @@ use std::io;
 
 use super::{Assembler, Current, Named, State, Take, Target, state};
 use crate::bounds::BLOCK;
-use crate::files::disk::{self, Stamp};
+use crate::files::disk::Stamp;
 use crate::files::manifest::Entry;
 use crate::files::sparse::ContentHash;
 use crate::files::states::{self, Blocks};
@@ -103,25 +103,35 @@ impl Assembler<'_> {
         entry: &Entry,
         writer: FileWriter,
         (hash, damage): ([u8; HASH_LEN], Damage),
-    ) -> io::Result<()> {
+    ) -> io::Result<Named> {
         let states = writer.states().to_vec();
-        let seen = self.close(index, entry, writer)?;
+        let seen = match self.close(index, entry, writer) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Named::Again),
+            closed => closed?,
+        };
         self.repairs.insert(index, Repair::new(states, hash, seen, damage));
-        Ok(())
+        Ok(Named::Torn)
     }
 
     fn close(&mut self, index: u32, entry: &Entry, writer: FileWriter) -> io::Result<Stamp> {
         let place = self.tree.place(index, entry);
         let folder = self.tree.root.parent_of(&place)?;
-        let file = writer.into_file();
-        let seen = folder.stamp_of(&file)?;
-        disk::close(file)?;
-        Ok(seen)
+        writer.put_by(folder)
     }
 
     /// What is to be asked for block by block in the next round.
     pub(super) fn ask_for_blocks(&mut self) -> Vec<(u32, Range)> {
         let mut asked = Vec::new();
+        // What was given up meanwhile is not asked for, whatever its sender has left out.
+        let (states, manifest) = (&self.states, self.tree.manifest);
+        let is_given_up = |index: &u32| state(states, *index) != Some(State::Torn);
+        let given_up: Vec<_> = self.repairs.keys().copied().filter(is_given_up).collect();
+        for index in given_up {
+            self.repairs.remove(&index);
+            if let Some(entry) = manifest.get(index) {
+                self.sweep_all(index, entry);
+            }
+        }
         for (index, repair) in &mut self.repairs {
             asked.extend(repair.ask().iter().map(|range| (*index, *range)));
         }
@@ -201,10 +211,14 @@ impl Assembler<'_> {
                         None => repair.lost = true,
                     }
                 }
-                let closed = self.close(index, entry, writer);
-                let seen = self.survive(index, closed)?;
-                if let (Some(seen), Some(repair)) = (seen, self.repairs.get_mut(&index)) {
-                    repair.seen = seen;
+                let closed = match self.close(index, entry, writer) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Some(None),
+                    closed => self.survive(index, closed)?.map(Some),
+                };
+                match (closed, self.repairs.get_mut(&index)) {
+                    (Some(Some(seen)), Some(repair)) => repair.seen = seen,
+                    (Some(None), Some(repair)) => repair.lost = true,
+                    _ => {}
                 }
             }
             // What is there is not what was put by.
