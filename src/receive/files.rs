@@ -4,7 +4,7 @@
 //! refuse; [`Offered::accept`] does the rest and says "done" only when both sides know it.
 
 use super::assembler::{Assembler, Start};
-use crate::bounds::{ATTEMPTS, MAX_ENTRIES, MAX_NAMES, MAX_NAMES_EACH};
+use crate::bounds::{ATTEMPTS, MAX_CHECKS, MAX_ENTRIES, MAX_NAMES, MAX_NAMES_EACH};
 use crate::crypto::keys::Role;
 use crate::crypto::record::Follows;
 use crate::error::{Cause, Error, Result, bytes};
@@ -247,7 +247,12 @@ fn take_content(
 
     for attempt in 1..=ATTEMPTS {
         while take_record(session, assembler)? {
+            while !assembler.settle_checks(MAX_CHECKS)? {}
             assembler.tell(sink);
+        }
+        // The sender waits, and may stop meanwhile.
+        while !assembler.settle_checks(0)? {
+            session.check()?;
         }
         // The pool still has some files in hand.
         let (again, blocks) = assembler.end_round()?;

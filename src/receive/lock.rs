@@ -68,6 +68,11 @@ struct FileState {
     block: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     states: Option<String>,
+    /// The file that those are of, as offered; missing where that is what `size` and `mtime` say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    states_size: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    states_mtime: Option<i64>,
 }
 
 /// What an earlier run knew of an entry.
@@ -81,6 +86,19 @@ pub struct Known {
     pub completed: bool,
     /// The hash that its content had then.
     pub hash: Option<Sum>,
+}
+
+/// What an earlier run knew of the content of a file that it had begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    /// Bytes of the file as offered when it was begun.
+    pub size: u64,
+    /// Its time of last change as offered then.
+    pub mtime: Option<i64>,
+    /// Bytes of a block.
+    pub block: u64,
+    /// The state behind each whole block.
+    pub states: Vec<State>,
 }
 
 /// The hash of a whole file.
@@ -107,8 +125,8 @@ impl Sum {
 pub struct Remembered {
     /// The files it was about to receive.
     pub files: BTreeMap<u32, Known>,
-    /// Of those that it had begun the states behind their whole blocks, and bytes of a block.
-    pub states: BTreeMap<u32, (u64, Vec<State>)>,
+    /// Of those that it had begun the states behind their whole blocks.
+    pub states: BTreeMap<u32, Begun>,
     /// Entries that it put elsewhere.
     pub places: Places,
     /// Folders that it made.
@@ -496,7 +514,9 @@ impl<'de> Visitor<'de> for LockSeed<'_> {
                     remembered.files.insert(index, known);
                     let states = state.states.as_deref().filter(|_| !completed);
                     if let (Some(block), Some(states)) = (state.block, states.and_then(states_of)) {
-                        remembered.states.insert(index, (block, states));
+                        let size = state.states_size.unwrap_or(state.size);
+                        let mtime = state.states_mtime.or(state.mtime);
+                        remembered.states.insert(index, Begun { size, mtime, block, states });
                     }
                 }))?,
                 "renamed" => map.next_value_seed(each(|path: &str, place: String| {
@@ -610,6 +630,8 @@ impl Serialize for Files<'_> {
                     mtime,
                     block: states.map(|_| snapshot.block),
                     states: states.map(|states| hex(states.as_flattened())),
+                    states_size: states.map(|_| entry.size()).filter(|of| *of != size),
+                    states_mtime: states.map(|_| entry.mtime).filter(|of| Some(*of) != mtime),
                 },
             )?;
         }
