@@ -68,6 +68,8 @@ pub const MAX_QUEUED: usize = 4;
 pub const MAX_LANES: usize = 8;
 /// Files that go together in a record; of one that has more the engine writes the rest itself.
 pub const MAX_BATCH: usize = 256;
+/// Unfinished files that came and are still compared with their states, before anybody waits.
+pub const MAX_CHECKS: usize = 4;
 
 // The offer.
 

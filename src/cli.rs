@@ -12,6 +12,7 @@ use std::io::{Read, stdin};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use zeroize::Zeroizing;
@@ -27,7 +28,7 @@ use crate::completions::CompletionsOptions;
 use crate::compress::Compression;
 use crate::connect::ways::Way;
 use crate::doctor::DoctorOptions;
-use crate::error::{Error, Exit, Result, reason, shown};
+use crate::error::{Error, Exit, Result, reason, shown, shown_os};
 use crate::files::exclude::Pattern;
 use crate::files::path::RelPath;
 use crate::files::select::Filters;
@@ -306,7 +307,8 @@ pub struct SendArgs {
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     timeout: Duration,
     /// Leave out what this names: '*.log' anywhere, photos/raw/ one folder; may be repeated
-    #[arg(short = 'x', long, value_name = "GLOB", value_parser = Pattern::parse)]
+    #[arg(short = 'x', long, value_name = "GLOB",
+          value_parser = OsStringValueParser::new().try_map(|it| Pattern::of_bytes(it.as_encoded_bytes())))]
     exclude: Vec<Pattern>,
     /// Leave out what the lines of this file name; empty ones and those that begin with # do not
     /// count
@@ -392,18 +394,17 @@ impl SendArgs {
     fn patterns(&self) -> Result<Vec<Pattern>> {
         let mut patterns = self.exclude.clone();
         for file in &self.exclude_from {
-            let name = file.to_string_lossy();
-            let name = shown(&name);
-            let text = std::fs::read_to_string(file).map_err(|error| {
+            let name = shown_os(file);
+            let text = std::fs::read(file).map_err(|error| {
                 Error::usage(format!("cannot read \"{name}\": {}", reason(&error)))
                     .hint("--exclude-from names a file with a pattern in each line")
             })?;
-            for (number, line) in text.lines().enumerate() {
-                let line = line.trim_end();
-                if line.is_empty() || line.starts_with('#') {
+            for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
+                let line = line.trim_ascii_end();
+                if line.is_empty() || line.starts_with(b"#") {
                     continue;
                 }
-                patterns.push(Pattern::parse(line).map_err(|why| {
+                patterns.push(Pattern::of_bytes(line).map_err(|why| {
                     Error::usage(format!("line {} of \"{name}\" is no pattern: {why}", number + 1))
                         .hint("a pattern is like *.log, raw/ or photos/**/*.tmp")
                 })?);
@@ -534,8 +535,8 @@ impl ReceiveArgs {
     pub fn resolve(self) -> Result<ReceiveOptions> {
         let ticket = match &self.ticket_file {
             Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
-                let file = file.to_string_lossy();
-                Error::usage(format!("cannot read \"{}\": {}", shown(&file), reason(&error)))
+                let file = shown_os(file);
+                Error::usage(format!("cannot read \"{}\": {}", file, reason(&error)))
                     .hint("--ticket-file names a file that holds the ticket")
             })?),
             None if self.ticket.is_empty() => None,

@@ -16,7 +16,7 @@ use clap::{Arg, ArgAction, Command, ValueHint};
 use clap_complete::Shell;
 
 use self::mended::{mended, without_hidden};
-use crate::error::{Error, Exit, Result, reason, shown};
+use crate::error::{Error, Exit, Result, reason, shown_os};
 use crate::manual::{self, MARK};
 use crate::ui::Ui;
 
@@ -177,11 +177,11 @@ fn install(shell: Shell, folders: &Folders, command: Command, ui: &Ui) -> Result
     }
     let mut failed = None;
     for (path, content) in &files {
-        let name = path.to_string_lossy();
+        let name = shown_os(path);
         match put(path, content) {
-            Ok(Put::New) => ui.note(&format!("written: {}", shown(&name))),
-            Ok(Put::Replaced) => ui.note(&format!("brought up to date: {}", shown(&name))),
-            Ok(Put::Same) => ui.note(&format!("up to date already: {}", shown(&name))),
+            Ok(Put::New) => ui.note(&format!("written: {}", name)),
+            Ok(Put::Replaced) => ui.note(&format!("brought up to date: {}", name)),
+            Ok(Put::Same) => ui.note(&format!("up to date already: {}", name)),
             Err(error) => {
                 if let Some(before) = failed.replace(error) {
                     ui.error(&before);
@@ -200,9 +200,9 @@ fn install(shell: Shell, folders: &Folders, command: Command, ui: &Ui) -> Result
 
 /// Writes a file unless one is there that was not made here.
 fn put(path: &Path, content: &str) -> Result<Put> {
-    let name = path.to_string_lossy();
+    let name = shown_os(path);
     let cannot = |error: std::io::Error| {
-        Error::failure(format!("cannot write \"{}\": {}", shown(&name), reason(&error)))
+        Error::failure(format!("cannot write \"{}\": {}", name, reason(&error)))
             .hint("is it your own? `transfer completions SHELL` prints what would be in it")
     };
     let existing = match fs::read(path) {
@@ -216,7 +216,7 @@ fn put(path: &Path, content: &str) -> Result<Put> {
         Some(existing) if existing == content.as_bytes() => return Ok(Put::Same),
         Some(existing) if is_ours(&existing) => Put::Replaced,
         Some(_) => {
-            let message = format!("\"{}\" was not made by transfer, and stays", shown(&name));
+            let message = format!("\"{}\" was not made by transfer, and stays", name);
             return Err(Error::failure(message).hint("move it away, then run this again"));
         }
     };
@@ -285,7 +285,7 @@ fn left_to_do(
         return vec!["nothing else is needed: open a new shell".into()];
     }
     let file = match files.first() {
-        Some(file) => shown(&file.to_string_lossy()).into_owned(),
+        Some(file) => shown_os(file).into_owned(),
         None => "the file that $PROFILE names".into(),
     };
     [vec![format!("for new shells to find them, add to {file}:")], missing].concat()

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy;
 use serde::Deserialize;
 
-use crate::error::{Error, Result, reason, shown};
+use crate::error::{Error, Result, reason, shown, shown_os};
 
 /// What the file may say.
 pub const KEYS: [&str; 3] = ["exclude-dev", "compress", "on-conflict"];
@@ -107,7 +107,7 @@ pub fn shown_path(path: &Path) -> String {
     let home = etcetera::home_dir().ok();
     let inside = home.and_then(|home| path.strip_prefix(home).ok());
     let path = inside.map_or_else(|| path.to_owned(), |inside| Path::new("~").join(inside));
-    shown(&path.to_string_lossy()).into_owned()
+    shown_os(&path).into_owned()
 }
 
 impl Config {

@@ -52,6 +52,8 @@ pub enum Cause {
     PortTaken,
     /// The other side was stopped, and can go on with the same ticket.
     PeerStopped,
+    /// The other side was stopped, and its ticket is void with it.
+    PeerLeft,
     /// The other side cannot take it as things are; once that is mended there, the same ticket
     /// goes on.
     PeerCannot,
@@ -67,7 +69,7 @@ impl Cause {
     /// The exit code of a process that ends with it.
     pub fn exit(self) -> Exit {
         match self {
-            Self::Failure | Self::PeerCannot => Exit::Failure,
+            Self::Failure | Self::PeerLeft | Self::PeerCannot => Exit::Failure,
             Self::Usage => Exit::Usage,
             Self::Refused => Exit::Refused,
             Self::Network

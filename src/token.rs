@@ -17,7 +17,7 @@ use rand::{
 use zeroize::Zeroizing;
 
 use crate::bounds::MAX_TOKEN;
-use crate::error::{Error, Result, reason, shown};
+use crate::error::{Error, Result, reason, shown_os};
 
 /// Words in a token unless the sender asks otherwise: 25.8 bits.
 pub const DEFAULT_WORDS: u8 = 2;
@@ -91,8 +91,7 @@ impl Token {
     /// [`Exit::Usage`](crate::error::Exit::Usage) when the file cannot be read, others could read it,
     /// or it holds fewer than [`MIN_AGREED`] words.
     pub fn read(path: &Path) -> Result<Self> {
-        let name = path.to_string_lossy();
-        let name = shown(&name);
+        let name = shown_os(path);
         let cannot = |error: io::Error| {
             Error::usage(format!("cannot read \"{name}\": {}", reason(&error)))
                 .hint("--token-file names a file that holds a token; `transfer token` makes one")

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -236,8 +237,12 @@ fn accept(shared: &Arc<Shared>, listener: &Listener) {
         }
         let handling = Arc::clone(shared);
         let started = thread::Builder::new().name("handshake".into()).spawn(move || {
-            let event = handling.receive(Slot(id), stream, address);
+            let slot = Slot(id);
+            let receive = AssertUnwindSafe(|| handling.receive(slot, stream, address));
+            let event = catch_unwind(receive);
             handling.leave(id);
+            // A fault of this program costs one connection, and neither its place nor its slot.
+            let Ok(event) = event else { return handling.state().free(slot) };
             // Either fails when the offer has ended meanwhile.
             match event {
                 Incoming::Accepted(_) | Incoming::WrongToken { left: 0, .. } => {
@@ -403,6 +408,35 @@ mod tests {
         });
         assert_eq!(welcomed.as_deref(), Some("known"));
         drop(crowd);
+    }
+
+    /// A fault of the program in a handshake, be it before the proof or behind it.
+    #[test]
+    fn what_panics_gives_back_its_place_and_its_slot() {
+        let listener = Listener::bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
+        let address = listener.address();
+        let faults = AtomicU64::new(0);
+        let admit = |remote: SocketAddr| Ok(Peer::unknown(remote.ip()));
+        let prove = move |_: &Stream, judge: Judge<'_>| {
+            let fault = faults.fetch_add(1, Ordering::Relaxed);
+            assert!(fault > MAX_CONNECTIONS_EACH as u64, "a fault before the proof");
+            let decision = judge(&mut || Some([fault as u8; 16]));
+            assert!(fault > MAX_CONNECTIONS_EACH as u64 + 1, "a fault behind it");
+            match decision {
+                Decision::Busy => Ok(Outcome::Busy),
+                _ => Ok(Outcome::Look),
+            }
+        };
+        let acceptor = Acceptor::open(vec![listener], 1, Box::new(admit), Box::new(prove)).unwrap();
+        // All of them from one address, which has only so many places.
+        for _ in 0..MAX_CONNECTIONS_EACH + 2 {
+            let mut stream = TcpStream::connect(address).unwrap();
+            // Closed at the end of its thread, or a moment before.
+            assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
+        }
+        let _last = TcpStream::connect(address).unwrap();
+        let next = acceptor.next(HANDSHAKE_LIMIT);
+        assert!(matches!(next, Some(Incoming::Look { .. })), "a place or the slot was kept");
     }
 
     #[test]

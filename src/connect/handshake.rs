@@ -189,8 +189,12 @@ pub fn answer(stream: &Stream, token: &Token, judge: Judge<'_>) -> Result<Outcom
             (handshake::wrong_token(0), Err("the offer has ended".into()))
         }
     };
-    timed.write_all(&answer).map_err(lost)?;
-    outcome
+    let written = timed.write_all(&answer).map_err(lost);
+    match outcome {
+        // It is counted, whether or not whoever guessed waited for the answer.
+        Ok(Outcome::WrongToken(_)) => outcome,
+        outcome => written.and(outcome),
+    }
 }
 
 #[cfg(test)]
@@ -216,6 +220,29 @@ mod tests {
             Some(verdict) => stream.write_all(&proven.answer(verdict).0),
             None => Ok(()),
         }
+    }
+
+    /// Whoever guesses and is gone before the answer has guessed all the same.
+    #[test]
+    fn a_guess_counts_though_its_answer_cannot_be_written() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut stranger = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        let mut rng = token::system_rng().unwrap();
+        let [token, guess] = ["ocean-tiger", "tiger-ocean"].map(|it| Token::parse(it).unwrap());
+        let start = Start::new(Role::Receiver, &guess, Binding::None, &mut rng);
+        stranger.write_all(start.hello()).unwrap();
+        stranger.write_all(&[7; CONFIRM_LEN]).unwrap();
+        let stream = Stream::tcp(stream);
+        let mut gone = Some(stranger);
+        let outcome = answer(&stream, &token, &mut |check| {
+            assert!(check().is_none());
+            // What is unread when it closes makes a reset of it; the shutdown holds everywhere.
+            drop(gone.take());
+            stream.shutdown();
+            Decision::Wrong { left: 0 }
+        });
+        assert!(matches!(outcome, Ok(Outcome::WrongToken(0))), "the guess is lost");
     }
 
     /// Sessions that are let through between the cuts earn no further guesses.

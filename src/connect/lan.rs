@@ -74,12 +74,15 @@ fn socket(ip: IpAddr, interface: &Interface) -> SocketAddr {
 
 /// Whether an address is dialled without Tailscale.
 pub fn is_meant(ip: IpAddr) -> bool {
+    is_meant_among(ip, || Interfaces::look(&Choice::Local).ok())
+}
+
+/// The same; only for an address of the internet the interfaces have to be asked for.
+fn is_meant_among(ip: IpAddr, interfaces: impl FnOnce() -> Option<Interfaces>) -> bool {
     if is_tailnet(ip) || ip.to_canonical().is_loopback() {
         return false;
     }
-    // Only for one of the internet the interfaces have to be asked.
-    Scope::of(ip) != Scope::Global
-        || Interfaces::look(&Choice::Local).is_ok_and(|interfaces| interfaces.is_local(ip))
+    Scope::of(ip) != Scope::Global || interfaces().is_some_and(|known| known.is_local(ip))
 }
 
 /// A machine at an address of a local network.
@@ -95,6 +98,7 @@ fn peer(ip: IpAddr) -> Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::interfaces::Network;
 
     #[test]
     fn the_address_tells_the_way() {
@@ -110,10 +114,14 @@ mod tests {
             ("fd7a:115c:a1e0::9", false),
             ("127.0.0.1", false),
             ("::1", false),
-            ("192.0.2.1", false),
+            ("203.0.113.6", true), // a campus with public addresses
+            ("203.0.113.70", false),
             ("2001:db8::1", false),
         ] {
-            assert_eq!(is_meant(address.parse().unwrap()), expected, "{address}");
+            let campus = Network { address: [203, 0, 113, 5].into(), prefix: 28 };
+            let interfaces = || Some(Interfaces::of("eth0", 2, &[campus]));
+            let found = is_meant_among(address.parse().unwrap(), interfaces);
+            assert_eq!(found, expected, "{address}");
         }
     }
 }

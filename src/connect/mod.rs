@@ -145,18 +145,6 @@ pub enum NotConnected {
 
 impl NotConnected {
     /// As the user reads it.
-    pub fn error(&self) -> &Error {
-        match self {
-            Self::Busy(error)
-            | Self::Cut(error)
-            | Self::Refused(error)
-            | Self::Lost(error)
-            | Self::Unconfirmed(error)
-            | Self::Over(error) => error,
-        }
-    }
-
-    /// The same to keep.
     pub fn into_error(self) -> Error {
         match self {
             Self::Busy(error)
@@ -182,6 +170,7 @@ impl From<Error> for NotConnected {
             | Cause::Failure
             | Cause::Usage
             | Cause::Refused
+            | Cause::PeerLeft
             | Cause::PeerCannot
             | Cause::Declined
             | Cause::Interrupted => Self::Over(error),

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::bounds::MAX_NAME;
-use crate::error::{Error, bytes, reason, shown};
+use crate::error::{Error, bytes, reason, shown_os};
 use crate::files::root::{Found, Replace, Root};
 use crate::receive::output::check_output;
 use crate::ui::Finding;
@@ -24,14 +24,14 @@ pub fn look(output: &Path) -> Vec<Finding> {
 
 fn try_out(output: &Path) -> Result<Vec<Finding>, Error> {
     let at = check_output(output)?;
-    let name = at.to_string_lossy();
+    let name = shown_os(at);
     let failed = |what: &str, error: &io::Error| {
         let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => "name another folder with -o, or change whose it is",
             io::ErrorKind::StorageFull => "make room, or name another folder with -o",
             _ => "name another folder with -o",
         };
-        Error::failure(format!("cannot {what} \"{}\": {}", shown(&name), reason(error))).hint(hint)
+        Error::failure(format!("cannot {what} \"{}\": {}", name, reason(error))).hint(hint)
     };
     let exists = output.is_dir();
     let root = Root::open(at).map_err(|error| failed("open", &error))?;
@@ -41,7 +41,7 @@ fn try_out(output: &Path) -> Result<Vec<Finding>, Error> {
     let room = free.map_or_else(String::new, |free| format!(", {} free", bytes(free)));
     let what = match exists {
         true => format!("it can be written to{room}"),
-        false => format!("it will be made; \"{}\" can be written to{room}", shown(&name)),
+        false => format!("it will be made; \"{}\" can be written to{room}", name),
     };
     found.push(match free {
         Some(free) if free < LITTLE => Finding::warning(what)

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{self, Config};
 use crate::connect::lan;
-use crate::error::{Cause, Error, Exit, Result, shown};
+use crate::error::{Cause, Error, Exit, Result, shown_os};
 use crate::net::dial::Proxy;
 use crate::net::listener::{Listener, port_owner};
 use crate::net::tailscale::{Status, TailscaleDetector};
@@ -253,8 +253,8 @@ impl Doctor<'_> {
                     "is it on another machine that is not there? name another folder with -o",
                 )]
             });
-        let name = output.to_string_lossy();
-        self.tell(&format!("Folder {}", shown(&name)), &findings);
+        let name = shown_os(output);
+        self.tell(&format!("Folder {}", name), &findings);
     }
 
     /// What answers the questions that are asked on a terminal.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::error::shown;
+use crate::error::{shown, shown_os};
 use crate::net::tailscale::{Link, Peer, Status, Way};
 use crate::ui::Finding;
 
@@ -21,8 +21,8 @@ pub fn node(status: &Status, program: &Path, now: SystemTime) -> Vec<Finding> {
         "" => String::new(),
         version => format!(", version {}", shown(version)),
     };
-    let program = program.to_string_lossy();
-    let mut found = vec![Finding::fine(format!("it runs{version} ({})", shown(&program)))];
+    let program = shown_os(program);
+    let mut found = vec![Finding::fine(format!("it runs{version} ({})", program))];
     found.push(match status.own_addresses() {
         Ok(own) => {
             let own: Vec<String> = own.iter().map(ToString::to_string).collect();

@@ -21,6 +21,15 @@ pub struct Pattern {
 }
 
 impl Pattern {
+    /// The same for what may be no text, which no pattern is.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn of_bytes(text: &[u8]) -> Result<Self, String> {
+        let text = str::from_utf8(text);
+        Self::parse(text.map_err(|_| "it is not UTF-8; write \"?\" for each byte that is not")?)
+    }
+
     /// Checks what was typed. Upper and lower case are two, as in a shell, except on Windows.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use globset::{GlobBuilder, GlobMatcher};
 use walkdir::WalkDir;
 
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, shown_os};
 
 /// The paths, with each pattern replaced by what it matches, in the order of bytes. A path that
 /// exists is meant as it stands, whatever is in its name; so is one that is no valid pattern.
@@ -22,14 +22,14 @@ use crate::error::{Error, Result, shown};
 pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut expanded = Vec::with_capacity(paths.len());
     for path in paths {
-        let is_pattern = path.to_str().is_some_and(has_magic) && path.symlink_metadata().is_err();
+        let is_pattern = has_magic(path.as_os_str()) && path.symlink_metadata().is_err();
         let Some(mut found) = is_pattern.then(|| matches(path)).flatten() else {
             expanded.push(path.clone());
             continue;
         };
         if found.is_empty() {
-            let pattern = path.to_string_lossy();
-            return Err(Error::usage(format!("nothing matches \"{}\"", shown(&pattern)))
+            let pattern = shown_os(path);
+            return Err(Error::usage(format!("nothing matches \"{}\"", pattern))
                 .hint("check the pattern, and the folder you are in"));
         }
         expanded.append(&mut found);
@@ -37,11 +37,12 @@ pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(expanded)
 }
 
-fn has_magic(text: &str) -> bool {
-    text.contains(['*', '?', '['])
+fn has_magic(text: &OsStr) -> bool {
+    text.as_encoded_bytes().iter().any(|byte| b"*?[".contains(byte))
 }
 
-/// What a pattern matches; nothing if it is not a valid one.
+/// What a pattern matches; nothing if it is not a valid one. A name in it that is a pattern has to
+/// be UTF-8, the others need not.
 fn matches(pattern: &Path) -> Option<Vec<PathBuf>> {
     let mut found = vec![PathBuf::new()];
     let mut parts = pattern.components().peekable();
@@ -51,7 +52,7 @@ fn matches(pattern: &Path) -> Option<Vec<PathBuf>> {
             Component::Normal(name) if name == "**" && parts.peek().is_some() => {
                 found = found.iter().flat_map(|folder| folders_below(folder)).collect();
             }
-            Component::Normal(name) if name.to_str().is_some_and(has_magic) => {
+            Component::Normal(name) if has_magic(name) => {
                 let glob = GlobBuilder::new(name.to_str()?).case_insensitive(cfg!(windows)).build();
                 let (glob, hidden) = (glob.ok()?.compile_matcher(), starts_with_dot(name));
                 found = found.iter().flat_map(|it| names_in(it, &glob, hidden)).collect();
@@ -61,7 +62,8 @@ fn matches(pattern: &Path) -> Option<Vec<PathBuf>> {
     }
     // What stands behind the last pattern has not been looked for yet.
     found.retain(|path| path.symlink_metadata().is_ok());
-    if pattern.as_os_str().to_str()?.ends_with(std::path::is_separator) {
+    let last = pattern.as_os_str().as_encoded_bytes().last();
+    if last.is_some_and(|last| std::path::is_separator(char::from(*last))) {
         found.retain(|path| path.is_dir());
     }
     found.sort_unstable();
@@ -158,6 +160,27 @@ mod tests {
         for path in ["nope", "nope[", "nope[1/*"] {
             assert_eq!(expand(&[path.into()]).unwrap(), [PathBuf::from(path)]);
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn folders_around_a_pattern_need_not_be_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = |bytes| dir.path().join(super::super::path::native(bytes).unwrap());
+        fs::create_dir_all(name(b"t/d\xe9/s1")).unwrap();
+        fs::create_dir_all(name(b"t/d\xe9/s2/\xff")).unwrap();
+        for (pattern, expected) in [
+            (&b"t/d\xe9/s*"[..], &[&b"t/d\xe9/s1"[..], b"t/d\xe9/s2"][..]),
+            (b"t/??/s2/?/", &[b"t/d\xe9/s2/\xff"]),
+            (b"t/**/\xff", &[b"t/d\xe9/s2/\xff"]),
+            // No pattern, then: told later, as any path that does not exist.
+            (b"t/\xe9*", &[b"t/\xe9*"]),
+        ] {
+            let expected: Vec<_> = expected.iter().map(|it| name(it)).collect();
+            assert_eq!(expand(&[name(pattern)]).unwrap(), expected);
+        }
+        let error = expand(&[name(b"t/d\xe9/x*")]).unwrap_err();
+        assert!(error.message.ends_with("t/d\\xe9/x*\""), "{error}");
     }
 
     #[cfg(unix)]

@@ -218,6 +218,14 @@ pub fn of_native(name: &OsStr) -> Result<&[u8], PathError> {
     name.to_str().map(str::as_bytes).ok_or(PathError::NotUtf8)
 }
 
+/// The same to be told of: of what has no bytes, those of the text that is nearest.
+pub fn told(path: &Path) -> Cow<'_, [u8]> {
+    match of_native(path.as_os_str()) {
+        Ok(bytes) => Cow::Borrowed(bytes),
+        Err(_) => Cow::Owned(path.to_string_lossy().into_owned().into()),
+    }
+}
+
 fn is_slash(byte: &u8) -> bool {
     *byte == b'/'
 }

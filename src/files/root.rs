@@ -195,13 +195,6 @@ impl Root {
         self.parent_of(path)?.open(path.name(), OpenOptions::new().read(true))
     }
 
-    /// Opens a regular file that is this user's and has no other name: nobody else put it here,
-    /// and nobody can read along.
-    pub fn open_own(&mut self, path: &RelPath) -> io::Result<File> {
-        let folder = self.parent_of(path)?;
-        folder.own(folder.open(path.name(), OpenOptions::new().read(true))?)
-    }
-
     /// Whether a time found on the disk is what it makes of the one that was given.
     pub fn is_time(&self, given: i64, found: i64) -> bool {
         if given == found {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::exclude::{Excludes, Pattern};
 use super::git::{self, Listing};
-use super::path::native;
+use super::path::{native, told};
 use crate::error::{Error, Result, shown_bytes};
 
 /// What the user wants of the paths; everything, unless something is set.
@@ -121,7 +121,7 @@ pub struct Selector<'a> {
     selection: &'a Selection,
     used: Vec<bool>,
     left: LeftOut,
-    unreadable: Vec<(String, String)>,
+    unreadable: Vec<(Vec<u8>, String)>,
     here: Here<'a>,
 }
 
@@ -229,7 +229,7 @@ impl<'a> Selector<'a> {
                 let excludes = &self.selection.excludes;
                 let unwanted = |path| excludes.matches(path, true, &mut self.used);
                 if !arriving.ancestors().any(unwanted) {
-                    self.unreadable.push((arriving.to_string_lossy().into_owned(), why.clone()));
+                    self.unreadable.push((told(&arriving).into(), why.clone()));
                 }
             }
         }
@@ -240,7 +240,7 @@ impl<'a> Selector<'a> {
 
     /// Ends the walk of one path of the command line. Returns the folders that could not
     /// be looked through, by the names under which they would arrive, each with the reason.
-    pub fn leave_top(&mut self) -> impl Iterator<Item = (String, String)> {
+    pub fn leave_top(&mut self) -> impl Iterator<Item = (Vec<u8>, String)> {
         let name = self.here.name;
         let folders = self.selection.folders.as_ref();
         if !self.here.asked && folders.is_some_and(|folders| folders.contains_key(name)) {

@@ -47,8 +47,8 @@ pub struct WalkOptions {
 /// Something that was found and cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsent {
-    /// Its name as far as it can be shown, unescaped.
-    pub name: String,
+    /// Its name, or as much of it as tells nothing of what lies above.
+    pub name: Vec<u8>,
     /// Why, in words.
     pub why: String,
 }
@@ -329,13 +329,9 @@ impl Source {
                 source.ids.push(*id);
             } else {
                 behind = Some(&entry.path);
-                let is_utf8 = |bytes| str::from_utf8(bytes).is_ok();
-                let target =
-                    if let Kind::Link(target) = &entry.kind { target.as_bytes() } else { b"" };
-                let utf8 = is_utf8(entry.path.as_bytes()) && is_utf8(target);
-                let why = if utf8 { PathError::Control } else { PathError::NotUtf8 };
-                let name = entry.path.to_lossy().into_owned();
-                source.unsent.push(Unsent { name, why: why.to_string() });
+                source
+                    .unsent
+                    .push(Unsent { name: entry.path.as_bytes().into(), why: no_text(entry) });
             }
         }
         Some(source)
@@ -343,12 +339,12 @@ impl Source {
 
     /// Notes what stays behind, under a name that tells nothing of what lies above `top`.
     fn leave(&mut self, (name, top): (&[u8], &Path), path: &Path, why: &str) {
-        let name = String::from_utf8_lossy(name);
-        let name = match path.strip_prefix(top) {
-            Ok(below) if below.as_os_str().is_empty() => name.into(),
-            Ok(below) => format!("{name}/{}", below.to_string_lossy()),
-            Err(_) => name.into(),
-        };
+        let below = path.strip_prefix(top).unwrap_or(Path::new(""));
+        let mut name = name.to_vec();
+        if !below.as_os_str().is_empty() {
+            name.push(b'/');
+            name.extend(path::told(below).iter());
+        }
         self.unsent.push(Unsent { name, why: why.into() });
     }
 }
@@ -467,6 +463,20 @@ fn as_it_travels(target: &Path) -> Result<Target, PathError> {
     let target = path::of_native(target.as_os_str())?;
     let slash = |byte: &u8| if cfg!(windows) && *byte == b'\\' { b'/' } else { *byte };
     Ok(Target::from(&*target.iter().map(slash).collect::<Vec<u8>>()))
+}
+
+/// Why an entry stays behind that is no text, and whether that is its name or where it points.
+fn no_text(entry: &Entry) -> String {
+    let why = |bytes| match str::from_utf8(bytes) {
+        Ok(_) => PathError::Control,
+        Err(_) => PathError::NotUtf8,
+    };
+    match &entry.kind {
+        Kind::Link(target) if entry.path.is_text() => {
+            format!("its target: {}", why(target.as_bytes()))
+        }
+        _ => why(entry.path.as_bytes()).to_string(),
+    }
 }
 
 fn cannot_send(path: &Path, error: &std::io::Error) -> Error {

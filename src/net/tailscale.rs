@@ -21,7 +21,7 @@ use std::{
 use self::status::POD;
 pub use self::status::{Link, Peer, Status, Way, parse_whois};
 use crate::bounds::{MAX_STATUS, STATUS_FRESH, STATUS_PAUSE, TAILSCALE_LIMIT};
-use crate::error::{Cause, Error, Result, reason, shown};
+use crate::error::{Cause, Error, Result, reason, shown, shown_os};
 
 /// Asks the `tailscale` program, and remembers its answer for 30 s. May be shared by threads.
 #[derive(Debug)]
@@ -223,8 +223,8 @@ impl Cli {
 
     /// What a failure to start the program means.
     pub fn cannot_run(&self, error: &io::Error) -> Error {
-        let program = self.program.to_string_lossy();
-        Error::network(format!("cannot run {}: {}", shown(&program), reason(error)))
+        let program = shown_os(&self.program);
+        Error::network(format!("cannot run {}: {}", program, reason(error)))
             .hint(format!("set TRANSFER_TAILSCALE to the tailscale program; {POD}"))
     }
 
@@ -321,8 +321,8 @@ fn locate(named: Option<OsString>, path: Option<OsString>, usual: Vec<PathBuf>) 
         if is_program(&named) {
             return Ok(real_path(named));
         }
-        let named = named.to_string_lossy();
-        let message = format!("TRANSFER_TAILSCALE names {}, which is no program", shown(&named));
+        let named = shown_os(&named);
+        let message = format!("TRANSFER_TAILSCALE names {}, which is no program", named);
         return Err(Error::network(message)
             .hint("give it the full path of the tailscale program, or unset it"));
     }

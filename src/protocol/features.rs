@@ -48,19 +48,6 @@ impl Feature {
             .ok_or_else(|| format!("the features are {}", names()))
     }
 
-    /// Whether this program can do it.
-    fn is_ours(self) -> bool {
-        match self {
-            Self::Codec(_) => true,
-
-            Self::RawNames => true,
-
-            Self::Sparse => true,
-
-            Self::Blocks => true,
-        }
-    }
-
     fn bit(self) -> u32 {
         let at = Self::ALL.iter().position(|feature| *feature == self);
         at.map_or(0, |at| 1 << at)
@@ -72,12 +59,9 @@ impl Feature {
 pub struct Features(u32);
 
 impl Features {
-    /// None of them.
-    pub const NONE: Self = Self(0);
-
     /// What this program can do.
     pub fn ours() -> Self {
-        Feature::ALL.into_iter().filter(|feature| feature.is_ours()).collect()
+        Feature::ALL.into_iter().collect()
     }
 
     /// What the other side names. Names without a meaning here count for nothing.

@@ -44,7 +44,7 @@ pub enum Control {
     Paired,
     /// Sender: what is about to be listed.
     Offer(Offer),
-    /// Receiver, instead of a plan: it will not take the offer.
+    /// Either, in practice the receiver: it does not take the offer, or no more of it, as things are.
     Refuse(Reason),
     /// Either: still at work on what the other side waits for.
     Wait(Wait),
@@ -58,7 +58,7 @@ pub enum Control {
     Cancel(Reason),
 }
 
-/// What a receiver that serves others says of itself. No more is done with it than to show it.
+/// What a receiver that serves others says of itself. A sender checks its form, and passes it over.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
     /// What it is called; to be escaped when shown.
@@ -320,7 +320,7 @@ impl Reason {
                 Error::new(Cause::PeerStopped, format!("the {who} was interrupted"))
                     .hint("run the same command there again: it goes on where it stopped")
             }
-            Self::Interrupted => Error::failure(format!("the {who} was interrupted"))
+            Self::Interrupted => Error::new(Cause::PeerLeft, format!("the {who} was interrupted"))
                 .hint("start it again there; its new ticket goes on where this one stopped"),
             Self::Protocol => {
                 Error::failure(format!("the {who} could not make sense of this side"))

@@ -326,13 +326,7 @@ impl Session {
             Stop::Own(reason, error) => (reason, error),
         };
         let mut buffer = self.outbox.buffer();
-        let control = match reason {
-            Reason::Declined
-            | Reason::Conflict { .. }
-            | Reason::NoSpace { .. }
-            | Reason::TooMany { .. } => Control::Refuse(reason),
-            reason => Control::Cancel(reason),
-        };
+        let control = farewell(reason);
         let deadline = Instant::now() + FAREWELL;
         let told = control.encode(&mut buffer).is_ok()
             && self.outbox.send_last_until(buffer, deadline).is_ok();
@@ -358,6 +352,24 @@ impl Session {
             }
         }
         error.into()
+    }
+}
+
+/// The last word for a reason: to refuse is the receiver's, whose person or disk does not take it.
+fn farewell(reason: Reason) -> Control {
+    match reason {
+        Reason::Declined
+        | Reason::Conflict { .. }
+        | Reason::NoSpace { .. }
+        | Reason::TooMany { .. }
+        | Reason::Unwritable
+        | Reason::NoFiles
+        | Reason::DiskGone
+        | Reason::NotWritten
+        | Reason::Busy => Control::Refuse(reason),
+        Reason::Interrupted | Reason::Protocol | Reason::Failed | Reason::Other => {
+            Control::Cancel(reason)
+        }
     }
 }
 
@@ -387,4 +399,34 @@ fn filter_stop(buffer: &Buffer, follows: Follows, peer: Role) -> Result<Message<
 /// What comes while it is not the other side's turn: it stops, or breaks the protocol.
 fn unasked(buffer: &Buffer, follows: Follows, peer: Role) -> Stop {
     filter_stop(buffer, follows, peer).err().unwrap_or(OUT_OF_TURN.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Cause;
+
+    #[test]
+    fn whatever_lets_a_sender_wait_is_a_refusal() {
+        use Reason::*;
+        let rows = [
+            (Declined, true),
+            (Conflict { count: 1 }, true),
+            (NoSpace { needed: 0, free: 1 }, true),
+            (TooMany { entries: 2, limit: 1 }, true),
+            (Unwritable, true),
+            (NoFiles, true),
+            (DiskGone, true),
+            (NotWritten, true),
+            (Interrupted, false),
+            (Protocol, false),
+            (Failed, false),
+        ];
+        for (reason, expected) in rows {
+            let waits = reason.told_by(Role::Receiver).cause == Cause::PeerCannot;
+            let refuses = matches!(farewell(reason.clone()), Control::Refuse(_));
+            assert_eq!(refuses, expected, "{reason:?}");
+            assert!(refuses || !waits, "{reason:?}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Data items in, files out: the part of the receiving engine that touches the disk.
 
+mod checks;
 mod fates;
 pub(super) mod holes;
 mod kept;
@@ -11,6 +12,7 @@ use std::fs::File;
 use std::io;
 use std::time::Instant;
 
+use self::checks::Ended;
 use self::kept::Flushing;
 use super::blocks::{Check, Damage, Repair};
 use super::lock::{Head, Known, TransferLockManager};
@@ -28,7 +30,7 @@ use crate::files::manifest::{Entry, Manifest};
 use crate::files::path::RelPath;
 use crate::files::root::{Found, Root};
 use crate::files::sparse::ContentHash;
-use crate::files::states::Blocks;
+use crate::files::states::{self, Blocks};
 use crate::protocol::course::Course;
 use crate::protocol::data::{self, Item};
 use crate::protocol::features::Features;
@@ -44,8 +46,8 @@ enum State {
     Idle,
     /// Asked for, and not come yet.
     Wanted,
-    /// Came, and the pool is putting it at its place.
-    AtPool,
+    /// Came, and is in hand: the pool's, or until what was here of it is compared.
+    InHand,
     /// Came, and its hash differed.
     Again,
     /// Came, and some of its blocks differed.
@@ -129,6 +131,10 @@ pub struct Assembler<'a> {
     resume: BTreeMap<u32, Resume>,
     /// Files of which blocks have to come again.
     repairs: BTreeMap<u32, Repair>,
+    /// Files that came, of which what was here before is still compared with its states.
+    ended: Vec<(Check, Ended)>,
+    /// The states of files that came and are on their way to their place.
+    going: BTreeMap<u32, Vec<states::State>>,
     blocks: Option<u64>,
     /// Times of last change that the disk has made of others.
     times: BTreeMap<u32, i64>,
@@ -192,6 +198,8 @@ impl<'a> Assembler<'a> {
             states,
             resume,
             repairs: BTreeMap::new(),
+            ended: Vec::new(),
+            going: BTreeMap::new(),
             blocks,
             made,
             merge,
@@ -274,7 +282,7 @@ impl<'a> Assembler<'a> {
                         if may_be_small { self.small(index, &mut items, &record)? } else { None };
                     match small {
                         Some(small) => {
-                            self.set(index, State::AtPool);
+                            self.set(index, State::InHand);
                             files.push((small, None));
                         }
                         None => self.start(index, offset)?,
@@ -422,20 +430,24 @@ impl<'a> Assembler<'a> {
                 current.may_begin_anew = true;
                 let hash = ContentHash::Whole(Blocks::go_on(block, states.clone()));
                 let target = self.reopen(index, entry, (offset, hash), &seen)?;
-                let check = match &target {
+                let again = match &target {
                     Target::Writer(writer) => {
-                        let handle = writer.handle();
-                        handle.map(|file| Some(Check::start(file, block, states)))
+                        let place = self.tree.plan.place(index, entry);
+                        let folder = self.tree.root.parent_of(&place);
+                        folder.and_then(|folder| writer.open_again(folder)).map(Some)
                     }
                     _ => Ok(None),
                 };
-                match self.survive(index, check)? {
-                    Some(check) => {
-                        current.check = check;
-                        target
-                    }
+                match again {
                     // What is not looked at is not named.
-                    None => Target::Nowhere,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Target::Stale,
+                    again => match self.survive(index, again)? {
+                        Some(file) => {
+                            current.check = file.map(|file| Check::start(file, block, states));
+                            target
+                        }
+                        None => Target::Nowhere,
+                    },
                 }
             }
             Some(Resume::Blocks { seen, .. }) => self.reopen(index, entry, (0, begins), &seen)?,
@@ -523,44 +535,44 @@ impl<'a> Assembler<'a> {
         let Current { target, course, check, damage, .. } = current;
         let entry = self.tree.manifest.get(index).ok_or(OUT_OF_TURN)?;
         course.end(size)?;
-        self.finished.push(index);
         let arrived = match target {
-            Target::Nowhere | Target::Repair(_) => return Ok(()),
+            Target::Nowhere | Target::Repair(_) => {
+                self.finished.push(index);
+                return Ok(());
+            }
             Target::Same(place, own, seen) if own == hash => self.keep(index, entry, place, &seen),
             Target::Same(..) | Target::Stale => Ok(Named::Again),
             Target::Writer(writer) => {
-                self.let_go(index)?;
-                let damage = match self.damage_of(check, damage, &writer, (entry, hash)) {
-                    Ok(damage) => damage,
-                    Err(stop) => {
-                        // What came of it is kept.
-                        let course = Course::new(None, size, size);
-                        let target = Target::Writer(writer);
-                        self.current = Some(Current::new(index, entry, target, course));
-                        return Err(stop);
+                let ended = Ended { index, writer, hash, damage };
+                return match check {
+                    Some(check) => {
+                        self.set(index, State::InHand);
+                        self.ended.push((check, ended));
+                        Ok(())
                     }
+                    None => self.conclude_whole(ended),
                 };
-                match damage {
-                    Some(damage) if damage.is_empty() => self.name(index, entry, writer, hash),
-                    Some(damage) => {
-                        let by = self.put_by(index, entry, writer, (hash, damage));
-                        by.map(|()| Named::Torn)
-                    }
-                    None => {
-                        self.tree.discard(index, entry, writer);
-                        Ok(Named::Again)
-                    }
-                }
             }
         };
-        match self.survive(index, arrived)? {
-            Some(Named::At(mtime)) => self.arrived(index, hash, mtime),
+        let arrived = self.survive(index, arrived)?;
+        self.settled(index, entry, hash, arrived);
+        Ok(())
+    }
+
+    /// It is known what became of a file that came.
+    fn settled(&mut self, index: u32, entry: &Entry, hash: [u8; HASH_LEN], arrived: Option<Named>) {
+        self.finished.push(index);
+        match arrived {
+            Some(Named::At(mtime)) => {
+                self.arrived(index, hash, mtime);
+                // One of another name that could not be gone on with.
+                self.sweep(index, entry);
+            }
             Some(Named::Again) => self.set(index, State::Again),
             Some(Named::Torn) => self.set(index, State::Torn),
             // What there is of a file that is given up is of no use.
             None => self.sweep_all(index, entry),
         }
-        Ok(())
     }
 
     /// Content came.
@@ -710,7 +722,7 @@ enum Named {
 }
 
 fn is_missing(state: &State) -> bool {
-    matches!(state, State::Wanted | State::AtPool | State::Mending)
+    matches!(state, State::Wanted | State::InHand | State::Mending)
 }
 
 fn state(states: &[State], index: u32) -> Option<State> {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
 use crate::control;
-use crate::error::Error;
 use crate::files::disk::Stamp;
 use crate::files::states::{Blocks, State};
 use crate::protocol::pages::{HASH_LEN, Range};
@@ -98,8 +98,8 @@ impl Repair {
 
 /// The blocks of an unfinished file, compared with their states in a thread while more of it comes.
 pub struct Check {
-    work: Option<Work>,
-    begun: Option<Receiver<Damage>>,
+    work: Arc<Work>,
+    begun: Receiver<Damage>,
     stop: Arc<AtomicBool>,
 }
 
@@ -110,44 +110,41 @@ struct Work {
 }
 
 impl Check {
-    /// Begins to compare what is in `file`, which somebody may write behind those blocks.
+    /// Begins to compare what is in `file`, which somebody may write behind those blocks through
+    /// another open of it: a thread that is slow to end keeps this one, and no lock with it.
     pub fn start(file: File, block: u64, states: Vec<State>) -> Self {
-        let work = Work { file, block, states };
-        let stop = Arc::new(AtomicBool::new(false));
-        // Elsewhere to read somewhere moves the place at which is written: it waits for the end.
-        if !cfg!(unix) {
-            return Self { work: Some(work), begun: None, stop };
-        }
-        let (tell, begun) = mpsc::channel();
-        let stopped = Arc::clone(&stop);
-        let compare = move || {
-            let damage = work.compare(&stopped);
-            drop(work);
-            // Whoever began it may have ended.
-            let _ = tell.send(damage);
-        };
-        let _ = thread::Builder::new().name("check".into()).spawn(compare);
-        Self { work: None, begun: Some(begun), stop }
+        Self::start_in(file, block, states, |compare| {
+            let _ = thread::Builder::new().name("check".into()).spawn(compare);
+        })
     }
 
-    /// Waits until all are compared.
-    ///
-    /// # Errors
-    /// The transfer is to stop.
-    pub fn wait(mut self) -> Result<Option<Damage>, Error> {
-        if let Some(work) = self.work.take() {
-            let damage = work.compare(&self.stop);
-            return control::check().map(|()| Some(damage));
-        }
-        loop {
-            control::check()?;
-            let Some(begun) = &self.begun else { return Ok(None) };
-            match begun.recv_timeout(control::SLICE) {
-                Ok(damage) => return Ok(Some(damage)),
-                Err(RecvTimeoutError::Timeout) => {}
-                // No thread could be started, or it is gone: nothing was compared.
-                Err(RecvTimeoutError::Disconnected) => return Ok(None),
-            }
+    fn start_in(
+        file: File,
+        block: u64,
+        states: Vec<State>,
+        spawn: impl FnOnce(Box<dyn FnOnce() + Send>),
+    ) -> Self {
+        let work = Arc::new(Work { file, block, states });
+        let stop = Arc::new(AtomicBool::new(false));
+        let (tell, begun) = mpsc::channel();
+        let (other, stopped) = (Arc::clone(&work), Arc::clone(&stop));
+        spawn(Box::new(move || {
+            let damage = other.compare(&stopped);
+            // Some disks rename no file that is open.
+            drop(other);
+            // Whoever began it may have ended.
+            let _ = tell.send(damage);
+        }));
+        Self { work, begun, stop }
+    }
+
+    /// What differs, once all are compared. Waits a moment for it.
+    pub fn found_within(&self, wait: Duration) -> Option<Damage> {
+        match self.begun.recv_timeout(wait) {
+            Ok(damage) => Some(damage),
+            Err(RecvTimeoutError::Timeout) => None,
+            // No thread could be started.
+            Err(RecvTimeoutError::Disconnected) => Some(self.work.compare(&self.stop)),
         }
     }
 }
@@ -254,18 +251,24 @@ mod tests {
             ("all of it is gone", &[], 0, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
         ];
         for (name, flips, len, expected) in rows {
-            let mut file = tempfile::tempfile().unwrap();
+            let mut file = tempfile::NamedTempFile::new().unwrap();
             let mut content = content.clone();
             flips.iter().for_each(|at| content[usize::try_from(*at).unwrap()] ^= 4);
             file.write_all(&content).unwrap();
-            file.set_len(len).unwrap();
-            // Wherever somebody writes meanwhile.
-            file.seek(SeekFrom::Start(len)).unwrap();
-            let check = Check::start(file.try_clone().unwrap(), 64, states.clone());
-            file.write_all(b"").unwrap();
+            file.as_file().set_len(len).unwrap();
             let mut damage = Damage::default();
             expected.iter().for_each(|block| damage.add(*block));
-            assert_eq!(check.wait().unwrap(), Some(damage), "{name}");
+            // In a thread, or where none can be started.
+            let spawn: [fn(Box<dyn FnOnce() + Send>); 2] = [|run| drop(thread::spawn(run)), drop];
+            for spawn in spawn {
+                let again = file.reopen().unwrap();
+                let check = Check::start_in(again, 64, states.clone(), spawn);
+                // Somebody may write meanwhile.
+                file.seek(SeekFrom::Start(len)).unwrap();
+                file.write_all(b"").unwrap();
+                let found = check.found_within(Duration::from_secs(60));
+                assert_eq!(found, Some(damage.clone()), "{name}");
+            }
         }
     }
 }

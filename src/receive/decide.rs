@@ -14,7 +14,7 @@ use super::output::Output;
 use super::plan::{Action, OnConflict, Plan, Survey};
 use super::resume::{self, How, Resume};
 use super::single::stream_name;
-use crate::error::{Cause, Error, Result, bytes, shown};
+use crate::error::{Cause, Error, Result, bytes, shown_os};
 use crate::event::{Sink, Summary};
 use crate::files::manifest::{Kind, Manifest};
 use crate::files::path::RelPath;
@@ -292,7 +292,7 @@ fn check_space(
         needed = needed.saturating_add(room.taken_by(size).saturating_sub(here));
         files += u64::from(resume.is_none_or(|resume| resume.offset(entry) == 0));
     }
-    let path = shown(&root.path().to_string_lossy()).into_owned();
+    let path = shown_os(root.path()).into_owned();
     let hint = "make room, or name another folder with -o";
     // Where the system does not tell, a full disk shows later.
     if let Some(free) = room.bytes.filter(|free| needed > *free) {

@@ -4,7 +4,7 @@
 //! refuse; [`Offered::accept`] does the rest and says "done" only when both sides know it.
 
 use super::assembler::{Assembler, Start};
-use crate::bounds::{ATTEMPTS, MAX_ENTRIES, MAX_NAMES, MAX_NAMES_EACH};
+use crate::bounds::{ATTEMPTS, MAX_CHECKS, MAX_ENTRIES, MAX_NAMES, MAX_NAMES_EACH};
 use crate::crypto::keys::Role;
 use crate::crypto::record::Follows;
 use crate::error::{Cause, Error, Result, bytes};
@@ -235,11 +235,11 @@ impl Offered {
 }
 
 /// The files are at their places, but the sender may not know. Another try can mend that where the
-/// connection was lost or the sender stopped, not where this side was, or the sender made no sense.
+/// connection was lost or the sender was stopped, not where this side was, or the sender made no sense.
 pub(super) fn unconfirmed(error: Error) -> Error {
     let message = format!("everything is here, but the sender did not confirm it: {error}");
     let cause = match error.cause {
-        Cause::Network | Cause::PeerStopped => Cause::Unconfirmed,
+        Cause::Network | Cause::PeerLeft => Cause::Unconfirmed,
         cause => cause,
     };
     Error::new(cause, message).hint("nothing needs to be sent again")
@@ -257,7 +257,12 @@ fn take_content(
 
     for attempt in 1..=ATTEMPTS {
         while take_record(session, assembler)? {
+            while !assembler.settle_checks(MAX_CHECKS)? {}
             assembler.tell(sink);
+        }
+        // The sender waits, and may stop meanwhile.
+        while !assembler.settle_checks(0)? {
+            session.check()?;
         }
         // The pool still has some files in hand.
         let (again, blocks) = assembler.end_round()?;
@@ -288,4 +293,24 @@ fn take_record(session: &mut Session, assembler: &mut Assembler<'_>) -> Result<b
         session.recycle(used);
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_in_the_place_of_a_confirmation() {
+        let told = |reason: Reason| reason.told_by(Role::Sender);
+        let rows = [
+            (Error::network("it was lost"), Cause::Unconfirmed),
+            (told(Reason::Interrupted), Cause::Unconfirmed),
+            (told(Reason::Failed), Cause::Failure),
+            (told(Reason::Protocol), Cause::Failure),
+            (Error::new(Cause::Interrupted, "stopped here"), Cause::Interrupted),
+        ];
+        for (error, expected) in rows {
+            assert_eq!(unconfirmed(error.clone()).cause, expected, "{error}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ use sha2::Sha256;
 use uuid::Uuid;
 
 use crate::bounds::{LOCK_COST, LOCK_PACE};
-use crate::error::{Error, Result, reason, shown};
+use crate::error::{Error, Result, reason, shown_os};
 use crate::files::disk::{self, Flush};
 use crate::files::guard::Guard;
 use crate::files::manifest::Manifest;
@@ -68,6 +68,11 @@ struct FileState {
     block: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     states: Option<String>,
+    /// The file that those are of, as offered; missing where that is what `size` and `mtime` say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    states_size: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    states_mtime: Option<i64>,
 }
 
 /// What an earlier run knew of an entry.
@@ -81,6 +86,19 @@ pub struct Known {
     pub completed: bool,
     /// The hash that its content had then.
     pub hash: Option<Sum>,
+}
+
+/// What an earlier run knew of the content of a file that it had begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    /// Bytes of the file as offered when it was begun.
+    pub size: u64,
+    /// Its time of last change as offered then.
+    pub mtime: Option<i64>,
+    /// Bytes of a block.
+    pub block: u64,
+    /// The state behind each whole block.
+    pub states: Vec<State>,
 }
 
 /// The hash of a whole file.
@@ -107,8 +125,8 @@ impl Sum {
 pub struct Remembered {
     /// The files it was about to receive.
     pub files: BTreeMap<u32, Known>,
-    /// Of those that it had begun the states behind their whole blocks, and bytes of a block.
-    pub states: BTreeMap<u32, (u64, Vec<State>)>,
+    /// Of those that it had begun the states behind their whole blocks.
+    pub states: BTreeMap<u32, Begun>,
     /// Entries that it put elsewhere.
     pub places: Places,
     /// Folders that it made.
@@ -191,10 +209,10 @@ impl TransferLockManager {
         let guard = match root.guard() {
             Ok(guard) => Some(guard),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let path = root.path().to_string_lossy();
+                let path = shown_os(root.path());
                 return Err(Error::failure(format!(
                     "another transfer is receiving into \"{}\"",
-                    shown(&path)
+                    path
                 ))
                 .hint("wait until it ends, or receive into another folder with -o"));
             }
@@ -202,7 +220,7 @@ impl TransferLockManager {
             Err(_) => None,
         };
         root.try_out().map_err(|error| {
-            let path = root.path().to_string_lossy().into_owned();
+            let path = shown_os(root.path());
             let (mut why, mut hint) = (reason(&error), "name another folder with -o");
             if disk::is_full(&error) {
                 hint = "make room there, or name another folder with -o";
@@ -210,7 +228,7 @@ impl TransferLockManager {
                     why = "its disk takes no more files (no inodes are left)".into();
                 }
             }
-            Error::failure(format!("cannot write into \"{}\": {why}", shown(&path))).hint(hint)
+            Error::failure(format!("cannot write into \"{}\": {why}", path)).hint(hint)
         })?;
         let free = |name: &RelPath| is_free(root, name);
         let free: Vec<RelPath> = (0..MAX_LOCKS).filter_map(lock_name).filter(free).collect();
@@ -317,8 +335,13 @@ fn lock_name(number: u32) -> Option<RelPath> {
 /// Whether an entry would take a name that belongs to this program, in any folder and on any file
 /// system: somebody may receive into that folder later.
 pub fn is_reserved(path: &RelPath) -> bool {
+    is_reserved_name(path.name())
+}
+
+/// The same of a name alone.
+pub fn is_reserved_name(name: &[u8]) -> bool {
     // Nothing else folds to a dot, and few names begin with one.
-    path.name().starts_with(b".") && folded(path.name()).starts_with(RESERVED.as_bytes())
+    name.starts_with(b".") && folded(name).starts_with(RESERVED.as_bytes())
 }
 
 /// Whether there is nothing of this name, or a lock of this user.
@@ -491,7 +514,9 @@ impl<'de> Visitor<'de> for LockSeed<'_> {
                     remembered.files.insert(index, known);
                     let states = state.states.as_deref().filter(|_| !completed);
                     if let (Some(block), Some(states)) = (state.block, states.and_then(states_of)) {
-                        remembered.states.insert(index, (block, states));
+                        let size = state.states_size.unwrap_or(state.size);
+                        let mtime = state.states_mtime.or(state.mtime);
+                        remembered.states.insert(index, Begun { size, mtime, block, states });
                     }
                 }))?,
                 "renamed" => map.next_value_seed(each(|path: &str, place: String| {
@@ -605,6 +630,8 @@ impl Serialize for Files<'_> {
                     mtime,
                     block: states.map(|_| snapshot.block),
                     states: states.map(|states| hex(states.as_flattened())),
+                    states_size: states.map(|_| entry.size()).filter(|of| *of != size),
+                    states_mtime: states.map(|_| entry.mtime).filter(|of| Some(*of) != mtime),
                 },
             )?;
         }

@@ -1,7 +1,10 @@
 //! Other names for entries whose own is taken: `name (1).ext`, or the first number that is free.
+//! None of them is one of the program's own.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use super::lock;
 use crate::files::mapping::cut;
 use crate::files::path::RelPath;
 
@@ -29,6 +32,7 @@ impl Names {
         (longest, mapped): (usize, Option<String>),
         mut serves: impl FnMut(&RelPath) -> bool,
     ) -> Option<RelPath> {
+        let mapped = mapped.as_ref().map(|name| not_ours(name.as_bytes()));
         if let Some(name) = &mapped
             && let Ok(candidate) = path.with_name(name)
             && self.mapped.insert(candidate.folded())
@@ -36,11 +40,12 @@ impl Names {
         {
             return Some(candidate);
         }
-        let name = mapped.as_ref().map_or(path.name(), String::as_bytes);
+        let name = mapped.as_deref().unwrap_or(path.name());
         // A leading dot begins the name of a hidden file, not an extension.
         let dot = name.iter().rposition(|byte| *byte == b'.').filter(|at| *at > 0);
         let (stem, extension) = dot.map_or((name, &b""[..]), |at| name.split_at(at));
-        let stem = cut(stem, longest.saturating_sub(MARK + extension.len()));
+        let stem = not_ours(stem);
+        let stem = cut(&stem, longest.saturating_sub(MARK + extension.len()));
         let parent = path.parent().unwrap_or_default();
         let key = [parent, stem, extension].join(&b'/');
         let next = self.next.entry(key).or_insert(1);
@@ -53,6 +58,14 @@ impl Names {
             }
         }
         None
+    }
+}
+
+/// A name, with a `_` in front where it would be one of the program's own, whatever comes behind.
+fn not_ours(name: &[u8]) -> Cow<'_, [u8]> {
+    match lock::is_reserved_name(name) {
+        true => Cow::Owned([b"_", name].concat()),
+        false => Cow::Borrowed(name),
     }
 }
 
@@ -130,5 +143,48 @@ mod tests {
         assert_eq!(find(b"d/\xe9", "_"), "d/_");
         assert_eq!(find(b"A\xe9.txt", "A_.txt"), "A_.txt");
         assert_eq!(find(b"a\xe9.txt", "a_.txt"), "a_ (1).txt");
+    }
+
+    /// A name, what the disk takes instead of it, and two names that are found one after the other.
+    #[test]
+    fn none_is_one_of_ours() {
+        let cases: [(&[u8], Option<&str>, [&str; 2]); 7] = [
+            (b".transfer_lock.json", None, [".transfer_lock (1).json", ".transfer_lock (2).json"]),
+            (b".transfer_lock.a.b", None, ["_.transfer_lock.a (1).b", "_.transfer_lock.a (2).b"]),
+            (b".Transfer_Lock.a.b", None, ["_.Transfer_Lock.a (1).b", "_.Transfer_Lock.a (2).b"]),
+            (
+                b".transfer\x01lock.1.json",
+                Some(".transfer_lock.1.json"),
+                ["_.transfer_lock.1.json", "_.transfer_lock.1 (1).json"],
+            ),
+            (
+                b".transfer_lock.96.\xff",
+                Some(".transfer_lock.96._"),
+                ["_.transfer_lock.96._", "_.transfer_lock.96 (1)._"],
+            ),
+            (
+                b".transfer_lock.\xff",
+                Some(".transfer_lock._"),
+                ["_.transfer_lock._", "_.transfer_lock (1)._"],
+            ),
+            (
+                b"d/.transfer_lock.a.b",
+                None,
+                ["d/_.transfer_lock.a (1).b", "d/_.transfer_lock.a (2).b"],
+            ),
+        ];
+        for (path, mapped, expected) in cases {
+            let path = RelPath::from_bytes(path).unwrap();
+            let mut names = Names::default();
+            for expected in expected {
+                let mut tried = 0;
+                let found = names.find(&path, (255, mapped.map(Into::into)), |_| {
+                    tried += 1;
+                    true
+                });
+                assert_eq!(found.unwrap().to_string(), expected, "{path}");
+                assert_eq!(tried, 1, "{path}");
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::lock::TransferLockManager;
-use crate::error::{Error, Result, reason, shown};
+use crate::error::{Error, Result, reason, shown_os};
 use crate::files::root::Root;
 
 /// The output folder, and the right to write into it.
@@ -19,8 +19,8 @@ impl Output {
     /// keeps other receivers out of it.
     pub fn open(path: &Path, flushes: bool) -> Result<Self> {
         let mut root = Root::open(path).map_err(|error| {
-            let path = path.to_string_lossy();
-            Error::failure(format!("cannot use \"{}\": {}", shown(&path), reason(&error)))
+            let path = shown_os(path);
+            Error::failure(format!("cannot use \"{}\": {}", path, reason(&error)))
                 .hint("name another folder with -o")
         })?;
         if !flushes {
@@ -47,8 +47,8 @@ pub fn check_output(output: &Path) -> Result<&Path> {
     });
     match found {
         Some((at, found)) if !found.is_dir() => {
-            let at = at.to_string_lossy();
-            Err(Error::failure(format!("\"{}\" is not a folder", shown(&at)))
+            let at = shown_os(at);
+            Err(Error::failure(format!("\"{}\" is not a folder", at))
                 .hint("name a folder with -o; it is made if it does not exist"))
         }
         Some((at, _)) => Ok(at),

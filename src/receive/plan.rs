@@ -35,9 +35,10 @@ pub enum Meets {
     Replaceable,
     /// Something else.
     Obstacle,
-    /// What an entry before it is, on a disk that does not tell the two names apart.
+    /// What another entry is: one before it, on a disk that does not tell the two names apart, or
+    /// one that has this place since an earlier run.
     Twin,
-    /// Its own name: it belongs to this program.
+    /// Its own name: it belongs to this program, and there is no other.
     Unholdable,
 }
 
@@ -141,6 +142,15 @@ pub struct Survey {
     /// Whether size and time are not enough for a file to be the one offered.
     doubts: bool,
     claims: Claims,
+    held: Held,
+}
+
+/// Who has each place that is not the one offered.
+type Held = HashMap<RelPath, u32>;
+
+/// Whether a place is that of another entry.
+fn is_held(held: &Held, place: &RelPath, index: u32) -> bool {
+    held.get(place).is_some_and(|holder| *holder != index)
 }
 
 /// What will happen to each entry, in their order, and under which name.
@@ -157,6 +167,7 @@ pub struct Plan {
     /// Why an entry is impossible.
     faults: BTreeMap<u32, Fault>,
     names: Names,
+    held: Held,
 }
 
 /// Which files on the disk an entry has been found to be: no two entries are one file.
@@ -206,8 +217,10 @@ impl Survey {
     /// Looks at every place an entry would go to, though not into folders that do not exist.
     pub fn new(manifest: &Manifest, remembered: &Remembered, eyes: &mut impl Eyes) -> Self {
         let places = mapped_places(manifest, &remembered.places, eyes);
-        let mut survey = Self { places, ..Self::default() };
+        let held = places.iter().map(|(index, place)| (place.clone(), index)).collect();
+        let mut survey = Self { places, held, ..Self::default() };
         survey.meets.reserve(manifest.entries().len());
+        let shared = survey.claim_places(manifest, eyes);
         // The last folder that is not there or not a folder: all in it meets nothing.
         let mut absent: Option<&RelPath> = None;
         for (index, entry) in manifest.indexed() {
@@ -215,6 +228,7 @@ impl Survey {
             let inside_absent = absent.is_some_and(|folder| entry.path.is_inside(folder));
             let met = match unholdable(entry, eyes).filter(|_| !moved) {
                 Some(met) => met,
+                None if shared.contains(&index) || survey.is_anothers(index, entry) => Meets::Twin,
                 // Which of two names is kept does not depend on which file is there first.
                 None if !survey.claim_place(index, entry, eyes.naming()) => Meets::Twin,
                 None if inside_absent => Meets::Nothing,
@@ -229,8 +243,33 @@ impl Survey {
     }
 
     fn claim_place(&mut self, index: u32, entry: &Entry, naming: Naming) -> bool {
+        if self.places.own(index).is_some() {
+            return true;
+        }
         let place = self.places.of(index, entry);
         self.claims.claim_place(&place, entry.kind == Kind::Folder, naming)
+    }
+
+    /// Claims the places of those that have one of their own, and what is there, before an entry
+    /// comes whose name is that place. Returns those whose place is another's as well.
+    fn claim_places(&mut self, manifest: &Manifest, eyes: &mut impl Eyes) -> BTreeSet<u32> {
+        let mut shared = BTreeSet::new();
+        for (index, place) in self.places.iter() {
+            let is_folder = manifest.get(index).is_some_and(|it| it.kind == Kind::Folder);
+            let mut is_free = self.claims.claim_place(place, is_folder, eyes.naming());
+            if let Some(stamp) = eyes.look(place).stamp() {
+                is_free &= self.claims.claim(place, stamp, eyes);
+            }
+            if !is_free {
+                shared.insert(index);
+            }
+        }
+        shared
+    }
+
+    /// Whether the place of an entry is that of another.
+    fn is_anothers(&self, index: u32, entry: &Entry) -> bool {
+        !self.held.is_empty() && is_held(&self.held, &self.places.of(index, entry), index)
     }
 
     fn meet(
@@ -240,9 +279,9 @@ impl Survey {
         remembered: &Remembered,
         eyes: &mut impl Eyes,
     ) -> Meets {
-        let place = self.places.of(index, entry).into_owned();
+        let place = self.places.of(index, entry);
         let found = eyes.look(&place);
-        if let Some(stamp) = found.stamp()
+        if let Some(stamp) = found.stamp().filter(|_| self.places.own(index).is_none())
             && !self.claims.claim(&place, stamp, eyes)
         {
             return Meets::Twin;
@@ -252,8 +291,15 @@ impl Survey {
             known,
             is_intact: remembered.intact.as_ref().map(|intact| intact.contains(&index)),
         });
-        let met = compare(entry, &found, left, eyes);
-        if met == Meets::Nothing && place != entry.path {
+        let mut met = compare(entry, &found, left, eyes);
+        let is_moved = *place != entry.path;
+        // A name that others may be given as well proves nothing, if no lock says whose it is.
+        let is_guess = is_moved && left.is_none() && remembered.places.of(index, entry) != place;
+        if met == Meets::Itself && entry.is_file() && is_guess {
+            met = Meets::Touched;
+        }
+        let is_free = || !is_held(&self.held, &entry.path, index) && !is_ours(&entry.path, eyes);
+        if met == Meets::Nothing && is_moved && is_free() {
             // An interrupted run has given it another place before it knew what its own holds.
             let same_size = |stamp: &Stamp| entry.is_file() && stamp.size == entry.size();
             if eyes.look(&entry.path).stamp().is_some_and(same_size) {
@@ -354,22 +400,30 @@ impl Survey {
     }
 }
 
-/// The places of those whose names the disk cannot hold: such a place is theirs like any other. No
-/// two get one, nor one that is offered.
+/// The places of those whose names the disk cannot hold, or are the program's own: such a place is
+/// theirs like any other. No two get one, nor one that is offered.
 fn mapped_places(manifest: &Manifest, earlier: &Places, eyes: &mut impl Eyes) -> Places {
     let (mut places, mut names) = (earlier.clone(), Names::default());
+    // Capitals count for nothing, as there are disks where they do.
+    let mut taken: HashSet<_> = earlier.iter().map(|(_, place)| place.folded()).collect();
     for (index, entry) in manifest.indexed() {
-        let Some(mapped) = eyes.mapped(&entry.path).filter(|_| places.own(index).is_none()) else {
+        if places.own(index).is_some() {
             continue;
-        };
+        }
+        let mapped = eyes.mapped(&entry.path);
+        if mapped.is_none() && !is_ours(&entry.path, eyes) {
+            continue;
+        }
         let place = places.of(index, entry).into_owned();
-        let found = names.find(&place, (eyes.longest_name(), Some(mapped)), |name| {
+        let found = names.find(&place, (eyes.longest_name(), mapped), |name| {
             // Beside it in the offer there may be one of this name, whatever the folder is called.
             let beside = entry.path.with_name(name.name());
             let is_offered = |path: &RelPath| manifest.find(path).is_some();
-            !is_offered(name) && !beside.is_ok_and(|it| is_offered(&it)) && !is_ours(name, eyes)
+            let is_offered = is_offered(name) || beside.is_ok_and(|it| is_offered(&it));
+            !is_offered && !is_ours(name, eyes) && !taken.contains(&name.folded())
         });
         if let Some(place) = found {
+            taken.insert(place.folded());
             places.insert(index, entry, place);
         }
     }
@@ -451,7 +505,8 @@ impl Plan {
         eyes: &mut impl Eyes,
     ) -> Self {
         let (remode, as_offered) = (survey.remode.clone(), survey.as_offered.clone());
-        let mut plan = Self { remode, as_offered, ..Self::default() };
+        let held = survey.held.clone();
+        let mut plan = Self { remode, as_offered, held, ..Self::default() };
         let mut claims = survey.claims.clone();
         let fits_everywhere = eyes.fits_everywhere();
         // The folders around the entry that were skipped or renamed: path offered, place taken.
@@ -512,7 +567,10 @@ impl Plan {
                         plan.compare.remove(&index);
                         (action, own) = (Action::Keep, Some(there));
                     }
-                    Some(Elsewhere::Free(free)) => own = Some(free),
+                    Some(Elsewhere::Free(free)) => {
+                        plan.held.insert(free.clone(), index);
+                        own = Some(free);
+                    }
                     None => {
                         plan.faults.insert(index, Fault::NameTaken);
                         action = Action::Impossible;
@@ -557,11 +615,14 @@ impl Plan {
         (claims, doubts): (&mut Claims, bool),
         eyes: &mut impl Eyes,
     ) -> Option<Elsewhere> {
-        let Self { names, compare, .. } = self;
+        let Self { names, compare, held, .. } = self;
         let mut there = false;
         let fits = (eyes.longest_name(), eyes.mapped(place));
+        // What only looks the same may be what another entry was mapped to.
+        let doubts = doubts || fits.1.is_some() || *place != entry.path;
         let name = names.find(place, fits, |name| {
-            if manifest.find(name).is_some() || claims.has_place(name, eyes.naming()) {
+            let is_anothers = is_held(held, name, index) || claims.has_place(name, eyes.naming());
+            if manifest.find(name).is_some() || is_anothers {
                 return false;
             }
             let found = eyes.look(name);
@@ -570,7 +631,10 @@ impl Plan {
                 (Found::File(stamp), _) if entry.is_file() && stamp.size == entry.size() => {
                     if doubts || !eyes.is_time(entry.mtime, stamp.mtime) {
                         // Its content may be the same all the same.
-                        compare.entry(index).or_default().push(name.clone());
+                        let compare = compare.entry(index).or_default();
+                        if !compare.contains(name) {
+                            compare.push(name.clone());
+                        }
                     } else if claims.claim(name, stamp, eyes) {
                         there = true;
                     }
@@ -619,6 +683,7 @@ impl Plan {
     /// Notes that an entry had to go elsewhere after all.
     pub fn move_to(&mut self, index: u32, entry: &Entry, place: RelPath) {
         if *self.place(index, entry) != place {
+            self.held.insert(place.clone(), index);
             self.places.insert(index, entry, place);
         }
     }
@@ -628,9 +693,10 @@ impl Plan {
         &mut self,
         place: &RelPath,
         fits: (usize, Option<String>),
-        is_free: impl FnMut(&RelPath) -> bool,
+        mut is_free: impl FnMut(&RelPath) -> bool,
     ) -> Option<RelPath> {
-        self.names.find(place, fits, is_free)
+        let Self { names, held, .. } = self;
+        names.find(place, fits, |name| !held.contains_key(name) && is_free(name))
     }
 
     /// Files that are here and only lack the mode that was offered.

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::lock::{Known, Remembered, TransferLockManager};
+use super::lock::{Begun, Known, Remembered, TransferLockManager};
 use super::part::Part;
 use super::plan::{Action, Plan};
 use crate::bounds::{BLOCK, MAX_LANES};
@@ -191,11 +191,9 @@ pub fn find(
             Part::sweep(folder, &own, &intended);
         }
         // What has begun to come was compared with what is here before that.
-        let states = remembered.states.get(&index).filter(|_| {
+        let states = remembered.states.get(&index).filter(|states| {
             // Of what is not offered any more they say nothing.
-            let offered =
-                |known: &Known| (known.size, known.mtime) == (entry.size(), Some(entry.mtime));
-            known.is_some_and(offered)
+            (states.size, states.mtime) == (entry.size(), Some(entry.mtime))
         });
         let begun = known.and_then(|_| begun(root, &place, entry, states, how));
         let has_begun = begun.as_ref().is_some_and(|begun| begun.offset(entry) > 0);
@@ -213,7 +211,7 @@ fn begun(
     root: &mut Root,
     place: &RelPath,
     entry: &Entry,
-    kept: Option<&(u64, Vec<State>)>,
+    kept: Option<&Begun>,
     How { anew, blocks }: How,
 ) -> Option<Resume> {
     let own = root.own().clone();
@@ -227,7 +225,8 @@ fn begun(
     // A part that is shorter than the lock knew has lost its last blocks.
     let whole = usize::try_from(offset / block).unwrap_or(usize::MAX);
     let kept =
-        kept.filter(|(of, _)| blocks == Some(*of) && !entry.is_sparse()).and_then(|(_, states)| {
+        kept.filter(|kept| blocks == Some(kept.block) && !entry.is_sparse()).and_then(|kept| {
+            let states = &kept.states;
             states.get(..whole.min(states.len())).filter(|states| !states.is_empty())
         });
     let go_on = |states: &[State]| Resume::Blocks { block, states: states.to_vec(), seen };

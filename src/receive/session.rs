@@ -13,7 +13,7 @@ use super::single::Landing;
 use crate::connect::redial::Redial;
 use crate::connect::{Connection, NotConnected};
 use crate::crypto::keys::Role;
-use crate::error::{Error, Result, reason, shown, shown_os};
+use crate::error::{Error, Result, reason, shown_os};
 use crate::event::{Event, Summary};
 use crate::files::path::{self, RelPath};
 use crate::files::root::Root;
@@ -66,7 +66,7 @@ impl<'a> Receiver<'a> {
         let mut offered = await_offer(session, self.options.max_entries)?;
         self.name_single(&mut offered)?;
         let names = offered.offer().unsent_names.iter();
-        let names = names.map(|unsent| (&*unsent.name, &*unsent.why));
+        let names = names.map(|unsent| (unsent.name.as_bytes(), &*unsent.why));
         self.ui.unsent(offered.offer().unsent, names, redial.has_met());
         match offered.offer().kind {
             OfferKind::Files if self.is_asked() => self.ui.offered_to_take(offered.as_offered()),
@@ -169,7 +169,7 @@ fn land(
     {
         return Err(offered.refuse(Reason::Declined, error));
     }
-    let path = shown(&root.path().to_string_lossy()).into_owned();
+    let path = shown_os(root.path()).into_owned();
     let mut landing = match Landing::begin(root, &offered) {
         Ok(landing) => landing,
         Err(error) => {

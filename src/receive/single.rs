@@ -113,6 +113,10 @@ pub(super) fn stream_name(offered: &Offered) -> Result<RelPath, PathError> {
         Some(name) => name.clone(),
         None => RelPath::parse(offered.offer.name.as_deref().unwrap_or(STREAM_NAME))?,
     };
+    not_reserved(name)
+}
+
+fn not_reserved(name: RelPath) -> Result<RelPath, PathError> {
     if lock::is_reserved(&name) { RelPath::parse(STREAM_NAME) } else { Ok(name) }
 }
 
@@ -339,7 +343,7 @@ impl<'a> Landing<'a> {
         let refused = |_| io::Error::from(ErrorKind::InvalidFilename);
         let mut name = stream_name(offered).map_err(refused)?;
         if let Some(mapped) = root.mapped(&name) {
-            name = name.with_name(mapped).map_err(refused)?;
+            name = not_reserved(name.with_name(mapped).map_err(refused)?).map_err(refused)?;
         }
         let own = root.own().clone();
         let unfinished = Some(Part::create(root.parent_of(&name)?, &own, &name, true)?);

@@ -119,9 +119,18 @@ impl FileWriter {
         self.written == size && self.hash.clone().finish() == *hash
     }
 
-    /// The file, to be closed.
-    pub fn into_file(self) -> File {
-        self.file
+    /// Closes the file, to be gone on with later; returns what it is then. `NotFound` where it is
+    /// not any more what was written.
+    ///
+    /// # Errors
+    /// The content did not get to the disk.
+    pub fn put_by(self, folder: Folder<'_>) -> io::Result<Stamp> {
+        let written = folder.stamp_of(&self.file)?;
+        disk::close(self.file)?;
+        // Closing may have changed its time, as on SMB.
+        let seen = folder.stamp(&self.part.name)?;
+        let is_same = seen.is(&written) && seen.size == written.size;
+        if is_same { Ok(seen) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     /// Appends content.
@@ -206,6 +215,14 @@ impl FileWriter {
     /// The same file, for another thread to flush.
     pub fn handle(&self) -> io::Result<File> {
         self.file.try_clone()
+    }
+
+    /// The same file, opened once more: with a place of its own, and without the lock that keeps
+    /// others from going on with it. `NotFound` where another is called so now.
+    pub fn open_again(&self, folder: Folder<'_>) -> io::Result<File> {
+        let file = folder.reopen_file(&self.part.name)?;
+        let is_same = folder.stamp_of(&file)?.is(&folder.stamp_of(&self.file)?);
+        if is_same { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     /// Compares with what the sender read, and closes the file; one that differs is removed.
@@ -318,3 +335,64 @@ const MODE_LAST: bool = cfg!(not(unix));
 
 /// That a disk rounds times to this many nanoseconds is not worth a word.
 const COARSE: u64 = 2_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::manifest::Kind;
+    use crate::files::root::Root;
+
+    /// A thread that is slow to end reads what an interrupted session left while the next one goes
+    /// on with it.
+    #[test]
+    fn whoever_reads_an_unfinished_file_keeps_nobody_from_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut root = Root::open(dir.path()).unwrap();
+        root.try_out().unwrap();
+        let own = root.own().clone();
+        let path = RelPath::parse("big").unwrap();
+        let entry = Entry { path: path.clone(), kind: Kind::File(10), mode: 0o644, mtime: 0 };
+        let folder = root.parent_of(&path).unwrap();
+        let mut writer = FileWriter::create(folder, &own, (&entry, &path), true).unwrap();
+        writer.write(b"half").unwrap();
+        let marked = writer.part.is_marked();
+        let again = writer.open_again(folder).unwrap();
+        if marked {
+            // While it is written nobody else goes on with it.
+            assert!(Part::find(folder, &own, &path).is_none());
+        }
+        let name = writer.part.name.clone();
+        drop(writer);
+        let (_, found) = Part::find(folder, &own, &path).expect("the unfinished file");
+        assert_eq!(found.name, name);
+        drop(again);
+
+        // Somebody has put another in its place.
+        let (file, part) = Part::find(folder, &own, &path).unwrap();
+        let writer = FileWriter::at((file, part), folder, (0, ContentHash::of(&entry))).unwrap();
+        let name = dir.path().join(String::from_utf8(name).unwrap());
+        std::fs::rename(&name, dir.path().join("aside")).unwrap();
+        std::fs::write(&name, b"half").unwrap();
+        let other = writer.open_again(folder).unwrap_err();
+        assert_eq!(other.kind(), io::ErrorKind::NotFound);
+        assert_eq!(writer.put_by(folder).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    /// What is put by is found again as it is after it was closed, unless somebody wrote to it.
+    #[test]
+    fn what_is_put_by_is_known_as_it_was_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut root = Root::open(dir.path()).unwrap();
+        root.try_out().unwrap();
+        let own = root.own().clone();
+        let path = RelPath::parse("big").unwrap();
+        let entry = Entry { path: path.clone(), kind: Kind::File(10), mode: 0o644, mtime: 0 };
+        let folder = root.parent_of(&path).unwrap();
+        let mut writer = FileWriter::create(folder, &own, (&entry, &path), true).unwrap();
+        writer.write(b"half").unwrap();
+        let seen = writer.put_by(folder).unwrap();
+        let (file, part) = Part::find(folder, &own, &path).unwrap();
+        assert!(folder.stamp_of(&file).unwrap().is_untouched(&seen));
+        assert!(folder.stamp(&part.name).unwrap().is_untouched(&seen));
+    }
+}

@@ -39,7 +39,7 @@ fn leave_unreadable(source: &mut Source, follow_symlinks: bool) -> Result<()> {
     {
         if let Some(fault) = fault {
             let why = Fault::from(fault).words().into();
-            source.unsent.push(Unsent { name: entry.path.to_lossy().into_owned(), why });
+            source.unsent.push(Unsent { name: entry.path.as_bytes().into(), why });
         } else {
             kept.push(entry).map_err(|error| Error::failure(error.to_string()))?;
         }

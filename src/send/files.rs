@@ -169,10 +169,20 @@ fn bytes_in(repairs: &Repairs, manifest: &Manifest, block: u64) -> u64 {
     ranges.sum()
 }
 
+/// A name for people at the other side, to be escaped there: each byte that is no text as `\xe9`.
+fn in_words(name: &[u8]) -> String {
+    let mut words = String::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        words.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| words.push_str(&format!("\\x{byte:02x}")));
+    }
+    words
+}
+
 fn send_offer(session: &mut Session, source: &Source) -> Result<(), Stop> {
     let totals = source.manifest.totals();
     let unsent_names = source.unsent.iter().take(MAX_UNSENT_NAMES).map(|unsent| UnsentName {
-        name: unsent.name.chars().take(200).collect(),
+        name: in_words(&unsent.name).chars().take(200).collect(),
         why: unsent.why.clone(),
     });
     session.send_control(&Control::Offer(Offer {

@@ -1,5 +1,6 @@
 //! Receivers, one after the other or several at a time, until all of them have been served.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Scope};
@@ -159,7 +160,8 @@ impl<'a> Serving<'a> {
             let name = connection.peer.name.clone();
             let started =
                 thread::Builder::new().name("serve".into()).spawn_scoped(scope, move || {
-                    let result = converse(connection, offer, limits, pace, (&ui, progress));
+                    let result =
+                        contained(|| converse(connection, offer, limits, pace, (&ui, progress)));
                     // The story may have ended meanwhile, by Ctrl-C or a third wrong token.
                     let _ = tell.send(End { slot, name, result });
                 });
@@ -220,6 +222,15 @@ impl<'a> Serving<'a> {
             Err(error) => Err(error),
         }
     }
+}
+
+/// A session of which the others and the wait for its end are told even where it panics. What is
+/// shared with it is whole at every point where that could happen.
+fn contained(session: impl FnOnce() -> Result<Summary>) -> Result<Summary> {
+    catch_unwind(AssertUnwindSafe(session)).unwrap_or_else(|_| {
+        let hint = "please report what it says above; run both sides again: it goes on from there";
+        Err(Error::failure("the session ended by a fault of this program").hint(hint))
+    })
 }
 
 /// The one that says more of what went wrong.
@@ -326,5 +337,18 @@ impl Waiting {
             None => return Err(self.in_vain()),
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_panics_ends_with_an_error() {
+        let error = contained(|| panic!("a fault")).unwrap_err();
+        assert_eq!(error.cause, Cause::Failure);
+        assert!(!may_come_back(&error));
+        assert_eq!(contained(|| Ok(Summary::default())).unwrap().files, 0);
     }
 }

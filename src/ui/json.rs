@@ -303,7 +303,7 @@ impl Json {
     }
 
     /// What the sender could not offer: how much, and the names that are known here.
-    pub(super) fn unsent<'a>(&self, count: u64, names: impl Iterator<Item = (&'a str, &'a str)>) {
+    pub(super) fn unsent<'a>(&self, count: u64, names: impl Iterator<Item = (&'a [u8], &'a str)>) {
         self.stream().unsent = Unsent::new(count, names);
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::line;
-use crate::error::{Error, Result, reason, shown};
+use crate::error::{Error, Result, reason, shown, shown_os};
 
 /// An open log; nothing once it cannot be written to.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ impl Log {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(path).map_err(|error| {
-            let path = path.to_string_lossy();
-            let message = format!("cannot open the log \"{}\": {}", shown(&path), reason(&error));
+            let path = shown_os(path);
+            let message = format!("cannot open the log \"{}\": {}", path, reason(&error));
             Error::usage(message).hint("--log-file names a file in a folder that exists")
         })?;
         Ok(Self(Mutex::new(Some(file))))

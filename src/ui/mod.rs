@@ -47,7 +47,7 @@ use self::screen::{line, paragraph};
 use self::sums::Sums;
 use self::words::{counted, names_of, rate, summary_of};
 use crate::control;
-use crate::error::{Error, Exit, Result, reason, shown};
+use crate::error::{Error, Exit, Result, reason, shown, shown_bytes};
 use crate::event::{Event, Fate, Summary};
 use crate::files::manifest::Manifest;
 use crate::files::path::{PathError, RelPath};
@@ -321,7 +321,7 @@ impl Ui {
     pub fn unsent<'a>(
         &self,
         count: u64,
-        names: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+        names: impl Iterator<Item = (&'a [u8], &'a str)> + Clone,
         again: bool,
     ) {
         self.tell(|json| json.unsent(count, names.clone()));
@@ -329,7 +329,7 @@ impl Ui {
             self.warn(&format!("cannot be sent: {}", counted(count, "thing", "things")));
             let outside = PathError::Outside.to_string();
             let leads_out = names.clone().any(|(_, why)| why == outside);
-            let lines = names.map(|(name, why)| format!("{}: {}", shown(name), shown(why)));
+            let lines = names.map(|(name, why)| format!("{}: {}", shown_bytes(name), shown(why)));
             self.list(lines, count, true);
             if leads_out {
                 self.say("  `send --follow-symlinks` sends what links out of the tree point to");

@@ -12,7 +12,7 @@ use super::Ui;
 use super::words::counted;
 use crate::bounds::{MAX_REFUSALS, SHOWN_REFUSALS};
 use crate::connect::{Endpoint, Peer, Reach};
-use crate::error::{Cause, Error, Result, shown};
+use crate::error::{Cause, Error, Result, shown_os};
 use crate::ticket::{COMMAND, Host, Ticket};
 
 impl Ui {
@@ -187,9 +187,9 @@ fn in_bold(intro: &str, text: &str, is_styled: bool) -> Zeroizing<String> {
 fn command_for(ticket: &Ticket, agreed: Option<&Path>) -> Zeroizing<String> {
     match agreed {
         Some(file) => {
-            let file = file.to_string_lossy();
+            let file = shown_os(file);
             let place = ticket.place();
-            Zeroizing::new(format!("{COMMAND}--token-file {} {place}", shown(&file)))
+            Zeroizing::new(format!("{COMMAND}--token-file {} {place}", file))
         }
         None => ticket.command(),
     }

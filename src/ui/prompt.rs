@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::screen::paragraph;
 use super::{Answer, IsOver, Ui, choice, counted, line, names_of, screen, summary_of};
 use crate::config;
-use crate::error::{Cause, Error, Result, bytes, reason, shown};
+use crate::error::{Cause, Error, Result, bytes, reason, shown, shown_os};
 use crate::files::manifest::{Entry, Manifest};
 use crate::files::path::RelPath;
 use crate::ticket::Ticket;
@@ -314,8 +314,8 @@ fn place_name(folder: &Path) -> String {
     let home = env::home_dir().filter(|home| home.is_absolute());
     let inside = home.and_then(|home| whole.strip_prefix(home).ok());
     let whole = inside.map_or(whole.clone(), |inside| Path::new("~").join(inside));
-    let name = whole.to_string_lossy();
-    shown(name.strip_suffix('/').filter(|name| !name.is_empty()).unwrap_or(&name)).into_owned()
+    let name = shown_os(&whole);
+    name.strip_suffix('/').filter(|name| !name.is_empty()).unwrap_or(&name).into()
 }
 
 /// A time as `ls -l` tells it, in the time zone of this machine.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::screen::paragraph;
 use super::words::{counted, lacking, outcome};
 use super::{SHOWN, Ui};
-use crate::error::shown;
+use crate::error::shown_os;
 use crate::event::Summary;
 use crate::protocol::pages::Fault;
 
@@ -34,7 +34,7 @@ impl Ui {
     /// How receiving ended, into a folder or, where there is none, to standard output.
     pub fn received(&self, summary: &Summary, folder: Option<&Path>) {
         let place = match folder {
-            Some(folder) => format!(" into {}", shown(&folder.to_string_lossy())),
+            Some(folder) => format!(" into {}", shown_os(folder)),
             None => " to standard output".into(),
         };
         self.say(&outcome("received", summary, &place, "here"));

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::error::{Error, Result, reason, shown};
+use crate::error::{Error, Result, reason, shown_os};
 use crate::protocol::pages::HASH_LEN;
 
 /// The list, until it is written.
@@ -23,11 +23,8 @@ impl Sums {
     /// [`Exit::Usage`](crate::error::Exit::Usage) when that cannot be, as far as is known now.
     pub(super) fn new(path: &Path) -> Result<Self> {
         if path.is_dir() || path.file_name().is_none() {
-            return Err(Error::usage(format!(
-                "\"{}\" is a folder",
-                shown(&path.to_string_lossy())
-            ))
-            .hint("--manifest names a file, which is written at the end"));
+            return Err(Error::usage(format!("\"{}\" is a folder", shown_os(path)))
+                .hint("--manifest names a file, which is written at the end"));
         }
         Ok(Self { path: path.into(), hashes: Mutex::default() })
     }
@@ -41,9 +38,9 @@ impl Sums {
     pub(super) fn save(&self) -> Result<()> {
         let text = text(&self.hashes.lock().unwrap_or_else(PoisonError::into_inner));
         fs::write(&self.path, text).map_err(|error| {
-            let path = self.path.to_string_lossy();
+            let path = shown_os(&self.path);
             let why = reason(&error);
-            Error::failure(format!("cannot write the manifest \"{}\": {why}", shown(&path)))
+            Error::failure(format!("cannot write the manifest \"{}\": {why}", path))
                 .hint("everything else is done; run both sides again with another --manifest")
         })
     }

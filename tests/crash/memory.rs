@@ -501,9 +501,9 @@ fn files_called_like_the_lock_arrive() {
     rounds(9, |mut round| {
         let others = [
             (LOCK, ".transfer_lock (1).json"),
-            (".transfer_lock.json.tmp", ".transfer_lock.json (1).tmp"),
-            (".transfer_lock.1.json", ".transfer_lock.1 (1).json"),
-            (".transfer_lock.json.part", ".transfer_lock.json (1).part"),
+            (".transfer_lock.json.tmp", "_.transfer_lock.json (1).tmp"),
+            (".transfer_lock.1.json", "_.transfer_lock.1 (1).json"),
+            (".transfer_lock.json.part", "_.transfer_lock.json (1).part"),
         ];
         let mut sent = Vec::new();
         for (name, other) in others {

@@ -8,14 +8,17 @@ use anyhow::{Context, Result, ensure};
 use crate::faulty::{Faults, Folds};
 use crate::proxy::Proxy;
 use crate::stage::{
-    Holds, all, break_off, contents, ensure_code, ensure_contents, ensure_ended, ensure_holds,
-    faulty, send,
+    Holds, Stopped, all, break_off, contents, ensure_code, ensure_contents, ensure_ended,
+    ensure_holds, faulty, names, send, wait_until,
 };
 use crate::util::process::{Process, Sender, receiving, run};
 use crate::util::tree::{Scratch, noise, touch, write};
 
 /// Entries of one offer, in a `tree`: name and content. All have the same time.
 pub type Offer = &'static [(&'static str, &'static str)];
+
+/// How the program's own names begin.
+const LOCKS: &[u8] = b".transfer_lock.";
 
 pub const PAIR: Offer = &[("README", "AAAA"), ("readme", "BBBB")];
 
@@ -391,6 +394,124 @@ fn names_of_bytes_on_a_disk_that_takes_text() -> Result<()> {
             }
             if *renamed == 0 {
                 ensure_holds(disk.path(), &root, Holds::ALL)?;
+            }
+            Ok(())
+        },
+    )
+}
+
+/// What is offered since a transfer, of a size and time that is there already, does not pass for what
+/// that transfer has put under another name: be that one broken off or ended, and the name mapped
+/// or numbered.
+#[test]
+fn an_entry_that_comes_later_is_not_taken_for_another() -> Result<()> {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use fuser::Errno;
+    // Sent first, sent beside it later, and what the first shall be called on a disk that takes text.
+    let rows: [(&[u8], &[u8], bool, &str); 5] = [
+        (b"n\xe8", b"n\xe7", true, "n_"),
+        (b"n\xe8", b"n\xe7", false, "n_"),
+        (b"n\xe8/x", b"n\xe7/x", true, "n_/x"),
+        (b"n\xe8/x", b"n\xe7/x", false, "n_/x"),
+        (b"a.txt", b"a (1).txt", true, "a (1).txt"),
+    ];
+    let policies: [&[&str]; 3] =
+        [&[], &["--on-conflict", "rename"], &["--on-conflict", "overwrite"]];
+    let rows: Vec<_> = rows.into_iter().flat_map(|row| policies.map(|it| (row, it))).collect();
+    all(
+        &rows,
+        |row| format!("{row:?}"),
+        |((first, second, cut, place), options)| {
+            let not_utf8 = Some(Errno::EILSEQ);
+            let Some(disk) = faulty(Faults { not_utf8, ..Faults::default() })? else {
+                return Ok(());
+            };
+            let from = Scratch::new()?;
+            let root = from.join("tree");
+            let big = noise(3_000_000, 1);
+            let mut expected = vec![&b"EIGHT"[..], b"SEVEN", &big];
+            let is_taken = *first == b"a.txt";
+            if is_taken {
+                write(&disk.path().join("tree/a.txt"), "mine, and longer")?;
+                expected.push(b"mine, and longer");
+            }
+            for (name, content) in [(*first, &b"EIGHT"[..]), (b"z", &big)] {
+                write(&root.join(OsStr::from_bytes(name)), content)?;
+                touch(&root.join(OsStr::from_bytes(name)), 1_600_000_000, 0)?;
+            }
+            // What was taken is not replaced by the first run, so that there is another name.
+            let begin = if is_taken { &["--on-conflict", "rename"] } else { *options };
+            let place = disk.path().join("tree").join(place);
+            if *cut {
+                let stopped = Stopped::at(1_500_000, &[&root], disk.path(), begin)?;
+                wait_until(|| place.exists())?;
+                drop(stopped.kill()?);
+            } else {
+                let (sent, received) = send(&[&root], disk.path(), begin)?;
+                ensure_ended(&sent, &received, 0)?;
+            }
+            ensure!(fs::read(&place)? == b"EIGHT", "another is at the place");
+            write(&root.join(OsStr::from_bytes(second)), "SEVEN")?;
+            touch(&root.join(OsStr::from_bytes(second)), 1_600_000_000, 0)?;
+            // Once it has ended nothing tells any more which number was whose.
+            let runs: &[_] = if is_taken { &["sent"] } else { &["sent", "sent again"] };
+            for run in runs {
+                let (sent, received) = send(&[&root], disk.path(), options)?;
+                ensure_ended(&sent, &received, 0).context(run)?;
+                let found = contents(disk.path())?;
+                for content in &expected {
+                    ensure!(
+                        found.values().any(|it| it == content),
+                        "{run}: {:?} is nowhere; there are {:?}",
+                        content.get(..5),
+                        found.keys()
+                    );
+                }
+            }
+            Ok(())
+        },
+    )
+}
+
+/// What has one of the program's own names, or would get one where the disk takes text, gets another,
+/// for somebody may receive into it later; folders too, and a second run adds nothing.
+#[test]
+fn names_of_the_program_are_not_given() -> Result<()> {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use fuser::Errno;
+    let (invalid, sequence) = (Some(Errno::EINVAL), Some(Errno::EILSEQ));
+    all(
+        &[(None, None), (sequence, invalid)],
+        |row| format!("{row:?}"),
+        |(not_utf8, control)| {
+            let faults = Faults { not_utf8: *not_utf8, control: *control, ..Faults::default() };
+            let Some(disk) = faulty(faults)? else { return Ok(()) };
+            let from = Scratch::new()?;
+            let root = from.join("tree");
+            let files: [(&[u8], &str); 6] = [
+                (b".transfer\x01lock.1.json", "1"),
+                (b".transfer_lock.96.\xff", "2"),
+                (b".transfer_lock.a.b", "3"),
+                (b".transfer_lock.d/x", "4"),
+                (b".transfer_lock.json", "5"),
+                (b"plain", "6"),
+            ];
+            for (file, content) in files {
+                write(&root.join(OsStr::from_bytes(file)), content)?;
+            }
+            let expected = files.map(|(_, content)| content.as_bytes());
+            for run in ["sent", "sent again", "and again"] {
+                let (sent, received) = send(&[&root], disk.path(), &[])?;
+                ensure_ended(&sent, &received, 0).context(run)?;
+                ensure_contents(disk.path(), &expected).context(run)?;
+                let given = names(&disk.path().join("tree"))?;
+                let is_ours = |name: &Path| name.as_os_str().as_bytes().starts_with(LOCKS);
+                ensure!(given.len() == 6, "{run}: {given:?}");
+                ensure!(!given.iter().any(|name| is_ours(name)), "{run}: {given:?}");
             }
             Ok(())
         },

@@ -121,9 +121,9 @@ fn whoever_does_not_take_them_gets_the_rest() -> Result<()> {
         let received = run(receiving(&sender.ticket, into.path(), receives))?.expect(3)?;
         for ended in [sender.end()?.expect(3)?, received] {
             ended.says("warning: cannot be sent: 3 things\n")?;
-            ended.says("  tree/plain/latin-\u{fffd}: it is not valid UTF-8\n")?;
+            ended.says("  tree/plain/latin-\\xe9: it is not valid UTF-8\n")?;
             ended.says("  tree/plain/line\\u{a}break: it has a control character\n")?;
-            ended.says("  tree/plain/link: it is not valid UTF-8\n")?;
+            ended.says("  tree/plain/link: its target: it is not valid UTF-8\n")?;
         }
         let arrived = tree(&into.join("tree"))?;
         assert!(arrived.keys().eq(expected.keys()), "{arrived:#?}");
@@ -333,6 +333,56 @@ fn o_names_a_file_so() -> Result<()> {
     let poured = run(receiving(&sender.ticket, Path::new("-"), &[]))?.expect(0)?;
     sender.end()?.expect(0)?;
     assert_eq!(poured.stdout, "content");
+    Ok(())
+}
+
+/// What cannot be sent has its exact name too, for people and for programs, whatever stands around it.
+#[test]
+fn what_stays_behind_is_told_exactly() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    write(&from.join("t/f"), "x")?;
+    for (folder, target) in [(&b"d\xe9"[..], "/etc"), (b"d\xe8", "../..")] {
+        fs::create_dir_all(from.join("t").join(name(folder)))?;
+        symlink(target, from.join("t").join(name(folder)).join("up"))?;
+    }
+    let lines = ["  t/d\\xe8/up: it points out", "  t/d\\xe9/up: it points out"];
+    let mut dry = transfer();
+    dry.args(["send", "--dry-run", "--json"]).arg(from.join("t"));
+    let unsent = Events::of(&run(dry)?.expect(3)?)?.end()["unsent"].clone();
+    assert_eq!(unsent["names"][0]["name"], "t/d\u{fffd}/up");
+    assert_eq!(unsent["names"][0]["name_bytes"], "742f64e82f7570");
+    assert_eq!(unsent["names"][1]["name_bytes"], "742f64e92f7570");
+
+    let sender = Sender::pod(&[&from.join("t")], &[])?;
+    let output = into.join(name(b"o\xff"));
+    let received = run(receiving(&sender.ticket, &output, &[]))?.expect(3)?;
+    received.says("/o\\xff: ")?;
+    for ended in [sender.end()?.expect(3)?, received] {
+        lines.iter().try_for_each(|line| ended.says(line).map(drop))?;
+        ensure_clean(&ended)?;
+    }
+    Ok(())
+}
+
+/// A pattern has to be text, and whoever types one that is not is told which, and what to write.
+#[test]
+fn a_pattern_that_is_no_text_is_named() -> Result<()> {
+    let from = Scratch::new()?;
+    write(&from.join("t").join(name(b"caf\xe9")), "x")?;
+    let way_out = "it is not UTF-8; write \"?\" for each byte that is not";
+    let list = from.join("list");
+    fs::write(&list, b"# caf\xe9\n*.log\r\n\ncaf\xe9\n")?;
+    let mut command = transfer();
+    command.args(["send", "--dry-run", "--exclude-from"]).arg(&list).arg(from.join("t"));
+    let ended = run(command)?.expect(2)?;
+    ended.says(&format!("line 4 of \"{}\" is no pattern: {way_out}", list.display()))?;
+    let mut command = transfer();
+    command.args(["send", "--dry-run", "-x"]).arg(name(b"caf\xe9")).arg(from.join("t"));
+    run(command)?.expect(2)?.says(way_out)?;
+    fs::write(&list, b"# caf\xe9\n*.log\r\n\ncaf?\n")?;
+    let mut command = transfer();
+    command.args(["send", "--dry-run", "--exclude-from"]).arg(&list).arg(from.join("t"));
+    assert_eq!(run(command)?.expect(0)?.stdout, "0\tt/\n");
     Ok(())
 }
 

@@ -275,7 +275,7 @@ fn things_that_cannot_be_sent_are_listed_on_both_sides() -> Result<()> {
     listed.push("clear\\u{1b}[2Jscreen: it has a control character".into());
     if cfg!(target_os = "linux") {
         write(&root.join(std::ffi::OsStr::from_bytes(b"latin-\xe9")), "x")?;
-        listed.push("latin-\u{fffd}: it is not valid UTF-8".into());
+        listed.push("latin-\\xe9: it is not valid UTF-8".into());
     }
     // Which this receiver does not take.
     let options = ["-v", "--without", "raw-names"];

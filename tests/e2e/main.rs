@@ -52,4 +52,5 @@ mod trees;
 mod util;
 #[cfg(unix)]
 mod window;
+#[cfg(unix)]
 mod without;

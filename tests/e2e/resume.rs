@@ -13,11 +13,12 @@ use crate::proxy::Proxy;
 use crate::util::process::{LIMIT, Pipe, Process, Sender, receiving, run};
 use crate::util::tree::{Scratch, chmod, ensure_arrived, names, noise, touch, write};
 
-const LOCK: &str = ".transfer_lock.json";
+/// What a receiver knows of an interrupted run.
+pub const LOCK: &str = ".transfer_lock.json";
 
 /// Sends `paths` and kills the receiver once `limit` bytes have crossed and `part` is begun. The
 /// sender is gone too.
-fn interrupt(
+pub fn interrupt(
     paths: &[&Path],
     into: &Path,
     options: &[&str],

@@ -73,7 +73,7 @@ fn a_codec_that_was_not_agreed_on_is_refused() {
         (false, true, Some("a feature that was not agreed on")),
         (false, false, Some("a feature that was not agreed on")),
     ] {
-        let can = |named| if named { Features::ours() } else { Features::NONE };
+        let can = |named| if named { Features::ours() } else { Features::default() };
         let can = (can(named_by_sender), can(named_by_receiver));
         let (mut sender, mut receiver, closer) = sessions_of(MAX_CONTENT, can, NO_FAULTS);
         let got = std::thread::scope(|scope| {

@@ -11,6 +11,7 @@ use transfer::crypto::keys::Role;
 use transfer::crypto::record::{Buffer, RecordWriter};
 use transfer::error::{Error, Exit, Result};
 use transfer::event::Summary;
+use transfer::protocol::features::Features;
 use transfer::protocol::message::{self, Complete, Control, Message, Reason, Wait};
 use transfer::protocol::outbox::Work;
 use transfer::protocol::pages::{self, Pages};
@@ -18,7 +19,7 @@ use transfer::protocol::session::{Limits, Session, Stop, receive_last};
 use transfer::send::files::send_over;
 
 use super::pipe::{Closer, Faults, pipe};
-use super::util::{NOTHING, STREAM, keys, receive, walk};
+use super::util::{STREAM, keys, receive, walk};
 
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a side stands still here: much longer than the other one has patience.
@@ -27,23 +28,25 @@ const BEAT: Duration = Duration::from_millis(20);
 /// The time between two beats of a heart that does not.
 const NEVER: Duration = Duration::from_secs(3600);
 
-const IMPATIENT: Limits = Limits {
-    patience: PATIENCE,
-    last_patience: PATIENCE,
-    heartbeat: BEAT,
-    content: 700,
-    lanes: 1,
-    features: NOTHING,
-    block: BLOCK,
-    run: None,
-};
+fn impatient() -> Limits {
+    Limits {
+        patience: PATIENCE,
+        last_patience: PATIENCE,
+        heartbeat: BEAT,
+        content: 700,
+        lanes: 1,
+        features: Features::default(),
+        block: BLOCK,
+        run: None,
+    }
+}
 
 /// An impatient sender's session, and that of a receiver that says something every `heartbeat`
 /// and waits for ever.
 fn sessions(heartbeat: Duration) -> (Session, Session, Closer) {
     let (first, second, closer) = pipe(Faults::default(), Faults::default());
     let (sender_keys, receiver_keys) = keys();
-    let sender = Session::start(first, sender_keys, Role::Receiver, IMPATIENT).unwrap();
+    let sender = Session::start(first, sender_keys, Role::Receiver, impatient()).unwrap();
     let limits = Limits { content: 700, heartbeat, patience: NEVER, ..Limits::default() };
     let receiver = Session::start(second, receiver_keys, Role::Sender, limits).unwrap();
     (sender, receiver, closer)
@@ -55,7 +58,9 @@ fn take_offer(session: &mut Session) {
     while !listed {
         let next = session.receive(|message, _| match message {
             Message::Control(Control::Offer(_)) => Ok(false),
-            Message::Entries(page) => Ok(pages::entries(page, NOTHING, |_| Ok(()))? == Pages::End),
+            Message::Entries(page) => {
+                Ok(pages::entries(page, Features::default(), |_| Ok(()))? == Pages::End)
+            }
             other => panic!("neither offer nor entries: {other:?}"),
         });
         listed = next.unwrap();
@@ -143,7 +148,7 @@ fn a_side_whose_lanes_are_busy_says_so() {
     for lanes in [1, 3] {
         let (first, second, closer) = pipe(Faults::default(), Faults::default());
         let (sender_keys, receiver_keys) = keys();
-        let limits = Limits { lanes, ..IMPATIENT };
+        let limits = Limits { lanes, ..impatient() };
         let mut sender = Session::start(first, sender_keys, Role::Receiver, limits).unwrap();
         let mut receiver = Session::start(second, receiver_keys, Role::Sender, limits).unwrap();
         let mut buffer = Buffer::default();
@@ -181,7 +186,7 @@ fn transfer_over(
     let source = walk(&file);
     let (first, mut second, closer) = pipe(Faults::default(), Faults::default());
     second.0.trickle = Some(trickle);
-    let limits = Limits { heartbeat: PATIENCE / 4, ..IMPATIENT };
+    let limits = Limits { heartbeat: PATIENCE / 4, ..impatient() };
     let (sender_keys, receiver_keys) = keys();
     let sender = Session::start(first, sender_keys, Role::Receiver, limits).unwrap();
     let receiver = Session::start(second, receiver_keys, Role::Sender, limits).unwrap();

@@ -11,13 +11,14 @@ use transfer::event::Summary;
 use transfer::files::manifest::{Entry, Kind};
 use transfer::files::path::RelPath;
 use transfer::protocol::data;
+use transfer::protocol::features::Features;
 use transfer::protocol::message::{self, Complete, Control, DATA, Message, Offer};
 use transfer::protocol::pages::{self, Fault, Pages, Step};
 use transfer::protocol::session::{Session, Stop, receive_last};
 use transfer::send::files::send_over;
 
 use super::pipe::Faults;
-use super::util::{NOTHING, STREAM, Sizes, receive, sessions, walk};
+use super::util::{STREAM, Sizes, receive, sessions, walk};
 
 const CONTENT: &[u8] = b"the content as it should be";
 
@@ -226,7 +227,7 @@ pub fn in_blocks_against_sender(
                 .receive(|message, _| match message {
                     Message::Control(Control::Offer(_)) => Ok(false),
                     Message::Entries(page) => {
-                        Ok(pages::entries(page, NOTHING, |_| Ok(()))? == Pages::End)
+                        Ok(pages::entries(page, Features::default(), |_| Ok(()))? == Pages::End)
                     }
                     other => panic!("neither offer nor entries: {other:?}"),
                 })
@@ -253,7 +254,7 @@ fn take_round(session: &mut Session) -> Result<(u64, Vec<u8>, [u8; 32]), Stop> {
         let done = session.receive(|message, _| {
             match message {
                 Message::Data(mut items) => {
-                    while let Some(item) = data::next(&mut items, NOTHING)? {
+                    while let Some(item) = data::next(&mut items, Features::default())? {
                         match item {
                             data::Item::Start { index: 0, offset } => from = offset,
                             data::Item::Bytes(bytes) => content.extend_from_slice(bytes),

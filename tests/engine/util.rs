@@ -100,9 +100,6 @@ pub fn sessions_of(
     (sender, receiver, closer)
 }
 
-/// No features.
-pub const NOTHING: Features = Features::NONE;
-
 pub const STREAM: StreamOptions =
     StreamOptions { follow_symlinks: false, compression: Compression::Off, each_file: false };
 

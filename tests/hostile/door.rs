@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use spake2::{Ed25519Group as Curve, Group};
 
 use crate::script::{CONTENT, Line, bytes, data, file, patient, read, start};
@@ -209,6 +209,26 @@ fn three_guesses_end_the_offer() -> Result<()> {
         })?;
         Ok(())
     })
+}
+
+/// Whoever guesses and resets the connection before the answer has guessed: the sender says so, and
+/// ends at the third.
+#[test]
+fn guesses_that_wait_for_no_answer() -> Result<()> {
+    let stage = Stage::bare()?;
+    stage.send_to(&Case::new("door: guesses in hiding", 4, "after 3 wrong tokens"), |sender| {
+        // The answer may get away before the reset arrives, so only the end is certain.
+        for _ in 0..3 {
+            let (mut stream, theirs) = knock(sender)?;
+            let own = Own::new(Side::Receiver, WRONG);
+            let keys = own.keys(&theirs, WRONG)?;
+            stream.write_all(&own.hello)?;
+            stream.write_all(&keys.confirmation())?;
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        }
+        Ok(None)
+    })?;
+    Ok(())
 }
 
 /// However many race, three are looked at. The others are told that it is over, or nothing.

@@ -350,8 +350,8 @@ fn names_of_the_program_itself_are_names_like_others() -> Result<()> {
     let renamed = |name: &&'static str| match *name {
         "x" => "x (3)",
         LOCK => ".transfer_lock (1).json",
-        ".transfer_lock.json.tmp" => ".transfer_lock.json (1).tmp",
-        ".transfer_lock.1.json" => ".transfer_lock.1 (1).json",
+        ".transfer_lock.json.tmp" => "_.transfer_lock.json (1).tmp",
+        ".transfer_lock.1.json" => "_.transfer_lock.1 (1).json",
         name => name,
     };
     let left: Vec<&str> = names.iter().map(renamed).collect();

@@ -11,7 +11,7 @@ use gix_config::{File, Source};
 use gix_ignore::glob::pattern::Case;
 
 use super::{Links, git_path, is_missing, read};
-use crate::error::{reason, shown};
+use crate::error::{reason, shown, shown_os};
 
 /// A work tree, and what git would know of it.
 pub struct Repository {
@@ -50,8 +50,8 @@ impl Repository {
         let own = Own::read(&found)?;
         let root = own.work_tree(&found)?;
         let Ok(below) = folder.strip_prefix(&root) else {
-            let root = root.to_string_lossy();
-            return Err(format!("its work tree is elsewhere, in \"{}\"", shown(&root)));
+            let root = shown_os(&root);
+            return Err(format!("its work tree is elsewhere, in \"{}\"", root));
         };
         let mut below = git_path(below).into_owned();
         if !below.is_empty() {
@@ -231,8 +231,8 @@ impl Own {
         }
         let Some(tree) = &self.work_tree else { return Ok(found.root.clone()) };
         tree.canonicalize().map_err(|error| {
-            let tree = tree.to_string_lossy();
-            format!("its work tree is elsewhere, in \"{}\": {}", shown(&tree), reason(&error))
+            let tree = shown_os(tree);
+            format!("its work tree is elsewhere, in \"{}\": {}", tree, reason(&error))
         })
     }
 }
@@ -254,7 +254,7 @@ fn parse(path: &Path, source: Source) -> Result<Option<File>, String> {
 }
 
 fn unreadable(path: &Path, why: &str) -> String {
-    format!("its configuration \"{}\": {}", shown(&path.to_string_lossy()), shown(why))
+    format!("its configuration \"{}\": {}", shown_os(path), shown(why))
 }
 
 /// All that is configured, the strongest last: of this machine, of the user, of the repository, of
@@ -383,8 +383,8 @@ fn user_rules(config: &File, root: &Path) -> Result<Option<PathBuf>, String> {
     // `/dev/null` is a usual way to say none. Git ends at a folder, and waits at a pipe.
     let is_null = path == Path::new("/dev/null");
     if !is_null && path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
-        let path = path.to_string_lossy();
-        return Err(format!("core.excludesFile: \"{}\" is not a file", shown(&path)));
+        let path = shown_os(&path);
+        return Err(format!("core.excludesFile: \"{}\" is not a file", path));
     }
     Ok(Some(path))
 }

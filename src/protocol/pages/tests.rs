@@ -317,7 +317,7 @@ fn names_of_bytes_have_a_flag() {
         let page = item(*code, path, *target);
         let read = read_entries(&page).map(drop);
         assert_eq!(read, expected.map_err(Malformed), "{code:x} {}", path.escape_ascii());
-        let unasked = entries(Reader::new(&page), Features::NONE, |_| Ok(())).map(drop);
+        let unasked = entries(Reader::new(&page), Features::default(), |_| Ok(())).map(drop);
         let refused = Err(Malformed("a feature that was not agreed on"));
         assert_eq!(unasked == refused, code & 0x80 != 0);
     }

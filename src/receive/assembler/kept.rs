@@ -94,7 +94,7 @@ impl Assembler<'_> {
     }
 
     fn shown_root(&self) -> String {
-        error::shown(&self.tree.root.path().to_string_lossy()).into_owned()
+        error::shown_os(self.tree.root.path()).into_owned()
     }
 
     /// Waits until everything is on the disk for certain.
@@ -200,6 +200,10 @@ impl Assembler<'_> {
             }
             _ => None,
         };
+        for (_, ended) in &self.ended {
+            // What the states of these say is compared with what is there in any case.
+            ended.writer.sync()?;
+        }
         self.save_with(current)
     }
 
@@ -213,7 +217,10 @@ impl Assembler<'_> {
             Target::Writer(writer) => Some((current.index, writer.states())),
             _ => None,
         });
-        let blocks = kept.chain(torn).chain(at_hand).filter(|(_, states)| !states.is_empty());
+        let ended = self.ended.iter().map(|(_, ended)| (ended.index, ended.writer.states()));
+        let going = self.going.iter().map(|(index, states)| (*index, &**states));
+        let begun = kept.chain(torn).chain(ended).chain(going).chain(at_hand);
+        let blocks = begun.filter(|(_, states)| !states.is_empty());
         let snapshot = Snapshot {
             head: &self.head,
             manifest: self.tree.manifest,
@@ -223,7 +230,7 @@ impl Assembler<'_> {
                     state(states, index),
                     Some(
                         State::Wanted
-                            | State::AtPool
+                            | State::InHand
                             | State::Again
                             | State::Torn
                             | State::Mending

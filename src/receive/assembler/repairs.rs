@@ -6,16 +6,15 @@ use std::io;
 
 use super::{Assembler, Current, Named, State, Take, Target, state};
 use crate::bounds::BLOCK;
-use crate::files::disk::{self, Stamp};
+use crate::files::disk::Stamp;
 use crate::files::manifest::Entry;
 use crate::files::sparse::ContentHash;
 use crate::files::states::{self, Blocks};
 use crate::protocol::course::Course;
-use crate::protocol::message::Reason;
 use crate::protocol::pages::{HASH_LEN, Range};
 use crate::protocol::reader::Malformed;
-use crate::protocol::session::{OUT_OF_TURN, Stop};
-use crate::receive::blocks::{Check, Damage, Repair};
+use crate::protocol::session::OUT_OF_TURN;
+use crate::receive::blocks::{Damage, Repair};
 use crate::receive::writer::{FileWriter, Verified};
 
 impl Assembler<'_> {
@@ -75,33 +74,26 @@ impl Assembler<'_> {
         Ok(())
     }
 
-    /// The blocks of the file at hand that differ, and its end if that does. The inner nothing:
-    /// nobody could look.
+    /// The blocks of a file that differ, and its end if that does; nothing where it differs as a
+    /// whole.
     pub(super) fn damage_of(
-        &mut self,
-        check: Option<Check>,
-        came: Damage,
+        &self,
+        mut damage: Damage,
         writer: &FileWriter,
         (entry, hash): (&Entry, [u8; HASH_LEN]),
-    ) -> Take<Option<Damage>> {
-        let mut damage = came;
-        if let Some(check) = check {
-            let found = check.wait().map_err(|error| Stop::Own(Reason::Interrupted, error))?;
-            let Some(found) = found else { return Ok(None) };
-            damage.join(found);
-        }
+    ) -> Option<Damage> {
         let size = entry.size();
         if writer.is_whole(size, &hash) || self.blocks_of(entry).is_none() {
-            return Ok(Some(damage));
+            return Some(damage);
         }
         // Behind the last whole block. Where nothing is there, or no block is whole, the file as a
         // whole differs.
         let whole = size / self.block();
         let tail = u32::try_from(whole).ok().filter(|_| whole > 0 && size % self.block() > 0);
-        Ok(tail.map(|tail| {
+        tail.map(|tail| {
             damage.add(tail);
             damage
-        }))
+        })
     }
 
     /// Keeps a file of which blocks have to come again.
@@ -111,25 +103,35 @@ impl Assembler<'_> {
         entry: &Entry,
         writer: FileWriter,
         (hash, damage): ([u8; HASH_LEN], Damage),
-    ) -> io::Result<()> {
+    ) -> io::Result<Named> {
         let states = writer.states().to_vec();
-        let seen = self.close(index, entry, writer)?;
+        let seen = match self.close(index, entry, writer) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Named::Again),
+            closed => closed?,
+        };
         self.repairs.insert(index, Repair::new(states, hash, seen, damage));
-        Ok(())
+        Ok(Named::Torn)
     }
 
     fn close(&mut self, index: u32, entry: &Entry, writer: FileWriter) -> io::Result<Stamp> {
         let place = self.tree.place(index, entry);
         let folder = self.tree.root.parent_of(&place)?;
-        let file = writer.into_file();
-        let seen = folder.stamp_of(&file)?;
-        disk::close(file)?;
-        Ok(seen)
+        writer.put_by(folder)
     }
 
     /// What is to be asked for block by block in the next round.
     pub(super) fn ask_for_blocks(&mut self) -> Vec<(u32, Range)> {
         let mut asked = Vec::new();
+        // What was given up meanwhile is not asked for, whatever its sender has left out.
+        let (states, manifest) = (&self.states, self.tree.manifest);
+        let is_given_up = |index: &u32| state(states, *index) != Some(State::Torn);
+        let given_up: Vec<_> = self.repairs.keys().copied().filter(is_given_up).collect();
+        for index in given_up {
+            self.repairs.remove(&index);
+            if let Some(entry) = manifest.get(index) {
+                self.sweep_all(index, entry);
+            }
+        }
         for (index, repair) in &mut self.repairs {
             asked.extend(repair.ask().iter().map(|range| (*index, *range)));
         }
@@ -209,10 +211,14 @@ impl Assembler<'_> {
                         None => repair.lost = true,
                     }
                 }
-                let closed = self.close(index, entry, writer);
-                let seen = self.survive(index, closed)?;
-                if let (Some(seen), Some(repair)) = (seen, self.repairs.get_mut(&index)) {
-                    repair.seen = seen;
+                let closed = match self.close(index, entry, writer) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Some(None),
+                    closed => self.survive(index, closed)?.map(Some),
+                };
+                match (closed, self.repairs.get_mut(&index)) {
+                    (Some(Some(seen)), Some(repair)) => repair.seen = seen,
+                    (Some(None), Some(repair)) => repair.lost = true,
+                    _ => {}
                 }
             }
             // What is there is not what was put by.
@@ -245,10 +251,16 @@ impl Assembler<'_> {
             self.set(index, State::Torn);
             return Ok(());
         }
+        self.going.insert(index, repair.states.clone());
         self.let_go(index)?;
         let named = self.name_mended(index, entry, &repair);
-        match self.survive(index, named)? {
-            Some(Named::At(mtime)) => self.arrived(index, repair.hash, mtime),
+        let named = self.survive(index, named)?;
+        self.going.remove(&index);
+        match named {
+            Some(Named::At(mtime)) => {
+                self.arrived(index, repair.hash, mtime);
+                self.sweep(index, entry);
+            }
             Some(Named::Again | Named::Torn) => self.set(index, State::Again),
             None => self.sweep_all(index, entry),
         }

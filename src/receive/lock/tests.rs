@@ -92,7 +92,10 @@ fn what_is_saved_is_what_is_loaded() {
         ]),
         intact: None,
         // What is at its place has none.
-        states: BTreeMap::from([(1, (64, vec![[2; 32], [3; 32]]))]),
+        states: BTreeMap::from([(
+            1,
+            Begun { size: 10, mtime: Some(-5), block: 64, states: vec![[2; 32], [3; 32]] },
+        )]),
         places: places.clone(),
         made: BTreeSet::from([3]),
     };
@@ -124,6 +127,42 @@ fn what_is_saved_is_what_is_loaded() {
     lock.remove(&mut root).unwrap();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     lock.remove(&mut root).unwrap();
+}
+
+/// A file that an interrupted run has finished, and that is offered otherwise now: until it comes
+/// it is known by what it was, and what has begun to come by what is offered.
+#[test]
+fn states_are_of_what_was_offered_with_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut root = Root::open(dir.path()).unwrap();
+    let manifest = manifest(&["a", "b"]);
+    let mut lock = TransferLockManager::acquire(&mut root).unwrap();
+    let older = |size, mtime| Known { size, mtime, completed: true, hash: None };
+    for (size, mtime) in [(9, Some(-7)), (10, Some(-7)), (9, Some(-5)), (10, Some(-5)), (9, None)] {
+        let snapshot = Snapshot {
+            head: &head(),
+            manifest: &manifest,
+            done: &[None, None],
+            wanted: &|_| true,
+            current: None,
+            block: 64,
+            states: &BTreeMap::from([(0, &[[4; 32]][..])]),
+            times: &BTreeMap::new(),
+            places: &Places::default(),
+            made: &BTreeSet::new(),
+            older: &BTreeMap::from([(0, older(size, mtime))]),
+        };
+        lock.save(&mut root, &snapshot).unwrap();
+        let loaded = lock.load(&mut root, &manifest);
+        assert_eq!((loaded.files[&0].size, loaded.files[&0].mtime), (size, mtime));
+        let begun = Begun { size: 10, mtime: Some(-5), block: 64, states: vec![[4; 32]] };
+        assert_eq!(loaded.states, BTreeMap::from([(0, begun)]));
+        let json = std::fs::read(dir.path().join(".transfer_lock.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let told = json["files"]["a"].as_object().unwrap();
+        assert_eq!(told.contains_key("states_size"), size != 10);
+        assert_eq!(told.contains_key("states_mtime"), mtime != Some(-5));
+    }
 }
 
 #[test]

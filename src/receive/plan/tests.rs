@@ -423,9 +423,15 @@ fn a_disk_that_takes_text_alone_gets_other_names() {
     let again: Vec<_> =
         manifest.indexed().map(|(index, it)| plan.place(index, it).to_string()).collect();
     assert_eq!(again, places);
-    let kept = plan.actions().filter(|(_, action)| *action == Action::Keep);
+    // Names that others may be given as well prove nothing: the content decides about files.
+    let kept: Vec<_> = plan.actions().filter(|(_, action)| *action == Action::Keep).collect();
+    let sure = ["a_b", "plain", "_", "_ (1)"].map(|place| (at(place), Action::Keep));
+    assert_eq!(kept, sure);
     // Its target is another.
-    assert_eq!((kept.count(), plan.action(at("link_"))), (9, Some(Action::Skip)));
+    assert_eq!(plan.compare(at("link_")).len(), 0);
+    for place in ["a_b (1)", "x_.txt", "_/a", "_ (1)/Icon_", "_ (1)/b"] {
+        assert_eq!(plan.compare(at(place)), [RelPath::parse(place).unwrap()]);
+    }
 
     // Where the disk takes them they stay as they are.
     let mut fake = Fake::default();
@@ -434,19 +440,231 @@ fn a_disk_that_takes_text_alone_gets_other_names() {
     assert!(plan.places().is_empty());
 }
 
-/// What would become one of the program's own names does not.
+/// What an earlier run has put at another place stays the place of that entry, whatever is offered
+/// since. Offered entries; what the lock lists, with another place; what is there; what is done.
 #[test]
-fn no_name_is_mapped_to_one_of_ours() {
-    let path = RelPath::from_bytes(b".transfer_lock.\xff").unwrap();
-    let mut manifest = Manifest::default();
-    manifest.push(Entry { path, kind: Kind::File(1), mode: 0o644, mtime: 5 }).unwrap();
-    for takes_text_alone in [false, true] {
+fn a_place_of_an_earlier_run_is_nobody_elses() {
+    use Action::{Create, Keep};
+    use Kind::{File, Folder};
+    type Row = (
+        &'static str,
+        Vec<(&'static [u8], Kind)>,
+        (u32, &'static str),
+        Vec<(&'static str, Found)>,
+        Vec<(Action, &'static str)>,
+    );
+    let folder = || Found::Folder(Stamp::default());
+    #[rustfmt::skip]
+    let rows: Vec<Row> = vec![
+        ("mapped alike, and whole", vec![(b"n\xe7", File(4)), (b"n\xe8", File(4))], (1, "n_"), vec![("n_", numbered(7, 4, 5, 1))],
+            vec![(Create, "n_ (1)"), (Keep, "n_")]),
+        ("mapped alike, and to come", vec![(b"n\xe7", File(4)), (b"n\xe8", File(4))], (1, "n_"), vec![],
+            vec![(Create, "n_ (1)"), (Create, "n_")]),
+        ("a folder mapped alike", vec![(b"n\xe7", Folder), (b"n\xe7/a", File(4)), (b"n\xe8", Folder), (b"n\xe8/a", File(4))],
+            (2, "n_"), vec![("n_", folder()), ("n_/a", numbered(7, 4, 5, 1))],
+            vec![(Create, "n_ (1)"), (Create, "n_ (1)/a"), (Keep, "n_"), (Keep, "n_/a")]),
+        ("offered by this name, and whole", vec![(b"a (1).txt", File(4)), (b"a.txt", File(4))], (1, "a (1).txt"),
+            vec![("a.txt", numbered(6, 9, 9, 1)), ("a (1).txt", numbered(7, 4, 5, 1))],
+            vec![(Create, "a (1) (1).txt"), (Keep, "a (1).txt")]),
+        ("offered by this name, and to come", vec![(b"a (1).txt", File(4)), (b"a.txt", File(4))], (1, "a (1).txt"),
+            vec![("a.txt", numbered(6, 9, 9, 1))],
+            vec![(Create, "a (1) (1).txt"), (Create, "a (1).txt")]),
+        ("in a folder that has gone", vec![(b"d", Folder), (b"d/a", File(4)), (b"d/a (1)", File(4))], (1, "d/a (1)"), vec![],
+            vec![(Create, "d"), (Create, "d/a (1)"), (Create, "d/a (1) (1)")]),
+        ("a folder by this name", vec![(b"d", Folder), (b"d (1)", Folder), (b"d (1)/a", File(4))], (0, "d (1)"),
+            vec![("d", file(9, 9)), ("d (1)", folder()), ("d (1)/a", file(4, 5))],
+            vec![(Keep, "d (1)"), (Create, "d (1) (1)"), (Create, "d (1) (1)/a")]),
+        ("by this name in other capitals", vec![(b"A (1).txt", File(4)), (b"a.txt", File(4))], (1, "a (1).txt"),
+            vec![("a.txt", numbered(6, 9, 9, 1)), ("a (1).txt", numbered(7, 4, 5, 1))],
+            vec![(Create, "A (1) (1).txt"), (Keep, "a (1).txt")]),
+        ("what is its own place now is another's", vec![(b"n_", File(4)), (b"n\xe8", File(4))], (1, "n_"),
+            vec![("n_", numbered(7, 4, 5, 1))],
+            vec![(Create, "n_ (1)"), (Keep, "n_")]),
+        ("a number of another", vec![(b"a", File(4)), (b"b", File(4))], (1, "a (1)"),
+            vec![("a", file(9, 9)), ("b", file(9, 9))],
+            vec![(Create, "a (2)"), (Create, "a (1)")]),
+    ];
+    for (name, entries, (moved, place), disk, expected) in rows {
+        let manifest = manifest(&entries);
+        let entry = manifest.get(moved).unwrap();
+        let mut places = Places::default();
+        places.insert(moved, entry, RelPath::parse(place).unwrap());
+        let known = Known { size: 4, mtime: Some(5), completed: true, hash: None };
+        let listed = manifest.indexed().filter(|(index, it)| {
+            it.is_file() && (*index == moved || it.path.is_inside(&entry.path))
+        });
+        let files = listed.map(|(index, _)| (index, known.clone())).collect();
+        let remembered = Remembered { files, places, ..Remembered::default() };
+        for policy in [OnConflict::Rename, OnConflict::Overwrite] {
+            if name == "a number of another" && policy == OnConflict::Overwrite {
+                continue;
+            }
+            let folds = name.contains("capitals");
+            let mut fake =
+                Fake { disk: disk.clone(), takes_text_alone: true, folds, ..Fake::default() };
+            let survey = Survey::new(&manifest, &remembered, &mut fake);
+            let plan = Plan::new(&manifest, &survey, &policy.into(), &mut fake);
+            let planned = plan.actions().zip(manifest.entries());
+            let planned = planned
+                .map(|((index, action), entry)| (action, plan.place(index, entry).to_string()));
+            expect(planned.collect(), &expected, &format!("{name}, {policy:?}"));
+            assert!(plan.actions().all(|(index, _)| plan.compare(index).is_empty()), "{name}");
+        }
+    }
+}
+
+/// Of what is at the place that an entry is mapped to, the content decides, and never what another
+/// entry is mapped to.
+#[test]
+fn a_mapped_name_is_no_proof() {
+    use Action::{Create, Replace, Skip};
+    let rows = [
+        (OnConflict::Rename, Create, "n_ (2)"),
+        (OnConflict::Overwrite, Replace, "n_"),
+        (OnConflict::Skip, Skip, "n_"),
+        (OnConflict::Newer, Skip, "n_"),
+    ];
+    let offered = manifest(&[(b"n\xe7", Kind::File(4)), (b"n\xe8", Kind::File(4))]);
+    for (policy, action, place) in rows {
+        let disk = vec![("n_", numbered(7, 4, 5, 1))];
+        let mut fake = Fake { disk, takes_text_alone: true, ..Fake::default() };
+        let survey = Survey::new(&offered, &Remembered::default(), &mut fake);
+        let plan = Plan::new(&offered, &survey, &policy.into(), &mut fake);
+        let planned = |index| {
+            let entry = offered.get(index).unwrap();
+            (plan.action(index).unwrap(), plan.place(index, entry).to_string())
+        };
+        assert_eq!(planned(0), (action, place.into()), "{policy:?}");
+        assert_eq!(plan.compare(0), [RelPath::parse("n_").unwrap()], "{policy:?}");
+        assert_eq!(planned(1), (Create, "n_ (1)".into()), "{policy:?}");
+    }
+    // Nor is a number that an earlier transfer may have given to another.
+    let offered = manifest(&[(b"n\xe9", Kind::File(4))]);
+    let disk = vec![("n_", numbered(7, 8, 5, 1)), ("n_ (1)", numbered(8, 4, 5, 1))];
+    let mut fake = Fake { disk, takes_text_alone: true, ..Fake::default() };
+    let survey = Survey::new(&offered, &Remembered::default(), &mut fake);
+    let plan = Plan::new(&offered, &survey, &OnConflict::Rename.into(), &mut fake);
+    assert_eq!(plan.action(0), Some(Create));
+    assert_eq!(plan.compare(0), [RelPath::parse("n_ (1)").unwrap()]);
+}
+
+/// A name that comes from a number and the same that comes from a name are still two places.
+#[test]
+fn no_two_names_are_mapped_to_one_place() {
+    for other in [&b"n\xe0 (1)"[..], b"n\xff (1)"] {
+        let mut entries =
+            vec![(&b"n\xe7"[..], Kind::File(4)), (b"n\xe8", Kind::File(4)), (other, Kind::File(4))];
+        entries.sort_by_key(|(path, _)| RelPath::from_bytes(path).unwrap());
+        let manifest = manifest(&entries);
+        let mut fake = Fake { takes_text_alone: true, ..Fake::default() };
+        let survey = Survey::new(&manifest, &Remembered::default(), &mut fake);
+        let plan = Plan::new(&manifest, &survey, &OnConflict::Rename.into(), &mut fake);
+        let places: HashSet<_> =
+            manifest.indexed().map(|(index, it)| plan.place(index, it).to_string()).collect();
+        assert_eq!(places.len(), 3, "{places:?}");
+    }
+}
+
+/// At its own name an entry that was given another place is looked for, though neither where
+/// another entry is nor in what is the program's.
+#[test]
+fn the_own_name_of_a_moved_entry_is_not_always_looked_at() {
+    let rows = [("a", 1), (".transfer_lock.json", 0)];
+    for (path, compared) in rows {
+        let manifest = manifest(&[(path, Kind::File(4))]);
+        let mut places = Places::default();
+        let place = RelPath::parse("moved").unwrap();
+        places.insert(0, manifest.get(0).unwrap(), place);
+        let remembered = Remembered { places, ..Remembered::default() };
+        let disk = vec![(path, numbered(7, 4, 9, 1))];
+        let mut fake = Fake { disk, ..Fake::default() };
+        let survey = Survey::new(&manifest, &remembered, &mut fake);
+        let plan = Plan::new(&manifest, &survey, &OnConflict::Rename.into(), &mut fake);
+        assert_eq!(plan.compare(0).len(), compared, "{path}");
+    }
+    let manifest = manifest(&[(b"n_", Kind::File(4)), (b"n\xe8", Kind::File(4))]);
+    let mut places = Places::default();
+    for (index, place) in [(0, "n_ (1)"), (1, "n_")] {
+        let entry = manifest.get(index).unwrap();
+        places.insert(index, entry, RelPath::parse(place).unwrap());
+    }
+    let remembered = Remembered { places, ..Remembered::default() };
+    let disk = vec![("n_", numbered(7, 4, 5, 1))];
+    let mut fake = Fake { disk, takes_text_alone: true, ..Fake::default() };
+    let survey = Survey::new(&manifest, &remembered, &mut fake);
+    let plan = Plan::new(&manifest, &survey, &OnConflict::Rename.into(), &mut fake);
+    assert_eq!(plan.compare(0).len(), 0);
+}
+
+/// What has, or would get, one of the program's own names gets another, without many tries; and a
+/// second run finds all that the first has put there.
+#[test]
+fn no_name_is_one_of_ours() {
+    use Kind::{File, Folder};
+    let mut entries: Vec<(&[u8], Kind)> = vec![
+        (b".transfer\x01lock.1.json", File(1)),
+        (b".transfer_lock.96.\xff", File(2)),
+        (b".transfer_lock.a.b", File(3)),
+        (b".transfer_lock.d", Folder),
+        (b".transfer_lock.d/x", File(4)),
+        (b".transfer_lock.json", File(5)),
+        (b".transfer_lock.\xff", File(6)),
+        (b"x.ours.part", File(7)),
+    ];
+    entries.sort_by_key(|(path, _)| RelPath::from_bytes(path).unwrap());
+    let manifest = manifest(&entries);
+    let rows = [
+        (
+            true,
+            [
+                "_.transfer_lock.1.json",
+                "_.transfer_lock.96._",
+                "_.transfer_lock.a (1).b",
+                ".transfer_lock (1).d",
+                ".transfer_lock (1).d/x",
+                ".transfer_lock (1).json",
+                "_.transfer_lock._",
+                "x.ours (1).part",
+            ],
+        ),
+        (
+            false,
+            [
+                ".transfer\\u{1}lock.1.json",
+                "_.transfer_lock.96 (1).\\xff",
+                "_.transfer_lock.a (1).b",
+                ".transfer_lock (1).d",
+                ".transfer_lock (1).d/x",
+                ".transfer_lock (1).json",
+                ".transfer_lock (1).\\xff",
+                "x.ours (1).part",
+            ],
+        ),
+    ];
+    for (takes_text_alone, expected) in rows {
         let mut fake = Fake { takes_text_alone, ..Fake::default() };
         let survey = Survey::new(&manifest, &Remembered::default(), &mut fake);
         let plan = Plan::new(&manifest, &survey, &OnConflict::Rename.into(), &mut fake);
-        let place = plan.place(0, manifest.get(0).unwrap()).into_owned();
-        assert!(!lock::is_reserved(&place), "{place}");
-        assert!(!takes_text_alone || place.is_text(), "{place}");
+        let places: Vec<_> =
+            manifest.indexed().map(|(index, it)| plan.place(index, it).to_string()).collect();
+        assert_eq!(places, expected);
+        assert!(fake.looked.len() < 30, "{} looks", fake.looked.len());
+        let folder = ".transfer_lock (1).d";
+        let disk = vec![
+            (folder, Found::Folder(Stamp::default())),
+            (".transfer_lock (1).d/x", same_file(4)),
+        ];
+        let mut fake = Fake { disk, takes_text_alone, ..Fake::default() };
+        let survey = Survey::new(&manifest, &Remembered::default(), &mut fake);
+        let plan = Plan::new(&manifest, &survey, &OnConflict::Rename.into(), &mut fake);
+        let at = |path: &str| {
+            manifest.indexed().find(|(_, entry)| entry.path.to_string() == path).unwrap()
+        };
+        let (index, entry) = at(".transfer_lock.d");
+        assert_eq!(plan.action(index), Some(Action::Keep));
+        assert_eq!(plan.place(index, entry).to_string(), folder);
+        let (index, _) = at(".transfer_lock.d/x");
+        assert_eq!(plan.compare(index), [RelPath::parse(".transfer_lock (1).d/x").unwrap()]);
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Unsent {
 #[derive(Debug, Serialize)]
 struct Named {
     name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_bytes: Option<String>,
     text: String,
 }
 
@@ -70,10 +72,12 @@ pub(super) struct End<'a> {
 
 impl Unsent {
     /// How much, and the names that are known here.
-    pub(super) fn new<'a>(count: u64, names: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        let named = |(name, text): (&str, &str)| {
-            // The name is exact, the words may be those of the other side.
-            Named { name: name.into(), text: shown(text).into_owned() }
+    pub(super) fn new<'a>(count: u64, names: impl Iterator<Item = (&'a [u8], &'a str)>) -> Self {
+        let named = |(name, text): (&[u8], &str)| Named {
+            name: String::from_utf8_lossy(name).into_owned(),
+            name_bytes: exactly(name),
+            // They may be those of the other side.
+            text: shown(text).into_owned(),
         };
         Self { count, names: names.map(named).collect() }
     }
