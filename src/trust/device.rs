@@ -62,10 +62,12 @@ impl Device {
         let own = match load(OWN)? {
             Some(own) => own,
             None => {
-                // The run that made the key was killed before it came to this.
                 let lock = folder.lock()?;
-                let pair = KeyPair::try_from(&key).map_err(|error| cannot_make(&error))?;
-                write_own(folder, &lock, &pair, &host_name())?;
+                // The run that made the key was killed before it came to this, or has done it now.
+                if folder.read(OWN, Access::Public)?.is_none() {
+                    let pair = KeyPair::try_from(&key).map_err(|error| cannot_make(&error))?;
+                    write_own(folder, &lock, &pair, &host_name())?;
+                }
                 load(OWN)?.ok_or_else(|| Error::failure("the certificate is gone again"))?
             }
         };
