@@ -68,6 +68,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
 /// Options of other programs that the documentation names, and whose they are.
 const FOREIGN: &[(&str, &str)] = &[
     ("--add-port", "firewall-cmd"),
+    ("--all", "scripts/cross"),
     ("--bench", "cargo"),
     ("--cache", "scripts/bench"),
     ("--case", "scripts/bench"),
