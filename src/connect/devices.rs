@@ -200,7 +200,9 @@ impl Dialler {
     /// A name that is known here stands for its key and no other.
     fn expect(&self, trusted: &Trusted) -> Expect {
         let name = self.name();
-        match (&self.host, trusted.named(&name)) {
+        // `attic.local` is what attic is called where names are looked up.
+        let called = name.strip_suffix(".local").unwrap_or(&name);
+        match (&self.host, trusted.named(&name).or_else(|| trusted.named(called))) {
             (Host::Name(_), Some(known)) => Expect::Key(known.name.clone(), known.id),
             (Host::Name(_), None) if !name.contains('.') => {
                 let local = format!("{name}.local");
