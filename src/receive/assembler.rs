@@ -565,8 +565,13 @@ impl<'a> Assembler<'a> {
         match arrived {
             Some(Named::At(mtime)) => {
                 self.arrived(index, hash, mtime);
-                // One of another name that could not be gone on with.
-                self.sweep(index, entry);
+                // One of another name that could not be gone on with. What is not this user's alone stays.
+                let (place, own) = (self.tree.place(index, entry), self.tree.root.own().clone());
+                if self.older.contains_key(&index)
+                    && let Ok(folder) = self.tree.root.parent_of(&place)
+                {
+                    Part::sweep_found(folder, &own, &place);
+                }
             }
             Some(Named::Again) => self.set(index, State::Again),
             Some(Named::Torn) => self.set(index, State::Torn),

@@ -257,8 +257,8 @@ fn take_content(
 
     for attempt in 1..=ATTEMPTS {
         while take_record(session, assembler)? {
-            while !assembler.settle_checks(MAX_CHECKS)? {}
             assembler.tell(sink);
+            while !assembler.settle_checks(MAX_CHECKS)? {}
         }
         // The sender waits, and may stop meanwhile.
         while !assembler.settle_checks(0)? {

@@ -103,6 +103,16 @@ impl Part {
         }
     }
 
+    /// Removes those of them that could be gone on with.
+    pub fn sweep_found(folder: Folder<'_>, own: &Own, place: &RelPath) {
+        while let Some((file, part)) = Self::find(folder, own, place) {
+            drop(file);
+            if folder.remove(&part.name).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Whether it bears a mark, which has to go when it is finished; until then nobody but this
     /// user has any right to it.
     pub fn is_marked(&self) -> bool {
