@@ -146,7 +146,7 @@ fn a_ticket_for_elsewhere_stays_out_of_the_log() -> Result<()> {
     command.arg(&file).env("TRANSFER_TAILSCALE", &tailscale);
     let mut sender = Sender::start(command)?;
     let elsewhere = "from another machine of the tailnet: transfer receive 100.";
-    sender.process.wait_for(Pipe::Err, elsewhere)?;
+    sender.process.wait_until_said(elsewhere)?;
     run(receiving(&sender.ticket, into.path(), &[]))?.expect(0)?;
     let token = sender.ticket.rsplit(':').next().context("no token")?.to_owned();
     sender.end()?.expect(0)?;

@@ -95,7 +95,7 @@ fn several_networks_have_a_ticket_each() -> Result<()> {
     let tree = tree(&scratch)?;
     let args = ["send", "--lan", "-y", "--receivers", "2", text(&tree)];
     let mut sender = Sender::start(lan.transfer("a", &args))?;
-    let line = sender.process.wait_for(Pipe::Err, "from the network of ")?;
+    let line = sender.process.wait_until_said("from the network of ")?;
     let (first, second) = (sender.ticket.clone(), line.trim_end());
     ensure!(first.starts_with("10.3.0.1:"), "{first}");
     let intro = "from the network of eth0: transfer receive ";

@@ -228,7 +228,7 @@ fn a_pod_and_a_receiver_behind_a_proxy_meet() -> Result<()> {
         command.args(["send", "-y", "--pod", "--port", "0"]).arg(&tree);
         command.env("TRANSFER_TAILSCALE", here);
         let mut sender = Sender::start(command)?;
-        let line = sender.process.wait_for(Pipe::Err, "another machine of the tailnet: ")?;
+        let line = sender.process.wait_until_said("another machine of the tailnet: ")?;
         let ticket = line.trim_end().rsplit(' ').next().context("no ticket")?.to_owned();
         ensure!(ticket.starts_with("100.64.0.1:"), "{line}");
 

@@ -118,12 +118,13 @@ impl Process {
         bail!("ended without {part:?}; stdout: {:?}, stderr: {:?}", self.stdout, self.stderr)
     }
 
-    /// Waits until standard error has had `part` in it.
-    pub fn wait_until_said(&mut self, part: &str) -> Result<()> {
-        if self.stderr.contains(part) {
-            return Ok(());
+    /// Waits until standard error has had a line with `part` in it: it may have come before what
+    /// was waited for on standard output.
+    pub fn wait_until_said(&mut self, part: &str) -> Result<String> {
+        match self.stderr.lines().find(|line| line.contains(part)) {
+            Some(line) => Ok(line.to_owned()),
+            None => self.wait_for(Pipe::Err, part),
         }
-        self.wait_for(Pipe::Err, part).map(drop)
     }
 
     /// Waits for the end.
