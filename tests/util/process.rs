@@ -121,7 +121,7 @@ impl Process {
     /// Waits until standard error has had a line with `part` in it: it may have come before what
     /// was waited for on standard output.
     pub fn wait_until_said(&mut self, part: &str) -> Result<String> {
-        match self.stderr.lines().find(|line| line.contains(part)) {
+        match self.stderr.split_inclusive('\n').find(|line| line.contains(part)) {
             Some(line) => Ok(line.to_owned()),
             None => self.wait_for(Pipe::Err, part),
         }
