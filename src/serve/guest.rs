@@ -1,16 +1,17 @@
 //! One connection of a device that is trusted, from the welcome to the last word.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use super::folder;
 use super::line::{Line, Place};
 use super::options::ServeOptions;
 use crate::connect::{Connection, Peer};
-use crate::control::{self, SLICE};
+use crate::control::SLICE;
 use crate::crypto::keys::Role;
-use crate::error::{Cause, Error, Result, reason, shown};
+use crate::error::{Cause, Error, Result, reason};
 use crate::event::{Event, Summary};
 use crate::protocol::message::{Control, OfferKind, Reason, Welcome};
 use crate::protocol::session::{Limits, Session, Stop};
@@ -89,8 +90,10 @@ impl<'a> Host<'a> {
             thread::sleep(SLICE);
         }
         let begun = Instant::now();
-        let own = folder.insert(self.options.folder.join(&peer.name));
-        let mut output = match open(own) {
+        let device = peer.id.as_deref().unwrap_or_default();
+        let opened = folder::take(&self.options.folder, &peer.name, device)
+            .and_then(|own| Output::open(folder.insert(own), true));
+        let mut output = match opened {
             Ok(output) => output,
             Err(error) => return Err(offered.refuse(Reason::Unwritable, error)),
         };
@@ -157,20 +160,4 @@ fn run_of(offered: &Offered) -> String {
     let run = offered.offer().run.as_deref().unwrap_or_default();
     let is_run = run.len() == 32 && run.bytes().all(|it| it.is_ascii_hexdigit());
     if is_run { run.to_ascii_lowercase() } else { String::new() }
-}
-
-/// The folder of a device, which nobody else may look into when it is made.
-fn open(folder: &Path) -> Result<Output> {
-    control::check()?;
-    let mut builder = std::fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(false);
-    match builder.create(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            let name = folder.to_string_lossy();
-            Err(Error::failure(format!("cannot make \"{}\": {}", shown(&name), reason(&error))))
-        }
-        _ => Output::open(folder, true),
-    }
 }

@@ -1,6 +1,7 @@
 //! The server's story: listen, let devices in that are trusted, take what they send, each into a folder
 //! of its own. Nobody is asked anything, and nothing is removed.
 
+mod folder;
 mod guest;
 pub mod line;
 pub mod options;

@@ -124,7 +124,15 @@ fn each_device_has_its_folder() -> Result<()> {
     house.trusts("attic", "phone")?;
     run(house.send("phone", &server, &["photos"]))?.expect(0)?;
     ensure!(house.path("incoming/phone/photos/2026/a.jpg").exists());
+
+    // A name that was another's leads to none of its files.
+    house.run("attic", &["trust", "rename", "laptop", "notebook"])?.expect(0)?;
+    house.run("attic", &["trust", "rename", "phone", "laptop"])?.expect(0)?;
+    fs::write(house.path("secret"), "of the second")?;
+    run(house.send("phone", &server, &["secret"]))?.expect(0)?;
+    ensure!(!house.path("incoming/laptop/secret").exists());
     let ended = server.stop()?;
+    ended.says("laptop: received 1 file into incoming/laptop-")?;
     ended.says("laptop: received 2 files into incoming/laptop: ")?;
     ended.says("phone: received 2 files into incoming/phone: ")?;
     Ok(())
