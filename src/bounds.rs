@@ -118,6 +118,8 @@ pub const STALL_LIMIT: Duration = Duration::from_secs(5 * 60);
 pub const GONE_LIMIT: Duration = Duration::from_secs(60);
 /// How long a sender may serve somebody else before a new receiver gives up.
 pub const BUSY_LIMIT: Duration = Duration::from_secs(5);
+/// How long a device that is pinned already may take to confirm that it has paired too.
+pub const PAIRED_LIMIT: Duration = Duration::from_secs(30);
 /// Connections in a row that may bring nothing.
 pub const MAX_TRIES: u32 = 40;
 /// How long a side that stops waits for the other to have read why.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use crate::bounds::MAX_GUESSES;
+use crate::bounds::{MAX_GUESSES, PAIRED_LIMIT};
 use crate::connect::acceptor::{Acceptor, Incoming};
 use crate::connect::connector::Connector;
 use crate::connect::handshake::{self, Judge};
@@ -18,7 +18,7 @@ use crate::error::{Error, Exit, Result, shown};
 use crate::net::dial::Stream;
 use crate::net::listener::Listener;
 use crate::protocol::message::{Control, Message, Pair, Reason};
-use crate::protocol::session::{Limits, OUT_OF_TURN, Session, Stop, receive_last};
+use crate::protocol::session::{Limits, OUT_OF_TURN, Session, Stop, receive_last_within};
 use crate::ticket::{DEFAULT_PORT, Ticket};
 use crate::token::{DEFAULT_WORDS, Token};
 use crate::trust::certificate::Certificate;
@@ -132,7 +132,9 @@ fn exchange(
         Err(error) => return Err(session.stop(Stop::Own(Reason::Failed, error))),
     };
     let ended = session.send_last(&Control::Paired);
-    match ended.and_then(|inbox| receive_last(&inbox, peer, &Control::Paired)) {
+    let confirmed = ended
+        .and_then(|inbox| receive_last_within(&inbox, peer, &Control::Paired, PAIRED_LIMIT));
+    match confirmed {
         Ok(()) => Ok((name, certificate)),
         Err(Stop::Gone(error) | Stop::Own(_, error)) => {
             take_back(folder, &certificate, before)?;

@@ -376,7 +376,35 @@ fn farewell(reason: Reason) -> Control {
 /// Waits for the other side's very last message.
 pub fn receive_last(inbox: &Inbox, peer: Role, expected: &Control) -> Result<(), Stop> {
     let (buffer, follows) = inbox.recv()?;
-    match filter_stop(&buffer, follows, peer)? {
+    check_last(&buffer, follows, peer, expected)
+}
+
+/// The same, for so long, and until this side is told to stop: whoever says no more than that it is there
+/// keeps nobody.
+pub fn receive_last_within(
+    inbox: &Inbox,
+    peer: Role,
+    expected: &Control,
+    limit: Duration,
+) -> Result<(), Stop> {
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline {
+        control::check().map_err(|error| Stop::Own(Reason::Interrupted, error))?;
+        if let Some((buffer, follows)) = inbox.recv_within(control::SLICE)? {
+            return check_last(&buffer, follows, peer, expected);
+        }
+    }
+    let seconds = limit.as_secs();
+    Err(Stop::Gone(Error::network(format!("nothing but signs of life came for {seconds} s"))))
+}
+
+fn check_last(
+    buffer: &Buffer,
+    follows: Follows,
+    peer: Role,
+    expected: &Control,
+) -> Result<(), Stop> {
+    match filter_stop(buffer, follows, peer)? {
         Message::Control(control) if control == *expected && follows == Follows::Nothing => Ok(()),
         _ => Err(OUT_OF_TURN.into()),
     }
@@ -405,6 +433,23 @@ fn unasked(buffer: &Buffer, follows: Follows, peer: Role) -> Stop {
 mod tests {
     use super::*;
     use crate::error::Cause;
+
+    #[cfg(unix)]
+    #[test]
+    fn whoever_only_lives_is_not_waited_for_for_ever() {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let start = |stream: std::os::unix::net::UnixStream, peer| {
+            let halves = (stream.try_clone().unwrap(), stream);
+            Session::start(halves, Protection::Carried, peer, Limits::default()).unwrap()
+        };
+        let silent = start(theirs, Role::Receiver);
+        let inbox = start(ours, Role::Sender).send_last(&Control::Paired).unwrap();
+        let limit = Duration::from_millis(300);
+        let ended = receive_last_within(&inbox, Role::Sender, &Control::Paired, limit);
+        assert!(matches!(ended, Err(Stop::Gone(error)) if error.cause == Cause::Network));
+        silent.send_last(&Control::Paired).unwrap();
+        receive_last_within(&inbox, Role::Sender, &Control::Paired, LOST_LIMIT).unwrap();
+    }
 
     #[test]
     fn whatever_lets_a_sender_wait_is_a_refusal() {
