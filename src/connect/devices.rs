@@ -94,16 +94,26 @@ impl Own {
         std::fs::metadata(self.folder.path(store::FILE)).ok()?.modified().ok()
     }
 
-    /// Takes note that a device has connected: from now on its name is that of this key.
+    /// Takes note that a device has connected: from now on its name is that of this key. Where that
+    /// cannot be written, on a full disk say, only a name that is new here matters.
     fn remember(&self, peer: &Peer) -> Result<()> {
-        Trusted::change(&self.folder, |trusted| {
+        let noted = Trusted::change(&self.folder, |trusted| {
             if trusted.key_of(&peer.name).is_some_and(|known| known != peer.id) {
                 let name = shown(&peer.name);
                 return Err(Error::refused(format!("another device is called {name} already")));
             }
-            trusted.remember(&peer.name, peer.id);
-            Ok(())
-        })
+            trusted.remember(&peer.name, peer.id)
+        });
+        match noted {
+            Err(error) if error.cause == Cause::Failure => {
+                let trusted = Trusted::load(&self.folder)?;
+                match trusted.removal(&peer.id).is_none() && trusted.knows(&peer.name, &peer.id) {
+                    true => Ok(()),
+                    false => Err(error),
+                }
+            }
+            noted => noted,
+        }
     }
 }
 

@@ -270,13 +270,25 @@ impl Trusted {
     }
 
     /// Takes note that a device has connected; of one that a CA vouched for also under which name.
-    pub fn remember(&mut self, name: &str, id: Id) {
+    ///
+    /// # Errors
+    /// When it was removed meanwhile.
+    pub fn remember(&mut self, name: &str, id: Id) -> Result<()> {
+        if let Some(removed) = self.removal(&id) {
+            return Err(was_removed(removed));
+        }
         match self.devices.iter_mut().find(|it| it.id == id) {
             Some(known) => known.last = Some(now()),
             None => {
                 self.names.insert(name.to_owned(), id);
             }
         }
+        Ok(())
+    }
+
+    /// Whether a key is pinned, or was seen under this name.
+    pub fn knows(&self, name: &str, id: &Id) -> bool {
+        self.pinned(id).is_some() || self.names.get(name) == Some(id)
     }
 
     fn is_taken(&self, name: &str) -> bool {

@@ -68,7 +68,7 @@ fn trusts() -> Seeds {
     let mut trusted = Trusted::empty();
     trusted.pin("laptop", device.own.certificate(), Via::Pair).unwrap();
     trusted.add_ca(&ca.certificate).unwrap();
-    trusted.remember("attic", Id([7; 32]));
+    trusted.remember("attic", Id([7; 32])).unwrap();
     trusted.remove(&Id([9; 32]).to_string()).unwrap();
     let text = trusted.to_json();
     let own = device.own.certificate();

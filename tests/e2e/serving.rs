@@ -179,6 +179,20 @@ fn a_list_that_cannot_be_read_lets_nobody_in() -> Result<()> {
     house.run("attic", &["serve", "--pod", "incoming"])?.expect(2)?.says("cannot be used")
 }
 
+/// When a device was last seen is worth no upload.
+#[test]
+fn a_list_that_cannot_be_written_stops_no_upload() -> Result<()> {
+    let house = House::new()?;
+    for device in ["laptop", "attic"] {
+        // Where the new one would be written, whoever asks.
+        fs::create_dir(house.path(&format!("{device}-config/trust.json.new")))?;
+    }
+    let server = house.serve("attic", &["--port", "0"])?;
+    run(house.send("laptop", &server, &["photos"]))?.expect(0)?;
+    house.arrived("laptop/photos")?;
+    server.stop().map(drop)
+}
+
 #[test]
 fn an_upload_survives_its_server() -> Result<()> {
     let house = House::new()?;

@@ -9,7 +9,7 @@ fn sample() -> (Trusted, Certificate, Certificate) {
     let mut trusted = Trusted::empty();
     trusted.pin("laptop", &laptop, Via::Pair).unwrap();
     trusted.add_ca(&home).unwrap();
-    trusted.remember("attic", Id([7; 32]));
+    trusted.remember("attic", Id([7; 32])).unwrap();
     trusted.remove(&Id([9; 32]).to_string()).unwrap();
     (trusted, laptop, home)
 }
@@ -137,4 +137,15 @@ fn a_merge_replaces_no_key() {
     let mut attic = Trusted::empty();
     attic.pin("attic", &impostor, Via::Pair).unwrap();
     trusted.merge(&attic).unwrap_err();
+}
+
+#[test]
+fn what_was_removed_meanwhile_is_not_remembered() {
+    let (mut trusted, laptop, _) = sample();
+    trusted.remember("laptop", laptop.id).unwrap();
+    trusted.remove("laptop").unwrap();
+    let before = trusted.clone();
+    trusted.remember("laptop", laptop.id).unwrap_err();
+    assert_eq!(trusted, before);
+    assert!(!trusted.knows("laptop", &laptop.id));
 }

@@ -75,9 +75,9 @@ fn the_rules_from_first_to_last() {
     let mut pinned_gone = pinned.clone();
     pinned_gone.remove("laptop").unwrap();
     let mut known = fleet.clone();
-    known.remember("attic", attic.certificate().id);
+    known.remember("attic", attic.certificate().id).unwrap();
     let mut namesake = fleet.clone();
-    namesake.remember("attic", laptop.certificate().id);
+    namesake.remember("attic", laptop.certificate().id).unwrap();
     let mut pinned_namesake = fleet.clone();
     pinned_namesake.pin("attic", laptop.certificate(), Via::Pair).unwrap();
 
