@@ -25,6 +25,7 @@ use crate::error::{Cause, Error, Result, shown};
 use crate::net::dial::{Route, Stream};
 use crate::net::tls::Channel;
 use crate::ticket::Host;
+use crate::trust::verifier;
 
 /// Who is at the other end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub struct Connection {
     pub session: [u8; 16],
     /// Who it is.
     pub peer: Peer,
+    /// What a device that is trusted has shown, to be judged again when the list changes.
+    pub device: Option<Box<verifier::Peer>>,
 }
 
 impl Connection {
@@ -79,14 +82,14 @@ impl Connection {
         let closer = Closer::new(move || stream.shutdown());
         let (session, protection) = (keys.session_id, Protection::Sealed(keys));
         let (reader, writer) = (Box::new(reader), Box::new(writer));
-        Ok(Self { reader, writer, closer, protection, session, peer })
+        Ok(Self { reader, writer, closer, protection, session, peer, device: None })
     }
 
     /// Inside a channel whose two ends know each other.
     pub fn carried(channel: Channel, address: Option<IpAddr>) -> Self {
-        let Channel { reader, writer, closer, peer, watch: _ } = channel;
-        let peer =
-            Peer { name: shown(&peer.name).into_owned(), address, id: Some(peer.id.to_string()) };
+        let Channel { reader, writer, closer, peer: device, watch: _ } = channel;
+        let name = shown(&device.name).into_owned();
+        let peer = Peer { name, address, id: Some(device.id.to_string()) };
         Self {
             reader: Box::new(reader),
             writer: Box::new(writer),
@@ -94,6 +97,7 @@ impl Connection {
             protection: Protection::Carried,
             session: rand::random(),
             peer,
+            device: Some(Box::new(device)),
         }
     }
 }

@@ -58,7 +58,8 @@ impl<'a> Receiver<'a> {
         connection: Connection,
         redial: &mut Redial,
     ) -> Result<Summary, NotConnected> {
-        let Connection { reader, writer, closer: _closer, protection, session, peer } = connection;
+        let Connection { reader, writer, closer: _closer, protection, session, peer, .. } =
+            connection;
         let id = uuid::Uuid::from_bytes(session);
         self.ui.sender_connected(&peer, id);
         let limits = Limits { features: self.options.features, ..Limits::default() };

@@ -20,7 +20,8 @@ pub fn converse(
     pace: Option<Arc<Pace>>,
     (ui, mut progress): (&Ui, Progress),
 ) -> Result<Summary> {
-    let Connection { reader, writer, closer: _closer, protection, session: _, peer } = connection;
+    let Connection { reader, writer, closer: _closer, protection, session: _, peer, .. } =
+        connection;
     let halves = (reader, Paced::new(writer, pace));
     let session = Session::start(halves, protection, Role::Receiver, limits)?;
     progress.beside(session.heard(), &peer.name);

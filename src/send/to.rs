@@ -35,7 +35,7 @@ pub fn run(walk: Option<Walk>, to: &To, options: &SendOptions, ui: &Ui) -> Resul
         control::check()?;
         ui.state(State::Connecting);
         let (connection, watch) = dialler.dial()?;
-        let Connection { reader, writer, closer: _closer, protection, session: _, peer } =
+        let Connection { reader, writer, closer: _closer, protection, session: _, peer, .. } =
             connection;
         let halves = (reader, Paced::new(writer, pace.clone()));
         let mut session = Session::start(halves, protection, Role::Receiver, limits)?;

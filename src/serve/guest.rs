@@ -40,10 +40,10 @@ impl<'a> Host<'a> {
 
     /// One connection, to its end.
     pub fn receive(&self, connection: Connection) {
-        let Connection { reader, writer, closer, protection, session: _, peer } = connection;
+        let Connection { reader, writer, closer, protection, session: _, peer, device: shown } = connection;
         let closer = Arc::new(closer);
         let device = peer.id.clone().unwrap_or_default();
-        let place = self.line.enter(&device, &closer);
+        let place = self.line.enter(&device, shown, &closer);
         let limits = Limits { features: self.options.features, ..Limits::default() };
         let session = Session::start((reader, writer), protection, Role::Sender, limits);
         let mut folder = None;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::bounds::{MAX_SESSIONS, MAX_SESSIONS_EACH, MAX_UPLOADS};
 use crate::connect::Closer;
+use crate::trust::verifier::{Peer, Rules};
 
 /// A place in the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct Place(u64);
 struct Guest {
     place: Place,
     device: String,
+    /// What it was let in by.
+    shown: Option<Box<Peer>>,
     closer: Arc<Closer>,
     /// Its run, once it has offered something; before that nobody waits for it.
     run: Option<String>,
@@ -39,7 +42,12 @@ impl Line {
     }
 
     /// Takes a connection in; nothing if there are as many as may be.
-    pub fn enter(&self, device: &str, closer: &Arc<Closer>) -> Option<Place> {
+    pub fn enter(
+        &self,
+        device: &str,
+        shown: Option<Box<Peer>>,
+        closer: &Arc<Closer>,
+    ) -> Option<Place> {
         let mut state = self.state();
         let own = state.guests.iter().filter(|guest| guest.device == device).count();
         if own >= MAX_SESSIONS_EACH || state.guests.len() >= MAX_SESSIONS {
@@ -48,7 +56,7 @@ impl Line {
         let place = Place(state.next);
         state.next += 1;
         let (device, closer) = (device.to_owned(), Arc::clone(closer));
-        state.guests.push(Guest { place, device, closer, run: None, runs: false });
+        state.guests.push(Guest { place, device, shown, closer, run: None, runs: false });
         Some(place)
     }
 
@@ -93,11 +101,13 @@ impl Line {
         self.state().guests.retain(|guest| guest.place != place);
     }
 
-    /// Ends the connections of devices that are not wanted any more.
-    pub fn end(&self, is_unwanted: impl Fn(&str) -> bool) {
+    /// Ends the connections of devices that these rules let in no more.
+    pub fn judge(&self, rules: &Arc<Rules>) {
         let state = self.state();
-        let unwanted = state.guests.iter().filter(|guest| is_unwanted(&guest.device));
-        unwanted.for_each(|guest| guest.closer.close());
+        let is_welcome =
+            |guest: &Guest| guest.shown.as_ref().is_none_or(|shown| shown.is_welcome(rules));
+        let unwelcome = state.guests.iter().filter(|guest| !is_welcome(guest));
+        unwelcome.for_each(|guest| guest.closer.close());
     }
 }
 
@@ -115,7 +125,7 @@ mod tests {
     fn one_of_a_device_at_a_time_and_four_in_all() {
         let line = Line::default();
         let come = |device: &str| {
-            let place = line.enter(device, &closer()).unwrap();
+            let place = line.enter(device, None, &closer()).unwrap();
             line.offers(place, "");
             place
         };
@@ -138,8 +148,8 @@ mod tests {
     #[test]
     fn who_has_not_offered_keeps_nobody_waiting() {
         let line = Line::default();
-        let silent = line.enter("a", &closer()).unwrap();
-        let place = line.enter("a", &closer()).unwrap();
+        let silent = line.enter("a", None, &closer()).unwrap();
+        let place = line.enter("a", None, &closer()).unwrap();
         line.offers(place, "1");
         assert!(line.is_turn(place));
         line.offers(silent, "2");
@@ -151,15 +161,15 @@ mod tests {
     #[test]
     fn there_is_an_end_to_the_line() {
         let line = Line::default();
-        let here: Vec<_> = (0..MAX_SESSIONS_EACH).map(|_| line.enter("a", &closer())).collect();
+        let here: Vec<_> = (0..MAX_SESSIONS_EACH).map(|_| line.enter("a", None, &closer())).collect();
         assert!(here.iter().all(Option::is_some));
-        assert_eq!(line.enter("a", &closer()), None);
+        assert_eq!(line.enter("a", None, &closer()), None);
         for device in 0..MAX_SESSIONS {
-            line.enter(&device.to_string(), &closer());
+            line.enter(&device.to_string(), None, &closer());
         }
-        assert_eq!(line.enter("another", &closer()), None);
+        assert_eq!(line.enter("another", None, &closer()), None);
         line.leave(here[0].unwrap());
-        assert!(line.enter("another", &closer()).is_some());
+        assert!(line.enter("another", None, &closer()).is_some());
     }
 
     #[test]
@@ -173,17 +183,15 @@ mod tests {
         };
         let line = Line::default();
         let old = counted();
-        let place = line.enter("a", &old).unwrap();
+        let place = line.enter("a", None, &old).unwrap();
         line.offers(place, "1");
         let other = counted();
-        let place = line.enter("a", &other).unwrap();
+        let place = line.enter("a", None, &other).unwrap();
         line.offers(place, "2");
         assert_eq!(closed.load(Ordering::Relaxed), 0);
         let new = counted();
-        let place = line.enter("a", &new).unwrap();
+        let place = line.enter("a", None, &new).unwrap();
         line.offers(place, "1");
         assert_eq!(closed.load(Ordering::Relaxed), 1);
-        line.end(|device| device == "a");
-        assert_eq!(closed.load(Ordering::Relaxed), 4);
     }
 }

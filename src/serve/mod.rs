@@ -54,7 +54,7 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
         while control::check().is_ok() {
             if looked.elapsed() >= LOOK && own.changed() != changed {
                 changed = own.changed();
-                end_removed(&own, &host, ui);
+                judge_again(&own, &host, ui);
             }
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
@@ -95,12 +95,11 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Whoever was removed from the list is not served to the end.
-fn end_removed(own: &Own, host: &Host<'_>, ui: &Ui) {
+/// Whoever would not be let in any more, be it that it was removed or the CA that vouched for it, is not served to
+/// the end.
+fn judge_again(own: &Own, host: &Host<'_>, ui: &Ui) {
     match own.rules() {
-        Ok(rules) => host
-            .line
-            .end(|id| rules.trusted().removed.iter().any(|removed| removed.id.to_string() == id)),
+        Ok(rules) => host.line.judge(&rules),
         Err(error) => ui.warn(&format!("{error}; nobody new is let in")),
     }
 }

@@ -236,8 +236,19 @@ pub struct Peer {
     pub id: Id,
     /// What it has shown.
     pub certificate: Certificate,
+    /// What it has shown beside that: CAs in between.
+    pub others: Vec<CertificateDer<'static>>,
     /// Whether its key is pinned; else a CA vouched for it.
     pub is_pinned: bool,
+}
+
+impl Peer {
+    /// Whether a visitor that was let in once would be let in by these rules too.
+    pub fn is_welcome(&self, rules: &Arc<Rules>) -> bool {
+        let verifier = Verifier::new(Arc::clone(rules), Expect::Anybody);
+        let now = UnixTime::now();
+        verifier.judge(&self.certificate.der, &self.others, Asked::Client, now).is_ok()
+    }
 }
 
 /// Decides for one connection, and remembers what it decided.
@@ -348,7 +359,8 @@ impl Verifier {
         if !self.rules.allow.is_empty() && !self.rules.allow.iter().any(is_allowed) {
             return Err(refuse(Refusal::NotAllowed { name }));
         }
-        Ok(Peer { name, id, certificate, is_pinned })
+        let others = others.iter().map(|it| it.clone().into_owned()).collect();
+        Ok(Peer { name, id, certificate, others, is_pinned })
     }
 }
 

@@ -221,6 +221,23 @@ fn whoever_is_removed_is_not_served_to_the_end() -> Result<()> {
     server.stop().map(drop)
 }
 
+/// Nor is a device of a CA that was removed.
+#[test]
+fn whoever_loses_its_ca_is_not_served_to_the_end() -> Result<()> {
+    let house = House::new()?;
+    house.run("ca", &["ca", "init", "home"])?.expect(0)?;
+    house.run("ca", &["ca", "issue", "desk"])?.expect(0)?;
+    house.run("attic", &["trust", "import", "ca-config/ca/ca.pem"])?.expect(0)?;
+    house.trusts("desk", "attic")?;
+    let server = house.serve("attic", &["--port", "0"])?;
+    let shows = ["--cert", "desk.pem", "--key", "desk.key", "--limit", "20k", "photos"];
+    let mut sender = Process::start(house.send("desk", &server, &shows))?;
+    sender.wait_until_said("is connected")?;
+    house.run("attic", &["trust", "remove", "home", "--yes"])?.expect(0)?;
+    sender.end()?.expect(4)?.says("127.0.0.1 does not trust this device")?;
+    server.stop().map(drop)
+}
+
 #[test]
 fn a_second_upload_of_a_device_waits() -> Result<()> {
     let house = House::new()?;
