@@ -17,6 +17,7 @@ pub mod ways;
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use crate::crypto::keys::SessionKeys;
@@ -61,7 +62,7 @@ pub struct Connection {
     /// The way out; the same holds for a write that gets nothing away.
     pub writer: Box<dyn Write + Send>,
     /// Ends both.
-    pub closer: Closer,
+    pub closer: Arc<Closer>,
     /// What protects the records of this connection.
     pub protection: Protection,
     /// Names it in logs and lock files: the same on both sides where a token's handshake made it.
@@ -79,7 +80,7 @@ impl Connection {
     /// The stream is gone.
     pub fn new(stream: Stream, keys: SessionKeys, peer: Peer) -> Result<Self> {
         let (reader, writer) = stream.halves()?;
-        let closer = Closer::new(move || stream.shutdown());
+        let closer = Arc::new(Closer::new(move || stream.shutdown()));
         let (session, protection) = (keys.session_id, Protection::Sealed(keys));
         let (reader, writer) = (Box::new(reader), Box::new(writer));
         Ok(Self { reader, writer, closer, protection, session, peer, device: None })
@@ -93,7 +94,7 @@ impl Connection {
         Self {
             reader: Box::new(reader),
             writer: Box::new(writer),
-            closer: Closer::new(move || closer.shutdown()),
+            closer: Arc::new(Closer::new(move || closer.shutdown())),
             protection: Protection::Carried,
             session: rand::random(),
             peer,

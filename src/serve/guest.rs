@@ -1,7 +1,6 @@
 //! One connection of a device that is trusted, from the welcome to the last word.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
@@ -38,27 +37,21 @@ impl<'a> Host<'a> {
         Self { name, options, ui, line: Line::default() }
     }
 
-    /// One connection, to its end.
-    pub fn receive(&self, connection: Connection) {
-        let Connection { reader, writer, closer, protection, session: _, peer, device: shown } = connection;
-        let closer = Arc::new(closer);
-        let device = peer.id.clone().unwrap_or_default();
-        let place = self.line.enter(&device, shown, &closer);
+    /// One connection that is in line, to its end.
+    pub fn receive(&self, connection: Connection, place: Place) {
+        let Connection { reader, writer, closer, protection, peer, .. } = connection;
         let limits = Limits { features: self.options.features, ..Limits::default() };
         let session = Session::start((reader, writer), protection, Role::Sender, limits);
         let mut folder = None;
-        let received = match (session, place) {
-            (Err(error), _) => Err(error),
-            (Ok(session), None) => {
+        let received = match session {
+            Err(error) => Err(error),
+            Ok(session) if !place.is_served => {
                 let error = Error::failure("as many of its uploads are here as may be")
                     .hint("it is told so, and comes again");
                 Err(session.stop(Stop::Own(Reason::Busy, error)))
             }
-            (Ok(session), Some(place)) => self.converse(session, place, &peer, &mut folder),
+            Ok(session) => self.converse(session, place, &peer, &mut folder),
         };
-        if let Some(place) = place {
-            self.line.leave(place);
-        }
         closer.close();
         self.ui.uploaded(&peer, folder.as_deref(), &received);
     }

@@ -8,7 +8,25 @@ use crate::trust::verifier::{Peer, Rules};
 
 /// A place in the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place(u64);
+pub struct Place {
+    number: u64,
+    /// Whether it is served; else it is there to be told that it is not.
+    pub is_served: bool,
+}
+
+/// A place, given back when this goes.
+#[derive(Debug)]
+pub struct Seat<'a> {
+    line: &'a Line,
+    /// Which.
+    pub place: Place,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.line.leave(self.place);
+    }
+}
 
 /// A connection of a device.
 #[derive(Debug)]
@@ -41,28 +59,36 @@ impl Line {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a connection in; nothing if there are as many as may be.
+    /// Takes a connection in. Where as many are as may be it is told so, and not even that where as many are
+    /// told already.
     pub fn enter(
         &self,
         device: &str,
         shown: Option<Box<Peer>>,
         closer: &Arc<Closer>,
-    ) -> Option<Place> {
+    ) -> Option<Seat<'_>> {
         let mut state = self.state();
-        let own = state.guests.iter().filter(|guest| guest.device == device).count();
-        if own >= MAX_SESSIONS_EACH || state.guests.len() >= MAX_SESSIONS {
+        let is_room = |is_served: bool| {
+            let all = state.guests.iter().filter(|guest| guest.place.is_served == is_served);
+            let own = all.clone().filter(|guest| guest.device == device);
+            own.count() < MAX_SESSIONS_EACH && all.count() < MAX_SESSIONS
+        };
+        let is_served = is_room(true);
+        if !is_served && !is_room(false) {
             return None;
         }
-        let place = Place(state.next);
+        let place = Place { number: state.next, is_served };
         state.next += 1;
         let (device, closer) = (device.to_owned(), Arc::clone(closer));
         state.guests.push(Guest { place, device, shown, closer, run: None, runs: false });
-        Some(place)
+        Some(Seat { line: self, place })
     }
 
     /// How many are before one that comes now.
     pub fn before(&self, place: Place) -> u64 {
-        self.state().guests.iter().filter(|guest| guest.place != place).count() as u64
+        let state = self.state();
+        let others = state.guests.iter().filter(|guest| guest.place != place);
+        others.filter(|guest| guest.place.is_served).count() as u64
     }
 
     /// It has offered something. An older connection of the same run is one that was lost, though this
@@ -97,7 +123,7 @@ impl Line {
     }
 
     /// It has gone.
-    pub fn leave(&self, place: Place) {
+    fn leave(&self, place: Place) {
         self.state().guests.retain(|guest| guest.place != place);
     }
 
@@ -125,51 +151,69 @@ mod tests {
     fn one_of_a_device_at_a_time_and_four_in_all() {
         let line = Line::default();
         let come = |device: &str| {
-            let place = line.enter(device, None, &closer()).unwrap();
-            line.offers(place, "");
-            place
+            let seat = line.enter(device, None, &closer()).unwrap();
+            line.offers(seat.place, "");
+            seat
         };
         let first = come("a");
-        assert!(line.is_turn(first) && line.is_turn(first));
+        assert!(line.is_turn(first.place) && line.is_turn(first.place));
         let second = come("a");
         let third = come("a");
-        assert!(!line.is_turn(second) && !line.is_turn(third));
-        let others: Vec<_> = ["b", "c", "d", "e"].map(come).into();
-        assert!(others[..3].iter().all(|place| line.is_turn(*place)));
-        assert!(!line.is_turn(others[3]));
-        line.leave(first);
-        assert!(!line.is_turn(third), "it is behind the second");
-        assert!(line.is_turn(others[3]));
-        assert!(!line.is_turn(second), "there are four");
-        line.leave(others[0]);
-        assert!(line.is_turn(second));
+        assert!(!line.is_turn(second.place) && !line.is_turn(third.place));
+        let mut others: Vec<_> = ["b", "c", "d", "e"].map(come).into();
+        assert!(others[..3].iter().all(|seat| line.is_turn(seat.place)));
+        assert!(!line.is_turn(others[3].place));
+        drop(first);
+        assert!(!line.is_turn(third.place), "it is behind the second");
+        assert!(line.is_turn(others[3].place));
+        assert!(!line.is_turn(second.place), "there are four");
+        others.remove(0);
+        assert!(line.is_turn(second.place));
     }
 
     #[test]
     fn who_has_not_offered_keeps_nobody_waiting() {
         let line = Line::default();
         let silent = line.enter("a", None, &closer()).unwrap();
-        let place = line.enter("a", None, &closer()).unwrap();
-        line.offers(place, "1");
-        assert!(line.is_turn(place));
-        line.offers(silent, "2");
-        assert!(!line.is_turn(silent), "the younger one runs already");
-        line.leave(place);
-        assert!(line.is_turn(silent));
+        let seat = line.enter("a", None, &closer()).unwrap();
+        line.offers(seat.place, "1");
+        assert!(line.is_turn(seat.place));
+        line.offers(silent.place, "2");
+        assert!(!line.is_turn(silent.place), "the younger one runs already");
+        drop(seat);
+        assert!(line.is_turn(silent.place));
     }
 
     #[test]
     fn there_is_an_end_to_the_line() {
         let line = Line::default();
-        let here: Vec<_> = (0..MAX_SESSIONS_EACH).map(|_| line.enter("a", None, &closer())).collect();
-        assert!(here.iter().all(Option::is_some));
-        assert_eq!(line.enter("a", None, &closer()), None);
-        for device in 0..MAX_SESSIONS {
-            line.enter(&device.to_string(), None, &closer());
+        let is_served = |device: &str| {
+            let seat = line.enter(device, None, &closer())?;
+            Some((seat.place.is_served, seat))
+        };
+        let mut here: Vec<_> = (0..2 * MAX_SESSIONS_EACH).map(|_| is_served("a").unwrap()).collect();
+        let told: Vec<bool> = here.iter().map(|it| it.0).collect();
+        assert_eq!(told, [[true; MAX_SESSIONS_EACH], [false; MAX_SESSIONS_EACH]].concat());
+        assert_eq!(line.before(here[0].1.place), MAX_SESSIONS_EACH as u64 - 1);
+        assert!(is_served("a").is_none(), "as many are told already");
+        let others = (0..MAX_SESSIONS - MAX_SESSIONS_EACH).map(|it| is_served(&it.to_string()));
+        let others: Vec<_> = others.map(Option::unwrap).collect();
+        assert!(others.iter().all(|it| it.0), "one device leaves the others their places");
+        assert!(!is_served("another").unwrap().0);
+        here.remove(0);
+        assert!(is_served("another").unwrap().0);
+    }
+
+    #[test]
+    fn what_panics_gives_back_its_place() {
+        let line = Line::default();
+        for _ in 0..2 * MAX_SESSIONS_EACH {
+            let upload = std::panic::AssertUnwindSafe(|| {
+                let seat = line.enter("a", None, &closer()).unwrap();
+                assert!(!seat.place.is_served, "a fault of the program");
+            });
+            std::panic::catch_unwind(upload).unwrap_err();
         }
-        assert_eq!(line.enter("another", None, &closer()), None);
-        line.leave(here[0].unwrap());
-        assert!(line.enter("another", None, &closer()).is_some());
     }
 
     #[test]
@@ -183,15 +227,15 @@ mod tests {
         };
         let line = Line::default();
         let old = counted();
-        let place = line.enter("a", None, &old).unwrap();
-        line.offers(place, "1");
+        let first = line.enter("a", None, &old).unwrap();
+        line.offers(first.place, "1");
         let other = counted();
-        let place = line.enter("a", None, &other).unwrap();
-        line.offers(place, "2");
+        let second = line.enter("a", None, &other).unwrap();
+        line.offers(second.place, "2");
         assert_eq!(closed.load(Ordering::Relaxed), 0);
         let new = counted();
-        let place = line.enter("a", None, &new).unwrap();
-        line.offers(place, "1");
+        let third = line.enter("a", None, &new).unwrap();
+        line.offers(third.place, "1");
         assert_eq!(closed.load(Ordering::Relaxed), 1);
     }
 }

@@ -6,14 +6,14 @@ mod guest;
 pub mod line;
 pub mod options;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use self::guest::Host;
 use self::options::ServeOptions;
-use crate::bounds::MAX_SESSIONS;
+use crate::connect::Connection;
 use crate::connect::acceptor::{Accepted, Acceptor, Incoming};
 use crate::connect::devices::{self, Own, PORT};
 use crate::connect::ways;
@@ -48,7 +48,6 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
     ui.serves((&own.name(), own.id()), &folder, (port, &addresses), &devices, &cas);
 
     let host = Host::new(own.name(), options, ui);
-    let threads = AtomicUsize::new(0);
     thread::scope(|scope| {
         let (mut refused, mut looked, mut changed) = (0, Instant::now(), own.changed());
         while control::check().is_ok() {
@@ -62,22 +61,28 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
             match acceptor.next(SLICE) {
                 Some(Incoming::Accepted(accepted)) => {
                     let Accepted { slot: _, connection } = *accepted;
-                    refused = 0;
-                    // Each of those that find no place is told so for a moment.
-                    if threads.load(Ordering::Relaxed) >= 2 * MAX_SESSIONS {
+                    let Connection { peer, device, closer, .. } = &connection;
+                    let id = peer.id.as_deref().unwrap_or_default();
+                    let Some(seat) = host.line.enter(id, device.clone(), closer) else {
+                        refused += 1;
+                        ui.turned_away(peer, "it has too many connections", refused);
                         continue;
-                    }
-                    threads.fetch_add(1, Ordering::Relaxed);
-                    let (host, threads) = (&host, &threads);
+                    };
+                    refused = 0;
+                    let host = &host;
                     let started = thread::Builder::new().name("serve".into()).spawn_scoped(
                         scope,
                         move || {
-                            host.receive(connection);
-                            threads.fetch_sub(1, Ordering::Relaxed);
+                            let name = connection.peer.name.clone();
+                            let receive = || host.receive(connection, seat.place);
+                            // A fault of this program costs one upload, and not its place.
+                            if catch_unwind(AssertUnwindSafe(receive)).is_err() {
+                                ui.warn(&format!("{name}: ended by a fault of this program"));
+                            }
+                            drop(seat);
                         },
                     );
                     if let Err(error) = started {
-                        threads.fetch_sub(1, Ordering::Relaxed);
                         ui.warn(&Error::no_thread(&error).to_string());
                     }
                 }
