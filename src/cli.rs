@@ -26,6 +26,7 @@ pub use self::serve::ServeArgs;
 use crate::bounds::MAX_TEXT;
 use crate::completions::CompletionsOptions;
 use crate::compress::Compression;
+use crate::connect::devices::Papers;
 use crate::connect::ways::Way;
 use crate::doctor::DoctorOptions;
 use crate::error::{Error, Exit, Result, reason, shown, shown_os};
@@ -357,6 +358,11 @@ enum CompressArg {
 impl SendArgs {
     /// Everything decided that can be decided without looking at the files.
     pub fn resolve(&self) -> Result<SendOptions> {
+        let papers = self.papers.resolve();
+        if self.to.is_none() && papers != Papers::default() {
+            return Err(Error::usage("--cert, --key and --ca are for a transfer to a server")
+                .hint("name it with --to HOST; a token needs no certificate"));
+        }
         Ok(SendOptions {
             what: self.what()?,
             name: self.name.clone(),
@@ -372,7 +378,7 @@ impl SendArgs {
                 (_, true) => Way::Lan(Choice::new(&self.interface)),
                 _ => Way::Tailnet,
             },
-            to: self.to.clone().map(|place| To { place, papers: self.papers.resolve() }),
+            to: self.to.clone().map(|place| To { place, papers }),
             port: self.port,
             words: self.words,
             agreed: self.token_file.as_deref().map(Agreed::read).transpose()?,

@@ -268,6 +268,11 @@ fn certificates_of_a_ca_work_as_files() -> Result<()> {
     let shows = ["--cert", "desk.pem", "--key", "desk.key", "--ca", ca, "photos"];
     run(house.send("desk", &server, &shows))?.expect(0)?;
     house.arrived("desk/photos")?;
+    // Without a server they would say nothing.
+    for unused in [&shows[..4], &shows[4..6]] {
+        let words = [&["send", "-y", "--pod", "photos"], unused].concat();
+        house.run("desk", &words)?.expect(2)?.says("are for a transfer to a server")?;
+    }
     // Without it the server is a stranger.
     let refused = run(house.send("desk", &server, &["photos"]))?.expect(4)?;
     refused.says("is from no CA that this device knows")?;
