@@ -10,7 +10,7 @@ use crate::connect::redial::{GaveUp, Redial, Retry, Why};
 use crate::connect::{Connection, NotConnected};
 use crate::control;
 use crate::crypto::keys::Role;
-use crate::error::{Cause, Exit, Result};
+use crate::error::{Cause, Error, Exit, Result};
 use crate::event::{Event, Summary};
 use crate::files::walk::Walk;
 use crate::net::pace::{Pace, Paced};
@@ -57,7 +57,10 @@ pub fn run(walk: Option<Walk>, to: &To, options: &SendOptions, ui: &Ui) -> Resul
         if !lock(&offer).is_whole() {
             redial.once();
         }
-        sent.map_err(|error| dialler.ended(&watch, error))
+        sent.map_err(|error| match error.cause {
+            Cause::PeerCannot => NotConnected::Lost(cannot_yet(error)),
+            _ => dialler.ended(&watch, error),
+        })
     };
     let mut redial = Redial::new(None);
     let ended = redial.run(attempt, &mut |retry| match retry {
@@ -75,4 +78,11 @@ pub fn run(walk: Option<Walk>, to: &To, options: &SendOptions, ui: &Ui) -> Resul
     })?;
     ui.sent(&summary);
     Ok(summary.exit())
+}
+
+/// What the server's disk or limits do not take now: it is waited for as a lost connection is.
+fn cannot_yet(error: Error) -> Error {
+    error.cause(Cause::Network).hint(
+        "`transfer serve` there says more; once that is mended, the same command goes on from here",
+    )
 }

@@ -193,6 +193,20 @@ fn a_list_that_cannot_be_written_stops_no_upload() -> Result<()> {
     server.stop().map(drop)
 }
 
+/// A server that cannot take it now is waited for.
+#[test]
+fn an_upload_waits_for_the_disk_of_its_server() -> Result<()> {
+    let house = House::new()?;
+    let server = house.serve("attic", &["--port", "0"])?;
+    fs::remove_dir(house.path("incoming"))?;
+    let mut sender = Process::start(house.send("laptop", &server, &["photos"]))?;
+    sender.wait_until_said("cannot write to its folder; trying again")?;
+    fs::create_dir(house.path("incoming"))?;
+    sender.end()?.expect(0)?;
+    house.arrived("laptop/photos")?;
+    server.stop().map(drop)
+}
+
 #[test]
 fn an_upload_survives_its_server() -> Result<()> {
     let house = House::new()?;
