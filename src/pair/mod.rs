@@ -1,6 +1,7 @@
 //! Two machines get to know each other: one shows a token, the other types it, and each pins the
 //! other's key.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
@@ -21,10 +22,10 @@ use crate::protocol::message::{Control, Message, Pair, Reason};
 use crate::protocol::session::{Limits, OUT_OF_TURN, Session, Stop, receive_last_within};
 use crate::ticket::{DEFAULT_PORT, Ticket};
 use crate::token::{DEFAULT_WORDS, Token};
-use crate::trust::certificate::Certificate;
+use crate::trust::certificate::{Certificate, Id};
 use crate::trust::device::Device;
 use crate::trust::folder::Folder;
-use crate::trust::store::{Removed, Trusted, Via};
+use crate::trust::store::{Removed, Trusted, Via, day};
 use crate::trust::{check_name, is_name, pem};
 use crate::ui::Ui;
 
@@ -59,7 +60,14 @@ pub fn run(options: PairOptions, ui: &Ui) -> Result<Exit> {
     };
     let Connection { reader, writer, closer: _closer, protection, .. } = connection;
     let session = Session::start((reader, writer), protection, peer, Limits::default())?;
-    let (name, certificate) = exchange(session, peer, &device, options.name, &folder)?;
+    let (name, certificate, removed) = exchange(session, peer, &device, options.name, &folder)?;
+    if let Some(removed) = removed {
+        ui.note(&format!(
+            "{} was removed from this device on {}, and is trusted again",
+            shown(&removed.name),
+            day(removed.at)
+        ));
+    }
     ui.note(&format!(
         "paired with {} ({}): each trusts the other from now on",
         shown(&name),
@@ -116,15 +124,14 @@ fn exchange(
     device: &Device,
     called: Option<String>,
     folder: &Folder,
-) -> Result<(String, Certificate)> {
+) -> Result<(String, Certificate, Option<Removed>)> {
     let (name, certificate) = match introduce(&mut session, device) {
         Ok(met) => met,
         Err(stop) => return Err(session.stop(stop)),
     };
     let name = called.unwrap_or(name);
     let pinned = Trusted::change(folder, |trusted| {
-        let before =
-            (trusted.pinned(&certificate.id).is_some(), trusted.removal(&certificate.id).cloned());
+        let before = Before::of(trusted, certificate.id);
         Ok((trusted.pin(&name, &certificate, Via::Pair)?, before))
     });
     let (name, before) = match pinned {
@@ -132,12 +139,15 @@ fn exchange(
         Err(error) => return Err(session.stop(Stop::Own(Reason::Failed, error))),
     };
     let ended = session.send_last(&Control::Paired);
-    let confirmed = ended
-        .and_then(|inbox| receive_last_within(&inbox, peer, &Control::Paired, PAIRED_LIMIT));
+    let confirmed =
+        ended.and_then(|inbox| receive_last_within(&inbox, peer, &Control::Paired, PAIRED_LIMIT));
     match confirmed {
-        Ok(()) => Ok((name, certificate)),
+        Ok(()) => Ok((name, certificate, before.removal)),
         Err(Stop::Gone(error) | Stop::Own(_, error)) => {
-            take_back(folder, &certificate, before)?;
+            Trusted::change(folder, |trusted| {
+                before.restore(trusted);
+                Ok(())
+            })?;
             let message = format!("{}, so the two are not paired: {error}", unconfirmed(&name));
             Err(Error::new(error.cause, message).hint("run `transfer pair` on both again"))
         }
@@ -148,18 +158,33 @@ fn unconfirmed(name: &str) -> String {
     format!("{} has not confirmed it", shown(name))
 }
 
-fn take_back(
-    folder: &Folder,
-    certificate: &Certificate,
-    (was_pinned, removal): (bool, Option<Removed>),
-) -> Result<()> {
-    Trusted::change(folder, |trusted| {
-        if !was_pinned {
-            trusted.devices.retain(|known| known.id != certificate.id);
+/// What the list said of a key before it was pinned.
+struct Before {
+    id: Id,
+    was_pinned: bool,
+    removal: Option<Removed>,
+    /// Names under which a CA vouched for it.
+    names: BTreeMap<String, Id>,
+}
+
+impl Before {
+    fn of(trusted: &Trusted, id: Id) -> Self {
+        let mut names = trusted.names.clone();
+        names.retain(|_, seen| *seen == id);
+        let was_pinned = trusted.pinned(&id).is_some();
+        Self { id, was_pinned, removal: trusted.removal(&id).cloned(), names }
+    }
+
+    /// Makes the list say it again.
+    fn restore(self, trusted: &mut Trusted) {
+        if !self.was_pinned {
+            trusted.devices.retain(|known| known.id != self.id);
         }
-        trusted.removed.extend(removal);
-        Ok(())
-    })
+        trusted.removed.extend(self.removal);
+        for (name, id) in self.names {
+            trusted.names.entry(name).or_insert(id);
+        }
+    }
 }
 
 fn introduce(session: &mut Session, device: &Device) -> Result<(String, Certificate), Stop> {
@@ -186,4 +211,32 @@ fn introduce(session: &mut Session, device: &Device) -> Result<(String, Certific
     }
     let name = if is_name(&name) { name } else { certificate.device_name() };
     Ok((name, certificate.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::samples::{alone, wish};
+
+    #[test]
+    fn what_is_not_confirmed_leaves_the_list_as_it_was() {
+        let certificate = alone(&wish("laptop", &[])).certificate().clone();
+        let id = certificate.id;
+        let mut seen = Trusted::empty();
+        seen.remember("laptop", id).unwrap();
+        let mut removed = Trusted::empty();
+        removed.remove(&id.to_string()).unwrap();
+        let mut pinned = Trusted::empty();
+        pinned.pin("laptop", &certificate, Via::Import).unwrap();
+        for (row, list) in
+            [("new", Trusted::empty()), ("seen", seen), ("removed", removed), ("pinned", pinned)]
+        {
+            let mut trusted = list.clone();
+            let before = Before::of(&trusted, id);
+            trusted.pin("notebook", &certificate, Via::Pair).unwrap();
+            assert!(trusted.pinned(&id).is_some(), "{row}");
+            before.restore(&mut trusted);
+            assert_eq!(trusted, list, "{row}");
+        }
+    }
 }

@@ -353,7 +353,9 @@ fn two_devices_pair_by_a_token() -> Result<()> {
     run(house.send("laptop", &server, &["note"]))?.expect(4)?;
     let (shows, ticket) = show("notebook")?;
     types(&ticket)?.expect(0)?;
-    shows.end()?.expect(0)?;
+    let shown = shows.end()?.expect(0)?;
+    shown.says("laptop was removed from this device on ")?;
+    shown.says(", and is trusted again")?;
     run(house.send("laptop", &server, &["note"]))?.expect(0)?;
     ensure!(house.path("incoming/notebook/note").exists());
 
