@@ -47,6 +47,11 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
     let cas: Vec<&str> = rules.authorities().map(|it| &*it.subject).collect();
     ui.serves((&own.name(), own.id()), &folder, (port, &addresses), &devices, &cas);
 
+    for word in options.papers.allow.iter().filter(|word| !trusted.has(word)) {
+        let word = shown(word);
+        ui.warn(&format!("--allow \"{word}\": no device is known here by that name or id (yet)"));
+    }
+
     let host = Host::new(own.name(), options, ui);
     thread::scope(|scope| {
         let (mut refused, mut looked, mut changed) = (0, Instant::now(), own.changed());

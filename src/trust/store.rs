@@ -215,6 +215,13 @@ impl Trusted {
         self.named(name).map(|it| it.id).or_else(seen)
     }
 
+    /// Whether a word of `--allow` is a name or a whole id that is known here.
+    pub fn has(&self, word: &str) -> bool {
+        let is_known =
+            |id: Id| self.pinned(&id).is_some() || self.names.values().any(|seen| *seen == id);
+        self.key_of(word).or_else(|| Id::parse(word)).is_some_and(is_known)
+    }
+
     /// The certificates of all CAs.
     pub fn authorities(&self) -> Vec<Certificate> {
         self.cas.iter().filter_map(|ca| one(&ca.certificate).ok()).collect()

@@ -166,7 +166,9 @@ fn who_is_not_trusted_is_told_nothing() -> Result<()> {
     let server = house.serve("attic", &["--port", "0", "--allow", "somebody"])?;
     let refused = run(house.send("phone", &server, &["photos"]))?.expect(4)?;
     refused.says("127.0.0.1 does not let this device in")?;
-    server.stop()?.says("turned away 127.0.0.1: phone is not among those of --allow")
+    let ended = server.stop()?;
+    ended.says("--allow \"somebody\": no device is known here by that name or id")?;
+    ended.says("turned away 127.0.0.1: phone is not among those of --allow")
 }
 
 #[test]

@@ -140,6 +140,24 @@ fn a_merge_replaces_no_key() {
 }
 
 #[test]
+fn a_word_of_allow_is_known_or_not() {
+    let (trusted, laptop, _) = sample();
+    let id = laptop.id.to_string();
+    for (word, is_known) in [
+        ("laptop", true),
+        ("LAPTOP", true),
+        (&*id, true),
+        ("attic", true),
+        ("home", false),
+        ("laptp", false),
+        (&id[..8], false),
+        (&*Id([8; 32]).to_string(), false),
+    ] {
+        assert_eq!(trusted.has(word), is_known, "{word}");
+    }
+}
+
+#[test]
 fn what_was_removed_meanwhile_is_not_remembered() {
     let (mut trusted, laptop, _) = sample();
     trusted.remember("laptop", laptop.id).unwrap();
