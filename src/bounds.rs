@@ -31,6 +31,8 @@ pub const MAX_UNANSWERED: u8 = 3;
 pub const SHOWN_REFUSALS: u32 = 5;
 /// Refused connections that are told at all in one wait; more would let a stranger fill a log.
 pub const MAX_REFUSALS: u32 = 1000;
+/// A server that is always there counts them anew after so long.
+pub const REFUSALS_FRESH: Duration = Duration::from_secs(60 * 60);
 
 // A server that is always there, and devices that it trusts.
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use self::guest::Host;
 use self::options::ServeOptions;
+use crate::bounds::REFUSALS_FRESH;
 use crate::connect::Connection;
 use crate::connect::acceptor::{Accepted, Acceptor, Incoming};
 use crate::connect::devices::{self, Own, PORT};
@@ -55,7 +56,11 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
     let host = Host::new(own.name(), options, ui);
     thread::scope(|scope| {
         let (mut refused, mut looked, mut changed) = (0, Instant::now(), own.changed());
+        let mut counted = Instant::now();
         while control::check().is_ok() {
+            if counted.elapsed() >= REFUSALS_FRESH {
+                (refused, counted) = (0, Instant::now());
+            }
             if looked.elapsed() >= LOOK && own.changed() != changed {
                 changed = own.changed();
                 judge_again(&own, &host, ui);
