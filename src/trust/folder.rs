@@ -86,8 +86,8 @@ impl Folder {
             return Err(Error::usage(format!("\"{folder}\" belongs to somebody else"))
                 .hint(format!("{} names another folder", config::FOLDER)));
         }
-        if found.mode() & 0o002 != 0 {
-            return Err(Error::usage(format!("everybody may write into \"{folder}\""))
+        if found.mode() & 0o022 != 0 {
+            return Err(Error::usage(format!("others may write into \"{folder}\""))
                 .hint(format!("`chmod 700 {folder}`, and look at what is in it")));
         }
         Ok(())
@@ -212,7 +212,7 @@ fn private(options: &mut OpenOptions, access: Access) {
 #[cfg(not(unix))]
 fn private(_: &mut OpenOptions, _: Access) {}
 
-/// Refuses a secret that everybody may read.
+/// Refuses a secret that everybody may read, or the group may write.
 ///
 /// # Errors
 /// [`Exit::Usage`](crate::error::Exit::Usage), with the command that mends it.
@@ -220,11 +220,13 @@ fn private(_: &mut OpenOptions, _: Access) {}
 pub fn check_private(file: &File, path: &Path) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     let found = file.metadata().map_err(|error| cannot("read", path, &error))?;
-    if found.mode() & 0o007 == 0 {
+    // The group may read, as some set up services so.
+    if found.mode() & 0o027 == 0 {
         return Ok(());
     }
+    let what = if found.mode() & 0o007 == 0 { "write" } else { "read" };
     let path = shown_path(path);
-    Err(Error::usage(format!("others may read \"{path}\", which is a secret"))
+    Err(Error::usage(format!("others may {what} \"{path}\", which is a secret"))
         .hint(format!("`chmod 600 {path}`; if somebody may have read it, make another")))
 }
 
@@ -283,18 +285,26 @@ mod tests {
         folder.make(&lock, "pem", Access::Public, b"x").unwrap();
         assert_eq!(mode(&folder.path("key")), 0o600);
         assert_eq!(mode(&folder.path("pem")) & 0o600, 0o600);
-        for (wrong, is_refused) in
-            [(0o600, false), (0o640, false), (0o604, true), (0o602, true), (0o644, true)]
-        {
+        for (wrong, is_refused) in [
+            (0o600, false),
+            (0o640, false),
+            (0o604, true),
+            (0o602, true),
+            (0o644, true),
+            (0o620, true),
+        ] {
             set(&folder.path("key"), wrong);
             assert_eq!(folder.read("key", Access::Private).is_err(), is_refused, "{wrong:o}");
             assert!(folder.read("key", Access::Public).is_ok());
         }
         set(&folder.path("key"), 0o640);
         assert!(is_of_group(&folder.path("key")));
-        set(&folder.path(""), 0o777);
-        for error in [folder.read("pem", Access::Public).unwrap_err(), folder.lock().unwrap_err()] {
-            assert!(error.message.starts_with("everybody may write into"), "{error}");
+        for wrong in [0o777, 0o770] {
+            set(&folder.path(""), wrong);
+            let read = folder.read("pem", Access::Public).unwrap_err();
+            for error in [read, folder.lock().unwrap_err()] {
+                assert!(error.message.starts_with("others may write into"), "{error}");
+            }
         }
     }
 }
