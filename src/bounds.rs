@@ -42,6 +42,8 @@ pub const MAX_UPLOADS: usize = 4;
 pub const MAX_SESSIONS: usize = 16;
 /// …and those of one device.
 pub const MAX_SESSIONS_EACH: usize = 4;
+/// Lists of one device that are taken before they have their turn, the one under way among them.
+pub const MAX_LISTS_EACH: usize = 2;
 
 // The wire: memory that a record or a message can take.
 

@@ -68,6 +68,12 @@ impl<'a> Host<'a> {
         if let Err(stop) = session.send_control(&Control::Welcome(welcome)) {
             return Err(session.stop(stop));
         }
+        while !self.line.may_list(place) {
+            if let Err(stop) = session.check() {
+                return Err(session.stop(stop));
+            }
+            thread::sleep(SLICE);
+        }
         let mut offered = await_offer(session, self.options.max_entries)?;
         let run = run_of(&offered);
         self.line.offers(place, &run);

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::bounds::{MAX_SESSIONS, MAX_SESSIONS_EACH, MAX_UPLOADS};
+use crate::bounds::{MAX_LISTS_EACH, MAX_SESSIONS, MAX_SESSIONS_EACH, MAX_UPLOADS};
 use crate::connect::Closer;
 use crate::trust::verifier::{Peer, Rules};
 
@@ -36,6 +36,8 @@ struct Guest {
     /// What it was let in by.
     shown: Option<Box<Peer>>,
     closer: Arc<Closer>,
+    /// Whether its list is taken, or has been.
+    lists: bool,
     /// Its run, once it has offered something; before that nobody waits for it.
     run: Option<String>,
     /// Whether it has its turn.
@@ -80,7 +82,15 @@ impl Line {
         let place = Place { number: state.next, is_served };
         state.next += 1;
         let (device, closer) = (device.to_owned(), Arc::clone(closer));
-        state.guests.push(Guest { place, device, shown, closer, run: None, runs: false });
+        state.guests.push(Guest {
+            place,
+            device,
+            shown,
+            closer,
+            lists: false,
+            run: None,
+            runs: false,
+        });
         Some(Seat { line: self, place })
     }
 
@@ -89,6 +99,21 @@ impl Line {
         let state = self.state();
         let others = state.guests.iter().filter(|guest| guest.place != place);
         others.filter(|guest| guest.place.is_served).count() as u64
+    }
+
+    /// Whether its list may come; from then on it may. Lists are large, and a device may have few of them here.
+    pub fn may_list(&self, place: Place) -> bool {
+        let mut state = self.state();
+        let Some(at) = state.guests.iter().position(|guest| guest.place == place) else {
+            return false;
+        };
+        let device = state.guests.get(at).map(|guest| guest.device.clone()).unwrap_or_default();
+        let own = state.guests.iter().filter(|guest| guest.device == device && guest.lists);
+        let is_room = own.count() < MAX_LISTS_EACH;
+        state.guests.get_mut(at).is_some_and(|guest| {
+            guest.lists = guest.lists || is_room;
+            guest.lists
+        })
     }
 
     /// It has offered something. An older connection of the same run is one that was lost, though this
@@ -185,13 +210,29 @@ mod tests {
     }
 
     #[test]
+    fn a_device_has_few_lists_here() {
+        let line = Line::default();
+        let mut seats: Vec<_> =
+            (0..MAX_SESSIONS_EACH).map(|_| line.enter("a", None, &closer()).unwrap()).collect();
+        let may =
+            |seats: &[Seat<'_>]| seats.iter().filter(|seat| line.may_list(seat.place)).count();
+        assert_eq!(may(&seats), MAX_LISTS_EACH);
+        assert_eq!(may(&seats), MAX_LISTS_EACH, "asked once more");
+        let other = line.enter("b", None, &closer()).unwrap();
+        assert!(line.may_list(other.place));
+        seats.remove(0);
+        assert_eq!(may(&seats), MAX_LISTS_EACH);
+    }
+
+    #[test]
     fn there_is_an_end_to_the_line() {
         let line = Line::default();
         let is_served = |device: &str| {
             let seat = line.enter(device, None, &closer())?;
             Some((seat.place.is_served, seat))
         };
-        let mut here: Vec<_> = (0..2 * MAX_SESSIONS_EACH).map(|_| is_served("a").unwrap()).collect();
+        let mut here: Vec<_> =
+            (0..2 * MAX_SESSIONS_EACH).map(|_| is_served("a").unwrap()).collect();
         let told: Vec<bool> = here.iter().map(|it| it.0).collect();
         assert_eq!(told, [[true; MAX_SESSIONS_EACH], [false; MAX_SESSIONS_EACH]].concat());
         assert_eq!(line.before(here[0].1.place), MAX_SESSIONS_EACH as u64 - 1);
