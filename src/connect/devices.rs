@@ -3,7 +3,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::acceptor::Prove;
@@ -18,7 +18,7 @@ use crate::ticket::Host;
 use crate::trust::certificate::Certificate;
 use crate::trust::credentials::Credentials;
 use crate::trust::device::Device;
-use crate::trust::folder::Folder;
+use crate::trust::folder::{Folder, Stamp};
 use crate::trust::refusal::Who;
 use crate::trust::store::{self, Trusted};
 use crate::trust::verifier::{Expect, Peer, Rules, Verifier};
@@ -45,6 +45,8 @@ pub struct Own {
     credentials: Credentials,
     cas: Vec<Certificate>,
     allow: Vec<String>,
+    /// The rules, and the state of the list that they are of: whoever knocks costs no reading of it.
+    read: Mutex<Option<(Stamp, Arc<Rules>)>>,
 }
 
 impl Own {
@@ -60,7 +62,8 @@ impl Own {
         };
         let cas = papers.cas.iter().map(|file| pem::certificates(file));
         let cas = cas.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-        let own = Self { folder, credentials, cas, allow: papers.allow.clone() };
+        let (allow, read) = (papers.allow.clone(), Mutex::default());
+        let own = Self { folder, credentials, cas, allow, read };
         own.rules()?;
         Ok(own)
     }
@@ -85,8 +88,19 @@ impl Own {
     /// # Errors
     /// The list cannot be read, and so nobody is trusted.
     pub fn rules(&self) -> Result<Arc<Rules>> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken before it is read: a change in between is seen the next time.
+        let stamp = self.folder.stamp(store::FILE);
+        if let (Some(stamp), Some((known, rules))) = (&stamp, &*read)
+            && stamp == known
+        {
+            return Ok(Arc::clone(rules));
+        }
+        *read = None;
         let trusted = Trusted::load(&self.folder)?;
-        Rules::new(trusted, self.cas.clone(), self.allow.clone(), tls::provider())
+        let rules = Rules::new(trusted, self.cas.clone(), self.allow.clone(), tls::provider())?;
+        *read = stamp.map(|stamp| (stamp, Arc::clone(&rules)));
+        Ok(rules)
     }
 
     /// When the list was last changed.
@@ -236,5 +250,56 @@ impl Dialler {
                 .hint("name its address instead, such as --to 192.168.1.9")
         })?;
         Ok(found.collect())
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs::{self, File, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::trust::samples::{alone, wish};
+    use crate::trust::store::Via;
+
+    #[test]
+    fn the_list_is_read_again_when_it_has_changed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = Folder::new(scratch.path().join("own"));
+        let own = Own {
+            folder: folder.clone(),
+            credentials: alone(&wish("attic", &[])),
+            cas: vec![],
+            allow: vec![],
+            read: Mutex::default(),
+        };
+        let pin = |name: &str| {
+            let device = alone(&wish(name, &[]));
+            Trusted::change(&folder, |it| it.pin(name, device.certificate(), Via::Pair)).unwrap();
+        };
+        let grow_old = |days: u64| {
+            let then = SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);
+            let file = File::options().write(true).open(folder.path(store::FILE)).unwrap();
+            file.set_modified(then).unwrap();
+        };
+        pin("laptop");
+        let fresh = own.rules().unwrap();
+        assert!(!Arc::ptr_eq(&fresh, &own.rules().unwrap()), "the next change may look the same");
+        grow_old(2);
+        let known = own.rules().unwrap();
+        assert!(Arc::ptr_eq(&known, &own.rules().unwrap()));
+        pin("phone");
+        grow_old(2);
+        assert_eq!(own.rules().unwrap().trusted().devices.len(), 2);
+        let set = |mode| {
+            fs::set_permissions(folder.path(store::FILE), Permissions::from_mode(mode)).unwrap();
+        };
+        set(0o644);
+        own.rules().unwrap_err();
+        set(0o600);
+        own.rules().unwrap();
+        fs::remove_file(folder.path(store::FILE)).unwrap();
+        assert!(own.rules().unwrap().trusted().devices.is_empty());
     }
 }

@@ -4,6 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::config::{self, shown_path};
 use crate::error::{Error, Result, reason};
@@ -23,6 +24,20 @@ pub enum Access {
 /// The folder.
 #[derive(Debug, Clone)]
 pub struct Folder(PathBuf);
+
+/// How old a change has to be, that the next one has another time.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// A state of a file: [`Folder::stamp`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    modified: SystemTime,
+    len: u64,
+    #[cfg(unix)]
+    system: ([u32; 4], [u64; 2], [i64; 2]),
+    #[cfg(not(unix))]
+    system: (),
+}
 
 /// Held while files are changed; others wait.
 #[derive(Debug)]
@@ -124,6 +139,25 @@ impl Folder {
             .hint("it was not written by this program; move it away"));
         }
         Ok(Some(bytes))
+    }
+
+    /// What tells one state of a file, and of who may change it, from another. Nothing where there is none, or
+    /// where it is so fresh that one more change may look the same.
+    pub fn stamp(&self, name: &str) -> Option<Stamp> {
+        let (folder, file) = (fs::metadata(&self.0).ok()?, fs::metadata(self.path(name)).ok()?);
+        let modified = file.modified().ok()?;
+        if modified.elapsed().ok()? < FRESH {
+            return None;
+        }
+        #[cfg(unix)]
+        let system = {
+            use std::os::unix::fs::MetadataExt;
+            let access = [folder.mode(), folder.uid(), file.mode(), file.uid()];
+            (access, [file.dev(), file.ino()], [file.ctime(), file.ctime_nsec()])
+        };
+        #[cfg(not(unix))]
+        let system = drop(folder);
+        Some(Stamp { modified, len: file.len(), system })
     }
 
     /// The text of a file; as [`Folder::read`].
