@@ -91,8 +91,8 @@ pub enum Command {
         transfer serve ~/incoming                     on the local network\n  \
         transfer serve --allow laptop ~/incoming      one device alone, of those that are trusted\n  \
         transfer serve --cert a.pem --key a.key --ca ca.pem ~/incoming\n\n\
-        `transfer pair` and `transfer trust import` say whom it trusts; `transfer send --to HOST PATHS` sends to it.\n\
-        Ctrl-C or SIGTERM stops it, and the exit code is 0.")]
+        `transfer pair` and `transfer trust import` say whom it trusts; `transfer send --to HOST PATHS`\n\
+        sends to it. Ctrl-C or SIGTERM stops it, and the exit code is 0.")]
     Serve(ServeArgs),
     /// Check whether a transfer would work here, and what to do if not
     #[command(after_help = "Examples:\n  \

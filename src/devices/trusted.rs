@@ -61,7 +61,7 @@ fn list(trusted: &Trusted, ui: &Ui) -> Result<()> {
     cards.extend(trusted.names.iter().map(|(name, id)| seen(name, *id)));
     cards.extend(trusted.removed.iter().map(removed));
     if cards.is_empty() {
-        ui.note("no device is trusted yet; `transfer trust import` takes a certificate or a CA");
+        ui.note("no device is trusted yet; `transfer pair` introduces one");
     }
     ui.cards(&cards)
 }

@@ -87,7 +87,7 @@ fn devices_are_imported_renamed_and_removed() -> Result<()> {
     let place = Place::new()?;
     let id = place.id("laptop")?;
     let nobody = place.run("attic", &["trust", "list"])?.expect(0)?;
-    nobody.says("no device is trusted yet")?;
+    nobody.says("no device is trusted yet; `transfer pair` introduces one")?;
     assert_eq!(nobody.stdout, "");
     place.run("attic", &["trust", "show", "laptop"])?.expect(2)?.says("is not known here")?;
 
