@@ -15,7 +15,7 @@ use crate::connect::{Connection, NotConnected};
 use crate::control::{self, SLICE};
 use crate::crypto::keys::Role;
 use crate::crypto::record::Follows;
-use crate::error::{Error, Exit, Result, shown};
+use crate::error::{Cause, Error, Exit, Result, shown};
 use crate::net::dial::Stream;
 use crate::net::listener::Listener;
 use crate::protocol::message::{Control, Message, Pair, Reason};
@@ -80,7 +80,12 @@ fn dial(ticket: &str, options: &PairOptions) -> Result<Connection> {
     let ticket = Ticket::parse(ticket)?;
     let remote = ways::remote(&ticket.host, ticket.port, options.way == Way::Pod)?;
     let mut connector = Connector::new(remote, ticket.token)?;
-    let stream = connector.dial().map_err(NotConnected::into_error)?;
+    let stream = connector.dial().map_err(|end| match end.into_error() {
+        error if error.cause == Cause::NothingListens => {
+            error.hint("is `transfer pair` still running there, and is this its newest ticket?")
+        }
+        error => error,
+    })?;
     connector.authenticate(stream).map_err(NotConnected::into_error)
 }
 

@@ -22,6 +22,7 @@ fn mistakes_are_told_in_plain_words() -> Result<()> {
     let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let nobody = format!("127.0.0.1:{free}:ocean-tiger");
     let to_nobody = ["receive", &nobody];
+    let pair_with_nobody = ["pair", &nobody];
     let nobody_there = format!("nothing listens at 127.0.0.1:{free}");
     let cases: &[(&[&str], i32, &str, &str)] = &[
         // What to send.
@@ -116,6 +117,12 @@ fn mistakes_are_told_in_plain_words() -> Result<()> {
         ),
         // Whom to reach.
         (&to_nobody, 5, &nobody_there, "is `transfer send` still running there?"),
+        (
+            &pair_with_nobody,
+            5,
+            &nobody_there,
+            "is `transfer pair` still running there, and is this its newest ticket?",
+        ),
         (
             &["receive", "100.64.1.123:ocean-tiger"],
             5,
