@@ -55,11 +55,18 @@ pub enum Event<'a> {
         /// What became of it.
         fate: Fate,
     },
+    /// A file that was gone on with has another content by now, and is sent from its beginning.
+    Anew {
+        /// Bytes that cross besides those planned.
+        bytes: u64,
+    },
     /// Some hashes differed: these files are sent once more.
     Again {
         /// How many.
         files: u64,
-        /// Bytes of those.
+        /// Of those, the ones of which only some blocks are sent: they count as one file with what came.
+        torn: u64,
+        /// Bytes that are sent.
         bytes: u64,
         /// The attempt that begins, 2 or 3.
         attempt: u8,

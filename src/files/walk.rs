@@ -238,7 +238,14 @@ impl Source {
                 if is_made_up && is_folder {
                     return Err(MADE_UP.into());
                 }
-                let mut entry = self.entry(path.clone(), &metadata, found.path())?;
+                let follow = options.follow_symlinks;
+                let stored = |metadata: &Metadata| match is_made_up {
+                    true => None,
+                    false => {
+                        holes::stored(metadata, || reader::open_carefully(found.path(), follow))
+                    }
+                };
+                let mut entry = self.entry(path.clone(), &metadata, found.path(), stored)?;
                 if is_made_up && entry.is_file() {
                     let content = pseudo::content(found.path());
                     let content = content.map_err(|error| error::reason(&error))?;
@@ -273,12 +280,19 @@ impl Source {
         }
     }
 
-    fn entry(&mut self, path: RelPath, metadata: &Metadata, at: &Path) -> Result<Entry, String> {
+    /// Of what is at a path; `stored` tells what a file takes that has holes.
+    fn entry(
+        &mut self,
+        path: RelPath,
+        metadata: &Metadata,
+        at: &Path,
+        stored: impl FnOnce(&Metadata) -> Option<u64>,
+    ) -> Result<Entry, String> {
         let kind = if metadata.is_dir() {
             Kind::Folder
         } else if metadata.is_file() {
             let size = metadata.len();
-            match holes::stored(metadata, || reader::open_carefully(at, true)) {
+            match stored(metadata) {
                 Some(stored) => Kind::Sparse { size, stored },
                 None => Kind::File(size),
             }

@@ -155,6 +155,8 @@ pub struct Assembler<'a> {
     pool: Option<WriterPool>,
     /// Bytes since the last [`Assembler::tell`], and the entry last seen.
     moved: (u64, u32),
+    /// Bytes that are to come besides those planned, of files that began anew since then.
+    anew: u64,
     /// Files that ended since then.
     finished: Vec<u32>,
     /// Entries of which nobody was told what became of them, if it is to be told.
@@ -212,6 +214,7 @@ impl<'a> Assembler<'a> {
             synced: None,
             pool: None,
             moved: (0, 0),
+            anew: 0,
             finished: Vec::new(),
             untold,
             summary,
@@ -256,14 +259,18 @@ impl<'a> Assembler<'a> {
 
     /// How many files are still to come, and their bytes.
     pub fn wanted(&self) -> (u64, u64) {
-        let mending = self.states.iter().filter(|state| **state == State::Mending).count() as u64;
-        let begun = (mending, self.bytes_in_blocks());
+        let begun = (self.mending(), self.bytes_in_blocks());
         let wanted = self.states.iter().zip(self.tree.manifest.indexed());
         let wanted = wanted.filter(|(state, _)| **state == State::Wanted);
         wanted.fold(begun, |(files, bytes), (_, (index, entry))| {
             let here = self.resume.get(&index).map_or(0, |resume| resume.offset(entry));
             (files + 1, bytes + (entry.size() - here))
         })
+    }
+
+    /// How many of those came but for some blocks.
+    pub fn mending(&self) -> u64 {
+        self.states.iter().filter(|state| **state == State::Mending).count() as u64
     }
 
     /// Takes the items of one record, and saves the lock when it is time. Returns a record to be
@@ -325,6 +332,10 @@ impl<'a> Assembler<'a> {
                 sink(Event::Finished { name: &entry.path });
                 self.tell_fate(index, entry, sink);
             }
+        }
+        let anew = std::mem::take(&mut self.anew);
+        if anew > 0 {
+            sink(Event::Anew { bytes: anew });
         }
         let bytes = std::mem::take(&mut self.moved.0);
         if let Some(entry) = self.tree.manifest.get(self.moved.1) {
@@ -561,7 +572,10 @@ impl<'a> Assembler<'a> {
 
     /// It is known what became of a file that came.
     fn settled(&mut self, index: u32, entry: &Entry, hash: [u8; HASH_LEN], arrived: Option<Named>) {
-        self.finished.push(index);
+        // One of which blocks come again is done with when they are here.
+        if !matches!(arrived, Some(Named::Torn)) {
+            self.finished.push(index);
+        }
         match arrived {
             Some(Named::At(mtime)) => {
                 self.arrived(index, hash, mtime);

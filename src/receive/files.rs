@@ -271,7 +271,8 @@ fn take_content(
             break;
         }
         let (files, bytes) = assembler.wanted();
-        sink(Event::Again { files, bytes, attempt: attempt + 1 });
+        let torn = assembler.mending();
+        sink(Event::Again { files, torn, bytes, attempt: attempt + 1 });
         if !blocks.is_empty() {
             session.send_pages(message::REPAIR, blocks, pages::put_repair)?;
         }

@@ -342,33 +342,38 @@ mod tests {
     use crate::files::manifest::Kind;
     use crate::files::root::Root;
 
+    /// A folder, and a file of ten bytes that is to be written there.
+    fn stage() -> (tempfile::TempDir, Root, Entry) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut root = Root::open(dir.path()).unwrap();
+        root.try_out().unwrap();
+        let path = RelPath::parse("big").unwrap();
+        (dir, root, Entry { path, kind: Kind::File(10), mode: 0o644, mtime: 0 })
+    }
+
     /// A thread that is slow to end reads what an interrupted session left while the next one goes
     /// on with it.
     #[test]
     fn whoever_reads_an_unfinished_file_keeps_nobody_from_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut root = Root::open(dir.path()).unwrap();
-        root.try_out().unwrap();
-        let own = root.own().clone();
-        let path = RelPath::parse("big").unwrap();
-        let entry = Entry { path: path.clone(), kind: Kind::File(10), mode: 0o644, mtime: 0 };
-        let folder = root.parent_of(&path).unwrap();
-        let mut writer = FileWriter::create(folder, &own, (&entry, &path), true).unwrap();
+        let (dir, mut root, entry) = stage();
+        let (own, path) = (root.own().clone(), &entry.path);
+        let folder = root.parent_of(path).unwrap();
+        let mut writer = FileWriter::create(folder, &own, (&entry, path), true).unwrap();
         writer.write(b"half").unwrap();
         let marked = writer.part.is_marked();
         let again = writer.open_again(folder).unwrap();
         if marked {
             // While it is written nobody else goes on with it.
-            assert!(Part::find(folder, &own, &path).is_none());
+            assert!(Part::find(folder, &own, path).is_none());
         }
         let name = writer.part.name.clone();
         drop(writer);
-        let (_, found) = Part::find(folder, &own, &path).expect("the unfinished file");
+        let (_, found) = Part::find(folder, &own, path).expect("the unfinished file");
         assert_eq!(found.name, name);
         drop(again);
 
         // Somebody has put another in its place.
-        let (file, part) = Part::find(folder, &own, &path).unwrap();
+        let (file, part) = Part::find(folder, &own, path).unwrap();
         let writer = FileWriter::at((file, part), folder, (0, ContentHash::of(&entry))).unwrap();
         let name = dir.path().join(String::from_utf8(name).unwrap());
         std::fs::rename(&name, dir.path().join("aside")).unwrap();
@@ -381,17 +386,13 @@ mod tests {
     /// What is put by is found again as it is after it was closed, unless somebody wrote to it.
     #[test]
     fn what_is_put_by_is_known_as_it_was_closed() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut root = Root::open(dir.path()).unwrap();
-        root.try_out().unwrap();
-        let own = root.own().clone();
-        let path = RelPath::parse("big").unwrap();
-        let entry = Entry { path: path.clone(), kind: Kind::File(10), mode: 0o644, mtime: 0 };
-        let folder = root.parent_of(&path).unwrap();
-        let mut writer = FileWriter::create(folder, &own, (&entry, &path), true).unwrap();
+        let (_dir, mut root, entry) = stage();
+        let (own, path) = (root.own().clone(), &entry.path);
+        let folder = root.parent_of(path).unwrap();
+        let mut writer = FileWriter::create(folder, &own, (&entry, path), true).unwrap();
         writer.write(b"half").unwrap();
         let seen = writer.put_by(folder).unwrap();
-        let (file, part) = Part::find(folder, &own, &path).unwrap();
+        let (file, part) = Part::find(folder, &own, path).unwrap();
         assert!(folder.stamp_of(&file).unwrap().is_untouched(&seen));
         assert!(folder.stamp(&part.name).unwrap().is_untouched(&seen));
     }

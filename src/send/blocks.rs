@@ -2,7 +2,6 @@
 
 use super::content::Content;
 use super::pack::Packer;
-use crate::event::Event;
 use crate::files::manifest::Entry;
 use crate::files::reader::{SourceFault, SourceFile};
 use crate::files::states::Blocks;
@@ -16,7 +15,6 @@ impl Content<'_> {
         let Some(entry) = self.source.manifest.get(index) else { return Ok(()) };
         self.flush()?;
         self.last = Some(&entry.path);
-        self.pending.1 += 1;
         let file = self.source.files(self.options.follow_symlinks).open(index);
         let sent = match file {
             Ok(file) => self.send_ranges(index, entry, file, ranges)?,
@@ -26,7 +24,6 @@ impl Content<'_> {
             let tally = self.tally;
             tally.fail(self.begun(), index, fault);
         }
-        (self.sink)(Event::Finished { name: &entry.path });
         self.flush()
     }
 

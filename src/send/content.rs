@@ -281,7 +281,10 @@ impl<'a> Content<'a> {
                     break;
                 }
                 // It is another content that the receiver has begun: all of it anew.
-                Ok(_) => hash = Blocks::new(block),
+                Ok(_) => {
+                    (self.sink)(Event::Anew { bytes: hash.at() });
+                    hash = Blocks::new(block);
+                }
             }
             if let Err(fault) = file.rewind() {
                 return Ok(Err(fault));

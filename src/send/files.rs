@@ -143,7 +143,8 @@ fn converse(
                 let block = session.blocks().unwrap_or(BLOCK);
                 let bytes =
                     bytes_of(&mut whole.iter().copied()) + bytes_in(&blocks, manifest, block);
-                sink(Event::Again { files, bytes, attempt });
+                let torn = blocks.len() as u64;
+                sink(Event::Again { files, torn, bytes, attempt });
                 plan = whole.into_iter().map(|index| (index, None)).collect();
                 repairs = blocks;
             }

@@ -347,8 +347,9 @@ impl Json {
                     stream.progress(now);
                 }
             }
-            Event::Again { files, bytes, attempt } => {
-                stream.meter.again(*bytes, *files);
+            Event::Anew { bytes } => stream.meter.again(*bytes, 0),
+            Event::Again { files, torn, bytes, attempt } => {
+                stream.meter.again(*bytes, files.saturating_sub(*torn));
                 let fields = json!({ "attempt": attempt, "files": files, "bytes": bytes });
                 stream.emit("attempt", fields);
             }

@@ -187,11 +187,9 @@ impl Progress {
                     names_of(names)
                 ),
             }),
-            Event::Again { files, bytes, attempt } => {
-                if let Some(left) = &mut self.left {
-                    *left = (left.0.saturating_add(*bytes), left.1.saturating_add(*files));
-                }
-                self.view.state().meter.again(*bytes, *files);
+            Event::Anew { bytes } => self.again(*bytes, 0),
+            Event::Again { files, torn, bytes, attempt } => {
+                self.again(*bytes, files.saturating_sub(*torn));
                 self.ui.say_warning(&format!(
                     "{} after attempt {}; sending again",
                     counted(*files, "file differs", "files differ"),
@@ -199,6 +197,14 @@ impl Progress {
                 ));
             }
         }
+    }
+
+    /// So much will cross besides what was planned.
+    fn again(&mut self, bytes: u64, files: u64) {
+        if let Some(left) = &mut self.left {
+            *left = (left.0.saturating_add(bytes), left.1.saturating_add(files));
+        }
+        self.view.state().meter.again(bytes, files);
     }
 
     fn plan(&mut self, (bytes, files): (u64, u64), here: u64) {

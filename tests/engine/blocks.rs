@@ -9,13 +9,13 @@ use hmac::Mac;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use transfer::error::Exit;
-use transfer::event::Summary;
+use transfer::event::{Event, Summary};
 use transfer::files::own::Own;
 use transfer::files::walk::Source;
 
 use super::NO_FAULTS;
 use super::pipe::Faults;
-use super::util::{STREAM, Sizes, transfer, tree, walk};
+use super::util::{STREAM, Sizes, transfer, transfer_with, tree, walk};
 
 const BLOCK: usize = 64;
 /// Blocks of 64 bytes in records of 500.
@@ -327,4 +327,62 @@ fn a_repair_may_break_anywhere() {
         }
         case.finish(BLOCKS);
     }
+}
+
+/// What is told along the way adds up: a file that begins anew grows the plan and differs from
+/// nothing; one that is mended is one file.
+#[test]
+fn progress_adds_up_when_a_file_begins_anew_or_is_mended() {
+    for mends in [false, true] {
+        let case = Case::new(10_000);
+        case.interrupt(BLOCKS, 13_000);
+        if mends {
+            case.flip(&[70]);
+        } else {
+            let times = fs::metadata(case.sent()).unwrap().modified().unwrap();
+            let mut content = fs::read(case.sent()).unwrap();
+            content[0] ^= 1;
+            fs::write(case.sent(), content).unwrap();
+            filetime::set_file_mtime(case.sent(), times.into()).unwrap();
+        }
+        let (mut planned, mut moved, mut attempts) = ((0, 0), (0, 0), 0);
+        let (_, received, _) =
+            transfer_with(&case.source, &case.folder(), BLOCKS, STREAM, NO_FAULTS, &mut |event| {
+                match event {
+                    Event::Planned { files, bytes, .. } => planned = (files, bytes),
+                    Event::Anew { bytes } => planned.1 += bytes,
+                    Event::Again { files, torn, bytes, .. } => {
+                        attempts += 1;
+                        planned = (planned.0 + files - torn, planned.1 + bytes);
+                    }
+                    Event::Moved { files, bytes, .. } => moved = (moved.0 + files, moved.1 + bytes),
+                    _ => {}
+                }
+            });
+        assert_eq!(received.unwrap().exit(), Exit::Done);
+        assert_eq!((planned, moved.0), (moved, 1), "mends: {mends}");
+        assert_eq!(attempts, u32::from(mends), "mends: {mends}");
+    }
+}
+
+/// An unfinished file that another run still holds is not gone on with; once the file is here under its
+/// name, the old one goes too.
+#[test]
+fn what_was_held_while_the_file_came_anew_is_swept() {
+    let case = Case::new(10_000);
+    case.interrupt(BLOCKS, 13_000);
+    let mut held = Some(fs::File::open(case.part()).unwrap());
+    if let Some(held) = &held {
+        held.lock().unwrap();
+    }
+    let (_, received, _) =
+        transfer_with(&case.source, &case.folder(), BLOCKS, STREAM, NO_FAULTS, &mut |event| {
+            if matches!(event, Event::Moved { .. }) {
+                held = None;
+            }
+        });
+    assert_eq!(received.unwrap().exit(), Exit::Done);
+    assert_eq!(tree(&case.sent()), tree(&case.folder().join("file")));
+    let names = fs::read_dir(case.folder()).unwrap().map(|found| found.unwrap().file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["file"]);
 }

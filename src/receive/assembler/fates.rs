@@ -1,11 +1,13 @@
 //! What became of each file, for whoever wants to know of each.
 
+use std::fs::File;
 use std::io;
 
 use super::{Assembler, State, state};
 use crate::control;
 use crate::error::Error;
 use crate::event::{Event, Fate, Sink};
+use crate::files::disk::Stamp;
 use crate::files::holes;
 use crate::files::manifest::Entry;
 use crate::files::path::RelPath;
@@ -50,7 +52,7 @@ impl Assembler<'_> {
                 }
             };
             let place = self.tree.place(index, entry);
-            let Ok(hash) = self.read_sum(&place, entry) else { return };
+            let Ok(hash) = self.read_sum((index, &place), entry) else { return };
             let (path, place) = (&entry.path, Some(&place));
             sink(Event::File { path, place, size: entry.size(), hash, fate });
         }
@@ -62,15 +64,24 @@ impl Assembler<'_> {
     /// Somebody wants to wait no longer.
     fn read_sum(
         &mut self,
-        place: &RelPath,
+        (index, place): (u32, &RelPath),
         entry: &Entry,
     ) -> Result<Option<[u8; HASH_LEN]>, Error> {
         control::check()?;
         let Ok(mut file) = self.tree.root.open_file(place) else { return Ok(None) };
+        // Another may be there by now, or somebody has written to it.
+        let mtime = self.times.get(&index).copied().unwrap_or(entry.mtime);
+        let is_still = |file: &File| {
+            let found = file.metadata().map(|metadata| Stamp::of(&metadata));
+            found.is_ok_and(|found| found.size == entry.size() && found.mtime == mtime)
+        };
+        if !is_still(&file) {
+            return Ok(None);
+        }
         let mut hash = ContentHash::Whole(Default::default());
         let check = || control::check().map_err(|_| io::Error::from(io::ErrorKind::Interrupted));
         let read = holes::hash(&mut file, entry.size(), &mut hash, check);
         control::check()?;
-        Ok(read.ok().map(|()| hash.finish()))
+        Ok(read.ok().filter(|()| is_still(&file)).map(|()| hash.finish()))
     }
 }

@@ -39,6 +39,7 @@ impl Assembler<'_> {
         (current.may_begin_anew, current.damage) = (false, Damage::default());
         let index = current.index;
         let entry = self.tree.manifest.get(index).ok_or(OUT_OF_TURN)?;
+        self.anew = self.anew.saturating_add(current.course.at());
         current.course = Course::new(self.blocks, 0, entry.size());
         self.synced = None;
         if let Target::Writer(writer) = &mut current.target
@@ -234,7 +235,12 @@ impl Assembler<'_> {
     /// All that was asked for of a file in this round has come.
     fn conclude(&mut self, index: u32, entry: &Entry) -> Take {
         let Some(mut repair) = self.repairs.remove(&index) else { return Ok(()) };
-        self.finished.push(index);
+        if repair.lost
+            || repair.still.is_empty()
+            || state(&self.states, index) != Some(State::Mending)
+        {
+            self.finished.push(index);
+        }
         if state(&self.states, index) != Some(State::Mending) {
             // What there is of a file that is given up is of no use.
             self.sweep_all(index, entry);
