@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use transfer::connect::redial::{FIRST_BACKOFF, JITTER, LAST_BACKOFF};
 
 /// Rooms in which not even two files use each other.
-const WITHOUT_CIRCLES: [&str; 7] =
-    ["connect", "crypto", "doctor", "net", "protocol", "receive", "send"];
+const WITHOUT_CIRCLES: [&str; 8] =
+    ["connect", "crypto", "doctor", "files", "net", "protocol", "receive", "send"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

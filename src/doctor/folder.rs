@@ -7,7 +7,8 @@ use std::path::Path;
 
 use crate::bounds::MAX_NAME;
 use crate::error::{Error, bytes, reason, shown_os};
-use crate::files::root::{Found, Replace, Root};
+use crate::files::folder::{Found, Replace};
+use crate::files::root::Root;
 use crate::receive::output::check_output;
 use crate::ui::Finding;
 

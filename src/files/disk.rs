@@ -1,17 +1,15 @@
-//! What the file system of a folder can do, found out by looking: nothing here goes by a name in
-//! a table where the disk itself can be asked.
+//! A disk: what its file system can do, what room it has, and how what was written gets there for
+//! certain.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use cap_std::fs::Dir;
 
 use super::naming::Naming;
-use super::root::{Folder, Replace};
-use super::times;
 use crate::bounds::MAX_NAME;
 
 /// How content gets to the disk for certain.
@@ -91,55 +89,6 @@ pub struct Disk {
 const MAX_TIMES: usize = 1000;
 
 impl Disk {
-    /// Tries a folder out with a file of this name, which is gone afterwards; the folder keeps its
-    /// time.
-    ///
-    /// # Errors
-    /// Nothing can be written there.
-    pub fn try_out(dir: &Dir, scratch: &str) -> io::Result<Self> {
-        let mut disk = Self::unknown(dir);
-        let folder = Folder::new(dir, &disk);
-        let before = folder.raw_stamp(".");
-        let other = format!("{scratch}.1");
-        // What a killed run left.
-        for name in [scratch, &other] {
-            let _ = folder.remove(name);
-        }
-        let file = folder.create_file(scratch)?;
-        let own = file.metadata().map(|metadata| Stamp::of(&metadata));
-        let has_marks = system::can_mark(&file);
-        let largest_file = system::largest_file(&file);
-        let has_holes = system::has_holes(&file);
-        let closed = close(file);
-        let number = |name: &str| folder.raw_stamp(name).map_or(0, |stamp| stamp.number);
-        let folds = folder.raw_stamp(scratch.to_uppercase()).is_ok();
-        let mut numbers = vec![number(scratch), number(scratch)];
-        let mut name = scratch;
-        if folder.put(scratch, &other, Replace::Never).is_ok() {
-            name = &other;
-            numbers.push(number(name));
-        }
-        let removed = folder.remove(name);
-        let composes = (folds || cfg!(target_vendor = "apple")) && composes(folder, &other);
-        if let Ok(before) = before {
-            folder.restore_time(before.mtime);
-        }
-        let own = closed.and(removed).and(own)?;
-        disk.has_numbers = own.number != 0 && numbers.iter().all(|number| *number == own.number);
-        (disk.owner, disk.naming) = (own.owner, Naming { folds, composes });
-        (disk.has_marks, disk.largest_file) = (has_marks, largest_file);
-        disk.has_holes = has_holes;
-        // What the system says is not always what the disk takes: eCryptfs takes 143.
-        let said = disk.longest_name;
-        let takes = |len: &usize| {
-            let asked = dir.symlink_metadata("x".repeat(*len));
-            !asked.is_err_and(|error| error.kind() == io::ErrorKind::InvalidFilename)
-        };
-        let lengths = [said, 143, 100, 60].into_iter().filter(|len| *len <= said);
-        disk.longest_name = lengths.into_iter().find(takes).unwrap_or(said);
-        Ok(disk)
-    }
-
     /// What must be thought of a disk that cannot be tried out.
     pub fn unknown(dir: &Dir) -> Self {
         let folder = dir.open(".").map(cap_std::fs::File::into_std).ok();
@@ -253,119 +202,11 @@ impl Odd {
     }
 }
 
-/// Whether a disk finds a file under a name whose letters are composed otherwise.
-fn composes(folder: Folder<'_>, scratch: &str) -> bool {
-    let (composed, decomposed) = (format!("{scratch}\u{e9}"), format!("{scratch}e\u{301}"));
-    if folder.create_file(&composed).is_err() {
-        return false;
-    }
-    let is_one = folder.raw_stamp(&decomposed).is_ok();
-    let _ = folder.remove(&composed);
-    is_one
-}
-
-/// What tells one file from another, and whether it was touched.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stamp {
-    /// The disk it is on; 0 like its number.
-    pub disk: u64,
-    /// Its number in the file system; 0 where there is none, or it does not stay.
-    pub number: u64,
-    /// When it was made, in nanoseconds since 1970 UTC, where the file system keeps that.
-    pub born: Option<i64>,
-    /// Its bytes.
-    pub size: u64,
-    /// Its time of last change, in nanoseconds since 1970 UTC.
-    pub mtime: i64,
-    /// Its permission bits, where the system has them.
-    pub mode: Option<u16>,
-    /// Who owns it, where the system tells.
-    pub owner: Option<u32>,
-    /// How many names it has.
-    pub names: u64,
-}
-
-impl Stamp {
-    /// Of an open file.
-    pub fn of(metadata: &std::fs::Metadata) -> Self {
-        let time = |time: io::Result<std::time::SystemTime>| time.ok().map(times::nanoseconds);
-        let stamp = Self {
-            size: metadata.len(),
-            mtime: time(metadata.modified()).unwrap_or(0),
-            born: time(metadata.created()),
-            names: 1,
-            ..Self::default()
-        };
-        system::complete(stamp, metadata)
-    }
-
-    /// Whether this is the same file, whatever happened to its content.
-    pub fn is(&self, other: &Self) -> bool {
-        (self.disk, self.number, self.born) == (other.disk, other.number, other.born)
-    }
-
-    /// Whether it is the same file, and nobody has written to it.
-    pub fn is_untouched(&self, other: &Self) -> bool {
-        self.is(other) && (self.size, self.mtime) == (other.size, other.mtime)
-    }
-}
-
-/// The disks that a tree lies on: one, unless others are mounted inside it.
-#[derive(Debug)]
-pub struct Disks {
-    scratch: String,
-    /// Whether what is written is to be on the disk at the end.
-    flushes: bool,
-    all: Mutex<Vec<Arc<Disk>>>,
-}
-
-impl Disks {
-    /// The disk of a folder, and the place of those that are found later.
-    pub fn new(mut first: Disk, scratch: &str, flushes: bool) -> (Arc<Self>, Arc<Disk>) {
-        if !flushes {
-            first.flush = Flush::Never;
-        }
-        let first = Arc::new(first);
-        let all = Mutex::new(vec![Arc::clone(&first)]);
-        (Arc::new(Self { scratch: scratch.into(), flushes, all }), first)
-    }
-
-    /// The disk of a folder; `around` is that of the folder it is in.
-    pub fn of(&self, dir: &Dir, around: &Arc<Disk>) -> Arc<Disk> {
-        let number = system::number_of(dir);
-        if number == around.number {
-            return Arc::clone(around);
-        }
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = all.iter().find(|disk| disk.number == number) {
-            return Arc::clone(known);
-        }
-        let mut disk = Disk::try_out(dir, &self.scratch).unwrap_or_else(|_| Disk::unknown(dir));
-        if !self.flushes {
-            disk.flush = Flush::Never;
-        }
-        let disk = Arc::new(disk);
-        all.push(Arc::clone(&disk));
-        disk
-    }
-
-    /// All of them, as far as they are known.
-    pub fn all(&self) -> Vec<Arc<Disk>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The name that is used to try a disk out.
-    pub fn scratch(&self) -> &str {
-        &self.scratch
-    }
-}
-
 #[cfg(unix)]
 mod system {
     use std::os::unix::fs::MetadataExt;
 
-    use rustix::fs::{SeekFrom, fstatvfs, seek};
-    use rustix::process::{Resource, getrlimit};
+    use rustix::fs::fstatvfs;
 
     use super::*;
 
@@ -373,47 +214,9 @@ mod system {
         file.metadata().map_or(0, |metadata| metadata.dev())
     }
 
-    #[allow(clippy::useless_conversion, reason = "it has 32 bits on other systems")]
-    pub fn number_of(dir: &Dir) -> u64 {
-        rustix::fs::fstat(dir).map_or(0, |stat| u64::try_from(stat.st_dev).unwrap_or(0))
-    }
-
-    pub fn complete(stamp: Stamp, metadata: &std::fs::Metadata) -> Stamp {
-        Stamp {
-            disk: metadata.dev(),
-            number: metadata.ino(),
-            mode: u16::try_from(metadata.mode() & 0o7777).ok(),
-            owner: Some(metadata.uid()),
-            names: metadata.nlink(),
-            ..stamp
-        }
-    }
-
     pub fn longest_name(folder: &File) -> usize {
         let told = fstatvfs(folder).map_or(0, |stat| stat.f_namemax);
         usize::try_from(told).ok().filter(|told| *told > 0).unwrap_or(MAX_NAME).min(MAX_NAME)
-    }
-
-    /// The system refuses to go where no file can reach, without writing anything.
-    pub fn largest_file(file: &File) -> u64 {
-        let reaches = |size: u64| seek(file, SeekFrom::Start(size)).is_ok();
-        let (mut fits, mut over) = (0, i64::MAX as u64);
-        if reaches(over) {
-            fits = u64::MAX;
-        }
-        while fits < over && over - fits > 1 {
-            let middle = fits + (over - fits) / 2;
-            *(if reaches(middle) { &mut fits } else { &mut over }) = middle;
-        }
-        fits.min(getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX))
-    }
-
-    /// A file that is only made long takes nothing where there are holes.
-    pub fn has_holes(file: &File) -> bool {
-        const LEN: u64 = 256 * 1024;
-        let taken = file.set_len(LEN).and_then(|()| file.metadata());
-        let has = taken.is_ok_and(|found| found.len() == LEN && found.blocks() * 512 <= LEN / 4);
-        file.set_len(0).is_ok() && has
     }
 
     pub fn room(folder: &File) -> Option<Room> {
@@ -493,11 +296,6 @@ mod system {
 
     use kind::whole_blocks;
     pub use kind::{flush, flush_all};
-
-    pub fn can_mark(file: &File) -> bool {
-        let marked = super::mark(file, b"trial");
-        marked.is_ok() && super::is_marked(file, b"trial") && super::unmark(file).is_ok()
-    }
 }
 
 #[cfg(not(unix))]
@@ -506,14 +304,6 @@ mod system {
 
     pub fn number(_: &File) -> u64 {
         0
-    }
-
-    pub fn number_of(_: &Dir) -> u64 {
-        0
-    }
-
-    pub fn complete(stamp: Stamp, _: &std::fs::Metadata) -> Stamp {
-        stamp
     }
 
     pub fn flush(_: &File) -> Flush {
@@ -526,18 +316,6 @@ mod system {
 
     pub fn longest_name(_: &File) -> usize {
         MAX_NAME
-    }
-
-    pub fn largest_file(_: &File) -> u64 {
-        u64::MAX
-    }
-
-    pub fn has_holes(_: &File) -> bool {
-        false
-    }
-
-    pub fn can_mark(_: &File) -> bool {
-        false
     }
 
     pub fn room(_: &File) -> Option<Room> {
@@ -668,22 +446,6 @@ mod tests {
     use cap_std::ambient_authority;
 
     use super::*;
-
-    #[test]
-    fn a_disk_is_tried_out_and_nothing_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let handle = Dir::open_ambient_dir(dir.path(), ambient_authority()).unwrap();
-        std::fs::write(dir.path().join("scratch"), "left by a killed run").unwrap();
-        let disk = Disk::try_out(&handle, "scratch").unwrap();
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        assert!(disk.has_numbers && disk.number != 0);
-        assert_eq!(disk.owner, Some(rustix::process::geteuid().as_raw()));
-        assert!(disk.largest_file > 1 << 32 && disk.longest_name >= 143);
-        let room = disk.room();
-        assert!(room.bytes.is_some_and(|bytes| bytes > 0));
-        assert_eq!(room.taken_by(0), 0);
-        disk.flush().unwrap();
-    }
 
     #[test]
     fn a_file_takes_whole_blocks() {

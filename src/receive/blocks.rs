@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::control;
-use crate::files::disk::Stamp;
+use crate::files::stamp::Stamp;
 use crate::files::states::{Blocks, State};
 use crate::protocol::pages::{HASH_LEN, Range};
 

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::files::folder::Found;
 use crate::files::path::RelPath;
-use crate::files::root::Found;
 
 /// What to do about an entry that meets something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::disk::Stamp;
+    use crate::files::stamp::Stamp;
 
     #[test]
     fn an_answer_holds_for_what_was_shown() {

@@ -3,8 +3,8 @@
 
 use super::consent::{OnConflict, Policy};
 use super::options::{Conflict, ReceiveOptions};
+use crate::files::folder::Found;
 use crate::files::path::RelPath;
-use crate::files::root::Found;
 use crate::protocol::pages::HASH_LEN;
 
 /// Tells one offer from another.

@@ -8,9 +8,9 @@ use std::fs::File;
 use std::io;
 
 use crate::files::disk;
+use crate::files::folder::{Folder, Found};
 use crate::files::own::{Own, PART};
 use crate::files::path::RelPath;
-use crate::files::root::{Folder, Found};
 
 /// An unfinished file.
 #[derive(Debug)]

@@ -14,9 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::writer::FileWriter;
 use crate::crypto::record::Buffer;
+use crate::files::folder::{Found, Replace};
 use crate::files::manifest::Entry;
 use crate::files::path::RelPath;
-use crate::files::root::{Found, Replace, Root};
+use crate::files::root::Root;
 use crate::protocol::lanes;
 use crate::protocol::pages::HASH_LEN;
 

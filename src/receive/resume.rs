@@ -10,12 +10,13 @@ use super::lock::{Begun, Known, Remembered, TransferLockManager};
 use super::part::Part;
 use super::plan::{Action, Plan};
 use crate::bounds::{BLOCK, MAX_LANES};
-use crate::files::disk::Stamp;
+use crate::files::folder::Found;
 use crate::files::holes;
 use crate::files::manifest::{Entry, Manifest};
 use crate::files::path::RelPath;
-use crate::files::root::{Found, Root};
+use crate::files::root::Root;
 use crate::files::sparse::ContentHash;
+use crate::files::stamp::Stamp;
 use crate::files::states::State;
 use crate::protocol::pages::{HASH_LEN, Step};
 

@@ -7,9 +7,10 @@ use super::plan::{Action, Plan};
 use super::resume::hash_of;
 use super::writer::{FileWriter, Verified};
 use crate::files::disk;
+use crate::files::folder::{Folder, Found, Replace};
 use crate::files::manifest::{Entry, Kind, Manifest};
 use crate::files::path::RelPath;
-use crate::files::root::{Folder, Found, Replace, Root};
+use crate::files::root::Root;
 use crate::files::target::Target;
 use crate::protocol::pages::HASH_LEN;
 

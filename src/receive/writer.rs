@@ -5,12 +5,13 @@ use std::io::{self, Seek, SeekFrom, Write};
 
 use super::part::Part;
 use crate::bounds::HOLE_BLOCK;
-use crate::files::disk::{self, Lacks, Stamp};
+use crate::files::disk::{self, Lacks};
+use crate::files::folder::{Folder, Replace};
 use crate::files::manifest::Entry;
 use crate::files::own::Own;
 use crate::files::path::RelPath;
-use crate::files::root::{Folder, Replace};
 use crate::files::sparse::{ContentHash, is_zero, zeros_of};
+use crate::files::stamp::Stamp;
 use crate::files::states::State;
 use crate::protocol::pages::HASH_LEN;
 

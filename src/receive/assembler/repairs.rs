@@ -6,9 +6,9 @@ use std::io;
 
 use super::{Assembler, Current, Named, State, Take, Target, state};
 use crate::bounds::BLOCK;
-use crate::files::disk::Stamp;
 use crate::files::manifest::Entry;
 use crate::files::sparse::ContentHash;
+use crate::files::stamp::Stamp;
 use crate::files::states::{self, Blocks};
 use crate::protocol::course::Course;
 use crate::protocol::pages::{HASH_LEN, Range};

@@ -1,0 +1,97 @@
+//! What tells one file from another.
+
+use std::io;
+
+use super::times;
+
+/// What tells one file from another, and whether it was touched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// The disk it is on; 0 like its number.
+    pub disk: u64,
+    /// Its number in the file system; 0 where there is none, or it does not stay.
+    pub number: u64,
+    /// When it was made, in nanoseconds since 1970 UTC, where the file system keeps that.
+    pub born: Option<i64>,
+    /// Its bytes.
+    pub size: u64,
+    /// Its time of last change, in nanoseconds since 1970 UTC.
+    pub mtime: i64,
+    /// Its permission bits, where the system has them.
+    pub mode: Option<u16>,
+    /// Who owns it, where the system tells.
+    pub owner: Option<u32>,
+    /// How many names it has.
+    pub names: u64,
+}
+
+impl Stamp {
+    /// Of an open file.
+    pub fn of(metadata: &std::fs::Metadata) -> Self {
+        let time = |time: io::Result<std::time::SystemTime>| time.ok().map(times::nanoseconds);
+        let stamp = Self {
+            size: metadata.len(),
+            mtime: time(metadata.modified()).unwrap_or(0),
+            born: time(metadata.created()),
+            names: 1,
+            ..Self::default()
+        };
+        complete(stamp, metadata)
+    }
+
+    /// The same, of what a directory handle has told.
+    pub fn of_handle(metadata: &cap_std::fs::Metadata) -> Self {
+        let time = |time: io::Result<cap_std::time::SystemTime>| {
+            time.ok().map(|time| times::nanoseconds(time.into_std()))
+        };
+        let stamp = Self {
+            size: metadata.len(),
+            mtime: time(metadata.modified()).unwrap_or(0),
+            born: time(metadata.created()),
+            names: 1,
+            ..Self::default()
+        };
+        #[cfg(unix)]
+        {
+            use cap_std::fs::MetadataExt;
+            Self {
+                disk: metadata.dev(),
+                number: metadata.ino(),
+                mode: u16::try_from(metadata.mode() & 0o7777).ok(),
+                owner: Some(metadata.uid()),
+                names: metadata.nlink(),
+                ..stamp
+            }
+        }
+        #[cfg(not(unix))]
+        stamp
+    }
+
+    /// Whether this is the same file, whatever happened to its content.
+    pub fn is(&self, other: &Self) -> bool {
+        (self.disk, self.number, self.born) == (other.disk, other.number, other.born)
+    }
+
+    /// Whether it is the same file, and nobody has written to it.
+    pub fn is_untouched(&self, other: &Self) -> bool {
+        self.is(other) && (self.size, self.mtime) == (other.size, other.mtime)
+    }
+}
+
+#[cfg(unix)]
+fn complete(stamp: Stamp, metadata: &std::fs::Metadata) -> Stamp {
+    use std::os::unix::fs::MetadataExt;
+    Stamp {
+        disk: metadata.dev(),
+        number: metadata.ino(),
+        mode: u16::try_from(metadata.mode() & 0o7777).ok(),
+        owner: Some(metadata.uid()),
+        names: metadata.nlink(),
+        ..stamp
+    }
+}
+
+#[cfg(not(unix))]
+fn complete(stamp: Stamp, _: &std::fs::Metadata) -> Stamp {
+    stamp
+}
