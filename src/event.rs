@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use crate::error::Exit;
 use crate::files::disk::Lacks;
 use crate::files::path::RelPath;
+use crate::protocol::fault::Fault;
 use crate::protocol::message::OfferKind;
-use crate::protocol::pages::{Fault, HASH_LEN};
+use crate::protocol::pages::HASH_LEN;
 
 /// Something that happened.
 #[derive(Debug)]

@@ -19,9 +19,11 @@ use transfer::files::manifest::{Entry, Kind};
 use transfer::files::path::RelPath;
 use transfer::files::sparse::SparseHash;
 use transfer::files::states::Blocks;
+use transfer::protocol::fault::Fault;
 use transfer::protocol::message::{
-    Complete, Control, DATA, ENTRIES, Message, Offer, PLAN, REPAIR, RESULTS, Ready, Reason,
+    Complete, Control, DATA, ENTRIES, Message, Offer, PLAN, REPAIR, RESULTS, Ready,
 };
+use transfer::protocol::reason::Reason;
 use transfer::protocol::{data, pages};
 use transfer::token::Token;
 
@@ -416,7 +418,7 @@ fn the_short_examples_agree() {
     let resume = pages::Step::Resume { offset: 5, hash: Sha256::digest(&CONTENT[..5]).into() };
     let mut failed = Buffer::default();
     failed.extend(&[DATA]);
-    data::put_failed(&mut failed, 1, pages::Fault::Changed);
+    data::put_failed(&mut failed, 1, Fault::Changed);
     let range = |first, count| pages::Range { first, count };
     let repair = vec![(1, range(0, 1)), (1, range(5, 2))];
     let content: Vec<u8> = (0..64).collect();
@@ -444,7 +446,7 @@ fn the_short_examples_agree() {
         ("example of states", states.plaintext().to_vec()),
         ("example of a repair", page(REPAIR, repair, pages::put_repair)),
         ("example of a fault", failed.plaintext().to_vec()),
-        ("example of results", page(RESULTS, vec![(1, pages::Fault::Changed)], pages::put_result)),
+        ("example of results", page(RESULTS, vec![(1, Fault::Changed)], pages::put_result)),
         ("example of a refusal", control(&refuse)),
     ]);
     // Other encoders may shrink them otherwise; what counts is what becomes of them.

@@ -3,8 +3,9 @@
 //! A record holds many small files or a piece of a large one. The items of one file are not
 //! mixed with those of another.
 
+use super::fault::Fault;
 use super::features::{Feature, Features};
-use super::pages::{Fault, HASH_LEN};
+use super::pages::HASH_LEN;
 use super::reader::{Malformed, Read, Reader};
 use crate::crypto::keys::Role;
 use crate::crypto::record::Buffer;

@@ -35,9 +35,10 @@ use crate::files::stamp::Stamp;
 use crate::files::states::{self, Blocks};
 use crate::protocol::course::Course;
 use crate::protocol::data::{self, Item};
+use crate::protocol::fault::Fault;
 use crate::protocol::features::Features;
 use crate::protocol::message::Message;
-use crate::protocol::pages::{Fault, HASH_LEN, Range, Step};
+use crate::protocol::pages::{HASH_LEN, Range, Step};
 use crate::protocol::reader::Malformed;
 use crate::protocol::session::{OUT_OF_TURN, Stop};
 

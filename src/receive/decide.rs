@@ -20,7 +20,7 @@ use crate::files::manifest::{Kind, Manifest};
 use crate::files::path::RelPath;
 use crate::files::root::Root;
 use crate::protocol::lanes;
-use crate::protocol::message::Reason;
+use crate::protocol::reason::Reason;
 use crate::ui::{Choice, Clash, Here, Target, Ui, said_no};
 
 /// Makes the plan, with whatever is to be asked, and carries it out.

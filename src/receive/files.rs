@@ -15,9 +15,10 @@ use crate::files::modes::MADE_UP;
 use crate::files::path::RelPath;
 use crate::files::root::Root;
 use crate::protocol::channel::Heard;
-use crate::protocol::message::{self, Complete, Control, Message, Offer, OfferKind, Reason};
+use crate::protocol::message::{self, Complete, Control, Message, Offer, OfferKind};
 use crate::protocol::pages::{self, Pages};
 use crate::protocol::reader::Malformed;
+use crate::protocol::reason::Reason;
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop, receive_last};
 
 /// An offer that has arrived whole and is not answered yet.

@@ -13,7 +13,7 @@ use crate::files::naming::Naming;
 use crate::files::path::RelPath;
 use crate::files::root::Root;
 use crate::files::stamp::Stamp;
-use crate::protocol::pages::Fault;
+use crate::protocol::fault::Fault;
 use crate::receive::lock::{self, Known, Remembered};
 use crate::receive::places::Places;
 

@@ -17,7 +17,8 @@ use crate::error::{Error, Result, reason, shown_os};
 use crate::event::{Event, Summary};
 use crate::files::path::{self, RelPath};
 use crate::files::root::Root;
-use crate::protocol::message::{OfferKind, Reason};
+use crate::protocol::message::OfferKind;
+use crate::protocol::reason::Reason;
 use crate::protocol::session::{Limits, Session};
 use crate::ui::Ui;
 

@@ -26,10 +26,12 @@ use crate::files::sparse::{ContentHash, zeros_of};
 use crate::files::times;
 use crate::protocol::course::Course;
 use crate::protocol::data::{self, Item};
+use crate::protocol::fault::Fault;
 use crate::protocol::features::Features;
-use crate::protocol::message::{self, Complete, Control, Message, OfferKind, Reason, STREAM_NAME};
-use crate::protocol::pages::{self, Fault, HASH_LEN};
+use crate::protocol::message::{self, Complete, Control, Message, OfferKind, STREAM_NAME};
+use crate::protocol::pages::{self, HASH_LEN};
 use crate::protocol::reader::{Malformed, Reader};
+use crate::protocol::reason::Reason;
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop, receive_last};
 
 /// One content that is expected.

@@ -6,7 +6,7 @@ use crate::control;
 use crate::error::{Error, Exit, Result};
 use crate::files::manifest::Manifest;
 use crate::files::walk::{Source, Unsent, Walk};
-use crate::protocol::pages::Fault;
+use crate::protocol::fault::Fault;
 use crate::ui::Ui;
 
 /// Lists what would go and tells what would not. Ends as sending it all would.

@@ -12,9 +12,10 @@ use crate::event::{Event, Fate, Remark, Sink, Stopwatch, Summary};
 use crate::files::manifest::{Entry, Manifest};
 use crate::files::reader::SourceFault;
 use crate::files::walk::Source;
+use crate::protocol::fault::Fault;
 use crate::protocol::features::Feature;
 use crate::protocol::message::{self, Control, Message, Offer, OfferKind, UnsentName};
-use crate::protocol::pages::{self, Fault, Pages, Range, Step};
+use crate::protocol::pages::{self, Pages, Range, Step};
 use crate::protocol::reader::Malformed;
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop};
 

@@ -14,7 +14,8 @@ use crate::error::{Error, Result, bytes};
 use crate::event::{Sink, Summary};
 use crate::files::walk::{Developer, Source, Walk, WalkOptions};
 use crate::protocol::features::Feature;
-use crate::protocol::message::{OfferKind, Reason};
+use crate::protocol::message::OfferKind;
+use crate::protocol::reason::Reason;
 use crate::protocol::session::{Session, Stop};
 use crate::ui::{IsOver, Ui};
 

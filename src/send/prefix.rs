@@ -12,8 +12,8 @@ use crate::error::Error;
 use crate::files::reader::{SourceFault, SourceFile};
 use crate::files::states::{Blocks, State};
 use crate::files::walk::Source;
-use crate::protocol::message::Reason;
 use crate::protocol::pages::HASH_LEN;
+use crate::protocol::reason::Reason;
 use crate::protocol::session::{Session, Stop};
 
 /// Bytes that are read at once.

@@ -19,9 +19,11 @@ use crate::error::{Error, Result, reason};
 use crate::event::{Event, Fate, Sink, Summary};
 use crate::files::path::RelPath;
 use crate::protocol::data;
+use crate::protocol::fault::Fault;
 use crate::protocol::message::{self, Control, DATA, Message, Offer, OfferKind, STREAM_NAME};
-use crate::protocol::pages::{self, Fault, HASH_LEN, Pages};
+use crate::protocol::pages::{self, HASH_LEN, Pages};
 use crate::protocol::reader::Malformed;
+use crate::protocol::reason::Reason;
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop};
 
 /// Bytes read at once: what a pipe holds.
@@ -200,7 +202,7 @@ impl<'a> Content<'a> {
                     let error =
                         Error::failure(format!("cannot read the input: {}", reason(&error)))
                             .hint("look at what feeds it, then run both sides again");
-                    return Err(Stop::Own(message::Reason::Failed, error));
+                    return Err(Stop::Own(Reason::Failed, error));
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     // Nothing comes: what there is need not wait for more.

@@ -27,7 +27,7 @@ use crate::error::{Error, Exit, reason};
 use crate::event::{Event, Fate, Summary};
 use crate::files::manifest::{Kind, Manifest, Totals};
 use crate::files::path::{RelPath, is_text};
-use crate::protocol::pages::Fault;
+use crate::protocol::fault::Fault;
 use crate::ticket::{COMMAND, Host, Ticket};
 use crate::trust::certificate::Id;
 

@@ -7,7 +7,7 @@ use super::words::{counted, lacking, outcome};
 use super::{SHOWN, Ui};
 use crate::error::shown_os;
 use crate::event::Summary;
-use crate::protocol::pages::Fault;
+use crate::protocol::fault::Fault;
 
 impl Ui {
     /// How sending ended.

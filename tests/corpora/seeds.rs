@@ -17,11 +17,13 @@ use transfer::files::manifest::{Entry, Kind, Manifest};
 use transfer::files::path::RelPath;
 use transfer::files::root::Root;
 use transfer::protocol::data::Item;
+use transfer::protocol::fault::Fault;
 use transfer::protocol::message::{
-    Complete, Control, DATA, Offer, PACKED, Ready, Reason, UnsentName, Welcome,
+    Complete, Control, DATA, Offer, PACKED, Ready, UnsentName, Welcome,
 };
-use transfer::protocol::pages::{self, Fault, Range, Step};
+use transfer::protocol::pages::{self, Range, Step};
 use transfer::protocol::reader::Read;
+use transfer::protocol::reason::Reason;
 use transfer::receive::lock::{Head, Snapshot, TransferLockManager};
 use transfer::receive::places::Places;
 use transfer::trust::authority::Authority;

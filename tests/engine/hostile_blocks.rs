@@ -8,9 +8,10 @@ use transfer::error::{Exit, Result};
 use transfer::event::Summary;
 use transfer::files::states::{Blocks, State};
 use transfer::protocol::data::{self, Item};
+use transfer::protocol::fault::Fault;
 use transfer::protocol::features::Features;
 use transfer::protocol::message::{self, Control, DATA, Message};
-use transfer::protocol::pages::{self, Fault, Range, Step};
+use transfer::protocol::pages::{self, Range, Step};
 use transfer::protocol::session::{Session, Stop};
 
 use super::pipe::Faults;

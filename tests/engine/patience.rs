@@ -12,9 +12,10 @@ use transfer::crypto::record::{Buffer, RecordWriter};
 use transfer::error::{Error, Exit, Result};
 use transfer::event::Summary;
 use transfer::protocol::features::Features;
-use transfer::protocol::message::{self, Complete, Control, Message, Reason, Wait};
+use transfer::protocol::message::{self, Complete, Control, Message, Wait};
 use transfer::protocol::outbox::Work;
 use transfer::protocol::pages::{self, Pages};
+use transfer::protocol::reason::Reason;
 use transfer::protocol::session::{Limits, Session, Stop, receive_last};
 use transfer::send::files::send_over;
 

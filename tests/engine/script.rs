@@ -11,9 +11,10 @@ use transfer::event::Summary;
 use transfer::files::manifest::{Entry, Kind};
 use transfer::files::path::RelPath;
 use transfer::protocol::data;
+use transfer::protocol::fault::Fault;
 use transfer::protocol::features::Features;
 use transfer::protocol::message::{self, Complete, Control, DATA, Message, Offer};
-use transfer::protocol::pages::{self, Fault, Pages, Step};
+use transfer::protocol::pages::{self, Pages, Step};
 use transfer::protocol::session::{Session, Stop, receive_last};
 use transfer::send::files::send_over;
 

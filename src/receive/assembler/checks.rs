@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{Assembler, Named, Take};
 use crate::control;
-use crate::protocol::message::Reason;
 use crate::protocol::pages::HASH_LEN;
+use crate::protocol::reason::Reason;
 use crate::protocol::session::{OUT_OF_TURN, Stop};
 use crate::receive::blocks::Damage;
 use crate::receive::writer::FileWriter;

@@ -5,8 +5,8 @@ use crate::bounds::HOLE_BLOCK;
 use crate::control;
 use crate::error::{Error, bytes};
 use crate::files::manifest::{Entry, Kind};
-use crate::protocol::message::Reason;
 use crate::protocol::reader::Malformed;
+use crate::protocol::reason::Reason;
 use crate::protocol::session::Stop;
 
 /// What came of the content of a file with holes.

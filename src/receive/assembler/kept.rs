@@ -9,8 +9,9 @@ use super::{Assembler, Current, State, Take, Target, state};
 use crate::bounds::{FLUSH_PACE, MAX_TOLD};
 use crate::error::{self, Error, reason};
 use crate::files::disk::{self, Flush};
-use crate::protocol::message::Reason;
-use crate::protocol::pages::{Fault, HASH_LEN};
+use crate::protocol::fault::Fault;
+use crate::protocol::pages::HASH_LEN;
+use crate::protocol::reason::Reason;
 use crate::protocol::session::Stop;
 use crate::receive::lock::Snapshot;
 

@@ -7,7 +7,7 @@ use super::{exactly, list_of_bytes};
 use crate::error::{Error, Exit, shown};
 use crate::event::Summary;
 use crate::files::path::RelPath;
-use crate::protocol::pages::Fault;
+use crate::protocol::fault::Fault;
 
 /// What the sender could not offer.
 #[derive(Debug, Default, Serialize)]
