@@ -7,11 +7,11 @@ use super::{Assembler, State, state};
 use crate::control;
 use crate::error::Error;
 use crate::event::{Event, Fate, Sink};
-use crate::files::disk::Stamp;
 use crate::files::holes;
 use crate::files::manifest::Entry;
 use crate::files::path::RelPath;
 use crate::files::sparse::ContentHash;
+use crate::files::stamp::Stamp;
 use crate::protocol::pages::HASH_LEN;
 
 impl Assembler<'_> {
