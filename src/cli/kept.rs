@@ -2,7 +2,9 @@
 
 use clap::ValueEnum;
 
-use super::{Command, CompressArg, ConflictArg};
+use super::Command;
+use super::receive::ConflictArg;
+use super::send::CompressArg;
 use crate::config::Config;
 
 impl Command {
