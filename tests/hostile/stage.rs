@@ -330,6 +330,8 @@ impl Door {
     pub fn next(&self) -> Result<TcpStream> {
         let (stream, _) = self.listener.accept()?;
         ensure!(!self.over.load(Ordering::Acquire), "nobody came");
+        // It waits for a word, so that it is there, however short its life.
+        self.watch.look();
         patient(&stream)?;
         Ok(stream)
     }
