@@ -11,7 +11,8 @@
 //!   [`event`].
 //! - [`files`]: names, manifests, the disk; [`net`]: sockets, TLS and Tailscale; [`trust`]: this
 //!   device's key, and whom it knows; [`compress`], [`token`], [`config`], [`control`],
-//!   [`bounds`], [`error`], [`shown`].
+//!   [`bounds`], [`error`], [`shown`],
+//!   [`size`].
 
 pub mod bounds;
 pub mod cli;
@@ -34,6 +35,7 @@ pub mod receive;
 pub mod send;
 pub mod serve;
 pub mod shown;
+pub mod size;
 pub mod ticket;
 pub mod token;
 pub mod trust;

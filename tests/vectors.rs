@@ -548,7 +548,7 @@ fn the_engines_agree() {
         send_over(sender, &source, options, &mut |_| {}).unwrap();
     });
     let mut root = Root::open(to.path()).unwrap();
-    let offered = await_offer(receiver, None).unwrap();
+    let offered = await_offer(receiver, None, 0).unwrap();
     let mut lock = TransferLockManager::acquire(&mut root).unwrap();
     let survey = Survey::new(offered.manifest(), &Remembered::default(), &mut root);
     let plan = Plan::new(offered.manifest(), &survey, &OnConflict::Rename.into(), &mut root);

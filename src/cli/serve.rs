@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::bounds::{MAX_SESSIONS, MAX_UPLOADS};
 use crate::connect::devices::Papers;
 use crate::connect::ways::Way;
 use crate::error::Result;
@@ -12,6 +13,8 @@ use crate::protocol::features::Features;
 use crate::receive::options::Conflict;
 use crate::receive::plan::OnConflict;
 use crate::serve::options::ServeOptions;
+use crate::serve::room::Limits;
+use crate::size;
 use crate::ui::Ui;
 
 /// Certificates, in the place of this device's own.
@@ -40,8 +43,11 @@ impl PapersArgs {
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// The folder in which each device has one of its own; it is made if it does not exist
-    #[arg(value_name = "DIR")]
-    folder: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "storage")]
+    folder: Option<PathBuf>,
+    /// The same as DIR
+    #[arg(long, value_name = "DIR", conflicts_with = "folder", hide = true)]
+    storage: Option<PathBuf>,
     /// Listen on this port; 0 takes any that is free; without this 15821, or the next free one
     #[arg(long, value_name = "N")]
     port: Option<u16>,
@@ -50,7 +56,7 @@ pub struct ServeArgs {
     pod: bool,
     /// Use these network interfaces alone, by name or address; else all that lead to a local network,
     /// and none of a VPN or of containers
-    #[arg(long, value_name = "IF", value_delimiter = ',', conflicts_with = "pod")]
+    #[arg(long, value_name = "IF", value_delimiter = ',', conflicts_with = "pod", alias = "host")]
     interface: Vec<String>,
     /// Let in this device alone, by name or id, of those that are trusted; may be repeated
     #[arg(long, value_name = "DEVICE")]
@@ -58,6 +64,25 @@ pub struct ServeArgs {
     /// What to do when a name is taken by something else
     #[arg(long, value_name = "HOW", default_value = "rename")]
     on_conflict: HowArg,
+    /// Put everything into DIR itself, without a folder for each device; uploads wait for each other
+    #[arg(long)]
+    flat: bool,
+    /// A device may have so much in its folder, such as 50GB
+    #[arg(long, value_name = "SIZE", value_parser = size_of, conflicts_with = "flat")]
+    quota: Option<u64>,
+    /// Take no upload of more than this
+    #[arg(long, value_name = "SIZE", value_parser = size_of)]
+    max_upload: Option<u64>,
+    /// Leave so much of the disk free
+    #[arg(long, value_name = "SIZE", value_parser = size_of, default_value = "1GiB")]
+    keep_free: u64,
+    /// Take so many uploads at the same time, one of a device; others wait
+    #[arg(long, value_name = "N", default_value_t = MAX_UPLOADS as u8, conflicts_with = "flat",
+        value_parser = clap::value_parser!(u8).range(1..=MAX_SESSIONS as i64))]
+    uploads: u8,
+    /// Take these permission bits from what comes, such as 027; without this those of the process
+    #[arg(long, value_name = "OCTAL", value_parser = mask_of)]
+    umask: Option<u16>,
     /// Take offers of so many files, folders and links (250 bytes of memory each); without
     /// this, up to 1,000,000
     #[arg(long, value_name = "N")]
@@ -94,6 +119,15 @@ enum HowArg {
     Fail,
 }
 
+fn size_of(text: &str) -> Result<u64, String> {
+    size::parse(text).ok_or_else(|| "a size is like 500M, 50GB or 1.5GiB".into())
+}
+
+fn mask_of(text: &str) -> Result<u16, String> {
+    let mask = u16::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777);
+    mask.ok_or_else(|| "a umask is three octal digits, such as 027".into())
+}
+
 impl ServeArgs {
     /// The terminal as the options want it, and whether the log could be opened.
     pub fn ui(&self) -> (Ui, Result<()>) {
@@ -105,7 +139,7 @@ impl ServeArgs {
     /// Everything decided that can be decided without looking.
     pub fn resolve(&self) -> ServeOptions {
         ServeOptions {
-            folder: self.folder.clone(),
+            folder: self.folder.clone().or(self.storage.clone()).unwrap_or_default(),
             way: match self.pod {
                 true => Way::Pod,
                 false => Way::Lan(Choice::new(&self.interface)),
@@ -119,6 +153,14 @@ impl ServeArgs {
                 HowArg::Newer => Conflict::Go(OnConflict::Newer),
                 HowArg::Fail => Conflict::Fail,
             },
+            flat: self.flat,
+            limits: Limits {
+                quota: self.quota,
+                max_upload: self.max_upload,
+                keep_free: self.keep_free,
+            },
+            uploads: self.uploads.into(),
+            umask: self.umask,
             max_entries: self.max_entries,
             features: Features::ours(),
         }

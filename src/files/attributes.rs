@@ -110,6 +110,20 @@ pub(super) fn set_mode(file: &File, mode: u16) -> io::Result<()> {
     file.set_permissions(permissions)
 }
 
+/// Set-user-ID and set-group-ID: they lend rights that nobody granted here.
+pub const SET_ID: u16 = 0o6000;
+
+/// Permission bits that this process takes from every file it makes from now on. Before
+/// [`creation_mask`] is asked, and while there is but one thread.
+#[cfg(unix)]
+pub fn set_creation_mask(mask: u16) {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode((mask & 0o777).into()));
+}
+
+/// Other systems have none.
+#[cfg(not(unix))]
+pub fn set_creation_mask(_: u16) {}
+
 /// Permission bits that this process takes from every file it makes.
 #[cfg(unix)]
 pub fn creation_mask() -> u16 {

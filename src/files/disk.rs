@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -40,6 +41,11 @@ impl Room {
     pub fn taken_by(&self, size: u64) -> u64 {
         size.checked_next_multiple_of(self.unit).unwrap_or(u64::MAX)
     }
+}
+
+/// Bytes that are free on the disk of a folder, as far as the system tells.
+pub fn room_of(folder: &Path) -> Option<u64> {
+    system::room(&File::open(folder).ok()?)?.bytes
 }
 
 /// Attributes that a disk turned out not to keep.

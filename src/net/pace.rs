@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::size;
+
 /// Bytes a second, as `--limit` takes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate(u64);
@@ -18,22 +20,10 @@ impl Rate {
     /// # Errors
     /// What is wrong, in words.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let number = text.trim().trim_end_matches("/s");
-        let number = number.strip_suffix(['b', 'B']).unwrap_or(number);
-        let (number, base) = match number.strip_suffix('i') {
-            Some(number) => (number, 1024.0),
-            None => (number, 1000.0),
-        };
-        let powers = [('k', 1), ('K', 1), ('M', 2), ('m', 2), ('G', 3), ('g', 3)];
-        let unit = powers
-            .iter()
-            .find_map(|(unit, power)| Some((number.strip_suffix(*unit)?, f64::powi(base, *power))));
-        let (number, unit) = unit.unwrap_or((number, 1.0));
-        let rate = number.trim().parse::<f64>().ok().map(|number| number * unit);
-        // Far below where a float no longer counts single bytes.
-        let rate = rate.filter(|rate| (SLOWEST as f64..=1e15).contains(rate));
+        let rate = size::parse(text.trim().trim_end_matches("/s"));
+        let rate = rate.filter(|rate| *rate >= SLOWEST);
         let wrong = "a rate is like 500k, 10M or 1.5MiB, bytes a second, at least 1k";
-        Ok(Self(rate.ok_or(wrong)? as u64))
+        Ok(Self(rate.ok_or(wrong)?))
     }
 
     /// Bytes for one record, so that it is under way for about a second at most.
@@ -139,7 +129,7 @@ mod tests {
             ("NaN", None),
             ("inf", None),
             ("1e99", None),
-            ("10T", None),
+            ("10T", Some(10_000_000_000_000)),
         ];
         for (text, expected) in cases {
             assert_eq!(Rate::parse(text).ok(), expected.map(Rate), "{text:?}");

@@ -358,6 +358,8 @@ mod tests {
                 r#"{"type":"refuse","reason":"no-space","needed":8,"free":9}"#),
             (Control::Refuse(Reason::TooMany { entries: 8, limit: 9 }),
                 r#"{"type":"refuse","reason":"too-many","entries":8,"limit":9}"#),
+            (Control::Refuse(Reason::Quota { needed: 8, left: 9 }),
+                r#"{"type":"refuse","reason":"quota","needed":8,"left":9}"#),
             (Control::Cancel(Reason::Unwritable), r#"{"type":"cancel","reason":"unwritable"}"#),
             (Control::Cancel(Reason::Interrupted), r#"{"type":"cancel","reason":"interrupted"}"#),
             (Control::Cancel(Reason::Protocol), r#"{"type":"cancel","reason":"protocol"}"#),

@@ -38,6 +38,13 @@ pub enum Reason {
     DiskGone,
     /// What came in was taken, and did not get to the disk.
     NotWritten,
+    /// More than the receiver takes of this sender, all of what it has from it together.
+    Quota {
+        /// Bytes that would have to come; 0 when not known.
+        needed: u64,
+        /// Bytes that may come.
+        left: u64,
+    },
     /// Others of this sender's are served or wait already, as many as may.
     Busy,
     /// A signal.
@@ -95,6 +102,17 @@ impl Reason {
                 "what was sent could not be written to the {who}'s disk"
             ))
             .hint("look after that disk, then run both sides again: they mend what is missing"),
+            Self::Quota { needed, left } => {
+                let why = match needed {
+                    0 => String::new(),
+                    needed => format!(", and {} would have to come", bytes(*needed)),
+                };
+                Error::new(
+                    Cause::Declined,
+                    format!("the {who} takes {} more of this device{why}", bytes(*left)),
+                )
+                .hint("send less, or ask for more room there (--quota, --max-upload)")
+            }
             Self::Busy => Error::network(format!(
                 "the {who} is busy: as many uploads are under way or wait as it takes"
             ))
@@ -140,6 +158,16 @@ mod tests {
                 Reason::NoSpace { needed: 2000, free: 1 },
                 Exit::Failure,
                 "the receiver has no room: 2.0 kB are needed, 1 B are free",
+            ),
+            (
+                Reason::Quota { needed: 2000, left: 1 },
+                Exit::Declined,
+                "the receiver takes 1 B more of this device, and 2.0 kB would have to come",
+            ),
+            (
+                Reason::Quota { needed: 0, left: 1 },
+                Exit::Declined,
+                "the receiver takes 1 B more of this device",
             ),
             (Reason::Unwritable, Exit::Failure, "the receiver cannot write to its folder"),
             (

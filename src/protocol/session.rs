@@ -367,6 +367,7 @@ fn farewell(reason: Reason) -> Control {
         | Reason::NoFiles
         | Reason::DiskGone
         | Reason::NotWritten
+        | Reason::Quota { .. }
         | Reason::Busy => Control::Refuse(reason),
         Reason::Interrupted | Reason::Protocol | Reason::Failed | Reason::Other => {
             Control::Cancel(reason)
@@ -464,6 +465,7 @@ mod tests {
             (NoFiles, true),
             (DiskGone, true),
             (NotWritten, true),
+            (Quota { needed: 2, left: 1 }, true),
             (Interrupted, false),
             (Protocol, false),
             (Failed, false),

@@ -25,12 +25,13 @@ use crate::ui::{Choice, Clash, Here, Target, Ui, said_no};
 
 /// Makes the plan, with whatever is to be asked, and carries it out.
 ///
-/// `decisions` learns what was decided, so that nothing is asked again after a reconnection.
+/// `admit` has the last word, once it is known how much has to come. `decisions` learns what was decided, so that nothing is asked again after a reconnection.
 pub fn accept(
     offered: Offered,
     output: &mut Output,
     (options, decisions): (&ReceiveOptions, &mut Decisions),
     (session, sender): (uuid::Uuid, String),
+    admit: Admit<'_>,
     ui: &Ui,
     sink: Sink<'_>,
 ) -> Result<Summary> {
@@ -54,7 +55,11 @@ pub fn accept(
             "Resuming transfer: {completed} completed, {partial} partial, {fresh} fresh files"
         ));
     }
-    if let Err((reason, error)) = check_space(&offered, &plan, &resume, root) {
+    let admitted = check_space(&offered, &plan, &resume, root).and_then(|()| {
+        let needs = needs(&offered, &plan, &resume, root);
+        admit(needs, root)
+    });
+    if let Err((reason, error)) = admitted {
         return Err(offered.refuse(reason, error));
     }
     decisions.planned();
@@ -79,7 +84,20 @@ struct Setting<'a> {
     root: &'a mut Root,
 }
 
-type Refusal = (Reason, Error);
+/// What the sender is told, and what is said here.
+pub type Refusal = (Reason, Error);
+
+/// What an offer needs beside what is here, at most: what is compared first may turn out to be another content.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Bytes of content, those of holes among them.
+    pub bytes: u64,
+    /// Bytes that it takes on the disk.
+    pub stored: u64,
+}
+
+/// Whether so much may come.
+pub type Admit<'a> = &'a mut dyn FnMut(Needs, &Root) -> Result<(), Refusal>;
 
 impl Setting<'_> {
     /// Takes no file that is here for granted.
@@ -270,6 +288,28 @@ fn fingerprint(manifest: &Manifest) -> Fingerprint {
 
 /// Taken names that are shown before the question about them; the others are counted.
 const SHOWN_CLASHES: usize = 5;
+
+/// How much may have to come.
+fn needs(offered: &Offered, plan: &Plan, resume: &BTreeMap<u32, Resume>, root: &Root) -> Needs {
+    let (room, has_holes) = (root.room(), root.top().disk().has_holes);
+    let entries = offered.manifest().entries().iter().zip(plan.actions());
+    let mut needs = Needs::default();
+    for (entry, (index, action)) in entries.filter(|(entry, _)| entry.is_file()) {
+        if !matches!(action, Action::Create | Action::Replace) {
+            continue;
+        }
+        let stored = room.taken_by(if has_holes { entry.stored() } else { entry.size() });
+        let (here, taken) = match resume.get(&index) {
+            None | Some(Resume::Same { .. }) => (0, 0),
+            Some(begun @ (Resume::Part { seen, .. } | Resume::Blocks { seen, .. })) => {
+                (seen.size, begun.taken(entry))
+            }
+        };
+        needs.bytes = needs.bytes.saturating_add(entry.size().saturating_sub(here));
+        needs.stored = needs.stored.saturating_add(stored.saturating_sub(taken));
+    }
+    needs
+}
 
 /// Refuses, before the first byte, what has no room.
 fn check_space(

@@ -34,11 +34,11 @@ pub struct Offered {
 }
 
 /// Waits for the sender's list. Of more than [`MAX_ENTRIES`] entries it is taken only if the
-/// user has allowed as many.
-pub fn await_offer(mut session: Session, allowed: Option<u32>) -> Result<Offered> {
+/// user has allowed as many. The permission bits of `mask` are taken from what comes.
+pub fn await_offer(mut session: Session, allowed: Option<u32>, mask: u16) -> Result<Offered> {
     let mut watch = Stopwatch::start();
     let mut manifest = Manifest::default();
-    match read_offer(&mut session, &mut manifest, allowed) {
+    match read_offer(&mut session, &mut manifest, (allowed, mask)) {
         Ok(offer) => {
             watch.lap("list");
             Ok(Offered { session, manifest, offer, renamed: None, name: None, watch })
@@ -50,7 +50,7 @@ pub fn await_offer(mut session: Session, allowed: Option<u32>) -> Result<Offered
 fn read_offer(
     session: &mut Session,
     manifest: &mut Manifest,
-    allowed: Option<u32>,
+    (allowed, mask): (Option<u32>, u16),
 ) -> Result<Offer, Stop> {
     session.send_ready()?;
     let offer = session.receive(|message, follows| match (message, follows) {
@@ -90,7 +90,7 @@ fn read_offer(
                     return Err(Malformed("more entries than were offered"));
                 }
                 text += text_of(&entry);
-                push(manifest, entry)
+                push(manifest, entry, mask)
             })?),
             _ => Err(OUT_OF_TURN.into()),
         })?;
@@ -117,10 +117,11 @@ fn text_of(entry: &Entry) -> u64 {
     (entry.path.as_bytes().len() + target) as u64
 }
 
-fn push(manifest: &mut Manifest, mut entry: Entry) -> Result<(), Malformed> {
+fn push(manifest: &mut Manifest, mut entry: Entry, mask: u16) -> Result<(), Malformed> {
     if entry.mode & MADE_UP != 0 {
         entry.mode &= 0o777 & !creation_mask();
     }
+    entry.mode &= !mask;
     manifest.push(entry).map_err(|error| match error {
         ManifestError::Order => Malformed("the entries are not in order"),
         ManifestError::Orphan => Malformed("an entry is in no listed folder"),

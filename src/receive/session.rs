@@ -65,7 +65,7 @@ impl<'a> Receiver<'a> {
         self.ui.sender_connected(&peer, id);
         let limits = Limits { features: self.options.features, ..Limits::default() };
         let session = Session::start((reader, writer), protection, Role::Sender, limits)?;
-        let mut offered = await_offer(session, self.options.max_entries)?;
+        let mut offered = await_offer(session, self.options.max_entries, 0)?;
         self.name_single(&mut offered)?;
         let names = offered.offer().unsent_names.iter();
         let names = names.map(|unsent| (unsent.name.as_bytes(), &*unsent.why));
@@ -100,14 +100,15 @@ impl<'a> Receiver<'a> {
         let mut begun = Instant::now();
         let from = (id, peer.place());
         let decided = (self.options, &mut self.decisions);
-        let summary = accept(offered, output, decided, from, self.ui, &mut |event| {
-            match event {
-                // A person may have thought about the plan for a while.
-                Event::Planned { .. } => begun = Instant::now(),
-                _ => redial.progress(),
-            }
-            progress.on(&event);
-        })?;
+        let summary =
+            accept(offered, output, decided, from, &mut |_, _| Ok(()), self.ui, &mut |event| {
+                match event {
+                    // A person may have thought about the plan for a while.
+                    Event::Planned { .. } => begun = Instant::now(),
+                    _ => redial.progress(),
+                }
+                progress.on(&event);
+            })?;
         Ok(Summary { elapsed: begun.elapsed(), ..summary })
     }
 

@@ -1,6 +1,7 @@
 //! A text, a stream or a single file on its way to standard output: written as it comes, in
 //! order, and gone. What has been written cannot be taken back, so nothing is sent twice.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::time::SystemTime;
@@ -309,8 +310,23 @@ impl Content {
     }
 }
 
+/// Whoever takes it has had enough: what the sender is told, and what is said here.
+#[derive(Debug)]
+pub struct Refused(pub Reason, pub Error);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.1.fmt(f)
+    }
+}
+
+impl std::error::Error for Refused {}
+
 /// Standard output is closed, or a disk is full.
 fn unwritten(error: io::Error) -> Stop {
+    if let Some(Refused(told, error)) = error.get_ref().and_then(|error| error.downcast_ref()) {
+        return Stop::Own(told.clone(), error.clone());
+    }
     let message = format!("cannot write what comes in: {}", reason(&error));
     let stop = |told, hint| Stop::Own(told, Error::failure(message.clone()).hint(hint));
     let not_whole = "what was written so far is no whole file; run both sides again";

@@ -18,15 +18,33 @@ const SHORT: usize = 16;
 /// the beginning of the id behind it. One that is made is for this user alone.
 pub fn take(parent: &Path, name: &str, id: &str) -> Result<PathBuf> {
     control::check()?;
-    let short: String = id.chars().take(SHORT).collect();
-    let second = parent.join(format!("{name}-{short}"));
-    for own in [parent.join(name), second.clone()] {
-        if is_own(&own, id)? {
-            return Ok(own);
+    let [first, second] = candidates(parent, name, id);
+    for own in [&first, &second] {
+        if is_own(own, id)? {
+            return Ok(own.clone());
         }
     }
     Err(Error::failure(format!("\"{}\" is there, and not this device's", shown_os(&second)))
         .hint("move it away"))
+}
+
+/// The folder of the device with this id, if it has one.
+pub fn find(parent: &Path, name: &str, id: &str) -> Option<PathBuf> {
+    candidates(parent, name, id).into_iter().find(|folder| has_mark(folder, id))
+}
+
+/// Where its folder may be, the likelier place first.
+fn candidates(parent: &Path, name: &str, id: &str) -> [PathBuf; 2] {
+    let short: String = id.chars().take(SHORT).collect();
+    [parent.join(name), parent.join(format!("{name}-{short}"))]
+}
+
+/// Whether it says that it is this device's.
+fn has_mark(folder: &Path, id: &str) -> bool {
+    let mut found = String::new();
+    let file = fs::File::open(folder.join(MARK));
+    let read = file.and_then(|it| it.take(id.len() as u64 + 1).read_to_string(&mut found));
+    read.is_ok() && found == id
 }
 
 /// Makes the folder, or finds out whose it is.
@@ -45,12 +63,7 @@ fn is_own(folder: &Path, id: &str) -> Result<bool> {
             let _ = fs::remove_dir(folder);
             cannot(error)
         }),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let mut found = String::new();
-            let file = fs::File::open(&mark);
-            let read = file.and_then(|it| it.take(id.len() as u64 + 1).read_to_string(&mut found));
-            Ok(read.is_ok() && found == id)
-        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(has_mark(folder, id)),
         Err(error) => Err(cannot(error)),
     }
 }
@@ -66,6 +79,7 @@ mod tests {
         let (one, other) = ("a".repeat(64), "b".repeat(64));
         fs::create_dir(at("photos")).unwrap();
         fs::write(at("note"), "").unwrap();
+        assert_eq!(find(scratch.path(), "photos", &one), None);
         let rows = [
             ("photos", &one, "photos-aaaaaaaaaaaaaaaa", "there before"),
             ("photos", &one, "photos-aaaaaaaaaaaaaaaa", "once more"),
@@ -77,6 +91,7 @@ mod tests {
         ];
         for (name, id, expected, row) in rows {
             assert_eq!(take(scratch.path(), name, id).unwrap(), at(expected), "{row}");
+            assert_eq!(find(scratch.path(), name, id), Some(at(expected)), "{row}");
         }
         assert_eq!(fs::read_dir(at("photos")).unwrap().count(), 0);
         fs::create_dir(at("laptop-cccccccccccccccc")).unwrap();

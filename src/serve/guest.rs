@@ -7,11 +7,15 @@ use std::time::Instant;
 use super::folder;
 use super::line::{Line, Place};
 use super::options::ServeOptions;
+use super::room::{Metered, Promise, Room};
 use crate::connect::{Connection, Peer};
 use crate::control::SLICE;
 use crate::crypto::keys::Role;
 use crate::error::{Cause, Error, Result, reason};
 use crate::event::{Event, Summary};
+use crate::files::attributes::{SET_ID, creation_mask};
+use crate::files::disk;
+use crate::files::root::Root;
 use crate::protocol::message::{Control, OfferKind, Welcome};
 use crate::protocol::reason::Reason;
 use crate::protocol::session::{Limits, Session, Stop};
@@ -30,12 +34,14 @@ pub struct Host<'a> {
     ui: &'a Ui,
     /// Who is served, and who waits.
     pub line: Line,
+    room: Room,
 }
 
 impl<'a> Host<'a> {
     /// For one run of the server.
     pub fn new(name: String, options: &'a ServeOptions, ui: &'a Ui) -> Self {
-        Self { name, options, ui, line: Line::default() }
+        let line = Line::new(if options.flat { 1 } else { options.uploads });
+        Self { name, options, ui, line, room: Room::new(options.limits) }
     }
 
     /// One connection that is in line, to its end.
@@ -64,8 +70,13 @@ impl<'a> Host<'a> {
         peer: &Peer,
         folder: &mut Option<PathBuf>,
     ) -> Result<Summary> {
-        let queue = Some(self.line.before(place));
-        let welcome = Welcome { name: Some(self.name.clone()), queue, ..Welcome::default() };
+        let device = peer.id.as_deref().unwrap_or_default();
+        let welcome = Welcome {
+            name: Some(self.name.clone()),
+            free: self.room.free(disk::room_of(&self.options.folder)),
+            left: self.room.left(folder::find(&self.options.folder, &peer.name, device).as_deref()),
+            queue: Some(self.line.before(place)),
+        };
         if let Err(stop) = session.send_control(&Control::Welcome(welcome)) {
             return Err(session.stop(stop));
         }
@@ -75,7 +86,7 @@ impl<'a> Host<'a> {
             }
             thread::sleep(SLICE);
         }
-        let mut offered = await_offer(session, self.options.max_entries)?;
+        let mut offered = await_offer(session, self.options.max_entries, creation_mask() | SET_ID)?;
         let run = run_of(&offered);
         self.line.offers(place, &run);
         let mut told = false;
@@ -90,15 +101,24 @@ impl<'a> Host<'a> {
             thread::sleep(SLICE);
         }
         let begun = Instant::now();
-        let device = peer.id.as_deref().unwrap_or_default();
-        let opened = folder::take(&self.options.folder, &peer.name, device)
-            .and_then(|own| Output::open(folder.insert(own), true));
+        let taken = match self.options.flat {
+            true => Ok(self.options.folder.clone()),
+            false => folder::take(&self.options.folder, &peer.name, device),
+        };
+        let opened = taken.and_then(|own| Output::open(folder.insert(own), true));
         let mut output = match opened {
             Ok(output) => output,
             Err(error) => return Err(offered.refuse(Reason::Unwritable, error)),
         };
-        let summary = self.take(offered, &mut output, (&run, peer))?;
-        Ok(Summary { elapsed: begun.elapsed(), ..summary })
+        let own = output.root.path().to_owned();
+        let promise = match self.room.look(&own) {
+            Ok(used) => self.room.promise(used),
+            Err((told, error)) => return Err(offered.refuse(told, error)),
+        };
+        let received = self.take(offered, &mut output, (&run, peer), &promise);
+        // For the next welcome; what cannot be looked at is said at the next offer.
+        let _ = self.room.look(&own);
+        Ok(Summary { elapsed: begun.elapsed(), ..received? })
     }
 
     fn take(
@@ -106,6 +126,7 @@ impl<'a> Host<'a> {
         offered: Offered,
         output: &mut Output,
         (run, peer): (&str, &Peer),
+        promise: &Promise<'_>,
     ) -> Result<Summary> {
         let ui = self.ui.among_others();
         match offered.offer().kind {
@@ -115,13 +136,16 @@ impl<'a> Host<'a> {
                 Err(offered.refuse(Reason::Declined, error))
             }
             OfferKind::Stream => {
-                let mut landing = match Landing::begin(&mut output.root, &offered) {
+                let folder = output.root.path().to_owned();
+                let landing = match Landing::begin(&mut output.root, &offered) {
                     Ok(landing) => landing,
                     Err(error) => {
                         let message = format!("cannot make a file: {}", reason(&error));
                         return Err(offered.refuse(Reason::Unwritable, Error::failure(message)));
                     }
                 };
+                let free = || disk::room_of(&folder);
+                let mut landing = Metered::new(landing, promise, free);
                 offered.pour(&mut landing, false, &mut |_| {})
             }
             OfferKind::Files => {
@@ -145,7 +169,10 @@ impl<'a> Host<'a> {
                     let totals = offered.manifest().totals();
                     (totals.files, totals.bytes)
                 };
-                accept(offered, output, (&options, &mut decisions), from, &ui, &mut |event| {
+                let mut admit = |needs, root: &Root| promise.take(needs, || root.room().bytes);
+                let decided = (&options, &mut decisions);
+                accept(offered, output, decided, from, &mut admit, &ui, &mut |event| {
+                    promise.watch(&event);
                     if let Event::Planned { .. } = event {
                         self.ui.upload_begins(peer, files, bytes);
                     }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::bounds::{MAX_LISTS_EACH, MAX_SESSIONS, MAX_SESSIONS_EACH, MAX_UPLOADS};
+use crate::bounds::{MAX_LISTS_EACH, MAX_SESSIONS, MAX_SESSIONS_EACH};
 use crate::connect::Closer;
 use crate::trust::verifier::{Peer, Rules};
 
@@ -52,13 +52,22 @@ struct State {
 }
 
 /// Who is served, and who waits.
-#[derive(Debug, Default)]
-pub struct Line(Mutex<State>);
+#[derive(Debug)]
+pub struct Line {
+    state: Mutex<State>,
+    /// Uploads that run at the same time.
+    uploads: usize,
+}
 
 impl Line {
+    /// In which so many uploads run at the same time.
+    pub fn new(uploads: usize) -> Self {
+        Self { state: Mutex::default(), uploads }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // The state is whole at every point where a panic could happen.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a connection in. Where as many are as may be it is told so, and not even that where as many are
@@ -134,17 +143,27 @@ impl Line {
     /// Whether it is its turn; from then on it is.
     pub fn is_turn(&self, place: Place) -> bool {
         let mut state = self.state();
-        let running = state.guests.iter().filter(|guest| guest.runs).count();
         let Some(at) = state.guests.iter().position(|guest| guest.place == place) else {
             return false;
         };
-        let (older, rest) = state.guests.split_at_mut(at);
-        let Some((guest, younger)) = rest.split_first_mut() else { return false };
-        let of_same = |other: &&Guest| other.device == guest.device;
-        let waits = older.iter().filter(of_same).any(|other| other.run.is_some())
-            || younger.iter().filter(of_same).any(|other| other.runs);
-        guest.runs = guest.runs || (running < MAX_UPLOADS && !waits);
-        guest.runs
+        if !state.guests.get(at).is_some_and(|guest| guest.runs) {
+            // Who runs, and who is before it and could: one of each device, the oldest of its own.
+            let mut before: Vec<&str> = Vec::new();
+            before.extend(state.guests.iter().filter(|it| it.runs).map(|it| &*it.device));
+            for older in state.guests.iter().take(at).filter(|it| it.run.is_some()) {
+                if !before.contains(&&*older.device) {
+                    before.push(&older.device);
+                }
+            }
+            let own = state.guests.get(at).map(|guest| &*guest.device);
+            if before.len() >= self.uploads || own.is_none_or(|own| before.contains(&own)) {
+                return false;
+            }
+        }
+        if let Some(guest) = state.guests.get_mut(at) {
+            guest.runs = true;
+        }
+        true
     }
 
     /// It has gone.
@@ -167,6 +186,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+    use crate::bounds::MAX_UPLOADS;
 
     fn closer() -> Arc<Closer> {
         Arc::new(Closer::new(|| {}))
@@ -174,7 +194,7 @@ mod tests {
 
     #[test]
     fn one_of_a_device_at_a_time_and_four_in_all() {
-        let line = Line::default();
+        let line = Line::new(MAX_UPLOADS);
         let come = |device: &str| {
             let seat = line.enter(device, None, &closer()).unwrap();
             line.offers(seat.place, "");
@@ -190,15 +210,38 @@ mod tests {
         assert!(!line.is_turn(others[3].place));
         drop(first);
         assert!(!line.is_turn(third.place), "it is behind the second");
-        assert!(line.is_turn(others[3].place));
-        assert!(!line.is_turn(second.place), "there are four");
-        others.remove(0);
+        assert!(!line.is_turn(others[3].place), "so is this one");
         assert!(line.is_turn(second.place));
+        others.remove(0);
+        assert!(!line.is_turn(third.place), "one of a device");
+        assert!(line.is_turn(others[2].place));
+    }
+
+    /// Whoever looks first, the oldest has its turn.
+    #[test]
+    fn nobody_goes_before_an_older_one() {
+        let line = Line::new(1);
+        let come = |device: &str| {
+            let seat = line.enter(device, None, &closer()).unwrap();
+            line.offers(seat.place, "");
+            seat
+        };
+        let seats = ["a", "b", "b", "c"].map(come);
+        let [first, second, third, last] = seats;
+        assert!(!line.is_turn(last.place) && line.is_turn(first.place));
+        assert!(!line.is_turn(second.place));
+        drop(first);
+        assert!(!line.is_turn(last.place) && !line.is_turn(third.place));
+        assert!(line.is_turn(second.place));
+        drop(second);
+        assert!(!line.is_turn(last.place));
+        drop(third);
+        assert!(line.is_turn(last.place));
     }
 
     #[test]
     fn who_has_not_offered_keeps_nobody_waiting() {
-        let line = Line::default();
+        let line = Line::new(MAX_UPLOADS);
         let silent = line.enter("a", None, &closer()).unwrap();
         let seat = line.enter("a", None, &closer()).unwrap();
         line.offers(seat.place, "1");
@@ -211,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_device_has_few_lists_here() {
-        let line = Line::default();
+        let line = Line::new(MAX_UPLOADS);
         let mut seats: Vec<_> =
             (0..MAX_SESSIONS_EACH).map(|_| line.enter("a", None, &closer()).unwrap()).collect();
         let may =
@@ -226,7 +269,7 @@ mod tests {
 
     #[test]
     fn there_is_an_end_to_the_line() {
-        let line = Line::default();
+        let line = Line::new(MAX_UPLOADS);
         let is_served = |device: &str| {
             let seat = line.enter(device, None, &closer())?;
             Some((seat.place.is_served, seat))
@@ -247,7 +290,7 @@ mod tests {
 
     #[test]
     fn what_panics_gives_back_its_place() {
-        let line = Line::default();
+        let line = Line::new(MAX_UPLOADS);
         for _ in 0..2 * MAX_SESSIONS_EACH {
             let upload = std::panic::AssertUnwindSafe(|| {
                 let seat = line.enter("a", None, &closer()).unwrap();
@@ -266,7 +309,7 @@ mod tests {
                 closed.fetch_add(1, Ordering::Relaxed);
             }))
         };
-        let line = Line::default();
+        let line = Line::new(MAX_UPLOADS);
         let old = counted();
         let first = line.enter("a", None, &old).unwrap();
         line.offers(first.place, "1");

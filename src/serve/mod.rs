@@ -5,6 +5,7 @@ mod folder;
 mod guest;
 pub mod line;
 pub mod options;
+pub mod room;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::connect::devices::{self, Own, PORT};
 use crate::connect::ways;
 use crate::control::{self, SLICE};
 use crate::error::{Error, Exit, Result, reason, shown};
+use crate::files::attributes::set_creation_mask;
 use crate::net::listener::Listener;
 use crate::receive::output::check_output;
 use crate::ui::Ui;
@@ -29,6 +31,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Runs `transfer serve`, until it is stopped.
 pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
+    if let Some(mask) = options.umask {
+        set_creation_mask(mask);
+    }
     let folder = shown(&options.folder.to_string_lossy()).into_owned();
     check_output(&options.folder)?;
     std::fs::create_dir_all(&options.folder).map_err(|error| {

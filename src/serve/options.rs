@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::room::Limits;
 use crate::connect::devices::Papers;
 use crate::connect::ways::Way;
 use crate::protocol::features::Features;
@@ -10,7 +11,7 @@ use crate::receive::options::Conflict;
 /// What to serve, and how; resolved from the command line.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
-    /// Each device has a folder in this one.
+    /// Each device has a folder in this one, unless it is flat.
     pub folder: PathBuf,
     /// Who can reach it: the local network, or this machine.
     pub way: Way,
@@ -18,6 +19,14 @@ pub struct ServeOptions {
     pub port: Option<u16>,
     /// What this device shows, and whom it lets in.
     pub papers: Papers,
+    /// All uploads go into the folder itself, one at a time.
+    pub flat: bool,
+    /// How much is taken.
+    pub limits: Limits,
+    /// Uploads that are taken at the same time.
+    pub uploads: usize,
+    /// Permission bits that are taken from what comes; nothing for those of the process.
+    pub umask: Option<u16>,
     /// What to do when a name is taken.
     pub on_conflict: Conflict,
     /// So many entries are taken; nothing when the usual bound holds.

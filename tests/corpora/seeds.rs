@@ -186,6 +186,7 @@ fn messages() -> Seeds {
     vec![
         ("offer", control(&Control::Offer(offer))),
         ("complete", control(&Control::Complete(Complete { files: 5, failed: u64::MAX }))),
+        ("quota", control(&Control::Refuse(Reason::Quota { needed: 2, left: 1 }))),
         ("no-space", control(&Control::Cancel(Reason::NoSpace { needed: 0, free: u64::MAX }))),
         ("later-reason", b"\x01{\"type\":\"cancel\",\"reason\":\"tired\",\"of\":[1e9]}".into()),
         ("as-a-list", b"\x01[\"offer\",1,2,3,4,5,[[\"name\",\"why\"]]]".into()),

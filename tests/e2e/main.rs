@@ -38,6 +38,8 @@ mod pipes;
 mod proxy;
 #[cfg(unix)]
 mod resume;
+#[cfg(unix)]
+mod room;
 mod scripted;
 #[cfg(unix)]
 mod serving;

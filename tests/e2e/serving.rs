@@ -14,17 +14,19 @@ use crate::util::process::{Ended, Pipe, Process, run, transfer};
 use crate::util::tree::Scratch;
 
 /// Several devices on this machine.
-struct House(Scratch);
+pub struct House(Scratch);
 
 /// A server, and where it is dialled.
-struct Server {
-    process: Process,
-    place: String,
+pub struct Server {
+    /// `transfer serve`.
+    pub process: Process,
+    /// `HOST:PORT`.
+    pub place: String,
 }
 
 impl Server {
     /// Ctrl-C, and its end.
-    fn stop(self) -> Result<Ended> {
+    pub fn stop(self) -> Result<Ended> {
         self.process.interrupt()?;
         self.process.end()?.expect(0)
     }
@@ -32,7 +34,7 @@ impl Server {
 
 impl House {
     /// Where laptop and attic trust each other, and laptop has something to send.
-    fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let house = Self(Scratch::new()?);
         fs::create_dir_all(house.path("photos/2026"))?;
         fs::write(house.path("photos/2026/a.jpg"), vec![7; 300_000])?;
@@ -44,23 +46,26 @@ impl House {
         Ok(house)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A file or folder of theirs.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    fn command(&self, device: &str, words: &[&str]) -> Command {
+    /// The program, as a device runs it.
+    pub fn command(&self, device: &str, words: &[&str]) -> Command {
         let mut command = transfer();
         command.args(words).current_dir(self.0.path());
         command.env("TRANSFER_CONFIG", self.path(&format!("{device}-config")));
         command
     }
 
-    fn run(&self, device: &str, words: &[&str]) -> Result<Ended> {
+    /// The same, to its end.
+    pub fn run(&self, device: &str, words: &[&str]) -> Result<Ended> {
         run(self.command(device, words))
     }
 
     /// One trusts another from now on, under its name.
-    fn trusts(&self, one: &str, other: &str) -> Result<()> {
+    pub fn trusts(&self, one: &str, other: &str) -> Result<()> {
         let file = format!("{other}-config/device.pem");
         let card = self.run(other, &["device", "--json"])?.expect(0)?.stdout;
         let card: Value = serde_json::from_str(
@@ -72,19 +77,27 @@ impl House {
         Ok(())
     }
 
-    fn serve(&self, device: &str, options: &[&str]) -> Result<Server> {
-        let words = [&["serve", "--pod", "incoming"], options].concat();
+    /// A server on this machine.
+    pub fn serve(&self, device: &str, options: &[&str]) -> Result<Server> {
+        self.serve_in(device, &["incoming"], options)
+    }
+
+    /// The same with these words for its folder.
+    pub fn serve_in(&self, device: &str, folder: &[&str], options: &[&str]) -> Result<Server> {
+        let words = [&["serve", "--pod"], folder, options].concat();
         let mut process = Process::start(self.command(device, &words))?;
         let line = process.wait_for(Pipe::Err, " takes uploads into ")?;
         let port = line.split(" on port ").nth(1).and_then(|rest| rest.split(' ').next());
         Ok(Server { process, place: format!("127.0.0.1:{}", port.context("a port")?) })
     }
 
-    fn send(&self, device: &str, server: &Server, words: &[&str]) -> Command {
+    /// `transfer send --to` there.
+    pub fn send(&self, device: &str, server: &Server, words: &[&str]) -> Command {
         self.command(device, &[&["send", "-y", "--to", &server.place], words].concat())
     }
 
-    fn arrived(&self, name: &str) -> Result<()> {
+    /// Fails unless the photos are there.
+    pub fn arrived(&self, name: &str) -> Result<()> {
         let into = self.path("incoming").join(name);
         assert_eq!(fs::read(into.join("2026/a.jpg"))?, vec![7; 300_000]);
         assert_eq!(fs::read(into.join("empty"))?, b"");

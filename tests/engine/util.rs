@@ -118,7 +118,7 @@ pub fn receive(session: Session, into: &Path) -> Result<Summary> {
 }
 
 fn receive_with(session: Session, into: &Path, sink: Sink<'_>) -> Result<Summary> {
-    let offered = await_offer(session, None)?;
+    let offered = await_offer(session, None, 0)?;
     let mut root = Root::open(into).unwrap();
     let mut lock = TransferLockManager::acquire(&mut root)?;
     let manifest = offered.manifest();
