@@ -43,11 +43,6 @@ impl Room {
     }
 }
 
-/// Bytes that are free on the disk of a folder, as far as the system tells.
-pub fn room_of(folder: &Path) -> Option<u64> {
-    system::room(&File::open(folder).ok()?)?.bytes
-}
-
 /// Attributes that a disk turned out not to keep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lacks {
@@ -376,6 +371,11 @@ mod marks {
 }
 
 pub use marks::{is_marked, mark, unmark};
+
+/// Bytes that are free in a folder, where the system tells.
+pub fn free(folder: &Path) -> Option<u64> {
+    system::room(&File::open(folder).ok()?)?.bytes
+}
 
 /// Closes a written file. Some file systems tell only now that the content did not get there:
 /// a quota on a network, an upload.

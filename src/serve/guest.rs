@@ -73,7 +73,7 @@ impl<'a> Host<'a> {
         let device = peer.id.as_deref().unwrap_or_default();
         let welcome = Welcome {
             name: Some(self.name.clone()),
-            free: self.room.free(disk::room_of(&self.options.folder)),
+            free: self.room.free(disk::free(&self.options.folder)),
             left: self.room.left(folder::find(&self.options.folder, &peer.name, device).as_deref()),
             queue: Some(self.line.before(place)),
         };
@@ -144,7 +144,7 @@ impl<'a> Host<'a> {
                         return Err(offered.refuse(Reason::Unwritable, Error::failure(message)));
                     }
                 };
-                let free = || disk::room_of(&folder);
+                let free = || disk::free(&folder);
                 let mut landing = Metered::new(landing, promise, free);
                 offered.pour(&mut landing, false, &mut |_| {})
             }
