@@ -45,6 +45,24 @@ pub const MAX_SESSIONS_EACH: usize = 4;
 /// Lists of one device that are taken before they have their turn, the one under way among them.
 pub const MAX_LISTS_EACH: usize = 2;
 
+// Direct mode: whoever finds a sender in the internet.
+
+/// Connections of QUIC that have said nothing yet; when another comes, the oldest leaves.
+pub const MAX_QUIC_CALLERS: usize = 64;
+/// Bytes that somebody may send who has not proved anything, before they are read.
+pub const STRANGER_WINDOW: u32 = 64 << 10;
+/// Bytes that may wait in one stream of QUIC. With some 2,000 packets in it the engine ends the
+/// connection.
+pub const QUIC_STREAM_WINDOW: u32 = 2 << 20;
+/// Bytes that may wait in all streams of a connection together.
+pub const QUIC_WINDOW: u32 = 8 << 20;
+/// Streams into which a sender may part its bytes.
+pub const MAX_QUIC_STRIPES: u8 = 8;
+/// How long a relay may take to let this side in.
+pub const REGISTER_LIMIT: Duration = Duration::from_secs(10);
+/// How long the last bytes of a connection of QUIC may take to be acknowledged.
+pub const LAST_BYTES_LIMIT: Duration = Duration::from_secs(3);
+
 // The wire: memory that a record or a message can take.
 
 /// Bytes of file content that a record may carry.
@@ -181,10 +199,12 @@ pub const MAX_TLS_PENDING: usize = 64 << 10;
 
 // What is typed.
 
-/// Bytes of a ticket: the longest host and token, and some room.
-pub const MAX_TICKET: usize = 600;
+/// Bytes of a ticket: the longest relays and token, and some room.
+pub const MAX_TICKET: usize = 2400;
 /// Bytes of a token; eight words of nine letters are 79.
 pub const MAX_TOKEN: usize = 200;
+/// Relays that a ticket, or a command line, may name.
+pub const MAX_RELAYS: usize = 8;
 /// Bytes of a host name (RFC 1035).
 pub const MAX_HOST: usize = 253;
 /// Bytes of what stands between two dots of it.

@@ -1,8 +1,11 @@
-//! The ticket: what the sender shows and the receiver types, `HOST[:PORT]:TOKEN`.
+//! The ticket: what the sender shows and the receiver types, `HOST[:PORT]:TOKEN`, or words alone in direct
+//! mode.
 //!
 //! Everything wrong with it is said here, before any connection, in words that tell what to mend.
 //! Above all, a mistyped address is never taken for a host name: looking it up would tell a
 //! name server what the user meant to keep between two machines.
+
+mod direct;
 
 use std::{
     fmt::{self, Write},
@@ -14,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::bounds::{MAX_HOST, MAX_LABEL, MAX_TICKET};
 use crate::{
     error::{Error, Result},
+    net::{plate::Plate, relay_url::RelayUrl},
     token::Token,
 };
 
@@ -27,6 +31,15 @@ pub enum Host {
     Ip(IpAddr),
     /// A MagicDNS or other host name, in lower case, to be looked up.
     Name(String),
+    /// Under a plate at these relays; at those of the user, or of all, where none is named.
+    Relay {
+        /// The words by which it is found.
+        plate: Plate,
+        /// At most [`MAX_RELAYS`](crate::bounds::MAX_RELAYS).
+        relays: Vec<RelayUrl>,
+    },
+    /// An address, to be dialled by QUIC, without a relay.
+    Udp(IpAddr),
 }
 
 /// Who to connect to, and the secret to prove there.
@@ -34,7 +47,7 @@ pub enum Host {
 pub struct Ticket {
     /// The sender's host.
     pub host: Host,
-    /// The sender's TCP port; never 0.
+    /// The sender's port, TCP or UDP; never 0. At a relay it has none, and this means nothing.
     pub port: u16,
     /// The shared secret.
     pub token: Token,
@@ -48,6 +61,12 @@ impl Host {
     /// [`Exit::Usage`](crate::error::Exit::Usage), saying what is wrong.
     pub fn parse_place(text: &str) -> Result<(Self, Option<u16>)> {
         let text = tidy(text)?;
+        if direct::is_meant(text) {
+            return Err(wrong(
+                "these are the words of a direct ticket, which name no machine",
+                "`transfer receive` takes them",
+            ));
+        }
         if let Ok(ip) = text.parse::<Ipv6Addr>() {
             return Ok((Self::Ip(ip.into()), None));
         }
@@ -77,8 +96,9 @@ impl Host {
     pub fn address(&self) -> Option<IpAddr> {
         match self {
             Self::Ip(ip) => Some(ip.to_canonical()),
+            Self::Udp(ip) => Some(*ip),
             Self::Name(name) if name == "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
-            Self::Name(_) => None,
+            Self::Name(_) | Self::Relay { .. } => None,
         }
     }
 }
@@ -110,17 +130,20 @@ impl Ticket {
         Ok(Self { host, port: port.unwrap_or(DEFAULT_PORT), token })
     }
 
-    /// Where the sender is, without the secret: `HOST[:PORT]`.
+    /// Where the sender is, without the secret: `HOST[:PORT]`, `PLATE[@RELAY]` or `@IP[:PORT]`.
     pub fn place(&self) -> String {
-        match self.port {
-            DEFAULT_PORT => self.host.to_string(),
-            port => format!("{}:{port}", self.host),
+        match (&self.host, self.port) {
+            (Host::Relay { .. }, _) | (_, DEFAULT_PORT) => self.host.to_string(),
+            (_, port) => format!("{}:{port}", self.host),
         }
     }
 
     /// What was typed of a ticket, the word at its end completed as [`Token::complete`] does;
-    /// nothing before there is a host.
+    /// nothing before there is a host, or the first word of a direct ticket.
     pub fn complete(typed: &str) -> Option<Zeroizing<String>> {
+        if direct::has_begun(typed) {
+            return Token::complete(typed);
+        }
         let (_, rest) = split_host(typed).ok()?;
         let token = rest.rsplit(':').next()?;
         let place = typed.strip_suffix(token)?;
@@ -128,7 +151,11 @@ impl Ticket {
     }
 
     fn read(text: &str) -> Result<Self> {
-        let (host, rest) = split_host(tidy(text)?)?;
+        let text = tidy(text)?;
+        if let Some(ticket) = direct::read(text) {
+            return ticket;
+        }
+        let (host, rest) = split_host(text)?;
         let (port, token) = split_port(rest)?;
         if token.trim().is_empty() {
             return Err(wrong("the ticket has no token", EXAMPLE));
@@ -143,13 +170,34 @@ impl fmt::Display for Host {
             Self::Ip(IpAddr::V4(ip)) => ip.fmt(f),
             Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
             Self::Name(name) => f.write_str(name),
+            Self::Udp(IpAddr::V4(ip)) => write!(f, "@{ip}"),
+            Self::Udp(IpAddr::V6(ip)) => write!(f, "@[{ip}]"),
+            Self::Relay { plate, relays } => {
+                plate.fmt(f)?;
+                at_relays(relays, f)
+            }
         }
     }
+}
+
+/// `@RELAY,RELAY`, or nothing.
+fn at_relays(relays: &[RelayUrl], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    relays.iter().enumerate().try_for_each(|(at, relay)| {
+        f.write_str(if at == 0 { "@" } else { "," })?;
+        fmt::Display::fmt(relay, f)
+    })
 }
 
 /// Shows the secret: for the sender's screen, and nowhere else.
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Host::Relay { plate, relays } = &self.host {
+            write!(f, "{plate}-{}", self.token)?;
+            return at_relays(relays, f);
+        }
+        if let Host::Udp(_) = &self.host {
+            return write!(f, "{}{}", self.token, self.place());
+        }
         write!(f, "{}:", self.host)?;
         if self.port != DEFAULT_PORT {
             write!(f, "{}:", self.port)?;
@@ -403,7 +451,7 @@ mod tests {
         for (text, message, hint) in [
             ("", "the ticket is empty", EXAMPLE),
             ("  '' ", "the ticket is empty", EXAMPLE),
-            (&"x".repeat(601), "a ticket is never longer than 600 bytes", EXAMPLE),
+            (&"x".repeat(2401), "a ticket is never longer than 2400 bytes", EXAMPLE),
             (
                 "a\u{1b}[2J:b",
                 r"the ticket holds a control character, '\u{1b}'",
@@ -411,7 +459,6 @@ mod tests {
             ),
             // Parts missing
             ("100.64.1.123", "the ticket has no \":\" between host and token", EXAMPLE),
-            ("ocean-tiger", "the ticket has no \":\" between host and token", EXAMPLE),
             ("transfer receive", "the ticket has no \":\" between host and token", EXAMPLE),
             (":ocean-tiger", "the ticket has no host", EXAMPLE),
             ("100.64.1.123:", "the ticket has no token", EXAMPLE),
@@ -523,6 +570,15 @@ mod tests {
     fn hosts() -> impl Strategy<Value = Host> {
         prop_oneof![
             any::<IpAddr>().prop_map(Host::Ip),
+            any::<IpAddr>().prop_map(|ip| Host::Udp(ip.to_canonical())),
+            prop::collection::vec(
+                "(https?://)?[a-z]([a-z0-9-]{0,20}[a-z0-9])?(:[1-9][0-9]{0,3})?",
+                0..=8
+            )
+            .prop_map(|relays| Host::Relay {
+                plate: Plate::generate().unwrap(),
+                relays: relays.iter().map(|relay| RelayUrl::parse(relay).unwrap()).collect(),
+            }),
             "[a-z]([a-z0-9-]{0,20}[a-z0-9])?(\\.[a-z]([a-z0-9-]{0,20}[a-z0-9])?){0,4}"
                 .prop_map(Host::Name),
         ]
@@ -531,6 +587,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_shown_reads_back(host in hosts(), port in 1..=u16::MAX, words in 2..=8u8) {
+            let port = if let Host::Relay { .. } = host { DEFAULT_PORT } else { port };
             let ticket = Ticket { host, port, token: Token::generate(words).unwrap() };
             prop_assert_eq!(Ticket::parse(&ticket.to_string()).unwrap(), ticket);
         }

@@ -185,6 +185,11 @@ pub fn entropy_bits(words: u8) -> f64 {
     f64::from(words) * (WORDS.len() as f64).log2()
 }
 
+/// Whether it is a word of the list, in lower case.
+pub fn is_word(word: &str) -> bool {
+    WORDS.binary_search(&word).is_ok()
+}
+
 const CHECK_SCREEN: &str = "check the token on the sender's screen";
 
 /// Whether its owner alone can read a file.

@@ -185,6 +185,21 @@ fn nothing_goes_in_a_circle_inside_a_room() {
     }
 }
 
+/// The rest of the house blocks, and knows neither the engine of direct mode nor its runtime.
+#[test]
+fn what_is_async_stays_in_its_room() {
+    let names = ["tokio::", "iroh::", "iroh_relay::", "n0_future::", "async ", ".await"];
+    let mut seen = BTreeSet::new();
+    for (module, text) in sources() {
+        let may = module.starts_with("net::quic") || room(&module) == "relay";
+        for name in names.iter().filter(|name| text.contains(**name)) {
+            assert!(may, "{module} names {name}");
+            seen.insert(*name);
+        }
+    }
+    assert!(seen.len() >= 5, "{seen:?}");
+}
+
 /// The checks above see what they are to see.
 #[test]
 fn arrows_are_found() {

@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use zeroize::Zeroizing;
 
 use super::{Common, duration, parse};
+use crate::connect::direct::Direct;
+use crate::connect::ways::Dial;
 use crate::error::{Error, Result, reason, shown_os};
 use crate::receive::options::{Conflict, ReceiveOptions};
 use crate::receive::plan::OnConflict;
@@ -36,6 +39,13 @@ pub struct ReceiveArgs {
     /// Receive from this machine only, without Tailscale
     #[arg(long)]
     pod: bool,
+    /// Meet a sender of the internet at this relay, in place of the ticket's; may be repeated
+    /// [env: TRANSFER_RELAY, where the ticket names none]
+    #[arg(long, value_name = "URL", conflicts_with = "pod")]
+    relay: Vec<String>,
+    /// Never let the other side learn this machine's address: everything goes through the relay
+    #[arg(long, env = "TRANSFER_RELAY_ONLY", value_parser = FalseyValueParser::new())]
+    relay_only: bool,
     /// Put everything into this folder, which is made if it does not exist; a name without / at its
     /// end is that of a single file or stream; - writes it to standard output
     #[arg(short, long, value_name = "PLACE", default_value = ".")]
@@ -104,7 +114,7 @@ impl ReceiveArgs {
             ticket: ticket.map(Zeroizing::new),
             token,
             wait: self.wait,
-            pod: self.pod,
+            dial: Dial { is_pod: self.pod, direct: Direct::new(&self.relay, self.relay_only)? },
             output: self.output_dir,
             max_entries: self.max_entries,
             on_conflict: match self.on_conflict.unwrap_or(ConflictArg::Ask) {

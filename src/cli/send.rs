@@ -4,7 +4,7 @@ use std::io::{Read, stdin};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::serve::PapersArgs;
@@ -12,6 +12,7 @@ use super::{Common, duration};
 use crate::bounds::MAX_TEXT;
 use crate::compress::Compression;
 use crate::connect::devices::Papers;
+use crate::connect::direct::Direct;
 use crate::connect::ways::Way;
 use crate::error::{Error, Result, reason, shown, shown_os};
 use crate::files::exclude::Pattern;
@@ -48,16 +49,32 @@ pub struct SendArgs {
     /// local network, and none of a VPN or of containers
     #[arg(long, value_name = "IF", requires = "lan", value_delimiter = ',')]
     interface: Vec<String>,
+    /// Serve the tailnet or nobody, and do not ask about the internet
+    #[arg(long, conflicts_with_all = ["pod", "lan"])]
+    tailnet: bool,
+    /// Serve a machine of any other network: directly where that works, else through a relay
+    #[arg(long, conflicts_with_all = ["pod", "lan", "tailnet", "token_file"])]
+    direct: bool,
+    /// With --direct: meet at this relay, in place of those that anybody may use; may be repeated; none
+    /// does without, and the ticket has an address of this machine [env: TRANSFER_RELAY]
+    #[arg(long, value_name = "URL|none", conflicts_with_all = ["pod", "lan", "tailnet"])]
+    relay: Vec<String>,
+    /// With --direct: never let the other side learn this machine's address
+    #[arg(long, env = "TRANSFER_RELAY_ONLY", value_parser = FalseyValueParser::new())]
+    relay_only: bool,
+    /// The way where none is named
+    #[arg(long, value_name = "WAY", env = "TRANSFER_WAY", hide = true)]
+    way: Option<WayArg>,
     /// Send to the device that serves at HOST (`transfer serve`), and is trusted; without a ticket
     #[arg(long, value_name = "HOST[:PORT]",
-          conflicts_with_all = ["pod", "lan", "port", "words", "token_file", "receivers", "timeout",
+          conflicts_with_all = ["pod", "lan", "tailnet", "direct", "relay", "port", "words", "token_file", "receivers", "timeout",
                                 "text"])]
     to: Option<String>,
     /// What this device shows, and whom it trusts.
     #[command(flatten)]
     papers: PapersArgs,
-    /// Listen on this port; 0 takes any that is free; without this 15820, or the next free one (with
-    /// --token-file 15820 alone)
+    /// Listen on this port, UDP with --direct; 0 takes any that is free; without this 15820, or the next
+    /// free one (with --token-file 15820 alone, with a relay any)
     #[arg(long, value_name = "N")]
     port: Option<u16>,
     /// Words in the token: each more makes guessing 7,776 times as hard
@@ -121,6 +138,21 @@ pub struct SendArgs {
     pub(super) common: Common,
 }
 
+/// `$TRANSFER_WAY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum WayArg {
+    /// As `--direct`
+    Direct,
+    /// As `--tailnet`
+    Tailnet,
+    /// As `--lan`
+    Lan,
+    /// As `--pod`
+    Pod,
+    /// The tailnet; where there is none, ask
+    Ask,
+}
+
 /// `--compress`, as typed.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum CompressArg {
@@ -142,6 +174,7 @@ impl SendArgs {
             return Err(Error::usage("--cert, --key and --ca are for a transfer to a server")
                 .hint("name it with --to HOST; a token needs no certificate"));
         }
+        let (way, otherwise) = self.way()?;
         Ok(SendOptions {
             what: self.what()?,
             name: self.name.clone(),
@@ -152,11 +185,8 @@ impl SendArgs {
             },
             dry_run: self.dry_run,
             features: self.common.features(),
-            way: match (self.pod, self.lan) {
-                (true, _) => Way::Pod,
-                (_, true) => Way::Lan(Choice::new(&self.interface)),
-                _ => Way::Tailnet,
-            },
+            way,
+            otherwise,
             to: self.to.clone().map(|place| To { place, papers }),
             port: self.port,
             words: self.words,
@@ -172,6 +202,26 @@ impl SendArgs {
                 CompressArg::Blosc => Compression::Blosc,
                 CompressArg::None => Compression::Off,
             }),
+        })
+    }
+
+    /// Who is served; and what is asked about where that is the tailnet and there is none.
+    fn way(&self) -> Result<(Way, Option<Direct>)> {
+        let direct = Direct::new(&self.relay, self.relay_only)?;
+        let said = match (self.pod, self.lan, self.tailnet, self.direct || !self.relay.is_empty()) {
+            (true, ..) => WayArg::Pod,
+            (_, true, ..) => WayArg::Lan,
+            (_, _, true, _) => WayArg::Tailnet,
+            (_, _, _, true) => WayArg::Direct,
+            _ => self.way.unwrap_or(WayArg::Ask),
+        };
+        Ok(match said {
+            WayArg::Pod => (Way::Pod, None),
+            WayArg::Lan => (Way::Lan(Choice::new(&self.interface)), None),
+            WayArg::Tailnet => (Way::Tailnet, None),
+            WayArg::Direct => (Way::Direct(direct), None),
+            // A token that was agreed beforehand has no plate.
+            WayArg::Ask => (Way::Tailnet, self.token_file.is_none().then_some(direct)),
         })
     }
 

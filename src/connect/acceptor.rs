@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -24,6 +24,7 @@ use crate::crypto::handshake::{HandshakeError, ReceiverId};
 use crate::error::reason;
 use crate::net::dial::Stream;
 use crate::net::listener::Listener;
+use crate::net::quic::Caller;
 
 /// A peer that has proved itself.
 pub struct Accepted {
@@ -89,7 +90,7 @@ struct State {
     served: Vec<Served>,
     /// Connections whose handshake runs, the oldest first.
     running: VecDeque<Running>,
-    /// The addresses of connections that have a thread, those that were shut down and have not
+    /// Where the connections come from that have a thread, those that were shut down and have not
     /// noticed among them.
     threads: Vec<Thread>,
 }
@@ -104,7 +105,7 @@ struct Served {
 /// A connection that has a thread.
 struct Thread {
     id: u64,
-    address: IpAddr,
+    origin: Origin,
 }
 
 /// A connection whose handshake runs.
@@ -119,6 +120,17 @@ struct Running {
 enum Origin {
     Address(IpAddr),
     Device(String),
+    /// All that come through a relay: each could call itself another.
+    Relay(String),
+}
+
+impl Origin {
+    fn of(caller: &Caller) -> Self {
+        match caller {
+            Caller::Address(address) => Self::Address(address.ip().to_canonical()),
+            Caller::Relay(host) => Self::Relay(host.clone()),
+        }
+    }
 }
 
 /// Which of the connections has to leave, if one has to: the oldest of an origin that has the most.
@@ -134,13 +146,13 @@ fn crowded_out<'a>(origins: impl Iterator<Item = &'a Origin> + Clone) -> Option<
 impl State {
     /// Takes a connection on the list, and another from it if it is full; not one that comes from
     /// where too many threads are busy already.
-    fn list(&mut self, id: u64, stream: Stream, address: IpAddr) -> bool {
-        let busy = self.threads.iter().filter(|thread| thread.address == address).count();
+    fn list(&mut self, id: u64, stream: Stream, origin: Origin) -> bool {
+        let busy = self.threads.iter().filter(|thread| thread.origin == origin).count();
         if busy >= MAX_CONNECTIONS_EACH || self.threads.len() >= MAX_CONNECTIONS {
             return false;
         }
-        self.threads.push(Thread { id, address });
-        self.running.push_back(Running { id, stream, origin: Origin::Address(address) });
+        self.threads.push(Thread { id, origin: origin.clone() });
+        self.running.push_back(Running { id, stream, origin });
         if self.running.len() > MAX_HANDSHAKES
             && let Some(at) = crowded_out(self.running.iter().map(|running| &running.origin))
             && let Some(leaving) = self.running.remove(at)
@@ -229,16 +241,16 @@ impl Drop for Acceptor {
 }
 
 fn accept(shared: &Arc<Shared>, listener: &Listener) {
-    while let Some((stream, address)) = listener.accept() {
+    while let Some((stream, caller)) = listener.accept() {
         let Ok(watched) = stream.try_clone() else { continue };
         let id = shared.started.fetch_add(1, Ordering::Relaxed);
-        if !shared.state().list(id, watched, address.ip().to_canonical()) {
+        if !shared.state().list(id, watched, Origin::of(&caller)) {
             continue;
         }
         let handling = Arc::clone(shared);
         let started = thread::Builder::new().name("handshake".into()).spawn(move || {
             let slot = Slot(id);
-            let receive = AssertUnwindSafe(|| handling.receive(slot, stream, address));
+            let receive = AssertUnwindSafe(|| handling.receive(slot, stream, &caller));
             let event = catch_unwind(receive);
             handling.leave(id);
             // A fault of this program costs one connection, and neither its place nor its slot.
@@ -283,9 +295,16 @@ impl Shared {
     }
 
     /// One connection from the first byte to the verdict.
-    fn receive(&self, slot: Slot, stream: Stream, address: SocketAddr) -> Incoming {
-        let incoming = match (self.admit)(address) {
-            Err(why) => Incoming::Refused { peer: Peer::unknown(address.ip()), why },
+    fn receive(&self, slot: Slot, stream: Stream, caller: &Caller) -> Incoming {
+        let admitted = match caller {
+            Caller::Address(address) => {
+                (self.admit)(*address).map_err(|why| (Peer::unknown(address.ip()), why))
+            }
+            // Of whoever comes this way nothing is known that could be judged.
+            Caller::Relay(host) => Ok(Peer::relayed(host)),
+        };
+        let incoming = match admitted {
+            Err((peer, why)) => Incoming::Refused { peer, why },
             Ok(peer) => match self.prove(slot, &stream, peer.id.clone()) {
                 Ok(Outcome::Welcome(keys)) => {
                     let known = peer.clone();
@@ -351,7 +370,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{Ipv4Addr, TcpStream};
+    use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
     use super::*;
     use crate::bounds::HANDSHAKE_LIMIT;

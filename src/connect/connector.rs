@@ -1,10 +1,10 @@
 //! Dials a peer and proves the token to it; as often as [`redial`](super::redial) wants.
 
 use super::handshake::Prover;
-use super::{Connection, NotConnected, Peer, Remote};
+use super::{Connection, NotConnected, Peer, Remote, Target};
 use crate::bounds::DIAL_LIMIT;
 use crate::error::Result;
-use crate::net::dial::{Route, Stream, dial};
+use crate::net::dial::{Route, Stream};
 use crate::token::Token;
 
 /// One run's way to its peer.
@@ -29,7 +29,7 @@ impl Connector {
 
     /// Connects.
     pub fn dial(&self) -> Result<Stream, NotConnected> {
-        Ok(dial(self.remote.target, &self.remote.route, DIAL_LIMIT)?)
+        Ok(self.remote.target.dial(DIAL_LIMIT)?)
     }
 
     /// Proves the token to whoever took the connection, and has it prove that it knows it too.
@@ -38,8 +38,8 @@ impl Connector {
             Ok(keys) => Ok(Connection::new(stream, keys, self.remote.peer.clone())?),
             Err(error) => {
                 stream.shutdown();
-                Err(match (error, &self.remote.route) {
-                    (NotConnected::Cut(error), Route::Local) => {
+                Err(match (error, &self.remote.target) {
+                    (NotConnected::Cut(error), Target::Address(_, Route::Local)) => {
                         NotConnected::Cut(error.hint(
                             "its terminal may say why; is this machine in its local network?",
                         ))

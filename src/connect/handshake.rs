@@ -65,7 +65,7 @@ impl Prover {
             _ => NotConnected::Lost(lost(error)),
         };
         let start =
-            Start::new(Role::Receiver, &self.token, Binding::None, &mut token::system_rng()?);
+            Start::new(Role::Receiver, &self.token, binding(stream), &mut token::system_rng()?);
         timed.write_all(start.hello()).map_err(cut)?;
         let mut hello = [0u8; HELLO_LEN];
         timed.read_exact(&mut hello).map_err(cut)?;
@@ -94,6 +94,11 @@ impl Prover {
             error => explain(error, name).into(),
         })
     }
+}
+
+/// What a handshake over this stream is bound to: it holds in no other.
+fn binding(stream: &Stream) -> Binding {
+    stream.exporter().map_or(Binding::None, Binding::Exporter)
 }
 
 fn explain(error: HandshakeError, name: &str) -> Error {
@@ -157,7 +162,7 @@ pub fn answer(stream: &Stream, token: &Token, judge: Judge<'_>) -> Result<Outcom
     let mut timed = stream.until(Instant::now() + HANDSHAKE_LIMIT);
     let lost = |error: io::Error| reason(&error);
     let mut rng = token::system_rng().map_err(|error| error.message)?;
-    let start = Start::new(Role::Sender, token, Binding::None, &mut rng);
+    let start = Start::new(Role::Sender, token, binding(stream), &mut rng);
     timed.write_all(start.hello()).map_err(lost)?;
     let mut hello = [0u8; HELLO_LEN];
     let (head, rest) = hello.split_at_mut(LOOK.len());

@@ -8,7 +8,7 @@
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::mpsc;
 
-use super::{Elsewhere, Endpoint, Peer, Reach, Remote};
+use super::{Elsewhere, Endpoint, Listen, Peer, Reach, Remote, Target};
 use crate::error::Result;
 use crate::net::dial::Route;
 use crate::net::interfaces::{Choice, Interface, Interfaces, Scope, is_tailnet};
@@ -35,7 +35,7 @@ pub fn endpoint(choice: &Choice) -> Result<Endpoint> {
         if let Some(address) = interface.addresses().next() {
             let from = format!("the network of {}", crate::error::shown(&interface.name));
             // It is kept until it is asked for.
-            let _ = tell.send(Elsewhere { address, from });
+            let _ = tell.send(Elsewhere { host: Host::Ip(address), from });
         }
     }
     let reach = Reach::Local {
@@ -53,7 +53,7 @@ pub fn endpoint(choice: &Choice) -> Result<Endpoint> {
         Err("it is neither in this local network nor at a private address".into())
     };
     Ok(Endpoint {
-        listen,
+        listen: Listen::Tcp(listen),
         address,
         ticket: Host::Ip(address),
         elsewhere: Some(elsewhere),
@@ -87,7 +87,7 @@ fn is_meant_among(ip: IpAddr, interfaces: impl FnOnce() -> Option<Interfaces>) -
 
 /// A machine at an address of a local network.
 pub fn remote(ip: IpAddr, port: u16) -> Remote {
-    Remote { target: SocketAddr::new(ip, port), route: Route::Local, peer: peer(ip) }
+    Remote { target: Target::Address(SocketAddr::new(ip, port), Route::Local), peer: peer(ip) }
 }
 
 /// Nothing is known of it but its address.

@@ -7,6 +7,7 @@
 pub mod acceptor;
 pub mod connector;
 pub mod devices;
+pub mod direct;
 pub mod handshake;
 pub mod lan;
 mod pod;
@@ -19,11 +20,15 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use crate::crypto::keys::SessionKeys;
 use crate::crypto::record::Protection;
 use crate::error::{Cause, Error, Result, shown};
-use crate::net::dial::{Route, Stream};
+use crate::net::dial::{Route, Stream, dial};
+use crate::net::listener::Listener;
+use crate::net::quic::{self, Dialler, Meeting, Paths};
+use crate::net::relay_url::RelayUrl;
 use crate::net::tls::Channel;
 use crate::ticket::Host;
 use crate::trust::verifier;
@@ -45,6 +50,12 @@ impl Peer {
     /// Somebody of whom only the address is known.
     pub fn unknown(address: IpAddr) -> Self {
         Self { name: address.to_string(), address: Some(address), id: None }
+    }
+
+    /// Somebody whose address a relay keeps.
+    pub fn relayed(host: &str) -> Self {
+        let name = format!("somebody through the relay {}", shown(host));
+        Self { name, address: None, id: None }
     }
 
     /// Where it is: its address, or its name where it has none.
@@ -71,6 +82,8 @@ pub struct Connection {
     pub peer: Peer,
     /// What a device that is trusted has shown, to be judged again when the list changes.
     pub device: Option<Box<verifier::Peer>>,
+    /// By which ways it goes, where there may be several.
+    pub paths: Option<Paths>,
 }
 
 impl Connection {
@@ -80,10 +93,11 @@ impl Connection {
     /// The stream is gone.
     pub fn new(stream: Stream, keys: SessionKeys, peer: Peer) -> Result<Self> {
         let (reader, writer) = stream.halves()?;
+        let paths = stream.paths();
         let closer = Arc::new(Closer::new(move || stream.shutdown()));
         let (session, protection) = (keys.session_id, Protection::Sealed(keys));
         let (reader, writer) = (Box::new(reader), Box::new(writer));
-        Ok(Self { reader, writer, closer, protection, session, peer, device: None })
+        Ok(Self { reader, writer, closer, protection, session, peer, device: None, paths })
     }
 
     /// Inside a channel whose two ends know each other.
@@ -99,6 +113,7 @@ impl Connection {
             session: rand::random(),
             peer,
             device: Some(Box::new(device)),
+            paths: None,
         }
     }
 }
@@ -185,8 +200,8 @@ impl From<Error> for NotConnected {
 
 /// Where to listen, what the ticket shows, and whom to let in.
 pub struct Endpoint {
-    /// To bind, whatever its port says; never empty.
-    pub listen: Vec<SocketAddr>,
+    /// What to bind.
+    pub listen: Listen,
     /// The address by which others know this machine, where that is another.
     pub address: IpAddr,
     /// To show.
@@ -199,11 +214,37 @@ pub struct Endpoint {
     pub reach: Reach,
 }
 
+/// What an endpoint binds.
+#[derive(Debug)]
+pub enum Listen {
+    /// TCP at these addresses, whatever their port says; never empty.
+    Tcp(Vec<SocketAddr>),
+    /// QUIC, to be found there.
+    Quic(Meeting),
+}
+
+impl Endpoint {
+    /// Binds the port that was asked for, or else `usual` or one of the next. Tells which.
+    ///
+    /// # Errors
+    /// It is taken, or no relay answers.
+    pub fn bind(&self, port: Option<u16>, usual: u16) -> Result<(Vec<Listener>, u16)> {
+        let listeners = match &self.listen {
+            Listen::Tcp(addresses) => Listener::bind_each(addresses, port, usual)?,
+            Listen::Quic(meeting) => {
+                vec![Listener::quic(quic::Listener::open(meeting, port, usual)?)]
+            }
+        };
+        let port = listeners.first().map_or(usual, |listener| listener.address().port());
+        Ok((listeners, port))
+    }
+}
+
 /// Another address of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Elsewhere {
     /// To show.
-    pub address: IpAddr,
+    pub host: Host,
     /// From where it is reached, in words that are safe to show: `another machine of the tailnet`.
     pub from: String,
 }
@@ -217,6 +258,11 @@ pub enum Reach {
     Tailnet,
     /// The same, by way of a Tailscale that has no network device.
     Userspace,
+    /// Anybody who finds it.
+    Internet {
+        /// At which relays; none where an address is all there is.
+        relays: Vec<RelayUrl>,
+    },
     /// The machines of the local network.
     Local {
         /// The interfaces, with their addresses.
@@ -229,12 +275,33 @@ pub enum Reach {
 /// Tells who is at an address, or why it may not connect. Runs before a byte is written.
 pub type Admit = dyn Fn(SocketAddr) -> Result<Peer, String> + Send + Sync;
 
-/// Where to dial, and by which route.
+/// Where to dial.
+#[derive(Debug)]
 pub struct Remote {
-    /// Address and port.
-    pub target: SocketAddr,
-    /// The way there.
-    pub route: Route,
+    /// By which way.
+    pub target: Target,
     /// Who should be there.
     pub peer: Peer,
+}
+
+/// The way to somebody.
+#[derive(Debug)]
+pub enum Target {
+    /// An address and a port, and the route there.
+    Address(SocketAddr, Route),
+    /// Wherever the other side is found.
+    Quic(Dialler),
+}
+
+impl Target {
+    /// Connects within `limit`.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn dial(&self, limit: Duration) -> Result<Stream> {
+        match self {
+            Self::Address(address, route) => dial(*address, route, limit),
+            Self::Quic(dialler) => dialler.dial(limit).map(Stream::Quic),
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
-use super::{Elsewhere, Endpoint, Peer, Reach, Remote, tailnet};
+use super::{Elsewhere, Endpoint, Listen, Peer, Reach, Remote, Target, tailnet};
 use crate::control;
 use crate::error::Cause;
 use crate::net::dial::Route;
@@ -24,7 +24,7 @@ pub fn endpoint() -> Endpoint {
         let _ = found.set(tailscale);
         if let Some(address) = own.as_ref().and_then(|own| own.first()) {
             let from = "another machine of the tailnet".to_owned();
-            let _ = tell.send(Elsewhere { address: *address, from });
+            let _ = tell.send(Elsewhere { host: Host::Ip(*address), from });
         }
     });
     drop(looking);
@@ -52,7 +52,7 @@ pub fn endpoint() -> Endpoint {
     };
     let here = Ipv4Addr::LOCALHOST.into();
     Endpoint {
-        listen: vec![SocketAddr::new(here, 0)],
+        listen: Listen::Tcp(vec![SocketAddr::new(here, 0)]),
         address: here,
         ticket: Host::Ip(here),
         elsewhere: Some(elsewhere),
@@ -64,5 +64,5 @@ pub fn endpoint() -> Endpoint {
 /// A loopback address.
 pub fn remote(ip: IpAddr, port: u16) -> Remote {
     let peer = Peer { name: "this machine".into(), address: Some(ip), id: None };
-    Remote { target: SocketAddr::new(ip, port), route: Route::Direct, peer }
+    Remote { target: Target::Address(SocketAddr::new(ip, port), Route::Direct), peer }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::{Endpoint, Peer, Reach, Remote};
+use super::{Endpoint, Listen, Peer, Reach, Remote, Target};
 use crate::error::Result;
 use crate::net::dial::Route;
 use crate::net::tailscale::{self, TailscaleDetector};
@@ -26,7 +26,7 @@ pub fn endpoint() -> Result<Endpoint> {
             Ok(None) => Err("it does not come from the tailnet".into()),
             Err(error) => Err(error.message),
         };
-        let listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
+        let listen = Listen::Tcp(vec![(Ipv4Addr::LOCALHOST, 0).into()]);
         let admit = Box::new(admit);
         let reach = Reach::Userspace;
         return Ok(Endpoint { listen, address: own, ticket, elsewhere, admit, reach });
@@ -36,7 +36,7 @@ pub fn endpoint() -> Result<Endpoint> {
         Err(error) => Err(error.message),
     };
     let (admit, reach) = (Box::new(admit), Reach::Tailnet);
-    let listen = vec![SocketAddr::new(own, 0)];
+    let listen = Listen::Tcp(vec![SocketAddr::new(own, 0)]);
     Ok(Endpoint { listen, address: own, ticket, elsewhere, admit, reach })
 }
 
@@ -48,7 +48,8 @@ pub fn remote(host: &Host, port: u16) -> Result<Remote> {
     let tailscale = TailscaleDetector::find()?;
     let (ip, device) = find(host, &tailscale)?;
     let route = Route::from_env(&tailscale)?;
-    Ok(Remote { target: SocketAddr::new(ip, port), route, peer: peer(&device, ip) })
+    let target = Target::Address(SocketAddr::new(ip, port), route);
+    Ok(Remote { target, peer: peer(&device, ip) })
 }
 
 /// The device that a host names, and its address.

@@ -1,7 +1,10 @@
 //! Which way in, or transport, a command line or a ticket means. This is the only file that names all
-//! of them: this machine (`pod`), the local network (`lan`), or the tailnet. CONTRIBUTING.md says how to
-//! add one.
+//! of them: this machine (`pod`), the local network (`lan`), the tailnet, or any two networks (`direct`).
+//! CONTRIBUTING.md says how to add one.
 
+use std::net::SocketAddr;
+
+use super::direct::{self, Direct};
 use super::{Endpoint, Remote, lan, pod, tailnet};
 use crate::error::{Error, Result};
 use crate::net::interfaces::Choice;
@@ -17,32 +20,48 @@ pub enum Way {
     Pod,
     /// The local network, without Tailscale, on these interfaces.
     Lan(Choice),
+    /// Any two networks, directly or through a relay.
+    Direct(Direct),
 }
 
 /// Where to listen.
 ///
 /// # Errors
-/// Tailscale is needed and does not run, or this machine is in no local network.
+/// Tailscale is needed and does not run, this machine is in no local network, or a relay is named that
+/// is none.
 pub fn endpoint(way: &Way) -> Result<Endpoint> {
     match way {
         Way::Tailnet => tailnet::endpoint(),
         Way::Pod => Ok(pod::endpoint()),
         Way::Lan(choice) => lan::endpoint(choice),
+        Way::Direct(direct) => direct::endpoint(direct),
     }
 }
 
+/// What the command line says about dialling.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dial {
+    /// Nobody but this machine is meant.
+    pub is_pod: bool,
+    /// Which relays, where the ticket needs one.
+    pub direct: Direct,
+}
+
 /// Where to dial. A loopback address can only mean this machine, and [`lan::is_meant`] tells the
-/// addresses of a local network; any other host must be a device of the tailnet.
+/// addresses of a local network; a plate, or an address for QUIC, is dialled as the ticket says; any other
+/// host must be a device of the tailnet.
 ///
 /// # Errors
 /// The host is not this machine though `is_pod` says so, is no device of the tailnet, or Tailscale
 /// does not run.
-pub fn remote(host: &Host, port: u16, is_pod: bool) -> Result<Remote> {
-    match host.address() {
-        Some(ip) if ip.is_loopback() => Ok(pod::remote(ip, port)),
-        _ if is_pod => Err(Error::usage(format!("{host} is not this machine"))
+pub fn remote(host: &Host, port: u16, dial: &Dial) -> Result<Remote> {
+    match (host, host.address()) {
+        (Host::Ip(_) | Host::Name(_), Some(ip)) if ip.is_loopback() => Ok(pod::remote(ip, port)),
+        _ if dial.is_pod => Err(Error::usage(format!("{host} is not this machine"))
             .hint("leave --pod away to receive from another machine")),
-        Some(ip) if lan::is_meant(ip) => Ok(lan::remote(ip, port)),
+        (Host::Relay { plate, relays }, _) => direct::remote(plate, relays, &dial.direct),
+        (Host::Udp(ip), _) => direct::remote_at(SocketAddr::new(*ip, port), &dial.direct),
+        (_, Some(ip)) if lan::is_meant(ip) => Ok(lan::remote(ip, port)),
         _ => tailnet::remote(host, port),
     }
 }

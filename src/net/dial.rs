@@ -19,6 +19,7 @@ use std::{
 
 pub use self::{first::dial_first, nc::Nc, proxy::Proxy};
 use super::interfaces::{Choice, Interfaces};
+use super::quic::{Caller, Paths, Quic};
 use super::tailscale::{Cli, TailscaleDetector};
 use crate::bounds::ANSWER_LIMIT;
 use crate::error::{Cause, Error, Result, reason};
@@ -122,6 +123,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// Through a `tailscale nc` child, and where that leads.
     Nc(Arc<Nc>, SocketAddr),
+    /// QUIC, directly or through a relay.
+    Quic(Arc<Quic>),
 }
 
 impl Stream {
@@ -137,10 +140,28 @@ impl Stream {
         Ok(match self {
             Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
             Self::Nc(nc, target) => Self::Nc(Arc::clone(nc), *target),
+            Self::Quic(quic) => Self::Quic(Arc::clone(quic)),
         })
     }
 
-    /// The two directions as the engines take them: a read that gets nothing and a write that gets
+    /// What binds a handshake to this connection, where it is a channel of its own: 32 bytes, the same
+    /// at both ends and nowhere else (RFC 8446, section 7.5).
+    pub fn exporter(&self) -> Option<[u8; 32]> {
+        match self {
+            Self::Quic(quic) => Some(quic.exporter()),
+            Self::Tcp(_) | Self::Nc(..) => None,
+        }
+    }
+
+    /// By which ways it goes, where there is more than one.
+    pub fn paths(&self) -> Option<Paths> {
+        match self {
+            Self::Quic(quic) => Some(quic.paths()),
+            Self::Tcp(_) | Self::Nc(..) => None,
+        }
+    }
+
+    /// The two directions as the engines take them, once the other side has proved itself: a read that gets nothing and a write that gets
     /// nothing away soon fail with [`io::ErrorKind::TimedOut`] and are to be tried again, for as
     /// long as there is hope.
     pub fn halves(&self) -> Result<(Self, Self)> {
@@ -150,6 +171,11 @@ impl Stream {
                 .and_then(|()| stream.set_write_timeout(Some(REFILL))),
             Self::Nc(nc, _) => {
                 nc.set_read_timeout(Some(LISTEN));
+                Ok(())
+            }
+            Self::Quic(quic) => {
+                quic.greeted();
+                quic.set_timeouts(Some(LISTEN), Some(LISTEN));
                 Ok(())
             }
         };
@@ -171,6 +197,10 @@ impl Stream {
                 nc.set_read_timeout(limit);
                 Ok(())
             }
+            Self::Quic(quic) => {
+                quic.set_timeouts(limit, limit);
+                Ok(())
+            }
         }
     }
 
@@ -187,6 +217,7 @@ impl Stream {
             // An error says that the connection has ended already.
             Self::Tcp(stream) => drop(stream.shutdown(Shutdown::Both)),
             Self::Nc(nc, _) => nc.shutdown(),
+            Self::Quic(quic) => quic.shutdown(),
         }
     }
 
@@ -195,6 +226,10 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.peer_addr(),
             Self::Nc(_, target) => Ok(*target),
+            Self::Quic(quic) => match quic.caller() {
+                Caller::Address(address) => Ok(*address),
+                Caller::Relay(_) => Err(io::ErrorKind::AddrNotAvailable.into()),
+            },
         }
     }
 }
@@ -204,6 +239,7 @@ impl Read for &Stream {
         match self {
             Stream::Tcp(stream) => (&mut &*stream).read(buf).map_err(timed_out),
             Stream::Nc(nc, _) => nc.read(buf),
+            Stream::Quic(quic) => quic.read(buf),
         }
     }
 }
@@ -216,6 +252,7 @@ impl Write for &Stream {
             #[cfg(not(windows))]
             Stream::Tcp(stream) => (&mut &*stream).write(buf).map_err(timed_out),
             Stream::Nc(nc, _) => nc.write(buf),
+            Stream::Quic(quic) => quic.write(buf),
         }
     }
 

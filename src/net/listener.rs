@@ -1,7 +1,7 @@
 //! The address a sender listens on, and what to say when it cannot.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use socket2::SockRef;
 
 use super::dial::Stream;
 use super::interfaces::is_tailnet;
+use super::quic::{self, Caller};
 use crate::bounds::MAX_BACKLOG;
 use crate::error::{Cause, Error, Result, reason};
 
@@ -19,12 +20,25 @@ const PORTS: u16 = 100;
 /// A bound port. Clones share it; [`Listener::close`] ends them all.
 #[derive(Debug, Clone)]
 pub struct Listener {
-    socket: Arc<TcpListener>,
+    socket: Socket,
     address: SocketAddr,
     closed: Arc<AtomicBool>,
 }
 
+/// What is bound.
+#[derive(Debug, Clone)]
+enum Socket {
+    Tcp(Arc<TcpListener>),
+    Quic(quic::Listener),
+}
+
 impl Listener {
+    /// Takes over what listens to QUIC, at all addresses of this machine.
+    pub fn quic(listener: quic::Listener) -> Self {
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, listener.port()));
+        Self { socket: Socket::Quic(listener), address, closed: Arc::default() }
+    }
+
     /// Binds exactly this address, never all of them.
     pub fn bind(ip: IpAddr, port: u16) -> Result<Self> {
         Self::bind_at(SocketAddr::new(ip, port)).map_err(|error| cannot_bind(ip, port, &error))
@@ -35,7 +49,7 @@ impl Listener {
         let address = socket.local_addr()?;
         // Where it cannot be changed later, it stays at the 128 of the standard library.
         let _ = SockRef::from(&socket).listen(MAX_BACKLOG);
-        Ok(Self { socket: Arc::new(socket), address, closed: Arc::new(AtomicBool::new(false)) })
+        Ok(Self { socket: Socket::Tcp(Arc::new(socket)), address, closed: Arc::default() })
     }
 
     /// Binds one port at all of `addresses`, whatever theirs is: the one that was asked for, or else
@@ -79,20 +93,36 @@ impl Listener {
         bound.into_iter().next().ok_or_else(|| Error::network("there is no address to listen at"))
     }
 
+    /// The host of the relay at which it is found, where there is one.
+    pub fn relay(&self) -> Option<String> {
+        match &self.socket {
+            Socket::Tcp(_) => None,
+            Socket::Quic(listener) => listener.relay(),
+        }
+    }
+
     /// The address it is bound to; the port is the system's choice when 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// The next connection, or nothing once the listener is closed.
-    pub fn accept(&self) -> Option<(Stream, SocketAddr)> {
+    pub fn accept(&self) -> Option<(Stream, Caller)> {
+        let socket = match &self.socket {
+            Socket::Tcp(socket) => socket,
+            Socket::Quic(listener) => {
+                return listener.accept().map(|(quic, caller)| (Stream::Quic(quic), caller));
+            }
+        };
         loop {
-            let accepted = self.socket.accept();
+            let accepted = socket.accept();
             if self.closed.load(Ordering::Acquire) {
                 return None;
             }
             match accepted {
-                Ok((stream, remote)) => return Some((Stream::tcp(stream), remote)),
+                Ok((stream, remote)) => {
+                    return Some((Stream::tcp(stream), Caller::Address(remote)));
+                }
                 // A connection that was reset before it was taken, or no descriptors left: it
                 // passes, but must not become a busy loop.
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
@@ -103,8 +133,13 @@ impl Listener {
     /// Wakes whoever waits in [`Listener::accept`].
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        // The connection itself is the wake-up; nobody talks over it.
-        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        match &self.socket {
+            // The connection itself is the wake-up; nobody talks over it.
+            Socket::Tcp(_) => {
+                drop(TcpStream::connect_timeout(&self.address, Duration::from_secs(1)));
+            }
+            Socket::Quic(listener) => listener.close(),
+        }
     }
 }
 

@@ -6,5 +6,8 @@ pub mod interfaces;
 pub mod listener;
 pub mod mdns;
 pub mod pace;
+pub mod plate;
+pub mod quic;
+pub mod relay_url;
 pub mod tailscale;
 pub mod tls;

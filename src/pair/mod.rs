@@ -10,14 +10,13 @@ use crate::bounds::{MAX_GUESSES, PAIRED_LIMIT};
 use crate::connect::acceptor::{Acceptor, Incoming};
 use crate::connect::connector::Connector;
 use crate::connect::handshake::{self, Judge};
-use crate::connect::ways::{self, Way};
+use crate::connect::ways::{self, Dial, Way};
 use crate::connect::{Connection, NotConnected};
 use crate::control::{self, SLICE};
 use crate::crypto::keys::Role;
 use crate::crypto::record::Follows;
 use crate::error::{Cause, Error, Exit, Result, shown};
 use crate::net::dial::Stream;
-use crate::net::listener::Listener;
 use crate::protocol::message::{Control, Message, Pair};
 use crate::protocol::reason::Reason;
 use crate::protocol::session::{Limits, OUT_OF_TURN, Session, Stop, receive_last_within};
@@ -79,7 +78,8 @@ pub fn run(options: PairOptions, ui: &Ui) -> Result<Exit> {
 
 fn dial(ticket: &str, options: &PairOptions) -> Result<Connection> {
     let ticket = Ticket::parse(ticket)?;
-    let remote = ways::remote(&ticket.host, ticket.port, options.way == Way::Pod)?;
+    let dial = Dial { is_pod: options.way == Way::Pod, ..Dial::default() };
+    let remote = ways::remote(&ticket.host, ticket.port, &dial)?;
     let mut connector = Connector::new(remote, ticket.token)?;
     let stream = connector.dial().map_err(|end| match end.into_error() {
         error if error.cause == Cause::NothingListens => {
@@ -95,8 +95,7 @@ fn wait(options: &PairOptions, ui: &Ui) -> Result<Connection> {
     let endpoint = ways::endpoint(&options.way)?;
     ui.listens(&endpoint);
     let token = Token::generate(DEFAULT_WORDS)?;
-    let listeners = Listener::bind_each(&endpoint.listen, options.port, DEFAULT_PORT)?;
-    let port = listeners.first().map_or(DEFAULT_PORT, |listener| listener.address().port());
+    let (listeners, port) = endpoint.bind(options.port, DEFAULT_PORT)?;
     let shared = token.clone();
     let prove = move |stream: &Stream, judge: Judge<'_>| handshake::answer(stream, &shared, judge);
     let acceptor = Acceptor::open(listeners, 1, endpoint.admit, Box::new(prove))

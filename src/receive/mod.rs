@@ -53,7 +53,7 @@ pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
     let mut redial = Redial::new(options.wait);
     let host = ticket.host.to_string();
     let remote = redial
-        .find(|| Ok(ways::remote(&ticket.host, ticket.port, options.pod)?), &mut |retry| {
+        .find(|| Ok(ways::remote(&ticket.host, ticket.port, &options.dial)?), &mut |retry| {
             tell(retry, &host, ui)
         })
         .map_err(|error| match error.cause {

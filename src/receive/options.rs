@@ -7,6 +7,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::consent::OnConflict;
+use crate::connect::ways::Dial;
 use crate::protocol::features::Features;
 use crate::token::Token;
 
@@ -21,8 +22,8 @@ pub struct ReceiveOptions {
     pub token: Option<Token>,
     /// How long a sender may not be there yet; nothing when it must be there.
     pub wait: Option<Duration>,
-    /// Connect on this machine only, without Tailscale.
-    pub pod: bool,
+    /// What was said about the way there.
+    pub dial: Dial,
     /// The folder that everything goes into; without a separator at its end it may name a single
     /// file or a stream.
     pub output: PathBuf,

@@ -59,8 +59,10 @@ impl<'a> Receiver<'a> {
         connection: Connection,
         redial: &mut Redial,
     ) -> Result<Summary, NotConnected> {
-        let Connection { reader, writer, closer: _closer, protection, session, peer, .. } =
-            connection;
+        let Connection {
+            reader, writer, closer: _closer, protection, session, peer, paths, ..
+        } = connection;
+        let _following = self.ui.follow(paths.as_ref());
         let id = uuid::Uuid::from_bytes(session);
         self.ui.sender_connected(&peer, id);
         let limits = Limits { features: self.options.features, ..Limits::default() };
@@ -97,6 +99,7 @@ impl<'a> Receiver<'a> {
         }
         let mut progress = self.ui.progress("Receiving");
         progress.beside(offered.heard(), &peer.name);
+        progress.through(paths);
         let mut begun = Instant::now();
         let from = (id, peer.place());
         let decided = (self.options, &mut self.decisions);

@@ -21,15 +21,31 @@ use self::options::{SendOptions, What};
 use crate::bounds::MAX_TEXT;
 use crate::connect::acceptor::Acceptor;
 use crate::connect::handshake::{self, Judge};
-use crate::connect::{Elsewhere, ways};
+use crate::connect::ways::{self, Way};
+use crate::connect::{Elsewhere, Endpoint};
 use crate::error::{Cause, Error, Exit, Result};
 use crate::files::expand::expand;
 use crate::files::walk::Walk;
 use crate::net::dial::Stream;
 use crate::net::listener::Listener;
-use crate::ticket::{DEFAULT_PORT, Host, Ticket};
+use crate::ticket::{DEFAULT_PORT, Ticket};
 use crate::token::{self, Token};
 use crate::ui::Ui;
+
+/// Where there is no tailnet: the internet, if the person here agrees. A script never begins to use the
+/// relays of others because Tailscale has died.
+fn or_direct(error: Error, options: &SendOptions, ui: &Ui) -> Result<Endpoint> {
+    let Some(direct) = &options.otherwise else { return Err(error) };
+    if !ui.asks() {
+        let hint = error.hint.as_deref().map_or_else(String::new, |hint| format!("{hint}; "));
+        return Err(error.hint(format!("{hint}between any two networks: `transfer send --direct`")));
+    }
+    let endpoint = ways::endpoint(&Way::Direct(direct.clone()))?;
+    match ui.ask_direct(&error, &endpoint)? {
+        true => Ok(endpoint),
+        false => Err(error),
+    }
+}
 
 /// Runs `transfer send`.
 pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
@@ -54,7 +70,10 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
         return Err(Error::usage("what comes in can be read once, and for one receiver only")
             .hint("leave --receivers away, or send a file"));
     }
-    let endpoint = ways::endpoint(&options.way)?;
+    let endpoint = match ways::endpoint(&options.way) {
+        Err(error) if error.exit() == Exit::Network => or_direct(error, options, ui)?,
+        endpoint => endpoint?,
+    };
     ui.listens(&endpoint);
     let token = match &options.agreed {
         Some(agreed) => agreed.token.clone(),
@@ -63,8 +82,10 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
     ui.detail(&format!("the token has {:.1} bits of entropy", token::entropy_bits(token.words())));
     // Whoever has agreed on a token has agreed on a port as well: there is no ticket to tell another.
     let port = options.port.or(options.agreed.is_some().then_some(DEFAULT_PORT));
-    let listeners = Listener::bind_each(&endpoint.listen, port, DEFAULT_PORT)?;
-    let port = listeners.first().map_or(DEFAULT_PORT, |listener| listener.address().port());
+    let (listeners, port) = endpoint.bind(port, DEFAULT_PORT)?;
+    if let Some(relay) = listeners.iter().find_map(Listener::relay) {
+        ui.found_at(&relay);
+    }
     let offer = Offer::begin(walk, options, ui)?;
     let shared = token.clone();
     let prove = move |stream: &Stream, judge: Judge<'_>| handshake::answer(stream, &shared, judge);
@@ -76,8 +97,8 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
         let ui = ui.clone();
         // Found out meanwhile: a Tailscale that hangs must not keep the ticket waiting.
         let told = thread::Builder::new().name("elsewhere".into()).spawn(move || {
-            while let Ok(Elsewhere { address, from }) = elsewhere.recv() {
-                let ticket = Ticket { host: Host::Ip(address), port, token: token.clone() };
+            while let Ok(Elsewhere { host, from }) = elsewhere.recv() {
+                let ticket = Ticket { host, port, token: token.clone() };
                 ui.ticket_elsewhere(&ticket, &from, agreed.as_deref());
             }
         });

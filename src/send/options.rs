@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::compress::Compression;
 use crate::connect::devices::Papers;
+use crate::connect::direct::Direct;
 use crate::connect::ways::Way;
 use crate::error::Result;
 use crate::files::select::Filters;
@@ -25,8 +26,10 @@ pub struct SendOptions {
     pub dry_run: bool,
     /// What this side says that it can do.
     pub features: Features,
-    /// Who is served: the tailnet, this machine, or the local network.
+    /// Who is served: the tailnet, this machine, the local network, or anybody who has the ticket.
     pub way: Way,
+    /// What is asked about where there is no tailnet; nothing where the way was named.
+    pub otherwise: Option<Direct>,
     /// A device that serves others, to be dialled instead of waiting for a receiver.
     pub to: Option<To>,
     /// TCP port to listen on; 0 lets the system choose. Nothing for the usual one or the next.

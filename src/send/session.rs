@@ -20,11 +20,12 @@ pub fn converse(
     pace: Option<Arc<Pace>>,
     (ui, mut progress): (&Ui, Progress),
 ) -> Result<Summary> {
-    let Connection { reader, writer, closer: _closer, protection, session: _, peer, .. } =
-        connection;
+    let Connection { reader, writer, closer: _closer, protection, peer, paths, .. } = connection;
+    let _following = ui.follow(paths.as_ref());
     let halves = (reader, Paced::new(writer, pace));
     let session = Session::start(halves, protection, Role::Receiver, limits)?;
     progress.beside(session.heard(), &peer.name);
+    progress.through(paths);
     send(session, offer, ui, &mut |event| progress.on(&event))
 }
 

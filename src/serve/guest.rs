@@ -8,6 +8,7 @@ use super::folder;
 use super::line::{Line, Place};
 use super::options::ServeOptions;
 use super::room::{Metered, Promise, Room};
+use crate::connect::ways::Dial;
 use crate::connect::{Connection, Peer};
 use crate::control::SLICE;
 use crate::crypto::keys::Role;
@@ -154,7 +155,7 @@ impl<'a> Host<'a> {
                     ticket: None,
                     token: None,
                     wait: None,
-                    pod: false,
+                    dial: Dial::default(),
                     output: output.root.path().to_owned(),
                     max_entries: self.options.max_entries,
                     on_conflict: Some(self.options.on_conflict),

@@ -22,7 +22,6 @@ use crate::connect::ways;
 use crate::control::{self, SLICE};
 use crate::error::{Error, Exit, Result, reason, shown};
 use crate::files::attributes::set_creation_mask;
-use crate::net::listener::Listener;
 use crate::receive::output::check_output;
 use crate::ui::Ui;
 
@@ -42,8 +41,7 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
     })?;
     let own = Arc::new(Own::load(&options.papers)?);
     let endpoint = ways::endpoint(&options.way)?;
-    let listeners = Listener::bind_each(&endpoint.listen, options.port, PORT)?;
-    let port = listeners.first().map_or(PORT, |listener| listener.address().port());
+    let (listeners, port) = endpoint.bind(options.port, PORT)?;
     let addresses: Vec<_> = listeners.iter().map(|it| it.address().ip()).collect();
     let acceptor = Acceptor::open(listeners, 0, endpoint.admit, devices::prove(Arc::clone(&own)))
         .map_err(|error| Error::no_thread(&error))?;

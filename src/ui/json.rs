@@ -27,6 +27,7 @@ use crate::error::{Error, Exit, reason};
 use crate::event::{Event, Fate, Summary};
 use crate::files::manifest::{Kind, Manifest, Totals};
 use crate::files::path::{RelPath, is_text};
+use crate::net::quic::{self, Traffic, Via};
 use crate::protocol::fault::Fault;
 use crate::ticket::{COMMAND, Host, Ticket};
 use crate::trust::certificate::Id;
@@ -73,6 +74,8 @@ struct Stream {
     /// What the story said at its end.
     summary: Option<Outcome>,
     error: Option<Value>,
+    /// What went over connections that may go by several ways.
+    traffic: Option<Traffic>,
     /// How the run ended; nothing is said after that.
     ended: Option<Exit>,
 }
@@ -96,6 +99,7 @@ impl Json {
             unsent: Unsent::default(),
             summary: None,
             error: None,
+            traffic: None,
             ended: None,
         }))
     }
@@ -138,20 +142,22 @@ impl Json {
     /// What the other machine needs; of a token that it has `agreed` upon beforehand nothing is said.
     pub(super) fn ticket(&self, ticket: &Ticket, command: &str, agreed: bool) {
         let host = match &ticket.host {
-            Host::Ip(ip) => ip.to_string(),
-            Host::Name(name) => name.clone(),
+            Host::Ip(ip) | Host::Udp(ip) => Some(ip.to_string()),
+            Host::Name(name) => Some(name.clone()),
+            Host::Relay { .. } => None,
         };
+        let port = host.is_some().then_some(ticket.port);
         #[derive(Serialize)]
         struct Fields<'a> {
             ticket: &'a str,
-            host: String,
-            port: u16,
+            host: Option<String>,
+            port: Option<u16>,
             command: &'a str,
         }
         let place = ticket.place();
         let text = if agreed { Some(&*place) } else { command.strip_prefix(COMMAND) };
         let text = text.unwrap_or_default();
-        let fields = Fields { ticket: text, host, port: ticket.port, command };
+        let fields = Fields { ticket: text, host, port, command };
         self.stream().emit("ticket", fields);
     }
 
@@ -174,6 +180,22 @@ impl Json {
             "session": session,
         });
         stream.emit("peer", fields);
+    }
+
+    /// By which way the bytes go from now on.
+    pub(super) fn path(&self, path: &quic::Path) {
+        let (via, relay, address) = match &path.via {
+            Via::Direct(address) => ("direct", None, Some(address)),
+            Via::Relay(host) => ("relay", Some(host), None),
+        };
+        let rtt_ms = path.round_trip.as_secs_f64() * 1000.0;
+        let fields = json!({
+            "via": via,
+            "relay": relay,
+            "address": address,
+            "rtt_ms": (rtt_ms * 10.0).round() / 10.0,
+        });
+        self.stream().emit("path", fields);
     }
 
     pub(super) fn wrong_token(&self, name: &str, left: u8) {
@@ -384,6 +406,14 @@ impl Json {
         stream.summary = Some(Outcome::of(summary, receives));
     }
 
+    /// What went over a connection that is over now.
+    pub(super) fn traffic(&self, traffic: Traffic) {
+        let mut stream = self.stream();
+        let sum = stream.traffic.get_or_insert_default();
+        sum.relayed = sum.relayed.saturating_add(traffic.relayed);
+        sum.direct = sum.direct.saturating_add(traffic.direct);
+    }
+
     /// Why the run ends.
     pub(super) fn error(&self, error: &Error) {
         self.stream().error = Some(error_fields(error));
@@ -458,7 +488,8 @@ impl Stream {
         let outcome = self.summary.take().unwrap_or_else(|| Outcome::cut_short(files));
         let unsent = std::mem::take(&mut self.unsent);
         let error = self.error.take();
-        let end = End::new(exit, (bytes, seconds(elapsed)), &outcome, &unsent, error);
+        let of = (&outcome, &unsent, self.traffic);
+        let end = End::new(exit, (bytes, seconds(elapsed)), of, error);
         self.emit("end", end);
         self.ended = Some(exit);
         exit

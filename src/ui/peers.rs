@@ -108,7 +108,11 @@ impl Ui {
             Reach::Userspace => {
                 self.note("this node has no network device: tailscaled delivers to 127.0.0.1")
             }
-            Reach::Tailnet => {}
+            Reach::Internet { relays } if relays.is_empty() => self.note(
+                "direct, without a relay: anybody may connect who gets here; only the token protects",
+            ),
+            // Said once it is known at which of them.
+            Reach::Internet { .. } | Reach::Tailnet => {}
         }
     }
 

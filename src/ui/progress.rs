@@ -17,6 +17,7 @@ use crate::control;
 use crate::error::bytes;
 use crate::event::{Event, Remark};
 use crate::files::path::RelPath;
+use crate::net::quic::{Paths, Via};
 use crate::protocol::channel::Heard;
 
 /// Shows the events of one session.
@@ -57,6 +58,8 @@ struct State {
     last_moved: Option<Instant>,
     /// Who is at the other end, if there is one.
     other: Option<(Heard, String)>,
+    /// By which ways the bytes may go, where there are several.
+    paths: Option<Paths>,
     crowd: Option<Served>,
 }
 
@@ -152,6 +155,13 @@ impl Progress {
             self.view.state().other = Some((heard.clone(), name.clone()));
         }
         self.other = Some((heard, name));
+    }
+
+    /// Shows by which way the bytes go, where there are several.
+    pub fn through(&mut self, paths: Option<Paths>) {
+        if self.left.is_none() {
+            self.view.state().paths = paths;
+        }
     }
 
     /// Takes an event in.
@@ -331,12 +341,18 @@ fn parts(verb: &str, state: &mut State, now: Instant) -> Parts {
         Some(share) => (format!("{share:>2}%"), format!("of {}", bytes(total))),
         None => (String::new(), bytes(done)),
     };
+    let path = state.paths.as_ref().and_then(Paths::now);
+    let via = match path.map(|path| path.via) {
+        Some(Via::Direct(_)) => " direct",
+        Some(Via::Relay(_)) => " relay",
+        None => "",
+    };
     let texts = [
         (1, short),
         (0, verb.into()),
         (DOING, doing),
         (6, served.unwrap_or_default()),
-        (4, format!("{}/s", bytes(rate))),
+        (4, format!("{}/s{via}", bytes(rate))),
         (SIZE, moved),
         (7, counted),
     ];

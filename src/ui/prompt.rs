@@ -12,9 +12,11 @@ use zeroize::Zeroizing;
 use super::screen::paragraph;
 use super::{Answer, IsOver, Ui, choice, counted, line, names_of, screen, summary_of};
 use crate::config;
+use crate::connect::{Endpoint, Reach};
 use crate::error::{Cause, Error, Result, bytes, reason, shown, shown_os};
 use crate::files::manifest::{Entry, Manifest};
 use crate::files::path::RelPath;
+use crate::net::relay_url::RelayUrl;
 use crate::ticket::Ticket;
 
 /// What a person decides about existing files.
@@ -124,6 +126,23 @@ impl Ui {
             }
         }
         Some(yes)
+    }
+
+    /// Where there is no tailnet, for this reason: over the internet? Tells who would see what.
+    pub fn ask_direct(&self, why: &Error, endpoint: &Endpoint) -> Result<bool> {
+        let relays = match &endpoint.reach {
+            Reach::Internet { relays } => &**relays,
+            _ => &[],
+        };
+        let through = match relays {
+            [] => "without a relay".to_owned(),
+            relays if relays.iter().any(RelayUrl::is_of_n0) => {
+                "through n0's public relays".to_owned()
+            }
+            [first, ..] => format!("through {}", shown(first.host())),
+        };
+        self.question(&format!("{why}"));
+        self.confirm(&format!("send over the internet, {through}?"), true).map_err(unsent)
     }
 
     /// Go on with what an interrupted transfer left?

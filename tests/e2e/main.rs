@@ -16,6 +16,8 @@ mod completions;
 mod conflicts;
 #[cfg(unix)]
 mod devices;
+#[cfg(all(unix, feature = "direct"))]
+mod direct;
 mod doctor;
 mod door;
 mod errors;

@@ -1,5 +1,6 @@
 //! The ways, set up on this machine: who listens, how it is dialled, and what stands in between.
 
+use std::any::Any;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
@@ -7,12 +8,20 @@ use std::thread;
 use transfer::connect::acceptor::Acceptor;
 use transfer::connect::connector::Connector;
 use transfer::connect::handshake::{self, Judge};
-use transfer::connect::{Connection, NotConnected, Peer, Remote};
+use transfer::connect::{Connection, NotConnected, Peer, Remote, Target};
 use transfer::crypto::handshake::{Binding, Hello, Start};
 use transfer::crypto::keys::Role;
 use transfer::net::dial::{Proxy, Route, Stream};
 use transfer::net::listener::Listener;
 use transfer::token::{self, Token};
+#[cfg(feature = "direct")]
+use transfer::{
+    bounds::DIAL_LIMIT,
+    net::{
+        plate::Plate,
+        quic::{self, Dialler, Meeting},
+    },
+};
 
 /// What both sides know.
 pub const TOKEN: &str = "ocean-tiger";
@@ -20,16 +29,17 @@ pub const TOKEN: &str = "ocean-tiger";
 /// One who listens, and a way to it.
 pub struct Stage {
     pub acceptor: Acceptor,
-    pub address: SocketAddr,
+    /// Connects, and says nothing yet.
+    pub knock: Box<dyn Fn() -> Stream + Send>,
     /// Dials with this token.
     pub dial: Box<dyn Fn(&str) -> Result<Connection, NotConnected> + Send>,
     /// What somebody says who speaks the protocol and proves nothing.
     pub hello: Hello,
     /// What has to live as long.
-    _kept: Option<tempfile::TempDir>,
+    _kept: Option<Box<dyn Any + Send>>,
 }
 
-fn stage(route: impl Fn() -> Route + Send + 'static, kept: Option<tempfile::TempDir>) -> Stage {
+fn stage(route: impl Fn() -> Route + Send + 'static, kept: Option<Box<dyn Any + Send>>) -> Stage {
     let token = Token::parse(TOKEN).unwrap();
     let listener = Listener::bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
     let address = listener.address();
@@ -41,11 +51,67 @@ fn stage(route: impl Fn() -> Route + Send + 'static, kept: Option<tempfile::Temp
     let acceptor = Acceptor::open(vec![listener], 1, Box::new(admit), Box::new(prove)).unwrap();
     let dial = move |token: &str| {
         let peer = Peer::unknown(address.ip());
-        let remote = Remote { target: address, route: route(), peer };
+        let remote = Remote { target: Target::Address(address, route()), peer };
         let mut connector = Connector::new(remote, Token::parse(token)?)?;
         connector.authenticate(connector.dial()?)
     };
-    Stage { acceptor, address, dial: Box::new(dial), hello, _kept: kept }
+    let knock = Box::new(move || Stream::tcp(TcpStream::connect(address).unwrap()));
+    Stage { acceptor, knock, dial: Box::new(dial), hello, _kept: kept }
+}
+
+/// QUIC from address to address.
+#[cfg(feature = "direct")]
+pub fn direct() -> Stage {
+    let at = |address| Meeting { plate: Plate::none(), relays: vec![], address, relay_only: false };
+    let listener = Listener::quic(quic::Listener::open(&at(None), Some(0), 0).unwrap());
+    let there = at(Some((Ipv4Addr::LOCALHOST, listener.address().port()).into()));
+    meeting(listener, there, None)
+}
+
+/// The same through a relay of our own, and never from address to address.
+#[cfg(feature = "relay")]
+pub fn relay() -> Stage {
+    use iroh_relay::server::{RelayConfig, Server, ServerConfig};
+    use transfer::net::relay_url::RelayUrl;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all();
+    let runtime = { runtime }.build().unwrap();
+    let mut config = ServerConfig::default();
+    config.relay = Some(RelayConfig::new((Ipv4Addr::LOCALHOST, 0).into()));
+    let server = runtime.block_on(Server::spawn(config)).unwrap();
+    let url = format!("http://{}", server.http_addr().unwrap());
+    let there = Meeting {
+        plate: Plate::generate().unwrap(),
+        relays: vec![RelayUrl::parse(&url).unwrap()],
+        address: None,
+        relay_only: true,
+    };
+    let listener = Listener::quic(quic::Listener::open(&there, None, 0).unwrap());
+    assert_eq!(listener.relay().as_deref(), Some("127.0.0.1"));
+    meeting(listener, there, Some(Box::new((runtime, server))))
+}
+
+#[cfg(feature = "direct")]
+fn meeting(listener: Listener, there: Meeting, kept: Option<Box<dyn Any + Send>>) -> Stage {
+    let token = Token::parse(TOKEN).unwrap();
+    let start =
+        Start::new(Role::Receiver, &token, Binding::None, &mut token::system_rng().unwrap());
+    let hello = *start.hello();
+    let admit = |remote: SocketAddr| Ok(Peer::unknown(remote.ip()));
+    let prove = move |stream: &Stream, judge: Judge<'_>| handshake::answer(stream, &token, judge);
+    let acceptor = Acceptor::open(vec![listener], 1, Box::new(admit), Box::new(prove)).unwrap();
+    let dialled = there.clone();
+    let dial = move |token: &str| {
+        let peer = Peer { name: dialled.plate.to_string(), address: None, id: None };
+        let remote = Remote { target: Target::Quic(Dialler::new(dialled.clone())?), peer };
+        let mut connector = Connector::new(remote, Token::parse(token)?)?;
+        let connection = connector.authenticate(connector.dial()?);
+        // It has to live as long as its connections.
+        Box::leak(Box::new(connector));
+        connection
+    };
+    let dialler = Dialler::new(there).unwrap();
+    let knock = move || Stream::Quic(dialler.dial(DIAL_LIMIT).unwrap());
+    Stage { acceptor, knock: Box::new(knock), dial: Box::new(dial), hello, _kept: kept }
 }
 
 /// Plain TCP.
@@ -105,5 +171,5 @@ pub fn nc() -> Stage {
     fs::write(&program, SCRIPT).unwrap();
     fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
     let route = move || Route::Nc(TailscaleDetector::with_command(program.clone()).cli().clone());
-    stage(route, Some(scratch))
+    stage(route, Some(Box::new(scratch)))
 }

@@ -19,7 +19,17 @@ pub fn transfer() -> Command {
 
 /// Takes out of a command's environment what would steer the program.
 pub fn clean(mut command: Command) -> Command {
-    for name in ["TRANSFER_TICKET", "TRANSFER_CONFIG", "TS_SOCKET", "ALL_PROXY", "all_proxy"] {
+    for name in [
+        "TRANSFER_TICKET",
+        "TRANSFER_CONFIG",
+        "TRANSFER_WAY",
+        "TRANSFER_RELAY",
+        "TRANSFER_RELAY_ONLY",
+        "TS_SOCKET",
+        "ALL_PROXY",
+        "all_proxy",
+        "SSL_CERT_FILE",
+    ] {
         command.env_remove(name);
     }
     command.env("TRANSFER_TAILSCALE", "/nonexistent/tailscale");

@@ -7,6 +7,7 @@ use super::{exactly, list_of_bytes};
 use crate::error::{Error, Exit, shown};
 use crate::event::Summary;
 use crate::files::path::RelPath;
+use crate::net::quic::Traffic;
 use crate::protocol::fault::Fault;
 
 /// What the sender could not offer.
@@ -64,6 +65,8 @@ pub(super) struct End<'a> {
     result: &'static str,
     bytes: u64,
     elapsed: f64,
+    relayed_bytes: Option<u64>,
+    direct_bytes: Option<u64>,
     #[serde(flatten)]
     outcome: &'a Outcome,
     unsent: &'a Unsent,
@@ -131,12 +134,20 @@ impl<'a> End<'a> {
     pub(super) fn new(
         exit: Exit,
         (bytes, elapsed): (u64, f64),
-        outcome: &'a Outcome,
-        unsent: &'a Unsent,
+        (outcome, unsent, traffic): (&'a Outcome, &'a Unsent, Option<Traffic>),
         error: Option<Value>,
     ) -> Self {
-        let error = error.or_else(|| unfinished(exit));
-        Self { exit: exit as u8, result: exit_word(exit), bytes, elapsed, outcome, unsent, error }
+        Self {
+            exit: exit as u8,
+            result: exit_word(exit),
+            bytes,
+            elapsed,
+            relayed_bytes: traffic.map(|traffic| traffic.relayed),
+            direct_bytes: traffic.map(|traffic| traffic.direct),
+            outcome,
+            unsent,
+            error: error.or_else(|| unfinished(exit)),
+        }
     }
 }
 

@@ -1,0 +1,186 @@
+//! Two machines of any two networks: where the sender waits, and how it is dialled there.
+//!
+//! The sender takes its place under a plate at a relay, and the receiver, who knows the plate from the
+//! ticket, asks the same relay for it. From then on the engine looks for a way from address to address,
+//! and the relay is left. Nothing of that proves anything: only the token does.
+
+use std::env;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::mpsc;
+
+use super::{Elsewhere, Endpoint, Listen, Peer, Reach, Remote, Target};
+use crate::bounds::MAX_RELAYS;
+use crate::error::{Error, Result};
+use crate::net::interfaces::{Choice, Interfaces, Scope};
+use crate::net::plate::Plate;
+use crate::net::quic::{Dialler, Meeting};
+use crate::net::relay_url::RelayUrl;
+use crate::ticket::Host;
+
+/// The relays of this user, in place of those that anybody may use.
+const RELAYS: &str = "TRANSFER_RELAY";
+
+/// What the command line says about it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Direct {
+    /// These relays and no other; nothing where none was named, and empty for none at all.
+    pub relays: Option<Vec<RelayUrl>>,
+    /// The other side is not to learn this one's address, whatever that costs.
+    pub relay_only: bool,
+}
+
+impl Direct {
+    /// What `--relay` was given, each time: relays, or `none`.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`](crate::error::Exit::Usage): one is no relay, or there is none to be used alone.
+    pub fn new(typed: &[String], relay_only: bool) -> Result<Self> {
+        let relays = match typed {
+            [] => None,
+            typed if typed.iter().any(|it| it == "none") => {
+                if typed.len() > 1 {
+                    return Err(Error::usage("--relay none leaves no other relay to be named"));
+                }
+                Some(vec![])
+            }
+            typed => Some(named(typed.iter().map(String::as_str))?),
+        };
+        if relay_only && relays.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::usage("--relay-only needs a relay, and --relay none has none")
+                .hint("leave one of the two away"));
+        }
+        Ok(Self { relays, relay_only })
+    }
+}
+
+fn named<'a>(typed: impl Iterator<Item = &'a str>) -> Result<Vec<RelayUrl>> {
+    let relays: Vec<_> = typed.map(RelayUrl::parse).collect::<Result<_>>()?;
+    if relays.len() > MAX_RELAYS {
+        return Err(Error::usage(format!("{} relays are too many", relays.len()))
+            .hint(format!("name at most {MAX_RELAYS}")));
+    }
+    Ok(relays)
+}
+
+/// The relays that this user has named for all transfers; nothing where there are none.
+fn usual() -> Result<Option<Vec<RelayUrl>>> {
+    let Some(typed) = env::var_os(RELAYS).filter(|typed| !typed.is_empty()) else {
+        return Ok(None);
+    };
+    let typed = typed.to_string_lossy();
+    match &*typed {
+        "none" => Ok(Some(vec![])),
+        typed => named(typed.split(',').map(str::trim))
+            .map(Some)
+            .map_err(|error| error.hint(format!("${RELAYS} names relays, with commas in between"))),
+    }
+}
+
+/// Under a new plate at a relay, or without one at all addresses of this machine. Anybody may connect.
+///
+/// # Errors
+/// A relay is named that is none.
+pub fn endpoint(direct: &Direct) -> Result<Endpoint> {
+    let named = match &direct.relays {
+        Some(relays) => Some(relays.clone()),
+        None => usual()?,
+    };
+    let admit = Box::new(|remote: SocketAddr| Ok(Peer::unknown(remote.ip().to_canonical())));
+    if named.as_ref().is_some_and(Vec::is_empty) {
+        let meeting =
+            Meeting { plate: Plate::none(), relays: vec![], address: None, relay_only: false };
+        let mut addresses = addresses().into_iter();
+        let first = addresses.next().map_or(Ipv4Addr::LOCALHOST.into(), |(ip, _)| ip);
+        let (tell, elsewhere) = mpsc::channel();
+        for (address, interface) in addresses {
+            let from = format!("the network of {}", crate::error::shown(&interface));
+            // It is kept until it is asked for.
+            let _ = tell.send(Elsewhere { host: Host::Udp(address), from });
+        }
+        return Ok(Endpoint {
+            listen: Listen::Quic(meeting),
+            address: first,
+            ticket: Host::Udp(first),
+            elsewhere: Some(elsewhere),
+            admit,
+            reach: Reach::Internet { relays: vec![] },
+        });
+    }
+    let plate = Plate::generate()?;
+    let relays = named.clone().unwrap_or_else(RelayUrl::defaults);
+    let ticket = Host::Relay { plate: plate.clone(), relays: named.unwrap_or_default() };
+    let reach = Reach::Internet { relays: relays.clone() };
+    let relay_only = direct.relay_only;
+    let meeting = Meeting { plate, relays, address: None, relay_only };
+    let address = Ipv4Addr::UNSPECIFIED.into();
+    Ok(Endpoint { listen: Listen::Quic(meeting), address, ticket, elsewhere: None, admit, reach })
+}
+
+/// Where this machine can be dialled, and by which interface, those that others reach first.
+fn addresses() -> Vec<(IpAddr, String)> {
+    let Ok(interfaces) = Interfaces::look(&Choice::Local) else { return vec![] };
+    // One of a link needs an interface beside it, which a ticket cannot carry.
+    let all = interfaces.addresses().into_iter().filter(|(ip, _)| Scope::of(*ip) != Scope::Link);
+    all.map(|(ip, interface)| (ip, interface.name.clone())).collect()
+}
+
+/// Whoever is found under this plate: at the relays that the command line names, or those of the ticket, or
+/// those of this user, or those of all.
+///
+/// # Errors
+/// A relay is named that is none, or this build has no direct mode.
+pub fn remote(plate: &Plate, relays: &[RelayUrl], direct: &Direct) -> Result<Remote> {
+    let relays = match (&direct.relays, relays) {
+        (Some(named), _) => named.clone(),
+        (None, []) => usual()?.unwrap_or_else(RelayUrl::defaults),
+        (None, relays) => relays.to_vec(),
+    };
+    if relays.is_empty() {
+        return Err(Error::usage("that ticket needs a relay, and --relay none has none")
+            .hint("leave --relay away"));
+    }
+    let peer = Peer { name: plate.to_string(), address: None, id: None };
+    let meeting =
+        Meeting { plate: plate.clone(), relays, address: None, relay_only: direct.relay_only };
+    Ok(Remote { target: Target::Quic(Dialler::new(meeting)?), peer })
+}
+
+/// Whoever waits at an address, without a relay.
+///
+/// # Errors
+/// The other side would learn this one's address, or this build has no direct mode.
+pub fn remote_at(address: SocketAddr, direct: &Direct) -> Result<Remote> {
+    if direct.relay_only {
+        return Err(Error::usage("--relay-only needs a relay, and that ticket has none")
+            .hint("leave --relay-only away, or use a relay at the sender"));
+    }
+    let peer = Peer::unknown(address.ip());
+    let (plate, address) = (Plate::none(), Some(address));
+    let meeting = Meeting { plate, relays: vec![], address, relay_only: false };
+    Ok(Remote { target: Target::Quic(Dialler::new(meeting)?), peer })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relays_of_the_command_line() {
+        let typed = |words: &[&str], only| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            Direct::new(&words, only).map_err(|error| error.message)
+        };
+        assert_eq!(typed(&[], false).unwrap(), Direct::default());
+        assert_eq!(typed(&["none"], false).unwrap().relays, Some(vec![]));
+        let two = typed(&["a.b", "http://127.0.0.1:3340"], true).unwrap();
+        assert_eq!(two.relays.unwrap().len(), 2);
+        for (words, only, message) in [
+            (&["none", "a.b"][..], false, "--relay none leaves no other relay to be named"),
+            (&["none"], true, "--relay-only needs a relay, and --relay none has none"),
+            (&["a.b"; 9], false, "9 relays are too many"),
+            (&["a b"], false, "\"a b\" is no relay: its host is neither a name nor an address"),
+        ] {
+            assert_eq!(typed(words, only), Err(message.to_owned()), "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! QUIC between any two networks: through NATs where that works, through a relay where it does not. The
+//! engine is iroh. Whatever is async stays in this room; outside it there are blocking calls alone.
+//!
+//! This file has what both builds know: with the feature `direct`, and without it, where nothing can be
+//! opened and nobody gets a [`Quic`].
+
+#[cfg(feature = "direct")]
+mod endpoint;
+#[cfg(feature = "direct")]
+mod listener;
+#[cfg(feature = "direct")]
+mod path;
+#[cfg(feature = "direct")]
+mod stream;
+#[cfg(feature = "direct")]
+mod stripes;
+#[cfg(not(feature = "direct"))]
+mod without;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+#[cfg(not(feature = "direct"))]
+pub use self::without::{Dialler, Listener, Paths, Quic};
+#[cfg(feature = "direct")]
+pub use self::{endpoint::Dialler, listener::Listener, path::Paths, stream::Quic};
+use super::plate::Plate;
+use super::relay_url::RelayUrl;
+
+/// Where somebody waits to be dialled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meeting {
+    /// Under which words.
+    pub plate: Plate,
+    /// At which relays; none where an address is enough.
+    pub relays: Vec<RelayUrl>,
+    /// At which address, where no relay is needed.
+    pub address: Option<SocketAddr>,
+    /// Whether this side keeps its address to itself, and takes the relay alone.
+    pub relay_only: bool,
+}
+
+/// Who has connected, as far as is known before a word was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// Somebody at an address.
+    Address(SocketAddr),
+    /// Somebody at this relay, whose address it keeps.
+    Relay(String),
+}
+
+/// By which way the bytes go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Via {
+    /// From address to address.
+    Direct(IpAddr),
+    /// Through the relay of this host.
+    Relay(String),
+}
+
+/// The way that a connection has at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path {
+    /// By which way.
+    pub via: Via,
+    /// From here to there and back.
+    pub round_trip: Duration,
+}
+
+/// What has gone over a connection, both directions together, in bytes of UDP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Through a relay.
+    pub relayed: u64,
+    /// From address to address.
+    pub direct: u64,
+}

@@ -1,0 +1,350 @@
+//! The endpoint of this process in the network: its key, its relays, its sockets; and the side that dials.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use iroh::dns::DnsResolver;
+use iroh::endpoint::{
+    Builder, Connection, ConnectionError, IdleTimeout, PortmapperConfig, QuicTransportConfig,
+    VarInt, presets,
+};
+use iroh::tls::CaTlsConfig;
+use iroh::{
+    Endpoint, EndpointAddr, RelayConfig, RelayMap, RelayMode, SecretKey, TransportAddr, Watcher,
+};
+use rustls::pki_types::CertificateDer;
+use tokio::runtime::Runtime;
+
+use super::stream::{Home, Quic};
+use super::{Caller, Meeting, path};
+use crate::bounds::{
+    DIAL_LIMIT, HANDSHAKE_LIMIT, MAX_PEM, MAX_QUIC_STRIPES, QUIC_STREAM_WINDOW, QUIC_WINDOW,
+    REGISTER_LIMIT, STRANGER_WINDOW,
+};
+use crate::error::{Cause, Error, Result, reason, shown};
+use crate::net::plate::Plate;
+use crate::net::relay_url::RelayUrl;
+
+/// What is spoken inside (RFC 7301): the protocol, and its version.
+pub const ALPN: &[u8] = b"transfer/2";
+
+/// A connection without a packet for so long is lost.
+const IDLE: Duration = Duration::from_secs(30);
+/// A way without one is left for another…
+const PATH_IDLE: Duration = Duration::from_secs(6);
+/// …and one that works has one so often.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+/// Where extra certificates are that this user trusts, as for OpenSSL.
+const CERTIFICATES: &str = "SSL_CERT_FILE";
+
+/// The runtime of this process.
+pub fn runtime() -> Result<&'static Runtime> {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime);
+    }
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let made = builder.worker_threads(1).thread_name("quic").enable_all().build();
+    let made = made.map_err(|error| Error::no_thread(&error))?;
+    Ok(RUNTIME.get_or_init(|| made))
+}
+
+/// What an endpoint needs to know before it is bound.
+pub fn builder(meeting: &Meeting) -> Result<Builder> {
+    let window = VarInt::from_u32(QUIC_STREAM_WINDOW);
+    let idle = IdleTimeout::try_from(IDLE).ok();
+    let transport = QuicTransportConfig::builder()
+        .stream_receive_window(window)
+        .receive_window(VarInt::from_u32(STRANGER_WINDOW))
+        .send_window(u64::from(QUIC_WINDOW))
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(u32::from(MAX_QUIC_STRIPES) - 1))
+        .datagram_receive_buffer_size(None)
+        .max_idle_timeout(idle)
+        .default_path_max_idle_timeout(PATH_IDLE)
+        .default_path_keep_alive_interval(KEEP_ALIVE)
+        .build();
+    let relays: RelayMap = meeting.relays.iter().filter_map(relay_config).collect();
+    let is_local = meeting.relays.iter().all(RelayUrl::is_here);
+    // A name server of others, which the engine would ask where this machine's own do not answer,
+    // would learn where this user goes.
+    let names = DnsResolver::builder().with_system_defaults().disable_fallback().build();
+    let mut builder = Endpoint::builder(presets::Minimal)
+        .transport_config(transport)
+        .dns_resolver(names)
+        .ca_tls_config(CaTlsConfig::embedded().with_extra_roots(extra_roots()?))
+        .proxy_from_env()
+        .relay_mode(match relays.is_empty() {
+            true => RelayMode::Disabled,
+            false => RelayMode::Custom(relays),
+        });
+    if is_local || meeting.relay_only {
+        // No router is asked to open a port that nobody needs.
+        builder = builder.portmapper_config(PortmapperConfig::Disabled);
+    }
+    if meeting.relay_only {
+        builder = builder.clear_ip_transports();
+    }
+    Ok(builder)
+}
+
+/// Binds a port at all addresses; any that is free where none is named.
+pub async fn bind(builder: Builder, port: Option<u16>, is_relay_only: bool) -> Result<Endpoint> {
+    let port = port.filter(|_| !is_relay_only);
+    let at = |builder: Builder, address: SocketAddr| {
+        builder.bind_addr(address).map_err(|error| io::Error::other(error.to_string()))
+    };
+    let bound = match port {
+        None => Ok(builder),
+        Some(port) => at(builder, (Ipv4Addr::UNSPECIFIED, port).into())
+            .and_then(|builder| at(builder, (Ipv6Addr::UNSPECIFIED, port).into())),
+    };
+    let bound = match bound {
+        Ok(builder) => builder.bind().await.map_err(io::Error::other),
+        Err(error) => Err(error),
+    };
+    bound.map_err(|error| {
+        let port = port.map_or_else(String::new, |port| format!(" {port}"));
+        let why = plain(&error);
+        Error::new(Cause::PortTaken, format!("cannot listen on UDP port{port}: {why}"))
+            .hint("choose another port with --port")
+    })
+}
+
+/// What went wrong, without the engine's own way to tell it.
+pub fn plain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    reason(&io::Error::other(shown(&last.to_string()).into_owned()))
+}
+
+fn relay_config(relay: &RelayUrl) -> Option<RelayConfig> {
+    Some(RelayConfig::from(relay.url().parse::<iroh::RelayUrl>().ok()?))
+}
+
+/// Certificates that are trusted beside those of browsers, for a relay whose own no public authority made.
+fn extra_roots() -> Result<Vec<CertificateDer<'static>>> {
+    let Some(file) = std::env::var_os(CERTIFICATES) else { return Ok(vec![]) };
+    let name = crate::error::shown_os(&file).into_owned();
+    let wrong = |why: String| {
+        Error::usage(format!("cannot read \"{name}\": {why}"))
+            .hint(format!("${CERTIFICATES} names a file with certificates in PEM"))
+    };
+    let size = fs::metadata(&file).map_err(|error| wrong(reason(&error)))?.len();
+    if size > MAX_PEM {
+        return Err(wrong("it is too large".into()));
+    }
+    let text = fs::read(&file).map_err(|error| wrong(reason(&error)))?;
+    let parts = pem::parse_many(text).map_err(|_| wrong("it is not PEM".into()))?;
+    let certificates = parts.into_iter().filter(|part| part.tag() == "CERTIFICATE");
+    Ok(certificates.map(|part| CertificateDer::from(part.into_contents())).collect())
+}
+
+/// Waits until the endpoint is at one of its relays; tells which.
+///
+/// # Errors
+/// Exit 5, if none lets it in within 10 s.
+pub async fn register(endpoint: &Endpoint, relays: &[RelayUrl]) -> Result<String> {
+    let mut status = endpoint.home_relay_status();
+    let registered = async {
+        let mut now = status.get();
+        loop {
+            if let Some(relay) = now.iter().find(|relay| relay.is_connected()) {
+                return Some(path::host(relay.url()));
+            }
+            now = status.updated().await.ok()?;
+        }
+    };
+    if let Ok(Some(host)) = tokio::time::timeout(REGISTER_LIMIT, registered).await {
+        return Ok(host);
+    }
+    Err(no_relay(endpoint, relays))
+}
+
+/// Why no relay lets this side in.
+pub fn no_relay(endpoint: &Endpoint, relays: &[RelayUrl]) -> Error {
+    let status = endpoint.home_relay_status().get();
+    let name = match relays {
+        [only] => only.host().to_owned(),
+        _ => String::new(),
+    };
+    if let Some(refusal) = status.iter().find_map(|relay| relay.auth_denied_reason()) {
+        return Error::network(format!("the relay {name} refuses: {}", shown(refusal)))
+            .hint("choose another relay with --relay");
+    }
+    let failure = status.iter().find_map(|relay| Some(plain(relay.last_error()?)));
+    let why = failure.map_or_else(String::new, |why| format!(": {why}"));
+    if why.contains("certificate") {
+        return Error::network(format!("the certificate of {name} is not valid{why}")).hint(
+            "is the clock of this machine right? $SSL_CERT_FILE names certificates of your own",
+        );
+    }
+    let tried = match relays {
+        [only] => format!("the relay {} does not answer", only.host()),
+        _ => format!("no relay answers, of {} that were tried", relays.len()),
+    };
+    Error::network(format!("{tried}{why}"))
+        .hint("is this machine on line? behind a proxy set HTTPS_PROXY; another relay: --relay")
+}
+
+/// The side that dials, as often as it takes.
+pub struct Dialler {
+    meeting: Meeting,
+    home: Home,
+    /// Made when it is first needed, and anew where it came to nothing.
+    endpoint: Mutex<Option<Endpoint>>,
+}
+
+impl std::fmt::Debug for Dialler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dialler").field("meeting", &self.meeting).finish_non_exhaustive()
+    }
+}
+
+impl Dialler {
+    /// To whoever waits there.
+    ///
+    /// # Errors
+    /// The system starts no threads.
+    pub fn new(meeting: Meeting) -> Result<Self> {
+        let home = Home::new(runtime()?.handle().clone());
+        Ok(Self { meeting, home, endpoint: Mutex::default() })
+    }
+
+    /// Connects within `limit`.
+    ///
+    /// # Errors
+    /// Exit 5, which tells whether it is the relay that does not answer, or the sender.
+    pub fn dial(&self, limit: Duration) -> Result<Arc<Quic>> {
+        let known = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let dialled: Result<_> = self.home.handle.block_on(async {
+            let endpoint = match known {
+                Some(endpoint) => endpoint,
+                None => bind(builder(&self.meeting)?, None, self.meeting.relay_only).await?,
+            };
+            let dialled = self.connect(&endpoint, limit).await;
+            if dialled.is_err() {
+                // What is wrong may be its own state: the next one begins anew.
+                endpoint.close().await;
+            }
+            Ok((endpoint, dialled?))
+        });
+        let (endpoint, quic) = dialled?;
+        *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(endpoint);
+        Ok(Arc::new(quic))
+    }
+
+    async fn connect(&self, endpoint: &Endpoint, limit: Duration) -> Result<Quic> {
+        let Meeting { plate, relays, address, .. } = &self.meeting;
+        let key = SecretKey::from_bytes(&plate.seed()).public();
+        let relayed = relays.iter().filter_map(|relay| relay.url().parse().ok());
+        let ways = relayed.map(TransportAddr::Relay).chain(address.map(TransportAddr::Ip));
+        let there = EndpointAddr::from_parts(key, ways);
+        let connecting = tokio::time::timeout(limit, endpoint.connect(there, ALPN));
+        let registering = async {
+            match relays.is_empty() {
+                true => std::future::pending().await,
+                false => register(endpoint, relays).await,
+            }
+        };
+        tokio::pin!(connecting, registering);
+        let mut is_registered = relays.is_empty();
+        let connected = loop {
+            tokio::select! {
+                connected = &mut connecting => break connected,
+                registered = &mut registering, if !is_registered => {
+                    registered?;
+                    is_registered = true;
+                }
+            }
+        };
+        let connection = match connected {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return Err(self.explain(Some(&error), limit)),
+            Err(_) => return Err(self.explain(None, limit)),
+        };
+        let streams = tokio::time::timeout(HANDSHAKE_LIMIT, connection.open_bi()).await;
+        let streams = match streams {
+            Ok(Ok(streams)) => streams,
+            _ => return Err(self.explain(None, limit)),
+        };
+        let caller = caller_of(&connection, address.as_ref());
+        Quic::new(self.home.clone(), connection, streams, caller, false)
+            .map_err(|error| Error::failure(reason(&error)))
+    }
+
+    /// Why there is no connection.
+    fn explain(&self, error: Option<&iroh::endpoint::ConnectError>, limit: Duration) -> Error {
+        let is_other_version = error.is_some_and(|error| {
+            chain(error).any(|cause| match cause.downcast_ref::<ConnectionError>() {
+                Some(ConnectionError::ConnectionClosed(close)) => {
+                    // No protocol in common (RFC 7301, section 3.2; RFC 9001, section 4.8).
+                    u64::from(close.error_code) == 0x100 + 120
+                }
+                Some(ConnectionError::VersionMismatch) => true,
+                _ => false,
+            })
+        });
+        if is_other_version {
+            return Error::failure("the other side runs another version of transfer")
+                .hint("install the same version of transfer on both machines");
+        }
+        let limit = limit.min(DIAL_LIMIT).as_secs();
+        match &self.meeting.address {
+            Some(address) => Error::network(format!("{address} did not answer in {limit} s"))
+                .hint(format!(
+                    "is `transfer send` still running there? is UDP port {} open, or forwarded to it?",
+                    address.port()
+                )),
+            None => Error::network(format!("no sender answers to {}", self.meeting.plate)).hint(
+                "compare the first two words; is `transfer send` still running there, with the same relay?",
+            ),
+        }
+    }
+}
+
+impl Drop for Dialler {
+    fn drop(&mut self) {
+        let known = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.home.handle.block_on(async {
+            self.home.all_said_goodbye().await;
+            if let Some(endpoint) = known {
+                endpoint.close().await;
+            }
+        });
+    }
+}
+
+/// An error, and what it came from.
+fn chain<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+fn caller_of(connection: &Connection, address: Option<&SocketAddr>) -> Caller {
+    match address {
+        Some(address) => Caller::Address(*address),
+        None => Caller::Relay(
+            connection
+                .paths()
+                .iter()
+                .find_map(|path| match path.remote_addr() {
+                    TransportAddr::Relay(url) => Some(path::host(url)),
+                    _ => None,
+                })
+                .unwrap_or_default(),
+        ),
+    }
+}
+
+/// The key of a plate.
+pub fn key(plate: &Plate) -> SecretKey {
+    SecretKey::from_bytes(&plate.seed())
+}

@@ -1,0 +1,265 @@
+//! The side that is dialled: one endpoint after the other under the same key, and whoever connects there.
+//!
+//! An endpoint that has lost its relay does not always find back by itself; while nobody is served it is
+//! replaced. Whoever connects and says nothing costs a place for a moment: there are so many, and the
+//! oldest leaves when another comes.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use iroh::endpoint::{Incoming, IncomingAddr};
+use iroh::{Endpoint, Watcher};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::endpoint::{self, ALPN};
+use super::stream::{Home, Quic, gone};
+use super::{Caller, Meeting, path};
+use crate::bounds::{HANDSHAKE_LIMIT, MAX_HANDSHAKES, MAX_QUIC_CALLERS};
+use crate::error::Result;
+
+/// An endpoint without its relay for so long is replaced, while nobody is served.
+const LOST_RELAY: Duration = Duration::from_secs(15);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+type Met = (Arc<Quic>, Caller);
+
+/// Where others dial. Clones share it; [`Listener::close`] ends them all.
+#[derive(Clone)]
+pub struct Listener(Arc<Shared>);
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Listener")
+    }
+}
+
+struct Shared {
+    home: Home,
+    meeting: Meeting,
+    met: Mutex<Receiver<Met>>,
+    is_closed: watch::Sender<bool>,
+    is_over: watch::Receiver<bool>,
+    relay: Mutex<Option<String>>,
+    port: AtomicU16,
+}
+
+impl Listener {
+    /// Takes its place at the relay, or at a port where there is none: the one that is asked for, or any,
+    /// and without a relay `usual` or one of the next.
+    ///
+    /// # Errors
+    /// Exit 5: no relay answers, or the port is taken.
+    pub fn open(meeting: &Meeting, port: Option<u16>, usual: u16) -> Result<Self> {
+        let runtime = endpoint::runtime()?;
+        let home = Home::new(runtime.handle().clone());
+        let is_found_by_port = meeting.relays.is_empty();
+        let ports: Vec<Option<u16>> = match (port, is_found_by_port) {
+            (Some(port), _) => vec![Some(port)],
+            (None, false) => vec![None],
+            (None, true) => (usual..usual.saturating_add(PORTS)).map(Some).collect(),
+        };
+        let mut bound = None;
+        for port in ports {
+            bound = Some(runtime.block_on(bind(meeting, port)));
+            if let Some(Ok(_)) = bound {
+                break;
+            }
+        }
+        let endpoint = match bound {
+            Some(bound) => bound?,
+            None => runtime.block_on(bind(meeting, None))?,
+        };
+        let relay = match is_found_by_port {
+            true => None,
+            false => Some(runtime.block_on(endpoint::register(&endpoint, &meeting.relays))?),
+        };
+        let (tell, met) = mpsc::sync_channel(MAX_HANDSHAKES);
+        let (over, is_over) = watch::channel(false);
+        let shared = Arc::new(Shared {
+            home,
+            meeting: meeting.clone(),
+            met: Mutex::new(met),
+            is_closed: watch::Sender::new(false),
+            is_over,
+            relay: Mutex::new(relay),
+            port: AtomicU16::new(port_of(&endpoint)),
+        });
+        runtime.spawn(run(Arc::clone(&shared), endpoint, tell, over));
+        Ok(Self(shared))
+    }
+
+    /// The next connection, or nothing once the listener is closed.
+    pub fn accept(&self) -> Option<Met> {
+        self.0.met.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+    }
+
+    /// Lets nobody in any more, and waits until the last bytes have arrived. Wakes whoever waits in
+    /// [`Listener::accept`].
+    pub fn close(&self) {
+        self.0.is_closed.send_replace(true);
+        let mut is_over = self.0.is_over.clone();
+        let _ = self.0.home.handle.block_on(is_over.wait_for(|is_over| *is_over));
+    }
+
+    /// The host of the relay where it is found now.
+    pub fn relay(&self) -> Option<String> {
+        lock(&self.0.relay).clone()
+    }
+
+    /// The UDP port that it has.
+    pub fn port(&self) -> u16 {
+        self.0.port.load(Ordering::Relaxed)
+    }
+}
+
+/// Ports that are tried one after the other where none was asked for.
+const PORTS: u16 = 100;
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is inside is whole at every point where a panic could happen.
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn bind(meeting: &Meeting, port: Option<u16>) -> Result<Endpoint> {
+    let builder = endpoint::builder(meeting)?;
+    let builder = builder.secret_key(endpoint::key(&meeting.plate)).alpns(vec![ALPN.to_vec()]);
+    endpoint::bind(builder, port, meeting.relay_only).await
+}
+
+fn port_of(endpoint: &Endpoint) -> u16 {
+    let sockets = endpoint.bound_sockets();
+    // The two have the same port, unless any was good.
+    let first = sockets.iter().find(|socket| socket.is_ipv4()).or(sockets.first());
+    first.map_or(0, std::net::SocketAddr::port)
+}
+
+/// Takes in whoever comes, until it is closed.
+async fn run(
+    shared: Arc<Shared>,
+    mut endpoint: Endpoint,
+    tell: SyncSender<Met>,
+    over: watch::Sender<bool>,
+) {
+    let mut callers = Callers::default();
+    let serving = async {
+        loop {
+            {
+                let lost = has_lost_its_relay(&endpoint, &shared, Arc::clone(&callers.met));
+                tokio::pin!(lost);
+                loop {
+                    tokio::select! {
+                        incoming = endpoint.accept() => match incoming {
+                            Some(incoming) => callers.take(&shared.home, incoming, &tell),
+                            None => break,
+                        },
+                        () = &mut lost => break,
+                    }
+                }
+            }
+            endpoint.close().await;
+            let port =
+                shared.meeting.relays.is_empty().then(|| shared.port.load(Ordering::Relaxed));
+            endpoint = loop {
+                // As long as there is no network, there may be no socket either.
+                match bind(&shared.meeting, port).await {
+                    Ok(endpoint) => break endpoint,
+                    Err(_) => sleep(LOOK).await,
+                }
+            };
+            shared.port.store(port_of(&endpoint), Ordering::Relaxed);
+        }
+    };
+    let mut is_closed = shared.is_closed.subscribe();
+    tokio::select! {
+        biased;
+        _ = is_closed.wait_for(|is_closed| *is_closed) => {}
+        () = serving => {}
+    }
+    drop(tell);
+    callers.leave();
+    shared.home.all_said_goodbye().await;
+    endpoint.close().await;
+    // Nobody may be waiting.
+    let _ = over.send(true);
+}
+
+/// Comes back when the endpoint has had no relay for a while, and nobody is served.
+async fn has_lost_its_relay(endpoint: &Endpoint, shared: &Shared, met: Known) {
+    let mut seen = Instant::now();
+    loop {
+        let status = endpoint.home_relay_status().get();
+        let home = status.iter().find(|relay| relay.is_connected());
+        if let Some(home) = home {
+            *lock(&shared.relay) = Some(path::host(home.url()));
+        }
+        let is_served = lock(&met).iter().any(|quic| quic.strong_count() > 0);
+        if home.is_some() || shared.meeting.relays.is_empty() || is_served {
+            seen = Instant::now();
+        }
+        if seen.elapsed() >= LOST_RELAY {
+            return;
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Connections that have said something, while somebody has them.
+type Known = Arc<Mutex<Vec<Weak<Quic>>>>;
+
+/// Whoever has connected.
+#[derive(Default)]
+struct Callers {
+    /// Those who have said nothing yet, the oldest first.
+    silent: VecDeque<AbortHandle>,
+    /// The others.
+    met: Known,
+}
+
+impl Callers {
+    fn take(&mut self, home: &Home, incoming: Incoming, tell: &SyncSender<Met>) {
+        self.silent.retain(|caller| !caller.is_finished());
+        if self.silent.len() >= MAX_QUIC_CALLERS
+            && let Some(oldest) = self.silent.pop_front()
+        {
+            oldest.abort();
+        }
+        let (own, tell, met) = (home.clone(), tell.clone(), Arc::clone(&self.met));
+        let greeting = home.handle.spawn(async move {
+            let caller = caller_of(&incoming);
+            let greet = async {
+                let connection = incoming.await.map_err(gone)?;
+                let streams = connection.accept_bi().await.map_err(gone)?;
+                Quic::new(own, connection, streams, caller.clone(), true)
+            };
+            if let Ok(Ok(quic)) = timeout(HANDSHAKE_LIMIT, greet).await {
+                let quic = Arc::new(quic);
+                {
+                    let mut met = lock(&met);
+                    met.retain(|quic| quic.strong_count() > 0);
+                    met.push(Arc::downgrade(&quic));
+                }
+                // Where too many wait already, this one is closed, and may come again.
+                let _: Result<(), _> = tell.try_send((quic, caller));
+            }
+        });
+        self.silent.push_back(greeting.abort_handle());
+    }
+
+    fn leave(&self) {
+        self.silent.iter().for_each(AbortHandle::abort);
+    }
+}
+
+fn caller_of(incoming: &Incoming) -> Caller {
+    match incoming.remote_addr() {
+        IncomingAddr::Ip(address) => Caller::Address(address),
+        IncomingAddr::Relay { url, .. } => Caller::Relay(path::host(&url)),
+        _ => Caller::Relay(String::new()),
+    }
+}

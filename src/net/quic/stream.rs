@@ -1,0 +1,229 @@
+//! A connection as a blocking stream of bytes: limits, and an end that arrives.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use iroh::endpoint::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio::task::JoinSet;
+
+use super::path::{self, Paths};
+use super::stripes::{In, Out};
+use super::{Caller, Path};
+use crate::bounds::{LAST_BYTES_LIMIT, MAX_HANDSHAKES, QUIC_WINDOW};
+
+/// What an endpoint and its connections share.
+#[derive(Clone)]
+pub struct Home {
+    pub handle: Handle,
+    /// Connections whose last bytes are on their way.
+    goodbyes: Arc<Mutex<JoinSet<()>>>,
+}
+
+impl Home {
+    pub fn new(handle: Handle) -> Self {
+        Self { handle, goodbyes: Arc::default() }
+    }
+
+    fn goodbyes(&self) -> MutexGuard<'_, JoinSet<()>> {
+        // A set of tasks is whole at every point where a panic could happen.
+        self.goodbyes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the last bytes of all connections have arrived, or their time is over.
+    pub async fn all_said_goodbye(&self) {
+        let mut goodbyes = std::mem::take(&mut *self.goodbyes());
+        while goodbyes.join_next().await.is_some() {}
+    }
+}
+
+/// How long a read and a write wait; for ever where nothing is said.
+#[derive(Debug, Clone, Copy, Default)]
+struct Limits {
+    read: Option<Duration>,
+    write: Option<Duration>,
+}
+
+/// A connection, and the stream of bytes that is all of it.
+pub struct Quic {
+    home: Home,
+    connection: Connection,
+    caller: Caller,
+    exporter: [u8; 32],
+    out: AsyncMutex<Out>,
+    into: AsyncMutex<In>,
+    limits: Mutex<Limits>,
+    is_closed: watch::Sender<bool>,
+    paths: Paths,
+    /// Whether the other side has dialled: then this one has most to say.
+    was_dialled: bool,
+}
+
+impl fmt::Debug for Quic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Quic").field("caller", &self.caller).finish_non_exhaustive()
+    }
+}
+
+/// An error of the engine as one of a socket.
+pub fn gone(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(ErrorKind::ConnectionReset, error)
+}
+
+impl Quic {
+    /// Called inside the runtime.
+    ///
+    /// # Errors
+    /// The connection has no exporter: it is not what it should be.
+    pub fn new(
+        home: Home,
+        connection: Connection,
+        (out, into): (SendStream, RecvStream),
+        caller: Caller,
+        was_dialled: bool,
+    ) -> io::Result<Self> {
+        let mut exporter = [0; 32];
+        connection
+            .export_keying_material(&mut exporter, b"EXPORTER-transfer", b"")
+            .map_err(|_| io::Error::other("the connection exports no key"))?;
+        let paths = path::watch(&home.handle, &connection);
+        Ok(Self {
+            home,
+            caller,
+            exporter,
+            out: AsyncMutex::new(Out::new(connection.clone(), out)),
+            into: AsyncMutex::new(In::new(connection.clone(), into)),
+            connection,
+            limits: Mutex::default(),
+            is_closed: watch::Sender::new(false),
+            paths,
+            was_dialled,
+        })
+    }
+
+    /// 32 bytes that only this connection has, the same at both ends (RFC 8446, section 7.5).
+    pub fn exporter(&self) -> [u8; 32] {
+        self.exporter
+    }
+
+    /// Who is at the other end, as far as was known at the beginning.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// By which way it goes, now and later.
+    pub fn paths(&self) -> Paths {
+        self.paths.clone()
+    }
+
+    /// The other side has proved itself: it may send as much as fits, and what the side that was dialled
+    /// sends is parted from here on.
+    pub fn greeted(&self) {
+        self.connection.set_receive_window(VarInt::from_u32(QUIC_WINDOW));
+        self.home.handle.block_on(async {
+            match self.was_dialled {
+                true => self.out.lock().await.part(),
+                false => self.into.lock().await.part(),
+            }
+        });
+    }
+
+    /// From now on a read that gets nothing, and a write that gets nothing away, fail with
+    /// [`ErrorKind::TimedOut`] after so long.
+    pub fn set_timeouts(&self, read: Option<Duration>, write: Option<Duration>) {
+        *self.limits() = Limits { read, write };
+    }
+
+    fn limits(&self) -> MutexGuard<'_, Limits> {
+        // Two plain values.
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads some; nothing at the end.
+    pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let limit = self.limits().read;
+        let work = async { self.into.lock().await.read(buf).await };
+        match self.within(limit, work) {
+            // As a socket has it: whoever has closed properly, has sent all there was.
+            Err(error) if is_closed_properly(&error) => Ok(0),
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(0),
+            read => read,
+        }
+    }
+
+    /// Writes some.
+    pub fn write(&self, buf: &[u8]) -> io::Result<usize> {
+        let limit = self.limits().write;
+        self.within(limit, async { self.out.lock().await.write(buf).await })
+    }
+
+    fn within<T>(
+        &self,
+        limit: Option<Duration>,
+        work: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<T> {
+        let mut is_closed = self.is_closed.subscribe();
+        let work = async {
+            tokio::select! {
+                // What was closed here is over, whatever else is there.
+                biased;
+                _ = is_closed.wait_for(|is_closed| *is_closed) => Err(ErrorKind::NotConnected.into()),
+                done = work => done,
+            }
+        };
+        self.home.handle.block_on(async {
+            match limit {
+                None => work.await,
+                Some(limit) => tokio::time::timeout(limit, work)
+                    .await
+                    .unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())),
+            }
+        })
+    }
+
+    /// Ends both directions, whoever else is reading or writing. What was written still arrives if the
+    /// other side reads: no system finishes that for us, so it goes on for a moment beside the caller.
+    pub fn shutdown(self: &Arc<Self>) {
+        if self.is_closed.send_replace(true) {
+            return;
+        }
+        let quic = Arc::clone(self);
+        let mut goodbyes = self.home.goodbyes();
+        while goodbyes.try_join_next().is_some() {}
+        if goodbyes.len() >= MAX_HANDSHAKES {
+            return quic.connection.close(VarInt::from_u32(0), b"");
+        }
+        goodbyes.spawn_on(
+            async move {
+                let farewell = async { quic.out.lock().await.finish().await };
+                let _ = tokio::time::timeout(LAST_BYTES_LIMIT, farewell).await;
+                quic.connection.close(VarInt::from_u32(0), b"");
+            },
+            &self.home.handle,
+        );
+    }
+
+    /// Where it goes at the moment.
+    pub fn path(&self) -> Option<Path> {
+        self.paths.now()
+    }
+}
+
+impl Drop for Quic {
+    fn drop(&mut self) {
+        self.connection.close(VarInt::from_u32(0), b"");
+    }
+}
+
+fn is_closed_properly(error: &io::Error) -> bool {
+    use iroh::endpoint::ReadError;
+    let source = error.get_ref();
+    let lost = source.and_then(|it| match it.downcast_ref::<ReadError>() {
+        Some(ReadError::ConnectionLost(lost)) => Some(lost),
+        _ => it.downcast_ref::<ConnectionError>(),
+    });
+    matches!(lost, Some(ConnectionError::ApplicationClosed(close)) if close.error_code == VarInt::from_u32(0))
+}

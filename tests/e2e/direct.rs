@@ -1,0 +1,125 @@
+//! Direct mode, without a relay, over 127.0.0.1. With relays and NATs it is in `tests/direct`.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::util::process::{Pipe, Process, receiving, run, transfer};
+use crate::util::tree::{Scratch, ensure_arrived, noise, write};
+
+/// A sender without a relay, and its ticket with the address of this machine that always is there.
+fn sender(from: &Scratch, options: &[&str]) -> Result<(Process, String)> {
+    write(&from.join("tree/large"), noise(20 << 20, 1))?;
+    write(&from.join("tree/small"), b"small")?;
+    let mut command = transfer();
+    command.args(["send", "-y", "--direct", "--relay", "none", "--port", "0"]).args(options);
+    command.arg(from.join("tree"));
+    let mut sender = Process::start(command)?;
+    let line = sender.wait_for(Pipe::Out, "")?;
+    let ticket = line.trim().strip_prefix("transfer receive ").context("no ticket")?;
+    let (words, place) = ticket.split_once('@').context("no address")?;
+    let port = place.rsplit_once(':').context("no port")?.1;
+    Ok((sender, format!("{words}@127.0.0.1:{port}")))
+}
+
+#[test]
+fn a_tree_crosses_without_a_relay() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let (mut sender, ticket) = sender(&from, &[])?;
+    sender.wait_until_said("direct, without a relay: anybody may connect who gets here")?;
+    let received = run(receiving(&ticket, into.path(), &["-v"]))?.expect(0)?;
+    received.says("connected: directly to 127.0.0.1")?;
+    received.says("0 B went through a relay, 2")?;
+    sender.end()?.expect(0)?.says("connected: directly to 127.0.0.1")?;
+    ensure_arrived(into.path(), &[&from.join("tree")])
+}
+
+#[test]
+fn programs_learn_of_the_way() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let (sender, ticket) = sender(&from, &[])?;
+    let received = run(receiving(&ticket, into.path(), &["--json"]))?.expect(0)?;
+    sender.end()?.expect(0)?;
+    let events: Vec<Value> =
+        received.stdout.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let path = events.iter().find(|it| it["event"] == "path").context("no event `path`")?;
+    ensure!(path["via"] == "direct" && path["address"] == "127.0.0.1", "{path}");
+    let end = events.last().context("no last line")?;
+    ensure!(end["relayed_bytes"] == 0, "{end}");
+    // The content, and what frames it.
+    ensure!(end["direct_bytes"].as_u64() > Some(20 << 20), "{end}");
+    ensure_arrived(into.path(), &[&from.join("tree")])
+}
+
+/// Three in all, and then the offer is over.
+#[test]
+fn guesses_are_counted() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let (sender, ticket) = sender(&from, &[])?;
+    let (words, place) = ticket.split_once('@').context("no address")?;
+    let wrong = if words == "ocean-tiger" { "tiger-ocean" } else { "ocean-tiger" };
+    for left in [2, 1] {
+        let guess = run(receiving(&format!("{wrong}@{place}"), into.path(), &[]))?.expect(4)?;
+        guess.says("wrong token")?;
+        guess.says(&format!("it forgives {left} more"))?;
+    }
+    run(receiving(&format!("{wrong}@{place}"), into.path(), &[]))?.expect(4)?;
+    sender.end()?.expect(4)?.says("the offer has ended after 3 wrong tokens")
+}
+
+#[test]
+fn a_killed_receiver_goes_on() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    let (mut sender, ticket) = sender(&from, &["--limit", "8M"])?;
+    let mut command = receiving(&ticket, into.path(), &["--json"]);
+    command.env("RUST_BACKTRACE", "0");
+    let mut first = Process::start(command)?;
+    first.wait_for(Pipe::Out, "\"progress\"")?;
+    first.kill()?;
+    sender.wait_until_said("waiting for it to come back")?;
+    run(receiving(&ticket, into.path(), &[]))?.expect(0)?.says("Resuming transfer")?;
+    sender.end()?.expect(0)?;
+    ensure_arrived(into.path(), &[&from.join("tree")])
+}
+
+#[test]
+fn nobody_there_is_said() -> Result<()> {
+    let into = Scratch::new()?;
+    // The discard port, where nobody is.
+    let ended = run(receiving("ocean-tiger@127.0.0.1:9", into.path(), &[]))?.expect(5)?;
+    ended.says("127.0.0.1:9 did not answer in 30 s")?;
+    ended.says("is UDP port 9 open, or forwarded to it?")
+}
+
+/// What the command line says is wrong before anything is sent.
+#[test]
+fn what_makes_no_sense() -> Result<()> {
+    let into = Scratch::new()?;
+    for (ticket, options, said) in [
+        ("ocean-tiger", &[][..], "this is only the token: a direct ticket has four words or more"),
+        ("maple-river-ocean-tiger", &["--relay", "none"], "that ticket needs a relay"),
+        ("ocean-tiger@127.0.0.1:9", &["--relay-only"], "--relay-only needs a relay"),
+        ("maple-river-ocean-tiger", &["--relay", "a b"], "\"a b\" is no relay"),
+    ] {
+        run(receiving(ticket, into.path(), options))?.expect(2)?.says(said)?;
+    }
+    let mut command = transfer();
+    command.args(["send", "--direct", "--relay", "none", "--relay-only", "Cargo.toml"]);
+    run(command)?.expect(2)?.says("--relay-only needs a relay, and --relay none has none")
+}
+
+/// A script never begins to use the relays of others because Tailscale is not there.
+#[test]
+fn a_script_is_not_sent_over_the_internet_unasked() -> Result<()> {
+    let mut command = transfer();
+    command.args(["send", "Cargo.toml"]);
+    let ended = run(command)?.expect(5)?;
+    ended.says("between any two networks: `transfer send --direct`")?;
+    let mut command = transfer();
+    command.args(["send", "--tailnet", "Cargo.toml"]);
+    let ended = run(command)?.expect(5)?;
+    ensure!(!ended.stderr.contains("--direct"), "{ended:?}");
+    let mut command = transfer();
+    command.args(["send", "Cargo.toml"]).env("TRANSFER_WAY", "somewhere");
+    run(command)?.expect(2)?;
+    Ok(())
+}
