@@ -32,7 +32,7 @@ const WAYS: &[(&str, fn() -> Stage)] = &[
     #[cfg(feature = "direct")]
     ("direct", ways::direct),
     #[cfg(feature = "relay")]
-    ("relay", ways::relay),
+    ("relay", ways::relayed),
 ];
 
 /// Runs a check over each way. It has failed if it does not come to its end.

@@ -70,13 +70,13 @@ pub fn direct() -> Stage {
 
 /// The same through a relay of our own, and never from address to address.
 #[cfg(feature = "relay")]
-pub fn relay() -> Stage {
+pub fn relayed() -> Stage {
     use iroh_relay::server::{RelayConfig, Server, ServerConfig};
     use transfer::net::relay_url::RelayUrl;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all();
-    let runtime = { runtime }.build().unwrap();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
     let mut config = ServerConfig::default();
-    config.relay = Some(RelayConfig::new((Ipv4Addr::LOCALHOST, 0).into()));
+    config.relay = Some(RelayConfig::new((Ipv4Addr::LOCALHOST, 0)));
     let server = runtime.block_on(Server::spawn(config)).unwrap();
     let url = format!("http://{}", server.http_addr().unwrap());
     let there = Meeting {
