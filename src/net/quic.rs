@@ -67,7 +67,7 @@ pub struct Path {
     pub round_trip: Duration,
 }
 
-/// What has gone over a connection, both directions together, in bytes of UDP.
+/// What has gone over a connection, both directions together, in bytes of its records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Through a relay.

@@ -1,12 +1,11 @@
 //! By which way a connection goes, and how much went by each.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use iroh::TransportAddr;
-use iroh::endpoint::{Connection, PathEvent, PathStats, WeakConnectionHandle};
+use iroh::endpoint::Connection;
 use n0_future::StreamExt;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -17,10 +16,15 @@ use super::{Path, Traffic, Via};
 #[derive(Debug, Clone)]
 pub struct Paths {
     handle: Handle,
-    connection: WeakConnectionHandle,
     current: watch::Receiver<Option<Path>>,
-    /// What went over ways that are gone.
-    closed: Arc<Mutex<Traffic>>,
+    carried: Arc<Carried>,
+}
+
+/// Bytes that went by each way.
+#[derive(Debug, Default)]
+struct Carried {
+    relayed: AtomicU64,
+    direct: AtomicU64,
 }
 
 /// Looks at a connection from now on. Called inside the runtime.
@@ -28,14 +32,9 @@ pub fn watch(handle: &Handle, connection: &Connection) -> Paths {
     // First the events, then the state: nothing is missed in between.
     let mut events = connection.path_events();
     let (tell, current) = watch::channel(selected(connection));
-    let closed = Arc::<Mutex<Traffic>>::default();
-    let (weak, ended) = (connection.weak_handle(), Arc::clone(&closed));
-    let looked_at = weak.clone();
+    let looked_at = connection.weak_handle();
     handle.spawn(async move {
-        while let Some(event) = events.next().await {
-            if let PathEvent::Closed { remote_addr, last_stats, .. } = &event {
-                add(&mut lock(&ended), remote_addr, last_stats);
-            }
+        while events.next().await.is_some() {
             let Some(connection) = looked_at.upgrade() else { break };
             if let Some(path) = selected(&connection) {
                 tell.send_if_modified(|known| {
@@ -46,7 +45,7 @@ pub fn watch(handle: &Handle, connection: &Connection) -> Paths {
             }
         }
     });
-    Paths { handle: handle.clone(), connection: weak, current, closed }
+    Paths { handle: handle.clone(), current, carried: Arc::default() }
 }
 
 impl Paths {
@@ -70,29 +69,21 @@ impl Paths {
         self.current.has_changed().is_err()
     }
 
+    /// So many bytes have gone by the way of now. (The engine counts what arrives twice where the system
+    /// hands over several packets at once.)
+    pub(super) fn carried(&self, bytes: usize) {
+        let sum = match self.current.borrow().as_ref().map(|path| &path.via) {
+            Some(Via::Relay(_)) => &self.carried.relayed,
+            Some(Via::Direct(_)) | None => &self.carried.direct,
+        };
+        sum.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// What went over it until now.
     pub fn traffic(&self) -> Traffic {
-        let mut all = *lock(&self.closed);
-        if let Some(connection) = self.connection.upgrade() {
-            let mut open = BTreeMap::new();
-            for path in connection.paths().iter() {
-                open.insert(path.id(), (path.remote_addr().clone(), path.stats()));
-            }
-            open.values().for_each(|(address, stats)| add(&mut all, address, stats));
-        }
-        all
+        let Carried { relayed, direct } = &*self.carried;
+        Traffic { relayed: relayed.load(Ordering::Relaxed), direct: direct.load(Ordering::Relaxed) }
     }
-}
-
-fn lock(traffic: &Mutex<Traffic>) -> MutexGuard<'_, Traffic> {
-    // Two numbers.
-    traffic.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn add(traffic: &mut Traffic, address: &TransportAddr, stats: &PathStats) {
-    let bytes = stats.udp_tx.bytes.saturating_add(stats.udp_rx.bytes);
-    let sum = if address.is_relay() { &mut traffic.relayed } else { &mut traffic.direct };
-    *sum = sum.saturating_add(bytes);
 }
 
 /// The way that the content takes.
@@ -100,7 +91,7 @@ fn selected(connection: &Connection) -> Option<Path> {
     let paths = connection.paths();
     let path = paths.iter().find(|path| path.is_selected())?;
     let via = match path.remote_addr() {
-        TransportAddr::Ip(address) => Via::Direct(canonical(address.ip())),
+        TransportAddr::Ip(address) => Via::Direct(address.ip().to_canonical()),
         TransportAddr::Relay(url) => Via::Relay(host(url)),
         _ => return None,
     };
@@ -111,8 +102,4 @@ fn selected(connection: &Connection) -> Option<Path> {
 pub fn host(url: &iroh::RelayUrl) -> String {
     let host = url.host_str().unwrap_or_default();
     host.strip_suffix('.').unwrap_or(host).to_owned()
-}
-
-fn canonical(ip: IpAddr) -> IpAddr {
-    ip.to_canonical()
 }

@@ -10,9 +10,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinSet;
 
+use super::Caller;
 use super::path::{self, Paths};
 use super::stripes::{In, Out};
-use super::{Caller, Path};
 use crate::bounds::{LAST_BYTES_LIMIT, MAX_HANDSHAKES, QUIC_WINDOW};
 
 /// What an endpoint and its connections share.
@@ -146,7 +146,7 @@ impl Quic {
     pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let limit = self.limits().read;
         let work = async { self.into.lock().await.read(buf).await };
-        match self.within(limit, work) {
+        match self.within(limit, work).inspect(|read| self.paths.carried(*read)) {
             // As a socket has it: whoever has closed properly, has sent all there was.
             Err(error) if is_closed_properly(&error) => Ok(0),
             Err(error) if error.kind() == ErrorKind::NotConnected => Ok(0),
@@ -157,7 +157,8 @@ impl Quic {
     /// Writes some.
     pub fn write(&self, buf: &[u8]) -> io::Result<usize> {
         let limit = self.limits().write;
-        self.within(limit, async { self.out.lock().await.write(buf).await })
+        let written = self.within(limit, async { self.out.lock().await.write(buf).await });
+        written.inspect(|written| self.paths.carried(*written))
     }
 
     fn within<T>(
@@ -204,11 +205,6 @@ impl Quic {
             },
             &self.home.handle,
         );
-    }
-
-    /// Where it goes at the moment.
-    pub fn path(&self) -> Option<Path> {
-        self.paths.now()
     }
 }
 
