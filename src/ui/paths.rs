@@ -39,10 +39,13 @@ impl Ui {
         let (stop, stopped) = mpsc::channel();
         let following = Following { ui: ui.clone(), paths: paths.clone(), _looks: stop };
         let look = move || {
-            let (begun, mut now, mut is_told) = (Instant::now(), None, false);
+            let (begun, mut is_told) = (Instant::now(), false);
+            let mut now = None::<Path>;
             let mut next = paths.now();
             while stopped.try_recv() == Err(TryRecvError::Empty) {
-                if let Some(path) = next.take() {
+                let is_other =
+                    |path: &Path| now.as_ref().is_none_or(|now: &Path| now.via != path.via);
+                if let Some(path) = next.take().filter(is_other) {
                     ui.tell(|json| json.path(&path));
                     if is_told {
                         ui.detail(&told(&path));
