@@ -34,11 +34,12 @@ use stage::Stage;
 use util::process::{run, transfer};
 
 /// Pages whose commands are run.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "README.md",
     "docs/guide.md",
     "docs/choosing.md",
     "docs/containers.md",
+    "docs/direct.md",
     "docs/json.md",
     "docs/lan.md",
     "docs/resume.md",
@@ -51,12 +52,17 @@ const TOKEN: &str = "ocean-tiger";
 
 const INSTALLS: &str = "builds or installs something";
 
+const RELAY: &str = "needs a relay, or an address that is known, which tests/e2e and tests/direct have";
+
 const LAN: &str = "needs a local network, which tests/lan has";
 
 /// Commands that are not run, each with its page and the reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("README.md", "scripts/setup", INSTALLS),
     ("README.md", "cargo install --path . --locked", INSTALLS),
+    ("docs/direct.md", "transfer send --direct photos/", RELAY),
+    ("docs/direct.md", "transfer receive maple-river-ocean-tiger", RELAY),
+    ("docs/direct.md", "transfer send --direct --relay none --port 15820 photos/", RELAY),
     ("docs/lan.md", "transfer send --lan photos", LAN),
     ("docs/lan.md", "transfer receive 192.168.1.9:ocean-tiger", LAN),
     ("docs/lan.md", "transfer pair", LAN),
