@@ -141,13 +141,13 @@ pub struct SendArgs {
 /// `$TRANSFER_WAY`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum WayArg {
-    /// As `--direct`
+    /// Any two networks
     Direct,
-    /// As `--tailnet`
+    /// The tailnet or nobody
     Tailnet,
-    /// As `--lan`
+    /// The local network
     Lan,
-    /// As `--pod`
+    /// This machine
     Pod,
     /// The tailnet; where there is none, ask
     Ask,

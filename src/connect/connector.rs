@@ -27,6 +27,11 @@ impl Connector {
         &self.remote.peer
     }
 
+    /// Whether the other side notices late that a connection is gone.
+    pub fn is_noticed_late(&self) -> bool {
+        matches!(self.remote.target, Target::Quic(_))
+    }
+
     /// Connects.
     pub fn dial(&self) -> Result<Stream, NotConnected> {
         Ok(self.remote.target.dial(DIAL_LIMIT)?)

@@ -8,6 +8,8 @@ use std::env;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::mpsc;
 
+use zeroize::Zeroizing;
+
 use super::{Elsewhere, Endpoint, Listen, Peer, Reach, Remote, Target};
 use crate::bounds::MAX_RELAYS;
 use crate::error::{Error, Result};
@@ -19,6 +21,13 @@ use crate::ticket::Host;
 
 /// The relays of this user, in place of those that anybody may use.
 const RELAYS: &str = "TRANSFER_RELAY";
+
+/// What a relay of one's own wants to see. A secret, so no option, which others could read.
+const RELAY_TOKEN: &str = "TRANSFER_RELAY_TOKEN";
+
+fn relay_token() -> Option<Zeroizing<String>> {
+    env::var(RELAY_TOKEN).ok().filter(|token| !token.is_empty()).map(Zeroizing::new)
+}
 
 /// What the command line says about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,8 +96,13 @@ pub fn endpoint(direct: &Direct) -> Result<Endpoint> {
     };
     let admit = Box::new(|remote: SocketAddr| Ok(Peer::unknown(remote.ip().to_canonical())));
     if named.as_ref().is_some_and(Vec::is_empty) {
-        let meeting =
-            Meeting { plate: Plate::none(), relays: vec![], address: None, relay_only: false };
+        let meeting = Meeting {
+            plate: Plate::none(),
+            relays: vec![],
+            address: None,
+            relay_only: false,
+            relay_token: None,
+        };
         let mut addresses = addresses().into_iter();
         let first = addresses.next().map_or(Ipv4Addr::LOCALHOST.into(), |(ip, _)| ip);
         let (tell, elsewhere) = mpsc::channel();
@@ -111,7 +125,8 @@ pub fn endpoint(direct: &Direct) -> Result<Endpoint> {
     let ticket = Host::Relay { plate: plate.clone(), relays: named.unwrap_or_default() };
     let reach = Reach::Internet { relays: relays.clone() };
     let relay_only = direct.relay_only;
-    let meeting = Meeting { plate, relays, address: None, relay_only };
+    let relay_token = relay_token();
+    let meeting = Meeting { plate, relays, address: None, relay_only, relay_token };
     let address = Ipv4Addr::UNSPECIFIED.into();
     Ok(Endpoint { listen: Listen::Quic(meeting), address, ticket, elsewhere: None, admit, reach })
 }
@@ -140,8 +155,8 @@ pub fn remote(plate: &Plate, relays: &[RelayUrl], direct: &Direct) -> Result<Rem
             .hint("leave --relay away"));
     }
     let peer = Peer { name: plate.to_string(), address: None, id: None };
-    let meeting =
-        Meeting { plate: plate.clone(), relays, address: None, relay_only: direct.relay_only };
+    let (plate, relay_only, relay_token) = (plate.clone(), direct.relay_only, relay_token());
+    let meeting = Meeting { plate, relays, address: None, relay_only, relay_token };
     Ok(Remote { target: Target::Quic(Dialler::new(meeting)?), peer })
 }
 
@@ -156,7 +171,7 @@ pub fn remote_at(address: SocketAddr, direct: &Direct) -> Result<Remote> {
     }
     let peer = Peer::unknown(address.ip());
     let (plate, address) = (Plate::none(), Some(address));
-    let meeting = Meeting { plate, relays: vec![], address, relay_only: false };
+    let meeting = Meeting { plate, relays: vec![], address, relay_only: false, relay_token: None };
     Ok(Remote { target: Target::Quic(Dialler::new(meeting)?), peer })
 }
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::NotConnected;
-use crate::bounds::{BUSY_LIMIT, GONE_LIMIT, MAX_CUTS, MAX_TRIES, STALL_LIMIT};
+use crate::bounds::{BUSY_LIMIT, GONE_LIMIT, LOST_LIMIT, MAX_CUTS, MAX_TRIES, STALL_LIMIT};
 use crate::control;
 use crate::error::{Error, Result};
 
@@ -88,6 +88,8 @@ pub struct Redial {
     is_once: bool,
     /// Whether the last attempt became a session.
     had_session: bool,
+    /// How long a peer may serve somebody else before there was a session.
+    busy_limit: Duration,
     last_progress: Instant,
     /// The same when the attempt began.
     progress_before: Instant,
@@ -107,6 +109,7 @@ impl Redial {
             met: false,
             is_once: false,
             had_session: false,
+            busy_limit: BUSY_LIMIT,
             last_progress: now,
             progress_before: now,
             tries: 0,
@@ -119,6 +122,11 @@ impl Redial {
     /// The peer has been met: a session began.
     pub fn session(&mut self) {
         (self.met, self.had_session) = (true, true);
+    }
+
+    /// The peer notices late that a connection is gone: no system tells it of a process that was killed.
+    pub fn is_noticed_late(&mut self) {
+        self.busy_limit = LOST_LIMIT + BUSY_LIMIT;
     }
 
     /// Whether there has been a session.
@@ -223,7 +231,7 @@ impl Redial {
         let (error, limit, why) = match end {
             NotConnected::Busy(error) if self.met => (error, STALL_LIMIT, Why::NoProgress),
             // The peer may not have noticed yet that a connection of a moment ago is gone.
-            NotConnected::Busy(error) => (error, BUSY_LIMIT, Why::NoProgress),
+            NotConnected::Busy(error) => (error, self.busy_limit, Why::NoProgress),
             // Everything is here: one more try to tell the peer, which may be done as well.
             NotConnected::Unconfirmed(error) => {
                 self.unconfirmed = Some(error.clone());
@@ -296,8 +304,13 @@ mod tests {
         let waits = || Redial::new(Some(Duration::from_secs(100)));
         let once = || Redial { is_once: true, ..met() };
         let over = Some(Why::Over);
+        let late = || {
+            let mut redial = new();
+            redial.is_noticed_late();
+            redial
+        };
         #[rustfmt::skip]
-        let rows: [(&str, Redial, fn(Error) -> NotConnected, bool, Duration, u32, Option<Why>); 18] = [
+        let rows: [(&str, Redial, fn(Error) -> NotConnected, bool, Duration, u32, Option<Why>); 19] = [
             ("never there", new(), Lost, false, second, 0, over),
             ("nothing listens", new(), Refused, false, second, 0, over),
             ("a wrong token", new(), Over, false, second, 0, over),
@@ -305,6 +318,7 @@ mod tests {
             ("cut at once", new(), Cut, false, second, MAX_CUTS, over),
             ("cut, later", met(), Cut, false, minute, 5, Some(Why::NoProgress)),
             ("busy", new(), Busy, false, second, 5, Some(Why::NoProgress)),
+            ("busy, and noticed late", late(), Busy, false, second, 25, Some(Why::NoProgress)),
             ("busy, later", met(), Busy, false, minute, 5, Some(Why::NoProgress)),
             ("lost", met(), Lost, false, minute, 5, Some(Why::NoProgress)),
             ("lost too often", met(), Lost, false, second, MAX_TRIES, Some(Why::NoProgress)),

@@ -14,11 +14,15 @@ mod path;
 mod stream;
 #[cfg(feature = "direct")]
 mod stripes;
+#[cfg(feature = "direct")]
+mod tried;
 #[cfg(not(feature = "direct"))]
 mod without;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+use zeroize::Zeroizing;
 
 #[cfg(not(feature = "direct"))]
 pub use self::without::{Dialler, Listener, Paths, Quic};
@@ -38,6 +42,8 @@ pub struct Meeting {
     pub address: Option<SocketAddr>,
     /// Whether this side keeps its address to itself, and takes the relay alone.
     pub relay_only: bool,
+    /// What a relay that is not for everybody wants to see.
+    pub relay_token: Option<Zeroizing<String>>,
 }
 
 /// Who has connected, as far as is known before a word was said.

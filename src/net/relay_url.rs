@@ -83,12 +83,24 @@ impl RelayUrl {
                 .ok_or_else(|| wrong("its port is no number from 1 to 65535"))
         });
         let port = port.transpose()?.filter(|port| *port != if is_https { 443 } else { 80 });
-        Ok(Self { is_https, host: host.to_owned(), port })
+        // An address has one form, however it was typed.
+        let host = host.parse().map_or_else(|_| host.to_owned(), |ip: IpAddr| ip.to_string());
+        Ok(Self { is_https, host, port })
     }
 
     /// Its host, to be shown.
     pub fn host(&self) -> &str {
         self.host.strip_suffix('.').unwrap_or(&self.host)
+    }
+
+    /// Its TCP port.
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(if self.is_https { 443 } else { 80 })
+    }
+
+    /// Whether it has TLS.
+    pub fn is_https(&self) -> bool {
+        self.is_https
     }
 
     /// Whether it is on this machine, where no other network leads.
@@ -138,6 +150,7 @@ mod tests {
             ("http://127.0.0.1:3340", "http://127.0.0.1:3340", "http://127.0.0.1:3340"),
             ("https://10.9.0.1:443", "https://10.9.0.1", "https://10.9.0.1"),
             ("https://[::1]:3340", "https://[::1]:3340", "https://[::1]:3340"),
+            ("https://[0:0::1]", "https://[::1]", "https://[::1]"),
         ] {
             let relay = RelayUrl::parse(text).unwrap();
             assert_eq!((&*relay.url(), &*relay.to_string()), (url, short), "{text}");

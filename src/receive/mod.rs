@@ -61,6 +61,9 @@ pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
             _ => error,
         })?;
     let connector = Connector::new(remote, ticket.token)?;
+    if connector.is_noticed_late() {
+        redial.is_noticed_late();
+    }
     let mut receiver = Receiver::new(&options, ui)?;
     ui.note(&format!("connecting to {}", connector.peer().name));
     let summary =

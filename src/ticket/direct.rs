@@ -41,9 +41,10 @@ pub fn read(text: &str) -> Option<Result<Ticket>> {
     match text.rsplit_once('@') {
         Some((text, place)) => Some(at(&words(text)?, place.trim())),
         // A name of a machine may have several parts, but hardly two words of the list.
-        None => {
-            words(text).filter(|words| known(words) >= 2).map(|words| at_relays(&words, vec![]))
-        }
+        // `transfer receive`, and nothing behind it, is two such words.
+        None => words(text)
+            .filter(|words| known(words) >= 2 && words[..] != ["transfer", "receive"])
+            .map(|words| at_relays(&words, vec![])),
     }
 }
 

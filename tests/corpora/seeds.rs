@@ -417,6 +417,9 @@ fn tickets() -> Seeds {
         ("pasted", b"  transfer receive '100.64.1.123:15820:ocean_tiger'\r\n".into()),
         ("typo", b"100.64.1.l2:ocaen-tiger".into()),
         ("token", b"ocean-tiger-zebra".into()),
+        ("direct", b"maple-river ocean_tiger".into()),
+        ("relays", b"maple-river-ocean-tiger@a.b:8443,http://[::1]:3340".into()),
+        ("udp", b"ocean-tiger@[2001:db8::7]:4000".into()),
         ("control", b"nas:ocean\x1b[2J-tiger".into()),
     ]
 }

@@ -52,7 +52,8 @@ const TOKEN: &str = "ocean-tiger";
 
 const INSTALLS: &str = "builds or installs something";
 
-const RELAY: &str = "needs a relay, or an address that is known, which tests/e2e and tests/direct have";
+const RELAY: &str =
+    "needs a relay, or an address that is known, which tests/e2e and tests/direct have";
 
 const LAN: &str = "needs a local network, which tests/lan has";
 
@@ -88,6 +89,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("--from", "scripts/bench"),
     ("--ignore-existing", "rsync"),
     ("--locked", "cargo"),
+    ("--no-default-features", "cargo"),
     ("--network", "docker"),
     ("--path", "cargo"),
     ("--plot", "scripts/bench"),
@@ -188,6 +190,8 @@ fn the_errors_that_are_explained_exist() -> Result<()> {
                     "laptop",
                     "desktop",
                     "another-machine",
+                    "maple-river",
+                    "relay.example.org",
                     "GB",
                     "B",
                     "status",

@@ -271,3 +271,48 @@ fn a_stranger_sees_no_byte() {
         }
     });
 }
+
+/// Whoever has the key of a plate can stand in between, and both sides know the token; but not the same
+/// connection. What is passed on is a guess, and is counted.
+#[cfg(feature = "direct")]
+#[test]
+fn what_is_passed_on_between_two_connections_proves_nothing() {
+    let stage = ways::between();
+    let Err(NotConnected::Over(error)) = (stage.dial)(TOKEN) else {
+        panic!("somebody in between was believed")
+    };
+    assert_eq!(error.exit(), transfer::error::Exit::Refused, "{error}");
+    match stage.acceptor.next(LIMIT) {
+        Some(Incoming::WrongToken { left: 2, .. }) => {}
+        _ => panic!("the guess was not counted"),
+    }
+}
+
+/// More than there are places for, none of whom says a word.
+#[cfg(feature = "direct")]
+#[test]
+fn idle_visitors_keep_nobody_out() {
+    let stage = ways::direct();
+    let idle: Vec<Stream> = (0..200).map(|_| (stage.knock)()).collect();
+    drop(pair(&stage));
+    drop(idle);
+}
+
+/// Several streams of QUIC are one stream of bytes, however late it is read and in whatever pieces.
+#[cfg(feature = "direct")]
+#[test]
+fn what_waits_for_a_slow_reader_arrives() {
+    let (dialled, accepted) = pair(&ways::direct());
+    let content = pattern(24 << 20);
+    thread::scope(|scope| {
+        scope.spawn(|| Patient(accepted.writer).write_all(&content).unwrap());
+        let (mut got, mut reader) = (vec![0; content.len()], dialled.reader);
+        for piece in got.chunks_mut(3 << 20) {
+            // The windows fill up meanwhile.
+            thread::sleep(Duration::from_millis(200));
+            Patient(&mut reader).read_exact(piece).unwrap();
+        }
+        assert!(got == content, "what arrived is not what was sent");
+    });
+    drop((dialled.closer, accepted.closer));
+}

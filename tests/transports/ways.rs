@@ -62,9 +62,35 @@ fn stage(route: impl Fn() -> Route + Send + 'static, kept: Option<Box<dyn Any + 
 /// QUIC from address to address.
 #[cfg(feature = "direct")]
 pub fn direct() -> Stage {
-    let at = |address| Meeting { plate: Plate::none(), relays: vec![], address, relay_only: false };
-    let listener = Listener::quic(quic::Listener::open(&at(None), Some(0), 0).unwrap());
-    let there = at(Some((Ipv4Addr::LOCALHOST, listener.address().port()).into()));
+    let listener = Listener::quic(quic::Listener::open(&without_relay(None), Some(0), 0).unwrap());
+    let there = without_relay(Some((Ipv4Addr::LOCALHOST, listener.address().port()).into()));
+    meeting(listener, there, None)
+}
+
+#[cfg(feature = "direct")]
+fn without_relay(address: Option<SocketAddr>) -> Meeting {
+    let (plate, relays) = (Plate::none(), vec![]);
+    Meeting { plate, relays, address, relay_only: false, relay_token: None }
+}
+
+/// The same with somebody in between, who can stand in the sender's place, as a relay can that has found
+/// the plate, and passes on all that both sides say.
+#[cfg(feature = "direct")]
+pub fn between() -> Stage {
+    let listener = Listener::quic(quic::Listener::open(&without_relay(None), Some(0), 0).unwrap());
+    let middle = quic::Listener::open(&without_relay(None), Some(0), 0).unwrap();
+    let at = |port| without_relay(Some((Ipv4Addr::LOCALHOST, port).into()));
+    let there = at(middle.port());
+    let onwards = Dialler::new(at(listener.address().port())).unwrap();
+    thread::spawn(move || {
+        while let Some((caller, _)) = middle.accept() {
+            let ends = [Stream::Quic(caller), Stream::Quic(onwards.dial(DIAL_LIMIT).unwrap())];
+            let [here, far] = ends.each_ref().map(|end| end.try_clone().unwrap());
+            let [mut near, mut beyond] = ends;
+            thread::spawn(move || drop(io::copy(&mut near, &mut &far)));
+            drop(io::copy(&mut beyond, &mut &here));
+        }
+    });
     meeting(listener, there, None)
 }
 
@@ -84,6 +110,7 @@ pub fn relayed() -> Stage {
         relays: vec![RelayUrl::parse(&url).unwrap()],
         address: None,
         relay_only: true,
+        relay_token: None,
     };
     let listener = Listener::quic(quic::Listener::open(&there, None, 0).unwrap());
     assert_eq!(listener.relay().as_deref(), Some("127.0.0.1"));

@@ -25,6 +25,7 @@ pub fn clean(mut command: Command) -> Command {
         "TRANSFER_WAY",
         "TRANSFER_RELAY",
         "TRANSFER_RELAY_ONLY",
+        "TRANSFER_RELAY_TOKEN",
         "TS_SOCKET",
         "ALL_PROXY",
         "all_proxy",

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use iroh::dns::DnsResolver;
 use iroh::endpoint::{
-    Builder, Connection, ConnectionError, IdleTimeout, PortmapperConfig, QuicTransportConfig,
-    VarInt, presets,
+    BindOpts, Builder, Connection, ConnectionError, IdleTimeout, PortmapperConfig,
+    QuicTransportConfig, VarInt, presets,
 };
 use iroh::tls::CaTlsConfig;
 use iroh::{
@@ -19,11 +19,13 @@ use rustls::pki_types::CertificateDer;
 use tokio::runtime::Runtime;
 
 use super::stream::{Home, Quic};
+use super::tried::{Obstacle, obstacle};
 use super::{Caller, Meeting, path};
 use crate::bounds::{
     DIAL_LIMIT, HANDSHAKE_LIMIT, MAX_PEM, MAX_QUIC_STRIPES, QUIC_STREAM_WINDOW, QUIC_WINDOW,
     REGISTER_LIMIT, STRANGER_WINDOW,
 };
+use crate::control;
 use crate::error::{Cause, Error, Result, reason, shown};
 use crate::net::plate::Plate;
 use crate::net::relay_url::RelayUrl;
@@ -68,7 +70,9 @@ pub fn builder(meeting: &Meeting) -> Result<Builder> {
         .default_path_max_idle_timeout(PATH_IDLE)
         .default_path_keep_alive_interval(KEEP_ALIVE)
         .build();
-    let relays: RelayMap = meeting.relays.iter().filter_map(relay_config).collect();
+    let token = meeting.relay_token.as_deref();
+    let relays = meeting.relays.iter().filter_map(|relay| relay_config(relay, token));
+    let relays: RelayMap = relays.collect();
     let is_local = meeting.relays.iter().all(RelayUrl::is_here);
     // A name server of others, which the engine would ask where this machine's own do not answer,
     // would learn where this user goes.
@@ -96,11 +100,14 @@ pub fn builder(meeting: &Meeting) -> Result<Builder> {
 pub async fn bind(builder: Builder, port: Option<u16>, is_relay_only: bool) -> Result<Endpoint> {
     let port = port.filter(|_| !is_relay_only);
     let at = |builder: Builder, address: SocketAddr| {
-        builder.bind_addr(address).map_err(|error| io::Error::other(error.to_string()))
+        // A system may have no IPv6.
+        let options = BindOpts::default().set_is_required(address.is_ipv4());
+        let bound = builder.bind_addr_with_opts(address, options);
+        bound.map_err(|error| io::Error::other(error.to_string()))
     };
     let bound = match port {
         None => Ok(builder),
-        Some(port) => at(builder, (Ipv4Addr::UNSPECIFIED, port).into())
+        Some(port) => at(builder.clear_ip_transports(), (Ipv4Addr::UNSPECIFIED, port).into())
             .and_then(|builder| at(builder, (Ipv6Addr::UNSPECIFIED, port).into())),
     };
     let bound = match bound {
@@ -124,8 +131,22 @@ pub fn plain(error: &(dyn std::error::Error + 'static)) -> String {
     reason(&io::Error::other(shown(&last.to_string()).into_owned()))
 }
 
-fn relay_config(relay: &RelayUrl) -> Option<RelayConfig> {
-    Some(RelayConfig::from(relay.url().parse::<iroh::RelayUrl>().ok()?))
+fn relay_config(relay: &RelayUrl, token: Option<&String>) -> Option<RelayConfig> {
+    let config = RelayConfig::from(relay.url().parse::<iroh::RelayUrl>().ok()?);
+    Some(match token {
+        Some(token) => config.with_auth_token(token),
+        None => config,
+    })
+}
+
+/// Fails once this side is to stop.
+pub async fn is_to_stop() -> Error {
+    loop {
+        if let Err(error) = control::check() {
+            return error;
+        }
+        tokio::time::sleep(control::SLICE).await;
+    }
 }
 
 /// Certificates that are trusted beside those of browsers, for a relay whose own no public authority made.
@@ -161,30 +182,37 @@ pub async fn register(endpoint: &Endpoint, relays: &[RelayUrl]) -> Result<String
             now = status.updated().await.ok()?;
         }
     };
-    if let Ok(Some(host)) = tokio::time::timeout(REGISTER_LIMIT, registered).await {
-        return Ok(host);
+    tokio::select! {
+        registered = tokio::time::timeout(REGISTER_LIMIT, registered) => match registered {
+            Ok(Some(host)) => Ok(host),
+            _ => Err(no_relay(endpoint, relays)),
+        },
+        stopped = is_to_stop() => Err(stopped),
     }
-    Err(no_relay(endpoint, relays))
 }
 
 /// Why no relay lets this side in.
 pub fn no_relay(endpoint: &Endpoint, relays: &[RelayUrl]) -> Error {
     let status = endpoint.home_relay_status().get();
-    let name = match relays {
-        [only] => only.host().to_owned(),
-        _ => String::new(),
-    };
-    if let Some(refusal) = status.iter().find_map(|relay| relay.auth_denied_reason()) {
-        return Error::network(format!("the relay {name} refuses: {}", shown(refusal)))
-            .hint("choose another relay with --relay");
+    let refusal =
+        status.iter().find_map(|it| Some((path::host(it.url()), it.auth_denied_reason()?)));
+    if let Some((host, refusal)) = refusal {
+        return Error::network(format!("the relay {host} refuses: {}", shown(refusal)))
+            .hint("$TRANSFER_RELAY_TOKEN has what it wants to see; --relay names another");
     }
-    let failure = status.iter().find_map(|relay| Some(plain(relay.last_error()?)));
-    let why = failure.map_or_else(String::new, |why| format!(": {why}"));
-    if why.contains("certificate") {
-        return Error::network(format!("the certificate of {name} is not valid{why}")).hint(
+    let tried =
+        relays.iter().find_map(|relay| Some((relay, obstacle(relay, endpoint.tls_config())?)));
+    if let Some((relay, Obstacle::Certificate(why))) = &tried {
+        let host = relay.host();
+        return Error::network(format!("the certificate of {host} is not valid: {why}")).hint(
             "is the clock of this machine right? $SSL_CERT_FILE names certificates of your own",
         );
     }
+    let why = match tried {
+        Some((_, Obstacle::Unreachable(error))) => Some(reason(&error)),
+        _ => status.iter().find_map(|relay| Some(plain(relay.last_error()?))),
+    };
+    let why = why.map_or_else(String::new, |why| format!(": {why}"));
     let tried = match relays {
         [only] => format!("the relay {} does not answer", only.host()),
         _ => format!("no relay answers, of {} that were tried", relays.len()),
@@ -258,6 +286,7 @@ impl Dialler {
         let connected = loop {
             tokio::select! {
                 connected = &mut connecting => break connected,
+                stopped = is_to_stop() => return Err(stopped),
                 registered = &mut registering, if !is_registered => {
                     registered?;
                     is_registered = true;

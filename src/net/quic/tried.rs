@@ -1,0 +1,129 @@
+//! Why a relay cannot be had: the engine says only that it has none, so it is tried once as plainly as can be.
+
+use std::env;
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig, ClientConnection};
+
+use crate::net::relay_url::RelayUrl;
+
+/// How long each step may take.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// What is in the way.
+#[derive(Debug)]
+pub enum Obstacle {
+    /// There is no connection.
+    Unreachable(io::Error),
+    /// Its certificate is not believed, for this reason.
+    Certificate(&'static str),
+}
+
+/// Connects to a relay, as a browser would. Nothing where that works, or where a proxy stands in between.
+pub fn obstacle(relay: &RelayUrl, tls: &ClientConfig) -> Option<Obstacle> {
+    if ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"]
+        .iter()
+        .any(|it| env::var_os(it).is_some())
+    {
+        return None;
+    }
+    connect(relay, tls).err().map(|error| {
+        let certificate = error.get_ref().and_then(|it| it.downcast_ref::<rustls::Error>());
+        match certificate {
+            Some(rustls::Error::InvalidCertificate(why)) => Obstacle::Certificate(words(why)),
+            _ => Obstacle::Unreachable(error),
+        }
+    })
+}
+
+fn connect(relay: &RelayUrl, tls: &ClientConfig) -> io::Result<()> {
+    let mut last = io::ErrorKind::AddrNotAvailable.into();
+    for address in (relay.host(), relay.port()).to_socket_addrs()?.take(2) {
+        match TcpStream::connect_timeout(&address, LIMIT) {
+            Ok(mut stream) if relay.is_https() => {
+                let name =
+                    ServerName::try_from(relay.host().to_owned()).map_err(io::Error::other)?;
+                let connection = ClientConnection::new(Arc::new(tls.clone()), name);
+                let mut connection = connection.map_err(io::Error::other)?;
+                stream.set_read_timeout(Some(LIMIT))?;
+                stream.set_write_timeout(Some(LIMIT))?;
+                while connection.is_handshaking() {
+                    connection.complete_io(&mut stream)?;
+                }
+                return Ok(());
+            }
+            Ok(_) => return Ok(()),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn words(why: &CertificateError) -> &'static str {
+    use CertificateError as Why;
+    match why {
+        Why::Expired | Why::ExpiredContext { .. } => "it has expired",
+        Why::NotValidYet | Why::NotValidYetContext { .. } => "it is not valid yet",
+        Why::UnknownIssuer => "nobody who is trusted here made it",
+        Why::NotValidForName | Why::NotValidForNameContext { .. } => "it is for another name",
+        Why::Revoked => "it was revoked",
+        _ => "it is no good one",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::error::reason;
+
+    fn tls() -> ClientConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_told() {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+        let relay = RelayUrl::parse(&format!("http://127.0.0.1:{port}")).unwrap();
+        let Some(Obstacle::Unreachable(error)) = obstacle(&relay, &tls()) else {
+            panic!("it was let in")
+        };
+        assert_eq!(reason(&error), "connection refused");
+    }
+
+    #[test]
+    fn a_certificate_that_nobody_trusts_is_no_silence() {
+        let key = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider);
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let secret = rustls::pki_types::PrivatePkcs8KeyDer::from(key.signing_key.serialize_der());
+        let config = config.with_single_cert(vec![key.cert.der().clone()], secret.into()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut connection = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+            while connection.is_handshaking() && connection.complete_io(&mut stream).is_ok() {}
+        });
+        let relay = RelayUrl::parse(&format!("https://127.0.0.1:{port}")).unwrap();
+        let found = obstacle(&relay, &tls());
+        assert!(
+            matches!(found, Some(Obstacle::Certificate("nobody who is trusted here made it"))),
+            "{found:?}"
+        );
+        serving.join().unwrap();
+    }
+}
