@@ -31,6 +31,9 @@ pub use self::{endpoint::Dialler, listener::Listener, path::Paths, stream::Quic}
 use super::plate::Plate;
 use super::relay_url::RelayUrl;
 
+/// Whether this build has direct mode.
+pub const IS_BUILT: bool = cfg!(feature = "direct");
+
 /// Where somebody waits to be dialled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meeting {

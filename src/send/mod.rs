@@ -28,6 +28,7 @@ use crate::files::expand::expand;
 use crate::files::walk::Walk;
 use crate::net::dial::Stream;
 use crate::net::listener::Listener;
+use crate::net::quic::IS_BUILT;
 use crate::ticket::{DEFAULT_PORT, Ticket};
 use crate::token::{self, Token};
 use crate::ui::Ui;
@@ -35,7 +36,7 @@ use crate::ui::Ui;
 /// Where there is no tailnet: the internet, if the person here agrees. A script never begins to use the
 /// relays of others because Tailscale has died.
 fn or_direct(error: Error, options: &SendOptions, ui: &Ui) -> Result<Endpoint> {
-    let Some(direct) = &options.otherwise else { return Err(error) };
+    let Some(direct) = options.otherwise.as_ref().filter(|_| IS_BUILT) else { return Err(error) };
     if !ui.asks() {
         let hint = error.hint.as_deref().map_or_else(String::new, |hint| format!("{hint}; "));
         return Err(error.hint(format!("{hint}between any two networks: `transfer send --direct`")));

@@ -14,6 +14,11 @@ use crate::util::tree::chmod;
 use crate::util::tree::{Scratch, ensure_arrived, ensure_same, names, noise, tree, write};
 
 const TICKET: &str = "it looks like 100.64.1.123:ocean-tiger; copy it from the sender's screen";
+/// What a sender without a tailnet can do, where this build can.
+const OR_DIRECT: &str = match cfg!(feature = "direct") {
+    true => "; between any two networks: `transfer send --direct`",
+    false => "",
+};
 const POD: &str = "for containers and for one machine, `--pod` needs no Tailscale";
 
 /// Arguments, exit code, message and hint, without any other process.
@@ -76,7 +81,12 @@ fn mistakes_are_told_in_plain_words() -> Result<()> {
             "type it behind `transfer receive`, as the sender's screen shows it",
         ),
         (&["receive", ""], 2, "the ticket is empty", TICKET),
-        (&["receive", "ocean-tiger"], 2, "the ticket has no \":\" between host and token", TICKET),
+        (
+            &["receive", "ocean-tiger"],
+            2,
+            "this is only the token: a direct ticket has four words or more",
+            "copy all of the ticket; with a machine it is like laptop:ocean-tiger",
+        ),
         (&["receive", "100.64.1.123:15820"], 2, "the ticket has no token", TICKET),
         (
             &["receive", "100.64.1.123:ocaen-tiger"],
@@ -536,6 +546,8 @@ fn what_tailscale_lacks_is_told_in_plain_words() -> Result<()> {
         command.args(args).args(["--timeout", "1s"].iter().filter(|_| args == send));
         command.env("TRANSFER_TAILSCALE", here.join("tailscale")).current_dir(here.path());
         let ended = run(command)?;
+        let has_none = args == send && hint.contains(POD);
+        let hint = if has_none { format!("{hint}{OR_DIRECT}") } else { hint };
         assert_eq!(ended.stderr, format!("error: {message}\n  {hint}\n"), "{name}: {args:?}");
         assert_eq!((ended.code, &*ended.stdout), (Some(code), ""), "{name}: {args:?}");
     }
@@ -558,7 +570,7 @@ fn a_missing_tailscale_is_told_in_plain_words() -> Result<()> {
     }
     let hint = "install it from https://tailscale.com/download, or set TRANSFER_TAILSCALE to it";
     let message = "the tailscale program is not on this machine";
-    assert_eq!(ended.stderr, format!("error: {message}\n  {hint}; {POD}\n"));
+    assert_eq!(ended.stderr, format!("error: {message}\n  {hint}; {POD}{OR_DIRECT}\n"));
     assert_eq!((ended.code, &*ended.stdout), (Some(5), ""));
     Ok(())
 }
