@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::util::process::{Pipe, Process, receiving, run, transfer};
+use crate::util::terminal::Terminal;
 use crate::util::tree::{Scratch, ensure_arrived, noise, write};
 
 /// A sender without a relay, and its ticket with the address of this machine that always is there.
@@ -121,5 +122,29 @@ fn a_script_is_not_sent_over_the_internet_unasked() -> Result<()> {
     let mut command = transfer();
     command.args(["send", "Cargo.toml"]).env("TRANSFER_WAY", "somewhere");
     run(command)?.expect(2)?;
+    Ok(())
+}
+
+/// A person is asked, and told through whom; what happens then is what was answered.
+#[test]
+fn where_there_is_no_tailnet_a_person_is_asked() -> Result<()> {
+    let from = Scratch::new()?;
+    let file = from.join("file");
+    write(&file, "content")?;
+    for (keys, relay, through, code) in [
+        (b"n", "none", "send over the internet, without a relay? [Y/n]", 5),
+        (b"y", "none", "send over the internet, without a relay? [Y/n]", 5),
+        (b"n", "", "send over the internet, through n0's public relays? [Y/n]", 5),
+    ] {
+        let mut terminal = Terminal::new()?;
+        let mut command = transfer();
+        command.args(["send", "--timeout", "1s"]).arg(&file).env("TRANSFER_RELAY", relay);
+        let process = terminal.start(command)?;
+        terminal.wait_for(through)?;
+        terminal.answer(keys)?;
+        process.end()?.expect(code)?;
+        let screen = terminal.read()?;
+        ensure!(screen.contains("no receiver came within 1 s") == (keys == b"y"), "{screen:?}");
+    }
     Ok(())
 }
