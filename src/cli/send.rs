@@ -57,14 +57,11 @@ pub struct SendArgs {
     direct: bool,
     /// With --direct: meet at this relay, in place of those that anybody may use; may be repeated; none
     /// does without, and the ticket has an address of this machine [env: TRANSFER_RELAY]
-    #[arg(long, value_name = "URL|none", conflicts_with_all = ["pod", "lan", "tailnet"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["pod", "lan", "tailnet"])]
     relay: Vec<String>,
     /// With --direct: never let the other side learn this machine's address
     #[arg(long, env = "TRANSFER_RELAY_ONLY", value_parser = FalseyValueParser::new())]
     relay_only: bool,
-    /// The way where none is named
-    #[arg(long, value_name = "WAY", env = "TRANSFER_WAY", hide = true)]
-    way: Option<WayArg>,
     /// Send to the device that serves at HOST (`transfer serve`), and is trusted; without a ticket
     #[arg(long, value_name = "HOST[:PORT]",
           conflicts_with_all = ["pod", "lan", "tailnet", "direct", "relay", "port", "words", "token_file", "receivers", "timeout",
@@ -138,19 +135,33 @@ pub struct SendArgs {
     pub(super) common: Common,
 }
 
-/// `$TRANSFER_WAY`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// Which way is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WayArg {
-    /// Any two networks
     Direct,
-    /// The tailnet or nobody
     Tailnet,
-    /// The local network
     Lan,
-    /// This machine
     Pod,
-    /// The tailnet; where there is none, ask
+    /// The tailnet; where there is none, it is asked.
     Ask,
+}
+
+/// The way where no option names one: that of `$TRANSFER_WAY`.
+fn usual_way() -> Result<WayArg> {
+    let Some(said) = std::env::var_os("TRANSFER_WAY").filter(|said| !said.is_empty()) else {
+        return Ok(WayArg::Ask);
+    };
+    Ok(match said.to_str() {
+        Some("direct") => WayArg::Direct,
+        Some("tailnet") => WayArg::Tailnet,
+        Some("lan") => WayArg::Lan,
+        Some("pod") => WayArg::Pod,
+        Some("ask") => WayArg::Ask,
+        _ => {
+            return Err(Error::usage(format!("TRANSFER_WAY is \"{}\"", shown_os(&said)))
+                .hint("it may be direct, tailnet, lan, pod, or ask"));
+        }
+    })
 }
 
 /// `--compress`, as typed.
@@ -213,7 +224,7 @@ impl SendArgs {
             (_, true, ..) => WayArg::Lan,
             (_, _, true, _) => WayArg::Tailnet,
             (_, _, _, true) => WayArg::Direct,
-            _ => self.way.unwrap_or(WayArg::Ask),
+            _ => usual_way()?,
         };
         Ok(match said {
             WayArg::Pod => (Way::Pod, None),

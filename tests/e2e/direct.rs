@@ -121,8 +121,7 @@ fn a_script_is_not_sent_over_the_internet_unasked() -> Result<()> {
     ensure!(!ended.stderr.contains("--direct"), "{ended:?}");
     let mut command = transfer();
     command.args(["send", "Cargo.toml"]).env("TRANSFER_WAY", "somewhere");
-    run(command)?.expect(2)?;
-    Ok(())
+    run(command)?.expect(2)?.says("TRANSFER_WAY is \"somewhere\"")
 }
 
 /// A person is asked, and told through whom; what happens then is what was answered.

@@ -143,7 +143,13 @@ fn mistakes_are_told_in_plain_words() -> Result<()> {
             &["send", "file"],
             5,
             "TRANSFER_TAILSCALE names /nonexistent/tailscale, which is no program",
-            "give it the full path of the tailscale program, or unset it",
+            match cfg!(feature = "direct") {
+                true => {
+                    "give it the full path of the tailscale program, or unset it; between any two \
+                     networks: `transfer send --direct`"
+                }
+                false => "give it the full path of the tailscale program, or unset it",
+            },
         ),
     ];
     let here = Scratch::new()?;

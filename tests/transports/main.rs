@@ -302,7 +302,9 @@ fn idle_visitors_keep_nobody_out() {
 #[cfg(feature = "direct")]
 #[test]
 fn what_waits_for_a_slow_reader_arrives() {
-    let (dialled, accepted) = pair(&ways::direct());
+    // Whoever listens has to be there as long.
+    let stage = ways::direct();
+    let (dialled, accepted) = pair(&stage);
     let content = pattern(24 << 20);
     thread::scope(|scope| {
         scope.spawn(|| Patient(accepted.writer).write_all(&content).unwrap());
