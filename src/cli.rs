@@ -34,7 +34,8 @@ use crate::ui::Ui;
 /// Move files and whole trees between two machines: end-to-end encrypted, verified, fast.
 ///
 /// One machine sends and shows a ticket; the other types it and receives. Both are devices of
-/// one Tailscale network, or, with --lan, in one local network, or, with --pod, the same machine.
+/// one Tailscale network, or, with --lan, in one local network, or, with --direct, in any two
+/// networks, or, with --pod, the same machine.
 #[derive(Debug, Parser)]
 #[command(
     name = "transfer",
@@ -63,15 +64,17 @@ pub enum Command {
         transfer send -x '*.log' -x tmp/ .   this folder, without what the patterns name\n  \
         transfer send --dry-run project      nothing yet: list what would go\n  \
         transfer send --lan photos           to a machine of the local network, without Tailscale\n  \
+        transfer send --direct photos        to a machine of any other network\n  \
         transfer send --pod --port 4000 out  to another process on this machine",
         after_long_help = help::SEND)]
     Send(Box<SendArgs>),
     /// Receive what the ticket's sender offers
     #[command(aliases = ["recv", "get"],
-        override_usage = "transfer receive [OPTIONS] [HOST[:PORT]:TOKEN]",
+        override_usage = "transfer receive [OPTIONS] [TICKET]",
         after_help = "Examples:\n  \
         transfer receive laptop:ocean-tiger                  into this folder\n  \
         transfer receive -o ~/in/ 100.64.1.123:ocean-tiger   into another, the sender by address\n  \
+        transfer receive maple-river-ocean-tiger             from `send --direct`\n  \
         transfer receive --on-conflict skip laptop:ocean-tiger",
         after_long_help = help::RECEIVE)]
     Receive(ReceiveArgs),

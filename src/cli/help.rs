@@ -24,6 +24,7 @@ pub const SEND: &str = "Examples:
   transfer send -x '*.log' -x tmp/ .   this folder, without what the patterns name
   transfer send --dry-run project      nothing yet: list what would go
   transfer send --lan photos           to a machine of the local network, without Tailscale
+  transfer send --direct photos        to a machine of any other network
   transfer send --pod --port 4000 out  to another process on this machine
   tar c photos | transfer send --name photos.tar -
   transfer send --text 'see you at 8'
@@ -38,6 +39,9 @@ answer in ~/.config/transfer/config.toml, and flags answer beforehand.
 
 Keys: p pauses and goes on, q stops.
 
+The way: the tailnet, unless an option or $TRANSFER_WAY (direct, tailnet, lan, pod, ask) says
+otherwise. Where there is no tailnet, a terminal is asked whether to send over the internet.
+
 The ticket serves one receiver, and dies at the third wrong token. A receiver that was lost may
 come back for as long as --timeout says.
 
@@ -48,6 +52,7 @@ Exit codes: 0 everything is there, 1 another failure, 2 usage, 3 some things cou
 pub const RECEIVE: &str = "Examples:
   transfer receive laptop:ocean-tiger                  into this folder
   transfer receive -o ~/in/ 100.64.1.123:ocean-tiger   into another, the sender by address
+  transfer receive maple-river-ocean-tiger             from `send --direct`
   transfer receive -o report.pdf laptop:ocean-tiger    a single file, under another name
   transfer receive -o - laptop:ocean-tiger | less      a single file or a stream, to a pipe
   transfer receive --on-conflict skip laptop:ocean-tiger
