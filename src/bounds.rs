@@ -63,6 +63,24 @@ pub const REGISTER_LIMIT: Duration = Duration::from_secs(10);
 /// How long the last bytes of a connection of QUIC may take to be acknowledged.
 pub const LAST_BYTES_LIMIT: Duration = Duration::from_secs(3);
 
+// A relay, which is open to everybody.
+
+/// Connections that are on their way to being clients; when another comes, the oldest of the address that
+/// has the most of them leaves.
+pub const MAX_RELAY_HANDSHAKES: usize = 256;
+/// Connections that an address (IPv6: a /64) may open a second…
+pub const RELAY_ARRIVALS: f64 = 4.0;
+/// …after so many at once.
+pub const RELAY_ARRIVALS_BURST: f64 = 16.0;
+/// Addresses that are remembered for that; beyond them no new ones are let in for a moment.
+pub const MAX_RELAY_ADDRESSES: usize = 65_536;
+/// Bytes of the head of a request.
+pub const MAX_RELAY_HEAD: usize = 16 << 10;
+/// Lines about single clients between two lines that count them.
+pub const MAX_RELAY_LINES: u32 = 1000;
+/// Public keys that are remembered, as checking one takes time.
+pub const MAX_RELAY_KEYS: usize = 16_384;
+
 // The wire: memory that a record or a message can take.
 
 /// Bytes of file content that a record may carry.

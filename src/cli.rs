@@ -7,6 +7,8 @@ mod kept;
 mod pair;
 mod parse;
 mod receive;
+#[cfg(feature = "relay")]
+mod relay;
 mod send;
 mod serve;
 
@@ -22,6 +24,8 @@ use self::habits::Habits;
 pub use self::pair::PairArgs;
 pub use self::parse::parse;
 pub use self::receive::ReceiveArgs;
+#[cfg(feature = "relay")]
+pub use self::relay::RelayArgs;
 pub use self::send::SendArgs;
 pub use self::serve::ServeArgs;
 use crate::completions::CompletionsOptions;
@@ -86,6 +90,15 @@ pub enum Command {
         `transfer pair` and `transfer trust import` say whom it trusts; `transfer send --to HOST PATHS`\n\
         sends to it. Ctrl-C or SIGTERM stops it, and the exit code is 0.")]
     Serve(ServeArgs),
+    /// Run a relay, at which machines meet that cannot reach each other
+    #[cfg(feature = "relay")]
+    #[command(after_help = "Examples:\n  \
+        transfer relay --cert relay.pem --key relay.key   HTTPS on port 443\n  \
+        transfer relay --http 3340                        behind a proxy that has the certificate\n  \
+        transfer relay --http 3340 --token-file tokens    for those who have a token\n\n\
+        It sees addresses and amounts, never names or content. Ctrl-C or SIGTERM stops it, and the\n\
+        exit code is 0.")]
+    Relay(Box<RelayArgs>),
     /// Check whether a transfer would work here, and what to do if not
     #[command(after_help = "Examples:\n  \
         transfer doctor              this machine\n  \
@@ -209,6 +222,8 @@ impl Command {
             Self::Send(args) => args.common.ui(args.reads_input()),
             Self::Receive(args) => args.common.ui(false),
             Self::Serve(args) => args.ui(),
+            #[cfg(feature = "relay")]
+            Self::Relay(args) => args.ui(),
             Self::Doctor(args) => (Ui::new(false, 0, true, args.json), Ok(())),
             Self::Pair(args) => (args.ui(), Ok(())),
             Self::Trust(args) => (args.ui(), Ok(())),
@@ -231,6 +246,10 @@ impl Command {
 
     /// Whether it moves something: its interruption is told to the other side.
     pub fn is_transfer(&self) -> bool {
+        #[cfg(feature = "relay")]
+        if matches!(self, Self::Relay(_)) {
+            return true;
+        }
         matches!(self, Self::Send(_) | Self::Receive(_) | Self::Serve(_) | Self::Pair(_))
     }
 }

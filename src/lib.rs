@@ -3,7 +3,7 @@
 //! The floors of the house; arrows only point down. `docs/architecture.md` tells why.
 //!
 //! - [`cli`]: what was typed, resolved into options.
-//! - [`send`], [`receive`], [`serve`]: the stories, over engines that run on any stream;
+//! - [`send`], [`receive`], [`serve`], `relay`: the stories, over engines that run on any stream;
 //!   [`doctor`]: what may be in their way; [`devices`], [`pair`]: whom this one trusts; [`completions`], [`manual`]: for shells and `man`;
 //!   [`ui`]: the only place that prints or asks.
 //! - [`connect`]: from an address to an authenticated connection.
@@ -32,6 +32,8 @@ pub mod net;
 pub mod pair;
 pub mod protocol;
 pub mod receive;
+#[cfg(feature = "relay")]
+pub mod relay;
 pub mod send;
 pub mod serve;
 pub mod shown;

@@ -31,6 +31,8 @@ fn main() -> ExitCode {
             Command::Send(args) => send::run(&args.resolve()?, &ui),
             Command::Receive(args) => receive::run(args.resolve()?, &ui),
             Command::Serve(args) => serve::run(&args.resolve(), &ui),
+            #[cfg(feature = "relay")]
+            Command::Relay(args) => transfer::relay::run(&args.resolve(), &ui),
             Command::Doctor(args) => doctor::run(&args.resolve(), &ui),
             Command::Pair(args) => pair::run(args.resolve()?, &ui),
             Command::Trust(args) => devices::run_trust(&args.resolve(), &ui),

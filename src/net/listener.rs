@@ -143,7 +143,8 @@ impl Listener {
     }
 }
 
-fn cannot_bind(ip: IpAddr, port: u16, error: &io::Error) -> Error {
+/// What to say when an address cannot be listened at.
+pub fn cannot_bind(ip: IpAddr, port: u16, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             let owner = port_owner(port).map_or_else(String::new, |owner| format!(" by {owner}"));

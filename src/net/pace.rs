@@ -26,6 +26,11 @@ impl Rate {
         Ok(Self(rate.ok_or(wrong)?))
     }
 
+    /// Bytes a second.
+    pub fn per_second(self) -> u64 {
+        self.0
+    }
+
     /// Bytes for one record, so that it is under way for about a second at most.
     pub fn content(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX).max(1 << 14)

@@ -122,8 +122,12 @@ impl Source<'_> {
     }
 }
 
-/// Reads a file, or its beginning: what is longer than any of these files is none of them.
-pub(super) fn read(path: &Path, is_secret: bool) -> Result<Vec<u8>> {
+/// Reads a file, or its beginning: what is longer than any of these files is none of them. A secret
+/// nobody else may be able to read.
+///
+/// # Errors
+/// [`Exit::Usage`](crate::error::Exit::Usage), naming the file.
+pub fn read(path: &Path, is_secret: bool) -> Result<Vec<u8>> {
     let cannot = |error: std::io::Error| {
         let name = path.to_string_lossy();
         Error::usage(format!("cannot read \"{}\": {}", shown(&name), reason(&error)))

@@ -6,6 +6,8 @@ mod end;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::IpAddr;
+#[cfg(feature = "relay")]
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +20,8 @@ use zeroize::Zeroizing;
 use self::end::{End, Outcome, Unsent, error_fields, fault_word};
 use super::line;
 use super::meter::{Meter, Reading};
+#[cfg(feature = "relay")]
+use super::relay::Relayed;
 use super::sums::hex;
 use super::{Finding, Mark};
 use crate::bounds::{MAX_TICKET, MAX_TOPS};
@@ -263,6 +267,39 @@ impl Json {
             "addresses": addresses,
         });
         self.stream().emit("listening", fields);
+    }
+
+    /// A relay is there.
+    #[cfg(feature = "relay")]
+    pub(super) fn relay(
+        &self,
+        url: &str,
+        address: SocketAddr,
+        discovery: Option<u16>,
+        metrics: Option<SocketAddr>,
+    ) {
+        let fields = json!({
+            "url": url,
+            "address": address,
+            "discovery": discovery,
+            "metrics": metrics,
+        });
+        self.stream().emit("relay", fields);
+    }
+
+    /// How much it has been used since it began.
+    #[cfg(feature = "relay")]
+    pub(super) fn relayed(&self, relayed: &Relayed) {
+        let refused = relayed.refused.iter().map(|(why, count)| ((*why).into(), json!(count)));
+        let fields = json!({
+            "clients": relayed.clients,
+            "came": relayed.came,
+            "bytes": relayed.bytes,
+            "delivered": relayed.delivered,
+            "refused": refused.collect::<Map<_, _>>(),
+            "slowed": relayed.slowed,
+        });
+        self.stream().emit("relayed", fields);
     }
 
     /// An upload to a server has ended.

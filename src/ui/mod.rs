@@ -16,6 +16,8 @@ mod patient;
 mod peers;
 mod progress;
 mod prompt;
+#[cfg(feature = "relay")]
+mod relay;
 mod results;
 mod screen;
 mod served;
@@ -40,6 +42,8 @@ pub use self::paths::Following;
 pub use self::patient::{Answer, IsOver};
 pub use self::progress::{Crowd, Progress};
 pub use self::prompt::{Choice, Clash, Here, Target, said_no};
+#[cfg(feature = "relay")]
+pub use self::relay::{RelayEvent, Relayed};
 pub use self::signals::watch as watch_signals;
 pub use self::text::{Data, Text};
 

@@ -42,6 +42,7 @@ const PAGES: [&str; 10] = [
     "docs/direct.md",
     "docs/json.md",
     "docs/lan.md",
+    "docs/relay.md",
     "docs/resume.md",
     "docs/scripting.md",
     "docs/troubleshooting.md",
@@ -57,6 +58,8 @@ const RELAY: &str =
 
 const LAN: &str = "needs a local network, which tests/lan has";
 
+const RELAY: &str = "runs until it is stopped, which tests/relay does";
+
 /// Commands that are not run, each with its page and the reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("README.md", "scripts/setup", INSTALLS),
@@ -70,6 +73,8 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("docs/lan.md", "transfer pair 192.168.1.9:ocean-tiger", LAN),
     ("docs/lan.md", "transfer serve ~/incoming", LAN),
     ("docs/lan.md", "transfer send --to 192.168.1.9 photos", LAN),
+    ("docs/relay.md", "transfer relay --http 3340", RELAY),
+    ("docs/relay.md", "transfer relay --cert relay.pem --key relay.key", RELAY),
 ];
 
 /// Options of other programs that the documentation names, and whose they are.
@@ -93,6 +98,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("--network", "docker"),
     ("--path", "cargo"),
     ("--plot", "scripts/bench"),
+    ("--relay", "transfer send, with direct mode"),
     ("--shields-up", "tailscale up"),
     ("--small", "scripts/bench"),
 ];
@@ -122,6 +128,7 @@ fn every_option_is_told_of_and_exists() -> Result<()> {
         "receive",
         "doctor",
         "serve",
+        "relay",
         "pair",
         "trust remove",
         "ca issue",

@@ -1,0 +1,169 @@
+//! `transfer relay`, as typed.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+
+use super::duration;
+use crate::error::Result;
+use crate::net::pace::Rate;
+use crate::relay::options::{DISCOVERY_PORT, Front, Limits, RelayOptions};
+use crate::ui::Ui;
+
+/// `transfer relay`, as typed.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("front").required(true).args(["http", "cert"]))]
+pub struct RelayArgs {
+    /// Listen here without TLS, behind a proxy that has it: PORT of 127.0.0.1, or IP:PORT
+    #[arg(long, value_name = "ADDR", value_parser = local, conflicts_with_all = ["cert", "key", "port", "bind", "discovery"])]
+    http: Option<SocketAddr>,
+    /// Believe this proxy's X-Forwarded-For; may be repeated; one on this machine is always believed
+    #[arg(long, value_name = "IP", requires = "http")]
+    proxy: Vec<IpAddr>,
+    /// Serve HTTPS with this certificate (PEM), its own first; loaded anew when it changes
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// The private key of --cert
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// TCP port of HTTPS
+    #[arg(long, value_name = "N", default_value_t = 443)]
+    port: u16,
+    /// UDP port of address discovery; clients expect the default
+    #[arg(long, value_name = "N", default_value_t = DISCOVERY_PORT)]
+    discovery: u16,
+    /// Listen at this address alone, not at all of this machine
+    #[arg(long, value_name = "IP")]
+    bind: Option<IpAddr>,
+    /// Let in only who has a token of this file, one a line; nobody else may read it
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Bytes a second that each client may send
+    #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = rate)]
+    rate: NonZeroU32,
+    /// Bytes that each may send at once before --rate holds
+    #[arg(long, value_name = "SIZE", default_value = "32M", value_parser = rate)]
+    burst: NonZeroU32,
+    /// Bytes that all may send in a day (UTC); then nobody is served until the next
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    daily: Option<u64>,
+    /// Clients at a time
+    #[arg(long, value_name = "N", default_value_t = 1000,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    clients: u32,
+    /// Clients at a time of one address; of IPv6, of one /64
+    #[arg(long, value_name = "N", default_value_t = 16,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    per_address: u32,
+    /// Show numbers to Prometheus at /metrics here: PORT of 127.0.0.1, or IP:PORT
+    #[arg(long, value_name = "ADDR", value_parser = local)]
+    metrics: Option<SocketAddr>,
+    /// How often a line says how much it was used
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
+    every: Duration,
+    /// Say only what went wrong
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say who comes and goes, with addresses
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Tell programs on stdout: one JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Append everything that -vv would say to this file, with the time
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+}
+
+impl RelayArgs {
+    /// The terminal as the options want it, and whether the log could be opened.
+    pub fn ui(&self) -> (Ui, Result<()>) {
+        let mut ui = Ui::new(self.quiet, self.verbose, true, self.json);
+        let log = self.log_file.as_deref().map_or(Ok(()), |file| ui.log_to(file));
+        (ui, log)
+    }
+
+    /// Everything decided that can be decided without looking.
+    pub fn resolve(self) -> RelayOptions {
+        let here = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let front = match (self.http, self.cert, self.key) {
+            (None, Some(certificate), Some(key)) => Front::Tls {
+                certificate,
+                key,
+                bind: self.bind,
+                port: self.port,
+                discovery: self.discovery,
+            },
+            (listen, ..) => Front::Plain {
+                // Clap has seen to it that it is there.
+                listen: listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+                proxies: here.into_iter().chain(self.proxy).collect(),
+            },
+        };
+        RelayOptions {
+            front,
+            limits: Limits {
+                clients: usize::try_from(self.clients).unwrap_or(usize::MAX),
+                per_address: usize::try_from(self.per_address).unwrap_or(usize::MAX),
+                rate: self.rate,
+                burst: self.burst,
+                daily: self.daily,
+            },
+            tokens: self.token_file,
+            metrics: self.metrics,
+            every: self.every,
+        }
+    }
+}
+
+/// `PORT`, on this machine alone, or `IP:PORT`.
+fn local(text: &str) -> Result<SocketAddr, String> {
+    let port = || text.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let address = text.parse().or_else(|_| port());
+    address.map_err(|_| "an address is like 3340, 127.0.0.1:3340 or [::1]:3340".into())
+}
+
+/// As `--limit` takes it.
+fn size(text: &str) -> Result<u64, String> {
+    let size = Rate::parse(text).map(Rate::per_second);
+    size.map_err(|_| "a size is like 500k, 8M or 1.5G, at least 1k".into())
+}
+
+fn rate(text: &str) -> Result<NonZeroU32, String> {
+    let rate = u32::try_from(size(text)?).ok().and_then(NonZeroU32::new);
+    rate.ok_or_else(|| "it is at most 4G".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_alone_is_on_this_machine() {
+        for (text, expected) in [
+            ("3340", Some("127.0.0.1:3340")),
+            ("0.0.0.0:80", Some("0.0.0.0:80")),
+            ("[::1]:3340", Some("[::1]:3340")),
+            ("127.0.0.1", None),
+            ("localhost:3340", None),
+            ("70000", None),
+            ("", None),
+        ] {
+            let expected = expected.map(|text| text.parse().unwrap());
+            assert_eq!(local(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, expected) in
+            [("8M", Some(8_000_000)), ("1k", Some(1000)), ("5G", None), ("0", None), ("x", None)]
+        {
+            assert_eq!(rate(text).ok().map(NonZeroU32::get), expected, "{text}");
+        }
+        assert_eq!(size("100G"), Ok(100_000_000_000));
+    }
+}

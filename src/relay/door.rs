@@ -1,0 +1,428 @@
+//! Who may come in: how often from one address, how many of it, how many in all. Values and a lock; it
+//! knows no socket.
+//!
+//! A connection is a [`Visit`] from its first byte to its last. Until it has proved its key it is on its way
+//! in, with a bound of its own; then it is a client. Whatever ends it drops the last handle of its visit,
+//! and that counts it out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::options::Limits;
+use crate::bounds::{
+    MAX_RELAY_ADDRESSES, MAX_RELAY_HANDSHAKES, RELAY_ARRIVALS, RELAY_ARRIVALS_BURST,
+};
+
+/// Why somebody does not come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Refusal {
+    /// Its address connects too often.
+    Often,
+    /// Its address has as many connections as one may have.
+    Address,
+    /// There are as many clients as there may be.
+    Full,
+    /// It was on its way in for too long, or left to somebody who came later.
+    Slow,
+    /// No token, or none of those that are let in.
+    Token,
+    /// What may be relayed in a day has been.
+    Daily,
+}
+
+impl Refusal {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 6] =
+        [Self::Often, Self::Address, Self::Full, Self::Slow, Self::Token, Self::Daily];
+
+    /// A word for programs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Often => "often",
+            Self::Address => "address",
+            Self::Full => "full",
+            Self::Slow => "slow",
+            Self::Token => "token",
+            Self::Daily => "daily",
+        }
+    }
+}
+
+/// As whoever is refused reads it.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Often => "too many connections from one address, try again in a few seconds",
+            Self::Address => "as many connections from one address as there may be",
+            Self::Full => "as many clients as there may be",
+            Self::Slow => "it took too long to connect",
+            Self::Token => "the relay wants a token, and this is none of its",
+            Self::Daily => "what may be relayed in a day has been; it goes on at 00:00 UTC",
+        })
+    }
+}
+
+/// Counts everybody who is here.
+#[derive(Debug)]
+pub struct Door {
+    limits: Limits,
+    state: Mutex<State>,
+    refused: [AtomicU64; Refusal::ALL.len()],
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    addresses: HashMap<IpAddr, Address>,
+    /// Those on their way in, the oldest first.
+    arriving: BTreeMap<u64, (Option<IpAddr>, Weak<Visit>)>,
+    clients: HashMap<u64, Option<IpAddr>>,
+}
+
+/// What is known of an address, or of a /64 of IPv6.
+#[derive(Debug)]
+struct Address {
+    arriving: usize,
+    clients: usize,
+    /// Connections that it may open now…
+    tokens: f64,
+    /// …as it was then.
+    at: Instant,
+}
+
+/// One connection. Whoever has it counts among those who are here.
+#[derive(Debug)]
+pub struct Visit {
+    door: Arc<Door>,
+    id: u64,
+    /// It is to go, as others came later and there is no room.
+    pub leave: Notify,
+}
+
+impl Visit {
+    /// Its number, which no other of the process has.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether it has become a client.
+    pub fn is_client(&self) -> bool {
+        self.door.state().clients.contains_key(&self.id)
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.door.state().remove(self.id);
+    }
+}
+
+impl Door {
+    /// With nobody in.
+    pub fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self { limits, state: Mutex::default(), refused: Default::default() })
+    }
+
+    /// Somebody connects: from an address, or from a proxy that has yet to say for whom.
+    ///
+    /// # Errors
+    /// Why it has to go.
+    pub fn enter(
+        self: &Arc<Self>,
+        from: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<Arc<Visit>, Refusal> {
+        let mut state = self.state();
+        let from = from.map(whole);
+        if let Some(from) = from {
+            state.count(from, self.limits.per_address, now)?;
+        }
+        let crowded = (state.arriving.len() >= MAX_RELAY_HANDSHAKES).then(|| state.crowd_out());
+        let id = state.next;
+        state.next += 1;
+        let visit = Arc::new(Visit { door: Arc::clone(self), id, leave: Notify::new() });
+        state.arriving.insert(id, (from, Arc::downgrade(&visit)));
+        drop(state);
+        // Not under the lock: this may be the last handle.
+        if let Some(visit) = crowded.flatten() {
+            visit.leave.notify_one();
+        }
+        Ok(visit)
+    }
+
+    /// A proxy says for whom a request is.
+    ///
+    /// # Errors
+    /// As [`Door::enter`].
+    pub fn place(&self, visit: &Visit, from: IpAddr, now: Instant) -> Result<(), Refusal> {
+        let mut state = self.state();
+        let handle = match state.arriving.get(&visit.id) {
+            Some((_, handle)) => handle.clone(),
+            None => return Err(Refusal::Slow),
+        };
+        // It may have been there for another before.
+        state.remove(visit.id);
+        let from = whole(from);
+        let counted = state.count(from, self.limits.per_address, now);
+        state.arriving.insert(visit.id, (counted.is_ok().then_some(from), handle));
+        counted
+    }
+
+    /// One on its way in has proved its key, and is a client from now on.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub fn join(&self, id: u64) -> Result<(Arc<Visit>, Option<IpAddr>), Refusal> {
+        let mut state = self.state();
+        let Some((from, handle)) = state.arriving.get(&id) else { return Err(Refusal::Slow) };
+        let (from, visit) = (*from, handle.upgrade().ok_or(Refusal::Slow)?);
+        let joined = match from.and_then(|from| state.addresses.get(&from)) {
+            Some(address) if address.clients >= self.limits.per_address => Err(Refusal::Address),
+            _ if state.clients.len() >= self.limits.clients => Err(Refusal::Full),
+            _ => Ok(()),
+        };
+        if joined.is_ok() {
+            state.arriving.remove(&id);
+            state.clients.insert(id, from);
+            if let Some(address) = from.and_then(|from| state.addresses.get_mut(&from)) {
+                address.arriving = address.arriving.saturating_sub(1);
+                address.clients += 1;
+            }
+        }
+        drop(state);
+        joined.map(|()| (visit, from))
+    }
+
+    /// The address that a visit is from.
+    pub fn address_of(&self, id: u64) -> Option<IpAddr> {
+        let state = self.state();
+        let arriving = state.arriving.get(&id).map(|(from, _)| *from);
+        arriving.or_else(|| state.clients.get(&id).copied()).flatten()
+    }
+
+    /// Clients that are here.
+    pub fn clients(&self) -> usize {
+        self.state().clients.len()
+    }
+
+    /// Counts somebody who was refused.
+    pub fn refuse(&self, why: Refusal) {
+        if let Some(count) = self.refused.get(why as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many were refused so far, and why.
+    pub fn refused(&self) -> [(&'static str, u64); Refusal::ALL.len()] {
+        let mut counts = self.refused.iter().map(|count| count.load(Ordering::Relaxed));
+        Refusal::ALL.map(|why| (why.label(), counts.next().unwrap_or_default()))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change of it is whole before the lock is given back.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// One more connection from an address, on its way in.
+    fn count(&mut self, from: IpAddr, most: usize, now: Instant) -> Result<(), Refusal> {
+        if self.addresses.len() >= MAX_RELAY_ADDRESSES && !self.addresses.contains_key(&from) {
+            self.addresses.retain(|_, address| !address.is_forgotten(now));
+            if self.addresses.len() >= MAX_RELAY_ADDRESSES {
+                return Err(Refusal::Often);
+            }
+        }
+        let address = self.addresses.entry(from).or_insert_with(|| Address {
+            arriving: 0,
+            clients: 0,
+            tokens: RELAY_ARRIVALS_BURST,
+            at: now,
+        });
+        address.tokens = address.tokens_at(now);
+        address.at = now;
+        if address.tokens < 1.0 {
+            return Err(Refusal::Often);
+        }
+        if address.arriving >= most {
+            return Err(Refusal::Address);
+        }
+        address.tokens -= 1.0;
+        address.arriving += 1;
+        Ok(())
+    }
+
+    /// The oldest of the address that has the most on their way in leaves; those whose proxy has not said
+    /// for whom they are count as one.
+    fn crowd_out(&mut self) -> Option<Arc<Visit>> {
+        let mut counts: HashMap<Option<IpAddr>, usize> = HashMap::new();
+        for (from, _) in self.arriving.values() {
+            *counts.entry(*from).or_default() += 1;
+        }
+        let most = counts.values().copied().max()?;
+        let oldest = self.arriving.iter().find(|(_, (from, _))| counts.get(from) == Some(&most));
+        let id = *oldest?.0;
+        let visit = self.arriving.get(&id).and_then(|(_, handle)| handle.upgrade());
+        self.remove(id);
+        visit
+    }
+
+    /// Counts a connection out, whatever it was.
+    fn remove(&mut self, id: u64) {
+        let arriving = self.arriving.remove(&id).map(|(from, _)| from);
+        let client = self.clients.remove(&id);
+        if let Some(address) = arriving.flatten().and_then(|it| self.addresses.get_mut(&it)) {
+            address.arriving = address.arriving.saturating_sub(1);
+        }
+        if let Some(address) = client.flatten().and_then(|it| self.addresses.get_mut(&it)) {
+            address.clients = address.clients.saturating_sub(1);
+        }
+    }
+}
+
+impl Address {
+    fn tokens_at(&self, now: Instant) -> f64 {
+        let seconds = now.saturating_duration_since(self.at).as_secs_f64();
+        (self.tokens + seconds * RELAY_ARRIVALS).min(RELAY_ARRIVALS_BURST)
+    }
+
+    /// Whether nothing would be different without it.
+    fn is_forgotten(&self, now: Instant) -> bool {
+        let idle = self.arriving == 0 && self.clients == 0;
+        idle && self.tokens_at(now) >= RELAY_ARRIVALS_BURST
+    }
+}
+
+/// What one customer of a provider has: an IPv4 address, or a /64 of IPv6 (RFC 6177).
+pub fn whole(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn door(clients: usize, per_address: usize) -> Arc<Door> {
+        let any = NonZeroU32::MIN;
+        Door::new(Limits { clients, per_address, rate: any, burst: any, daily: None })
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_customer_is_one_address_or_one_network() {
+        for (text, expected) in [
+            ("203.0.113.9", "203.0.113.9"),
+            ("::ffff:203.0.113.9", "203.0.113.9"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("::1", "::"),
+        ] {
+            assert_eq!(whole(ip(text)), ip(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_connects_in_bursts_and_then_now_and_then() {
+        let (door, begin) = (door(1000, 1000), Instant::now());
+        let at = |seconds: u64| begin + Duration::from_secs(seconds);
+        let enter = |from: &str, now| door.enter(Some(ip(from)), now).map(drop);
+        for _ in 0..16 {
+            enter("2001:db8::1", at(0)).unwrap();
+        }
+        assert_eq!(enter("2001:db8::1", at(0)), Err(Refusal::Often));
+        assert_eq!(enter("2001:db8::2", at(0)), Err(Refusal::Often), "the same /64");
+        enter("2001:db8:0:1::1", at(0)).unwrap();
+        for _ in 0..4 {
+            enter("2001:db8::1", at(1)).unwrap();
+        }
+        assert_eq!(enter("2001:db8::1", at(1)), Err(Refusal::Often));
+        for _ in 0..16 {
+            enter("2001:db8::1", at(1000)).unwrap();
+        }
+        assert_eq!(enter("2001:db8::1", at(1000)), Err(Refusal::Often));
+    }
+
+    #[test]
+    fn an_address_has_so_many_clients_and_all_have_so_many() {
+        let (door, now) = (door(3, 2), Instant::now());
+        let enter = |from: &str| door.enter(Some(ip(from)), now).unwrap();
+        let join = |visit: &Visit| door.join(visit.id()).map(|(_, from)| from);
+        let (one, two, three) = (enter("192.0.2.1"), enter("192.0.2.1"), "192.0.2.1");
+        assert_eq!(door.enter(Some(ip(three)), now).map(drop), Err(Refusal::Address));
+        assert_eq!(join(&one), Ok(Some(ip("192.0.2.1"))));
+        assert_eq!(join(&two), Ok(Some(ip("192.0.2.1"))));
+        let three = enter("192.0.2.1");
+        assert_eq!(join(&three), Err(Refusal::Address));
+        let four = enter("192.0.2.4");
+        join(&four).unwrap();
+        let five = enter("192.0.2.5");
+        assert_eq!((join(&five), door.clients()), (Err(Refusal::Full), 3));
+        drop(one);
+        assert_eq!(door.clients(), 2);
+        // As somebody left, whoever had to wait gets in.
+        assert_eq!(join(&three), Ok(Some(ip("192.0.2.1"))));
+        assert!(three.is_client() && !five.is_client());
+    }
+
+    #[test]
+    fn the_oldest_of_the_busiest_address_gives_way() {
+        let (door, now) = (door(1000, 1000), Instant::now());
+        let lone = door.enter(Some(ip("192.0.2.1")), now).unwrap();
+        let crowd: Vec<_> = (1..MAX_RELAY_HANDSHAKES)
+            .map(|at| {
+                let last = u8::try_from(at % 50).unwrap();
+                door.enter(Some(IpAddr::from([198, 51, 100, last])), now).unwrap()
+            })
+            .collect();
+        let new = door.enter(Some(ip("192.0.2.2")), now).unwrap();
+        assert_eq!(door.join(crowd[0].id()).map(drop), Err(Refusal::Slow));
+        assert_eq!(door.address_of(crowd[0].id()), None);
+        door.join(crowd[1].id()).unwrap();
+        door.join(lone.id()).unwrap();
+        door.join(new.id()).unwrap();
+    }
+
+    #[test]
+    fn a_proxy_speaks_for_others() {
+        let (door, now) = (door(1000, 1), Instant::now());
+        let visit = door.enter(None, now).unwrap();
+        assert_eq!(door.address_of(visit.id()), None);
+        door.place(&visit, ip("192.0.2.1"), now).unwrap();
+        assert_eq!(door.address_of(visit.id()), Some(ip("192.0.2.1")));
+        let other = door.enter(None, now).unwrap();
+        assert_eq!(door.place(&other, ip("192.0.2.1"), now), Err(Refusal::Address));
+        // The same connection of the proxy, for another.
+        door.place(&visit, ip("192.0.2.2"), now).unwrap();
+        door.place(&other, ip("192.0.2.1"), now).unwrap();
+        drop((visit, other));
+        assert!(door.state().addresses.values().all(|it| it.arriving == 0 && it.clients == 0));
+        assert!(door.state().arriving.is_empty());
+    }
+
+    #[test]
+    fn refusals_are_counted_by_their_kind() {
+        let door = door(1, 1);
+        Refusal::ALL.iter().for_each(|why| door.refuse(*why));
+        door.refuse(Refusal::Daily);
+        let counts = door.refused();
+        assert_eq!(counts[5], ("daily", 2));
+        assert!(counts[..5].iter().all(|(_, count)| *count == 1), "{counts:?}");
+    }
+}

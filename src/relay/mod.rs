@@ -1,0 +1,300 @@
+//! `transfer relay`: where two machines meet that cannot reach each other, and through which their sealed
+//! bytes go until they can. The relaying itself is iroh's; what is done here is to say who may use it, and
+//! how much, as it is open to everybody.
+//!
+//! Whatever is async stays in this room.
+
+mod access;
+mod certificate;
+mod discovery;
+mod door;
+mod http;
+mod metrics;
+pub mod options;
+mod sockets;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant, SystemTime};
+
+use iroh_relay::KeyCache;
+use iroh_relay::server::http_server::Handlers;
+use iroh_relay::server::{ClientRateLimit, Metrics, RelayService};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use self::access::{Guard, Tokens};
+use self::certificate::Own;
+use self::door::Door;
+use self::http::Port;
+use self::options::{Front, Limits, RelayOptions};
+use self::sockets::Sockets;
+use crate::bounds::{MAX_INCOMING, MAX_RELAY_KEYS, MAX_RELAY_LINES};
+use crate::control::{self, SLICE};
+use crate::error::{Error, Exit, Result};
+use crate::ui::{RelayEvent, Relayed, Ui};
+
+/// How often the certificate's files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// How often a certificate that ends soon is told of.
+const REMIND: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long clients may take to leave when it stops.
+const LEAVE: Duration = Duration::from_secs(1);
+
+/// Runs `transfer relay`, until it is stopped.
+pub fn run(options: &RelayOptions, ui: &Ui) -> Result<Exit> {
+    let tokens = options.tokens.as_deref().map(Tokens::read).transpose()?;
+    let own = match &options.front {
+        Front::Plain { .. } => None,
+        Front::Tls { certificate, key, .. } => Some(Own::load(certificate, key)?),
+    };
+    sockets::allow(&options.limits);
+    let sockets = Sockets::open(options)?;
+    let url = url(&sockets, own.as_deref());
+    let at = (&*url, sockets.port.local, sockets.discovery_port(), sockets.metrics_address());
+    let (events, told) = sync_channel(MAX_INCOMING);
+    let runtime = Builder::new_multi_thread()
+        .thread_name("relay")
+        .enable_all()
+        .build()
+        .map_err(|error| Error::no_thread(&error))?;
+    let relay = Relay::start(options, &runtime, sockets, own.as_ref(), tokens, events)?;
+    ui.relays(at, options.tokens.is_some());
+    own.iter().for_each(|own| remind(own, ui));
+    relay.watch(options, own.as_deref(), &told, &runtime, ui);
+    relay.stop(runtime);
+    ui.note("stopped");
+    Ok(Exit::Done)
+}
+
+/// What clients are to be told.
+fn url(sockets: &Sockets, own: Option<&Own>) -> String {
+    let local = sockets.port.local;
+    let Some(own) = own else { return format!("http://{local}") };
+    let host = own.shown().certificate().names.first().map(ToString::to_string).unwrap_or_default();
+    let host = match host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
+        _ => host,
+    };
+    match local.port() {
+        443 => format!("https://{host}"),
+        port => format!("https://{host}:{port}"),
+    }
+}
+
+fn remind(own: &Own, ui: &Ui) {
+    if let Some(end) = own.shown().certificate().expiry() {
+        ui.warn(&format!("the certificate {end}; replace its files, and it is loaded anew"));
+    }
+}
+
+/// What runs.
+struct Relay {
+    service: RelayService,
+    door: Arc<Door>,
+    guard: Arc<Guard>,
+    metrics: Arc<Metrics>,
+    discovery: Option<noq::Endpoint>,
+}
+
+impl Relay {
+    fn start(
+        options: &RelayOptions,
+        runtime: &Runtime,
+        sockets: Sockets,
+        own: Option<&Arc<Own>>,
+        tokens: Option<Tokens>,
+        events: SyncSender<RelayEvent>,
+    ) -> Result<Self> {
+        let _inside = runtime.enter();
+        let limits = options.limits;
+        let door = Door::new(limits);
+        let guard = Arc::new(Guard::new(Arc::clone(&door), tokens, events.clone()));
+        let metrics = Arc::new(Metrics::default());
+        let mut rate = ClientRateLimit::new(limits.rate);
+        rate.max_burst_bytes = Some(limits.burst);
+        let service = RelayService::new(
+            Handlers::default(),
+            Default::default(),
+            Some(rate),
+            KeyCache::new(MAX_RELAY_KEYS),
+            Arc::<Guard>::clone(&guard),
+            Arc::clone(&metrics),
+        );
+        let tls = own.map(|own| own.config()).transpose()?;
+        let discovery = match (sockets.discovery, &tls) {
+            (Some(socket), Some(tls)) => Some(discovery::open(socket, tls.clone())?),
+            _ => None,
+        };
+        let proxies = match &options.front {
+            Front::Plain { proxies, .. } => proxies.clone(),
+            Front::Tls { .. } => vec![],
+        };
+        let port = Port {
+            service: service.clone(),
+            door: Arc::clone(&door),
+            tls: tls.map(|tls| TlsAcceptor::from(Arc::new(tls))),
+            proxies,
+            events,
+        };
+        runtime.spawn(Arc::new(port).serve(sockets.port.listener()?));
+        if let Some(endpoint) = &discovery {
+            runtime.spawn(discovery::serve(endpoint.clone(), limits));
+        }
+        if let Some(socket) = sockets.metrics {
+            let (door, metrics) = (Arc::clone(&door), Arc::clone(&metrics));
+            let text = move || metrics::text(&door, &metrics);
+            runtime.spawn(http::serve_metrics(socket.listener()?, text));
+        }
+        Ok(Self { service, door, guard, metrics, discovery })
+    }
+
+    /// Tells what happens, and sees to what has to be seen to, until the relay is to stop.
+    fn watch(
+        &self,
+        options: &RelayOptions,
+        own: Option<&Own>,
+        told: &Receiver<RelayEvent>,
+        runtime: &Runtime,
+        ui: &Ui,
+    ) {
+        let mut day = Day::new(options.limits, SystemTime::now());
+        let (mut counted, mut before, mut lines) = (Instant::now(), Relayed::default(), 0);
+        let (mut looked, mut reminded) = (Instant::now(), Instant::now());
+        while control::check().is_ok() {
+            match told.recv_timeout(SLICE) {
+                Ok(event) if lines < MAX_RELAY_LINES => {
+                    lines += 1;
+                    ui.relay_event(&event);
+                }
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            match day.look(self.metrics.bytes_recv.get(), SystemTime::now()) {
+                Turn::None => {}
+                Turn::Over => {
+                    self.guard.close(true);
+                    runtime.block_on(self.service.shutdown());
+                    ui.warn("as much as --daily allows was relayed; it goes on at 00:00 UTC");
+                }
+                Turn::Begun => {
+                    self.guard.close(false);
+                    ui.note("a new day has begun; it goes on");
+                }
+            }
+            if let (Some(own), true) = (own, looked.elapsed() >= LOOK) {
+                looked = Instant::now();
+                match own.renew() {
+                    Ok(true) => ui.note("the certificate was loaded anew"),
+                    Ok(false) => {}
+                    Err(error) => ui.warn(&format!("{error}; the certificate of before stays")),
+                }
+                if reminded.elapsed() >= REMIND {
+                    reminded = Instant::now();
+                    remind(own, ui);
+                }
+            }
+            if counted.elapsed() >= options.every {
+                let now = metrics::so_far(&self.door, &self.metrics);
+                ui.relayed(&before, &now);
+                (counted, before, lines) = (Instant::now(), now, 0);
+            }
+        }
+        ui.relayed(&before, &metrics::so_far(&self.door, &self.metrics));
+    }
+
+    /// Says goodbye to clients, who look for another way then, and ends.
+    fn stop(self, runtime: Runtime) {
+        runtime.block_on(async {
+            if let Some(endpoint) = &self.discovery {
+                endpoint.close(0_u8.into(), b"stopped");
+            }
+            let _ = timeout(LEAVE, self.service.shutdown()).await;
+        });
+        runtime.shutdown_timeout(LEAVE);
+    }
+}
+
+/// What was relayed since 00:00 UTC, and whether that is enough.
+struct Day {
+    most: Option<u64>,
+    number: u64,
+    /// Bytes of the days before.
+    base: u64,
+    over: bool,
+}
+
+/// What has changed.
+#[derive(Debug, PartialEq, Eq)]
+enum Turn {
+    None,
+    Over,
+    Begun,
+}
+
+impl Day {
+    fn new(limits: Limits, now: SystemTime) -> Self {
+        Self { most: limits.daily, number: day_of(now), base: 0, over: false }
+    }
+
+    /// After so many bytes in all, at this time.
+    fn look(&mut self, bytes: u64, now: SystemTime) -> Turn {
+        let Some(most) = self.most else { return Turn::None };
+        // A clock that is set back does not make a day longer than it was.
+        if day_of(now) > self.number {
+            (self.number, self.base) = (day_of(now), bytes);
+            if std::mem::take(&mut self.over) {
+                return Turn::Begun;
+            }
+        }
+        if !self.over && bytes.saturating_sub(self.base) >= most {
+            self.over = true;
+            return Turn::Over;
+        }
+        Turn::None
+    }
+}
+
+/// Days since 1970.
+fn day_of(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() / 86_400
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    #[test]
+    fn a_day_has_its_bytes_and_the_next_has_them_again() {
+        let limits = |daily| Limits {
+            clients: 1,
+            per_address: 1,
+            rate: NonZeroU32::MIN,
+            burst: NonZeroU32::MIN,
+            daily,
+        };
+        let at = |hours: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(hours * 3600);
+        let mut day = Day::new(limits(Some(100)), at(1));
+        for (bytes, hour, turn) in [
+            (99, 2, Turn::None),
+            (100, 23, Turn::Over),
+            (130, 23, Turn::None),
+            (130, 24, Turn::Begun),
+            (229, 25, Turn::None),
+            (230, 26, Turn::Over),
+            // The clock is set back, and forward again.
+            (230, 3, Turn::None),
+            (230, 27, Turn::None),
+            (230, 49, Turn::Begun),
+        ] {
+            assert_eq!(day.look(bytes, at(hour)), turn, "{bytes} {hour}");
+        }
+        let mut without = Day::new(limits(None), at(1));
+        assert_eq!(without.look(u64::MAX, at(2)), Turn::None);
+    }
+}

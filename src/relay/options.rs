@@ -1,0 +1,64 @@
+//! What was asked for.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// UDP port of address discovery, where clients expect it.
+pub const DISCOVERY_PORT: u16 = iroh_relay::defaults::DEFAULT_RELAY_QUIC_PORT;
+
+/// How a relay is reached; resolved from the command line.
+#[derive(Debug, Clone)]
+pub enum Front {
+    /// Without TLS, behind a proxy that has it.
+    Plain {
+        /// TCP address to listen at.
+        listen: SocketAddr,
+        /// Proxies that are believed when they say whom they speak for.
+        proxies: Vec<IpAddr>,
+    },
+    /// With a certificate of its own.
+    Tls {
+        /// Certificates (PEM), its own first.
+        certificate: PathBuf,
+        /// The private key (PEM).
+        key: PathBuf,
+        /// The address to listen at; nothing for all of this machine.
+        bind: Option<IpAddr>,
+        /// TCP port.
+        port: u16,
+        /// UDP port of address discovery.
+        discovery: u16,
+    },
+}
+
+/// What may be used of a relay.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Clients at a time.
+    pub clients: usize,
+    /// Clients at a time of one address (IPv6: of one /64).
+    pub per_address: usize,
+    /// Bytes a second that are taken from each client…
+    pub rate: NonZeroU32,
+    /// …after so many at once.
+    pub burst: NonZeroU32,
+    /// Bytes that are relayed in a day, for all together.
+    pub daily: Option<u64>,
+}
+
+/// What to run, and how; resolved from the command line.
+#[derive(Debug, Clone)]
+pub struct RelayOptions {
+    /// How it is reached.
+    pub front: Front,
+    /// What may be used of it.
+    pub limits: Limits,
+    /// Only who has one of the tokens in this file may use it.
+    pub tokens: Option<PathBuf>,
+    /// Where its numbers can be read (Prometheus).
+    pub metrics: Option<SocketAddr>,
+    /// How often a line says how much it is used.
+    pub every: Duration,
+}
