@@ -1,0 +1,11 @@
+//! Direct mode between two networks behind NATs, in network namespaces that the tests make: the relay and
+//! both ends are the real program. Needs Linux, root, `ip` and `nft`, else it says that it skips.
+
+#![cfg(all(target_os = "linux", feature = "relay"))]
+#![allow(clippy::print_stderr, reason = "says what was skipped")]
+
+mod nats;
+mod relay;
+mod stage;
+#[path = "../util/mod.rs"]
+mod util;
