@@ -4,8 +4,12 @@
 #![cfg(all(target_os = "linux", feature = "relay"))]
 #![allow(clippy::print_stderr, reason = "says what was skipped")]
 
+mod breaks;
+mod hosts;
 mod nats;
+mod pairs;
 mod relay;
 mod stage;
+mod strangers;
 #[path = "../util/mod.rs"]
 mod util;

@@ -46,9 +46,19 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
+    /// Waits until it says something.
+    pub fn wait_until_said(&mut self, part: &str) -> Result<()> {
+        self.process.as_mut().context("it does not run")?.wait_until_said(part).map(drop)
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) -> Result<()> {
         self.process.take().context("it does not run")?.kill()
+    }
+
+    /// What clients are told to use.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.address)
     }
 
     /// What they are to trust.

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -153,6 +153,29 @@ impl Internet {
         Ok(())
     }
 
+    /// From now on counts the packets from one gateway to the other, at both.
+    pub fn count_between(&self) -> Result<()> {
+        for (gateway, other) in [("ga", "203.0.113.12"), ("gb", "203.0.113.11")] {
+            let rules = format!(
+                "table ip count {{ chain pre {{ type filter hook prerouting priority -300; \
+                 policy accept; ip saddr {other} counter; }}; }}"
+            );
+            self.nft(gateway, &rules)?;
+        }
+        Ok(())
+    }
+
+    /// So many came at `ga` and at `gb`.
+    pub fn counted_between(&self) -> Result<[u64; 2]> {
+        let count = |gateway: &str| -> Result<u64> {
+            let output = self.on(gateway, "nft").args(["list", "table", "ip", "count"]).output()?;
+            let text = String::from_utf8(output.stdout)?;
+            let number = text.split("counter packets ").nth(1).and_then(|it| it.split(' ').next());
+            Ok(number.context("no counter")?.parse()?)
+        };
+        Ok([count("ga")?, count("gb")?])
+    }
+
     /// A program, to run at a machine.
     pub fn on(&self, machine: &str, program: &str) -> Command {
         let mut command = clean(Command::new("ip"));
@@ -167,16 +190,26 @@ impl Internet {
         command
     }
 
+    /// Does something at a machine, in a thread of this process: all sockets that `work` opens are there.
+    pub fn at<T: Send + 'static>(
+        &self,
+        machine: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<Result<T>> {
+        let namespace = Path::new("/run/netns").join(self.name(machine));
+        // The thread that goes there ends there.
+        thread::spawn(move || {
+            let namespace = fs::File::open(namespace)?;
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+            Ok(work())
+        })
+    }
+
     /// A UDP socket at a machine.
     pub fn udp(&self, machine: &str, address: &str) -> Result<UdpSocket> {
         let address: SocketAddr = address.parse()?;
-        let namespace = fs::File::open(Path::new("/run/netns").join(self.name(machine)))?;
-        // The thread that goes there ends there; the socket stays.
-        let there = thread::spawn(move || {
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-            anyhow::Ok(UdpSocket::bind(address)?)
-        });
-        let socket = there.join().ok().context("the thread has panicked")??;
+        let there = self.at(machine, move || UdpSocket::bind(address));
+        let socket = there.join().ok().context("the thread has panicked")???;
         socket.set_read_timeout(Some(Duration::from_secs(1)))?;
         Ok(socket)
     }

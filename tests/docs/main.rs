@@ -98,7 +98,6 @@ const FOREIGN: &[(&str, &str)] = &[
     ("--network", "docker"),
     ("--path", "cargo"),
     ("--plot", "scripts/bench"),
-    ("--relay", "transfer send, with direct mode"),
     ("--shields-up", "tailscale up"),
     ("--small", "scripts/bench"),
 ];

@@ -1,0 +1,192 @@
+//! What breaks under way: a path, a relay, a mapping of a gateway, one of the two sides. The tree arrives.
+
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::hosts::{Hosts, Side, Told};
+use super::relay::Relay;
+use super::stage::{Internet, Nat};
+use super::util::tree::{ensure_arrived, noise, write};
+
+/// Takes some 8 s at the rate that it is sent with.
+const SIZE: usize = 24_000_000;
+const RATE: [&str; 2] = ["--limit", "3M"];
+
+/// A transfer under way, which goes `way` now.
+fn under_way(hosts: &Hosts<'_>, way: &str) -> Result<(Side, Side, String)> {
+    let tree = hosts.scratch.join("tree");
+    write(&tree.join("large"), noise(SIZE, 1))?;
+    write(&tree.join("folder/small"), "hello")?;
+    let (sender, ticket) = hosts.send(&tree, &RATE)?;
+    let mut receiver = hosts.receive(&ticket, &[])?;
+    receiver.wait_for("path", |line| line["via"] == way)?;
+    receiver.wait_for("progress", |line| line["bytes"].as_u64() > Some(2_000_000))?;
+    Ok((sender, receiver, ticket))
+}
+
+/// Both end well, and everything is there.
+fn finish(hosts: &Hosts<'_>, sender: Side, receiver: Side) -> Result<(Told, Told)> {
+    let received = receiver.end(0)?;
+    let sent = sender.end(0)?;
+    ensure_arrived(&hosts.place(), &[&hosts.scratch.join("tree")])?;
+    Ok((sent, received))
+}
+
+/// Nothing passes between the gateways, until it is dropped.
+struct Cut<'a>(&'a Internet);
+
+impl<'a> Cut<'a> {
+    fn new(internet: &'a Internet) -> Result<Self> {
+        for (gateway, other) in [("ga", "203.0.113.12"), ("gb", "203.0.113.11")] {
+            let rules = format!(
+                "table ip cut {{ chain pre {{ type filter hook prerouting priority -300; \
+                 policy accept; ip saddr {other} drop; }}; }}"
+            );
+            internet.nft(gateway, &rules)?;
+        }
+        Ok(Self(internet))
+    }
+}
+
+impl Drop for Cut<'_> {
+    fn drop(&mut self) {
+        for gateway in ["ga", "gb"] {
+            let _ = self.0.nft(gateway, "delete table ip cut");
+        }
+    }
+}
+
+#[test]
+fn a_direct_path_that_breaks_is_left_for_the_relay_and_found_again() -> Result<()> {
+    let Some(internet) = Internet::new(Nat::Cone, Nat::Cone)? else { return Ok(()) };
+    let relay = Relay::start(&internet, "203.0.113.1", &[])?;
+    let hosts = Hosts::new(&internet, &[&relay])?;
+    let (sender, mut receiver, _) = under_way(&hosts, "direct")?;
+    let cut = Cut::new(&internet)?;
+    receiver.wait_for("path", |line| line["via"] == "relay")?;
+    receiver.wait_for("progress", |_| true)?;
+    drop(cut);
+    let (sent, received) = finish(&hosts, sender, receiver)?;
+    assert_eq!((received.reconnected(), sent.reconnected()), (0, 0), "{:#?}", received.ended);
+    Ok(())
+}
+
+#[test]
+fn a_relay_that_ends_is_not_missed_by_who_is_direct() -> Result<()> {
+    let Some(internet) = Internet::new(Nat::Cone, Nat::Cone)? else { return Ok(()) };
+    let mut relay = Relay::start(&internet, "203.0.113.1", &[])?;
+    let hosts = Hosts::new(&internet, &[&relay])?;
+    let (sender, receiver, _) = under_way(&hosts, "direct")?;
+    relay.kill()?;
+    let (sent, received) = finish(&hosts, sender, receiver)?;
+    assert_eq!((received.reconnected(), sent.reconnected()), (0, 0), "{:#?}", received.ended);
+    Ok(())
+}
+
+#[test]
+fn a_relay_that_comes_back_carries_on() -> Result<()> {
+    let Some(internet) = Internet::new(Nat::Symmetric, Nat::Symmetric)? else { return Ok(()) };
+    let mut relay = Relay::start(&internet, "203.0.113.1", &[])?;
+    let hosts = Hosts::new(&internet, &[&relay])?;
+    let (sender, receiver, _) = under_way(&hosts, "relay")?;
+    relay.kill()?;
+    thread::sleep(Duration::from_secs(3));
+    relay.restart(&[])?;
+    finish(&hosts, sender, receiver).map(drop)
+}
+
+#[test]
+fn a_sender_that_waits_takes_its_place_anew() -> Result<()> {
+    let Some(internet) = Internet::new(Nat::Cone, Nat::Symmetric)? else { return Ok(()) };
+    let mut relay = Relay::start(&internet, "203.0.113.1", &[])?;
+    let hosts = Hosts::new(&internet, &[&relay])?;
+    let tree = hosts.scratch.join("tree");
+    write(&tree.join("small"), "hello")?;
+    let (sender, ticket) = hosts.send(&tree, &[])?;
+    relay.kill()?;
+    thread::sleep(Duration::from_secs(1));
+    relay.restart(&["-v"])?;
+    relay.wait_until_said("203.0.113.11 connected")?;
+    let receiver = hosts.receive(&ticket, &[])?;
+    finish(&hosts, sender, receiver).map(drop)
+}
+
+#[test]
+fn mappings_that_a_gateway_forgets_are_made_anew() -> Result<()> {
+    if Command::new("conntrack").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no conntrack; scripts/setup --test installs it");
+        return Ok(());
+    }
+    let Some(internet) = Internet::new(Nat::Cone, Nat::Cone)? else { return Ok(()) };
+    let relay = Relay::start(&internet, "203.0.113.1", &[])?;
+    let hosts = Hosts::new(&internet, &[&relay])?;
+    let (sender, mut receiver, _) = under_way(&hosts, "direct")?;
+    for _ in 0..2 {
+        for gateway in ["ga", "gb"] {
+            let flushed = internet.on(gateway, "conntrack").arg("-F").output()?;
+            ensure!(flushed.status.success(), "{flushed:?}");
+        }
+        receiver.wait_for("progress", |_| true)?;
+    }
+    let (sent, received) = finish(&hosts, sender, receiver)?;
+    assert_eq!((received.reconnected(), sent.reconnected()), (0, 0), "{:#?}", received.ended);
+    Ok(())
+}
+
+/// `kill -9` of the receiver, again and again; the same ticket goes on.
+#[test]
+fn a_receiver_that_dies_comes_back() -> Result<()> {
+    for nat in [Nat::Cone, Nat::Symmetric] {
+        let Some(internet) = Internet::new(nat, nat)? else { return Ok(()) };
+        let relay = Relay::start(&internet, "203.0.113.1", &[])?;
+        let hosts = Hosts::new(&internet, &[&relay])?;
+        let way = if nat == Nat::Cone { "direct" } else { "relay" };
+        let (sender, receiver, ticket) = under_way(&hosts, way)?;
+        receiver.kill()?;
+        let mut again = hosts.receive(&ticket, &[])?;
+        again.wait_for("progress", |line| line["bytes"].as_u64() > Some(1_000_000))?;
+        again.kill()?;
+        let again = hosts.receive(&ticket, &[])?;
+        let (_, received) = finish(&hosts, sender, again)?;
+        // What was there did not come again.
+        let plan = received.one("plan")?;
+        let bytes = plan["bytes"].as_u64().context("a count")?;
+        ensure!(bytes < SIZE as u64 - 1_000_000, "{plan}");
+    }
+    Ok(())
+}
+
+/// `kill -9` of the sender; another run of it, with a new ticket, goes on in the same folder.
+#[test]
+fn a_sender_that_dies_is_started_anew() -> Result<()> {
+    let Some(internet) = Internet::new(Nat::Cone, Nat::Cone)? else { return Ok(()) };
+    let relay = Relay::start(&internet, "203.0.113.1", &[])?;
+    let hosts = Hosts::new(&internet, &[&relay])?;
+    let (sender, receiver, _) = under_way(&hosts, "direct")?;
+    sender.kill()?;
+    receiver.kill()?;
+    let (sender, ticket) = hosts.send(&hosts.scratch.join("tree"), &[])?;
+    let receiver = hosts.receive(&ticket, &[])?;
+    let (_, received) = finish(&hosts, sender, receiver)?;
+    let bytes = received.one("plan")?["bytes"].as_u64().context("a count")?;
+    ensure!(bytes < SIZE as u64 - 1_000_000, "{bytes}");
+    Ok(())
+}
+
+/// With several relays one is enough, whichever of them the sender is at.
+#[test]
+fn one_relay_of_several_is_enough() -> Result<()> {
+    let Some(internet) = Internet::new(Nat::Symmetric, Nat::Symmetric)? else { return Ok(()) };
+    let one = Relay::start(&internet, "203.0.113.1", &[])?;
+    let other = Relay::start(&internet, "203.0.113.2", &[])?;
+    let hosts = Hosts::new(&internet, &[&one, &other])?;
+    let tree = hosts.scratch.join("tree");
+    write(&tree.join("small"), "hello")?;
+    let (sender, ticket) = hosts.send_by(&[other.url()], &tree, &[])?;
+    let relays = ["--relay", &one.url(), "--relay", &other.url()];
+    let receiver = hosts.receive(&ticket, &relays)?;
+    finish(&hosts, sender, receiver).map(drop)
+}

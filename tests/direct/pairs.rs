@@ -1,0 +1,130 @@
+//! Every pair of networks: the tree arrives, and by the way that the two gateways allow.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result, ensure};
+
+use super::hosts::Hosts;
+use super::relay::Relay;
+use super::stage::{Internet, Nat};
+use super::util::tree::{ensure_arrived, noise, write};
+
+/// Sends a tree that takes longer than it takes to find a way, and returns the ways it went at the receiver,
+/// and the last direct address of the sender.
+fn meet(internet: &Internet, options: &[&str]) -> Result<(Vec<String>, Option<IpAddr>)> {
+    let relay = Relay::start(internet, "203.0.113.1", &[])?;
+    let hosts = Hosts::new(internet, &[&relay])?;
+    let tree = hosts.scratch.join("tree");
+    write(&tree.join("large"), noise(12_000_000, 1))?;
+    write(&tree.join("folder/small"), "hello")?;
+    let limit = ["--limit", "3M"];
+    let (sender, ticket) = hosts.send(&tree, &[&limit[..], options].concat())?;
+    ensure!(ticket.ends_with("203.0.113.1"), "{ticket}");
+    let received = hosts.receive(&ticket, options)?.end(0)?;
+    let sent = sender.end(0)?;
+    ensure_arrived(&hosts.place(), &[&tree])?;
+    assert_eq!(received.reconnected(), 0, "{:#?}", received.ended);
+    let ways: Vec<String> = received.ways().into_iter().map(str::to_owned).collect();
+    let last = ways.last().context("no way was told")?;
+    // The bytes went as was told.
+    for told in [&sent, &received] {
+        let end = told.one("end")?;
+        let bytes = |way: &str| end[way].as_u64().context("a count");
+        let (relayed, direct) = (bytes("relayed_bytes")?, bytes("direct_bytes")?);
+        let all = relayed + direct;
+        match &**last {
+            "direct" => ensure!(direct > all / 2, "{end}"),
+            _ => assert_eq!(direct, 0, "{end}"),
+        }
+    }
+    let paths = received.lines.iter().filter(|line| line["event"] == "path");
+    let address = paths.filter_map(|line| line["address"].as_str()?.parse().ok()).next_back();
+    Ok((ways, address))
+}
+
+/// What the two of a pair come to.
+fn pair(a: Nat, b: Nat, last: &str) -> Result<()> {
+    let Some(internet) = Internet::new(a, b)? else { return Ok(()) };
+    let (ways, address) = meet(&internet, &[])?;
+    assert_eq!(ways.last().map(String::as_str), Some(last), "{a:?} {b:?}: {ways:?}");
+    if last == "direct" {
+        assert_eq!(address, Some("203.0.113.11".parse()?), "{a:?} {b:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn cone_and_cone() -> Result<()> {
+    pair(Nat::Cone, Nat::Cone, "direct")
+}
+
+#[test]
+fn cone_and_full() -> Result<()> {
+    pair(Nat::Cone, Nat::Full, "direct")
+}
+
+#[test]
+fn full_and_full() -> Result<()> {
+    pair(Nat::Full, Nat::Full, "direct")
+}
+
+#[test]
+fn full_and_symmetric() -> Result<()> {
+    pair(Nat::Full, Nat::Symmetric, "direct")
+}
+
+#[test]
+fn cone_and_symmetric() -> Result<()> {
+    pair(Nat::Cone, Nat::Symmetric, "relay")
+}
+
+#[test]
+fn symmetric_and_cone() -> Result<()> {
+    pair(Nat::Symmetric, Nat::Cone, "relay")
+}
+
+#[test]
+fn symmetric_and_symmetric() -> Result<()> {
+    pair(Nat::Symmetric, Nat::Symmetric, "relay")
+}
+
+#[test]
+fn blocked_at_the_sender() -> Result<()> {
+    pair(Nat::Blocked, Nat::Cone, "relay")
+}
+
+#[test]
+fn blocked_at_the_receiver() -> Result<()> {
+    pair(Nat::Full, Nat::Blocked, "relay")
+}
+
+#[test]
+fn blocked_at_both() -> Result<()> {
+    pair(Nat::Blocked, Nat::Blocked, "relay")
+}
+
+#[test]
+fn ipv6_where_ipv4_finds_no_way() -> Result<()> {
+    let Some(internet) = Internet::new(Nat::Symmetric, Nat::Symmetric)? else { return Ok(()) };
+    let internet = internet.with_ipv6()?;
+    let (ways, address) = meet(&internet, &[])?;
+    assert_eq!(ways.last().map(String::as_str), Some("direct"), "{ways:?}");
+    assert_eq!(address, Some("2001:db8:1::2".parse()?));
+    Ok(())
+}
+
+/// Neither side's gateway sees a packet of the other's, and neither side is told an address.
+#[test]
+fn relay_only_tells_nobody_an_address() -> Result<()> {
+    let Some(internet) = Internet::new(Nat::Full, Nat::Full)? else { return Ok(()) };
+    internet.count_between()?;
+    let (ways, address) = meet(&internet, &["--relay-only"])?;
+    assert_eq!((ways.last().map(String::as_str), address), (Some("relay"), None));
+    assert_eq!(internet.counted_between()?, [0, 0]);
+    // The counters count: without the option there is a way.
+    let (ways, _) = meet(&internet, &[])?;
+    assert_eq!(ways.last().map(String::as_str), Some("direct"));
+    let counted = internet.counted_between()?;
+    ensure!(counted.iter().all(|count| *count > 0), "{counted:?}");
+    Ok(())
+}
