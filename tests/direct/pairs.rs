@@ -1,5 +1,6 @@
 //! Every pair of networks: the tree arrives, and by the way that the two gateways allow.
 
+use std::fs;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
@@ -20,10 +21,26 @@ fn meet(internet: &Internet, options: &[&str]) -> Result<(Vec<String>, Option<Ip
     let limit = ["--limit", "3M"];
     let (sender, ticket) = hosts.send(&tree, &[&limit[..], options].concat())?;
     ensure!(ticket.ends_with("203.0.113.1"), "{ticket}");
-    let received = hosts.receive(&ticket, options)?.end(0)?;
+    let log = hosts.scratch.join("log");
+    let log = ["-vv", "--log-file", &*log.to_string_lossy()];
+    let received = hosts.receive(&ticket, &[&log[..], options].concat())?.end(0)?;
     let sent = sender.end(0)?;
     ensure_arrived(&hosts.place(), &[&tree])?;
     assert_eq!(received.reconnected(), 0, "{:#?}", received.ended);
+    if options.contains(&"--relay-only") {
+        let log = fs::read_to_string(hosts.scratch.join("log"))?;
+        for (said, others) in [
+            ([&*sent.ended.stdout, &*sent.ended.stderr, ""], ["203.0.113.12", "10.2.0.2"]),
+            (
+                [&*received.ended.stdout, &*received.ended.stderr, &*log],
+                ["203.0.113.11", "10.1.0.2"],
+            ),
+        ] {
+            for address in others {
+                ensure!(!said.iter().any(|it| it.contains(address)), "{address} is told: {said:?}");
+            }
+        }
+    }
     let ways: Vec<String> = received.ways().into_iter().map(str::to_owned).collect();
     let last = ways.last().context("no way was told")?;
     // The bytes went as was told.
