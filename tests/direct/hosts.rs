@@ -16,6 +16,8 @@ pub struct Hosts<'a> {
     internet: &'a Internet,
     /// URLs of the relays.
     relays: Vec<String>,
+    /// What they have for a relay that wants one.
+    pub token: Option<String>,
     pub scratch: Scratch,
 }
 
@@ -32,7 +34,7 @@ impl<'a> Hosts<'a> {
     /// Which meet at these relays, and trust them.
     pub fn new(internet: &'a Internet, relays: &[&Relay<'_>]) -> Result<Self> {
         let urls = relays.iter().map(|relay| relay.url()).collect();
-        let hosts = Self { internet, relays: urls, scratch: Scratch::new()? };
+        let hosts = Self { internet, relays: urls, token: None, scratch: Scratch::new()? };
         hosts.trust(relays)?;
         Ok(hosts)
     }
@@ -49,6 +51,9 @@ impl<'a> Hosts<'a> {
     /// A command at a host that trusts the relays.
     fn start(&self, host: &str, words: &[&str]) -> Result<Side> {
         let mut command = self.internet.transfer(host, words);
+        if let Some(token) = &self.token {
+            command.env("TRANSFER_RELAY_TOKEN", token);
+        }
         command.env("SSL_CERT_FILE", self.scratch.join("relays.pem"));
         Ok(Side(Process::start(command)?))
     }

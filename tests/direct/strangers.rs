@@ -44,7 +44,7 @@ fn wrong_words() -> Result<()> {
 }
 
 #[test]
-fn a_relay_that_refuses_says_why() -> Result<()> {
+fn a_closed_relay_says_why_and_lets_in_who_has_a_token() -> Result<()> {
     let Some(internet) = Internet::new(Nat::Cone, Nat::Cone)? else { return Ok(()) };
     let tokens = Scratch::new()?;
     let file = tokens.join("tokens");
@@ -52,12 +52,21 @@ fn a_relay_that_refuses_says_why() -> Result<()> {
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     let options = ["--token-file", &*file.to_string_lossy()];
     let relay = Relay::start(&internet, "203.0.113.1", &options)?;
-    let hosts = Hosts::new(&internet, &[&relay])?;
+    let mut hosts = Hosts::new(&internet, &[&relay])?;
     let tree = hosts.scratch.join("tree");
     write(&tree.join("small"), "hello")?;
-    let told = hosts.send_without_ticket(&tree)?.end(5)?;
-    told.ended.says("refuses: ")?;
-    told.ended.says("the relay wants a token")
+    for token in [None, Some("another-token-of-somebody")] {
+        hosts.token = token.map(str::to_owned);
+        let told = hosts.send_without_ticket(&tree)?.end(5)?;
+        told.ended.says("refuses: ")?;
+        told.ended.says("the relay wants a token")?;
+    }
+    hosts.token = Some("ocean-tiger-ocean-tiger".into());
+    let (sender, ticket) = hosts.send(&tree, &[])?;
+    assert!(!ticket.contains("ocean-tiger-ocean"));
+    hosts.receive(&ticket, &[])?.end(0)?;
+    sender.end(0)?;
+    ensure_arrived(&hosts.place(), &[&tree])
 }
 
 #[test]

@@ -34,7 +34,7 @@ use stage::Stage;
 use util::process::{run, transfer};
 
 /// Pages whose commands are run.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "README.md",
     "docs/guide.md",
     "docs/choosing.md",
@@ -58,7 +58,7 @@ const RELAY: &str =
 
 const LAN: &str = "needs a local network, which tests/lan has";
 
-const RELAY: &str = "runs until it is stopped, which tests/relay does";
+const ENDLESS: &str = "runs until it is stopped, which tests/relay does";
 
 /// Commands that are not run, each with its page and the reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
@@ -73,8 +73,8 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("docs/lan.md", "transfer pair 192.168.1.9:ocean-tiger", LAN),
     ("docs/lan.md", "transfer serve ~/incoming", LAN),
     ("docs/lan.md", "transfer send --to 192.168.1.9 photos", LAN),
-    ("docs/relay.md", "transfer relay --http 3340", RELAY),
-    ("docs/relay.md", "transfer relay --cert relay.pem --key relay.key", RELAY),
+    ("docs/relay.md", "transfer relay --http 3340", ENDLESS),
+    ("docs/relay.md", "transfer relay --cert relay.pem --key relay.key", ENDLESS),
 ];
 
 /// Options of other programs that the documentation names, and whose they are.
