@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
@@ -143,5 +144,51 @@ fn relay_only_tells_nobody_an_address() -> Result<()> {
     assert_eq!(ways.last().map(String::as_str), Some("direct"));
     let counted = internet.counted_between()?;
     ensure!(counted.iter().all(|count| *count > 0), "{counted:?}");
+    Ok(())
+}
+
+/// What docs/benchmarks.md has: `cargo test --release --test direct measure -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures, and asserts nothing of time"]
+fn measure() -> Result<()> {
+    use Nat::{Blocked, Cone, Full, Symmetric};
+    const SIZE: usize = 200_000_000;
+    for (a, b) in [
+        (Cone, Cone),
+        (Cone, Full),
+        (Full, Full),
+        (Full, Symmetric),
+        (Cone, Symmetric),
+        (Symmetric, Cone),
+        (Symmetric, Symmetric),
+        (Blocked, Cone),
+        (Blocked, Blocked),
+    ] {
+        let Some(internet) = Internet::new(a, b)? else { return Ok(()) };
+        let relay = Relay::start(&internet, "203.0.113.1", &["--rate", "4G", "--burst", "4G"])?;
+        let hosts = Hosts::new(&internet, &[&relay])?;
+        let tree = hosts.scratch.join("tree");
+        write(&tree, noise(SIZE, 1))?;
+        let (sender, ticket) = hosts.send(&tree, &[])?;
+        let begun = Instant::now();
+        let mut receiver = hosts.receive(&ticket, &[])?;
+        receiver.wait_for("peer", |line| line["result"] == "connected")?;
+        let connected = begun.elapsed();
+        let first = receiver.wait_for("path", |_| true)?;
+        let mut direct = (first["via"] == "direct").then_some(connected);
+        if direct.is_none() && a != Blocked && b != Blocked {
+            let found = receiver.wait_for("path", |line| line["via"] == "direct");
+            direct = found.is_ok().then(|| begun.elapsed());
+        }
+        let received = receiver.end(0)?;
+        sender.end(0)?;
+        let end = received.one("end")?;
+        let elapsed = end["elapsed"].as_f64().context("a time")?;
+        eprintln!(
+            "{a:?}-{b:?}: connected {connected:.2?}, direct {direct:.2?}, {:.0} MB/s, relayed {}",
+            SIZE as f64 / 1e6 / elapsed,
+            end["relayed_bytes"]
+        );
+    }
     Ok(())
 }
