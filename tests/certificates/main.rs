@@ -1,5 +1,5 @@
-//! Strangers' programs and strangers' certificates, against the library: OpenSSL makes certificates
-//! as people have them and speaks TLS with both ends.
+//! Strangers' programs and strangers' certificates, against the library and the program: OpenSSL makes
+//! certificates as people have them and speaks TLS with both ends, and a program of Python uploads.
 
 #![cfg(unix)]
 #![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
@@ -7,3 +7,6 @@
 mod issued;
 mod openssl;
 mod strangers;
+mod uploader;
+#[path = "../util/mod.rs"]
+mod util;

@@ -12,6 +12,8 @@ use transfer::trust::pem;
 use transfer::trust::store::Trusted;
 use transfer::trust::verifier::Rules;
 
+use crate::util::process::{Ended, Pipe, Process, transfer};
+
 /// Sections for `-extfile` and `-extensions`.
 const CONFIG: &str = "[req]
 distinguished_name = dn
@@ -124,4 +126,40 @@ pub const P256: &str = "ec -pkeyopt ec_paramgen_curve:prime256v1";
 /// A path as it is shown.
 pub fn shown(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+/// `transfer serve` on this machine.
+pub struct Server {
+    pub process: Process,
+    pub port: u16,
+}
+
+impl Server {
+    /// Ctrl-C, and its end.
+    pub fn stop(self) -> Result<Ended> {
+        self.process.interrupt()?;
+        self.process.end()?.expect(0)
+    }
+}
+
+/// Serves `incoming` with a certificate of the shop, for devices of these CAs; on any port if it is 0.
+pub fn serve(shop: &Shop, name: &str, cas: &[&str], port: u16) -> Result<Server> {
+    let mut process = Process::start(program(
+        shop,
+        name,
+        cas,
+        &["serve", "--pod", "--port", &port.to_string(), "incoming"],
+    ))?;
+    let line = process.wait_for(Pipe::Err, " takes uploads into ")?;
+    let port = line.split(" on port ").nth(1).and_then(|rest| rest.split(' ').next());
+    Ok(Server { process, port: port.context("a port")?.parse()? })
+}
+
+/// The program with a certificate of the shop.
+pub fn program(shop: &Shop, name: &str, cas: &[&str], words: &[&str]) -> Command {
+    let mut command = transfer();
+    command.args(words).args(["--cert", &format!("{name}.pem"), "--key", &format!("{name}.key")]);
+    command.args(cas.iter().flat_map(|ca| ["--ca".to_owned(), format!("{ca}.pem")]));
+    command.current_dir(shop.path("")).env("TRANSFER_CONFIG", shop.path("config-folder"));
+    command
 }
