@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::certificate::{Certificate, Id, Moment, hex, span};
 use super::store::day;
+use crate::bounds::MAX_CLAIM;
 use crate::error::{Error, shown};
 
 /// Who was refused.
@@ -110,11 +111,11 @@ impl Facts {
 
 impl fmt::Display for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let subject = shown(&self.subject);
+        let subject = claim(&self.subject);
         if self.is_self_issued {
             write!(f, "({subject}, signed by itself)")
         } else {
-            write!(f, "({subject}, signed by \"{}\")", shown(&self.issuer))
+            write!(f, "({subject}, signed by \"{}\")", claim(&self.issuer))
         }
     }
 }
@@ -185,7 +186,7 @@ impl Refusal {
                 Who::Client(address) => (
                     format!(
                         "refused {address}: unknown device \"{}\" ({})",
-                        shown(&facts.subject),
+                        claim(&facts.subject),
                         facts.id.words()
                     ),
                     "`transfer pair` introduces it; or `transfer trust import` its CA".into(),
@@ -199,7 +200,7 @@ impl Refusal {
                 (
                     format!(
                         "{certificate} was signed by another CA that is also called \"{}\"",
-                        shown(&facts.issuer)
+                        claim(&facts.issuer)
                     ),
                     format!(
                         "use one ca.pem everywhere; the fingerprint of the one here is {ours}, and \
@@ -238,7 +239,7 @@ impl Refusal {
                 ),
             ),
             Self::OtherHost { dialled, hosts } => (
-                format!("{certificate} is for {}, not for {}", shown(hosts), shown(dialled)),
+                format!("{certificate} is for {}, not for {}", claim(hosts), shown(dialled)),
                 format!(
                     "dial by a name in it, or issue it anew: `transfer ca issue NAME --san {}`",
                     shown(dialled)
@@ -282,12 +283,20 @@ impl Refusal {
                 format!(
                     "{} has shown a certificate that cannot be used: {}",
                     who.name(),
-                    shown(why)
+                    claim(why)
                 ),
                 "issue it anew".into(),
             ),
         };
         Error::refused(message).hint(hint)
+    }
+}
+
+/// What a certificate says that nobody has verified, as it is shown: it fills no screen and no log.
+fn claim(text: &str) -> String {
+    match text.char_indices().nth(MAX_CLAIM) {
+        Some((end, _)) => format!("{}…", shown(text.get(..end).unwrap_or_default())),
+        None => shown(text).into_owned(),
     }
 }
 
@@ -308,6 +317,28 @@ pub fn fingerprint(hash: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whoever connects may show a certificate that claims a book.
+    #[test]
+    fn what_strangers_claim_is_cut() {
+        let facts = |text: &str| {
+            let (subject, issuer) = (text.to_owned(), text.to_owned());
+            Box::new(Facts { subject, issuer, is_self_issued: false, id: Id([7; 32]) })
+        };
+        let (long, cut) = ("é".repeat(30_000), format!("{}…", "é".repeat(MAX_CLAIM)));
+        for refusal in [
+            Refusal::UnknownIssuer(facts(&long)),
+            Refusal::NamesakeIssuer { facts: facts(&long), ours: String::new(), theirs: None },
+            Refusal::OtherHost { dialled: "attic".into(), hosts: long.clone() },
+            Refusal::Malformed(long),
+        ] {
+            for who in [Who::Server("attic".into()), Who::Client("10.0.0.7".into())] {
+                let message = refusal.error(&who).message;
+                assert!(message.contains(&cut) && message.len() < 5 * MAX_CLAIM, "{message}");
+            }
+        }
+        assert_eq!(claim(&"a".repeat(MAX_CLAIM)), "a".repeat(MAX_CLAIM));
+    }
 
     /// Word by word: what a client says of its server, and a server of a client.
     #[test]
