@@ -118,10 +118,14 @@ impl Failure {
     /// The sentence, the hint, and the exit code: 4 where somebody was refused, else 5. `own` is this
     /// device, as the other side sees it: its name and words.
     pub fn error(&self, who: &Who, own: &str) -> Error {
-        let (Who::Server(name) | Who::Client(name)) = who;
-        let (name, own) = (shown(name), shown(own));
-        let lost = |message: String, hint: &str| Error::network(message).hint(hint);
-        let refused = |message: String, hint: String| Error::refused(message).hint(hint);
+        let (whom, name) = match who {
+            Who::Server(name) => (String::new(), shown(name)),
+            Who::Client(address) => (format!("refused {}: ", shown(address)), "it".into()),
+        };
+        let own = shown(own);
+        let lost = |what: String, hint: &str| Error::network(format!("{whom}{what}")).hint(hint);
+        let refused =
+            |what: String, hint: String| Error::refused(format!("{whom}{what}")).hint(hint);
         match self {
             Self::Refused(refusal) => refusal.error(who),
             Self::Told(Told::Untrusted) => refused(
@@ -151,11 +155,11 @@ impl Failure {
                 "look at what it says there",
             ),
             Self::NotTls if matches!(who, Who::Client(_)) => lost(
-                format!("refused {name}: it speaks no TLS 1.3"),
+                format!("{name} speaks no TLS 1.3"),
                 "only `transfer send --to` is let in here",
             ),
             Self::OtherProtocol if matches!(who, Who::Client(_)) => lost(
-                format!("refused {name}: it is a newer or older transfer, or something else"),
+                format!("{name} is a newer or older transfer, or something else"),
                 "`transfer --version` on both sides",
             ),
             Self::NotTls => lost(

@@ -249,7 +249,7 @@ fn both_sides_say_what_happened() {
             [
                 "attic's certificate (evil, signed by \"other\") is from no CA that this device knows"
                     .into(),
-                "192.168.1.7 does not trust this device (attic, other-words)".into(),
+                "refused 192.168.1.7: it does not trust this device (attic, other-words)".into(),
             ],
         ),
         (
@@ -265,7 +265,7 @@ fn both_sides_say_what_happened() {
             meet((&attic, &fleet), (&laptop, &fleet), key),
             [
                 "attic has another key than before".into(),
-                "192.168.1.7 does not let this device in (attic, other-words)".into(),
+                "refused 192.168.1.7: it does not let this device in (attic, other-words)".into(),
             ],
         ),
         (
@@ -273,7 +273,7 @@ fn both_sides_say_what_happened() {
             meet((&attic, &fleet), (&laptop, &fleet), host("192.168.1.9")),
             [
                 "attic's certificate is for attic, 172.20.10.3, not for 192.168.1.9".into(),
-                "192.168.1.7 does not trust this device (attic, other-words)".into(),
+                "refused 192.168.1.7: it does not trust this device (attic, other-words)".into(),
             ],
         ),
         (
@@ -281,7 +281,7 @@ fn both_sides_say_what_happened() {
             meet((&bare, &fleet), (&laptop, &fleet), host("attic")),
             [
                 "attic's certificate has no SAN, so nothing says that it is for attic".into(),
-                "192.168.1.7 does not trust this device (attic, other-words)".into(),
+                "refused 192.168.1.7: it does not trust this device (attic, other-words)".into(),
             ],
         ),
         (
@@ -289,7 +289,8 @@ fn both_sides_say_what_happened() {
             meet((&old, &fleet), (&laptop, &fleet), host("attic")),
             [
                 format!("attic's certificate ended 2 hours ago ({ended})"),
-                "192.168.1.7 finds this certificate out of date: it has ended, or a clock is wrong"
+                "refused 192.168.1.7: it finds this certificate out of date: it has ended, or a clock \
+                 is wrong"
                     .into(),
             ],
         ),
