@@ -14,7 +14,7 @@ impl Ui {
     pub fn sent(&self, summary: &Summary) {
         self.say(&outcome("sent", summary, "", "there"));
         self.phases(summary);
-        self.problems(summary, "the receiver ");
+        self.problems(summary, "the receiver ", None);
         self.tell(|json| json.summary(summary, false));
     }
 
@@ -22,7 +22,7 @@ impl Ui {
     pub fn sent_to(&self, name: &str, summary: &Summary) {
         self.note(&format!("{name}: {}", outcome("sent", summary, "", "there")));
         self.phases(summary);
-        self.problems(summary, "the receiver ");
+        self.problems(summary, "the receiver ", None);
     }
 
     /// How sending to several receivers ended.
@@ -50,7 +50,7 @@ impl Ui {
                 format!("the disk does not keep the {lacking} of what came; the content is whole");
             self.say_warning(&text);
         }
-        self.problems(summary, "");
+        self.problems(summary, "", None);
         self.tell(|json| json.summary(summary, true));
     }
 
@@ -64,25 +64,32 @@ impl Ui {
         }
     }
 
-    /// What did not arrive, or was not wanted, by `who`.
-    pub(super) fn problems(&self, summary: &Summary, who: &str) {
+    /// What did not arrive, or was not wanted, by `who`; of an upload of that `device`, if it is one of
+    /// several.
+    pub(super) fn problems(&self, summary: &Summary, who: &str, device: Option<&str>) {
+        let of = device.map(|device| format!("{device}: ")).unwrap_or_default();
         let kept = |fault: Fault| fault == Fault::Kept;
         let (kept, failed): (Vec<_>, Vec<_>) =
             summary.failed.iter().partition(|(_, fault)| kept(*fault));
         if !kept.is_empty() {
             let count = counted(kept.len() as u64, "existing file", "existing files");
-            self.say(&format!("{who}skipped {count}"));
+            self.say(&format!("{of}{who}skipped {count}"));
         }
         if !failed.is_empty() {
             let count = failed.len() as u64;
-            self.say_warning(&format!("{} did not arrive:", counted(count, "entry", "entries")));
+            let entries = counted(count, "entry", "entries");
+            self.say_warning(&format!("{of}{entries} did not arrive:"));
             let lines =
                 failed.iter().map(|(path, fault)| format!("{path}: {}", summary.why(path, *fault)));
             self.list(lines, count, true);
         }
         if summary.unsent > 0 {
             let count = counted(summary.unsent, "thing", "things");
-            self.say_warning(&format!("{count} could not be sent, as listed above"));
+            let listed = match device {
+                Some(_) => "as it lists there",
+                None => "as listed above",
+            };
+            self.say_warning(&format!("{of}{count} could not be sent, {listed}"));
         }
     }
 

@@ -59,7 +59,7 @@ impl Ui {
                     peer.name,
                     outcome("received", summary, &place, "here")
                 ));
-                self.problems(summary, "");
+                self.problems(summary, "", Some(&peer.name));
             }
             Err(error) => self.say_warning(&format!("{}: {error}", peer.name)),
         }
