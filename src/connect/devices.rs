@@ -223,7 +223,8 @@ impl Dialler {
 
     /// A name that is known here stands for its key and no other.
     fn expect(&self, trusted: &Trusted) -> Expect {
-        let name = self.name();
+        // An address as certificates have it, without the brackets of one that is typed with a port.
+        let name = self.host.address().map_or_else(|| self.name(), |ip| ip.to_string());
         // `attic.local` is what attic is called where names are looked up.
         let called = name.strip_suffix(".local").unwrap_or(&name);
         match (&self.host, trusted.named(&name).or_else(|| trusted.named(called))) {
@@ -263,17 +264,46 @@ mod tests {
     use crate::trust::samples::{alone, wish};
     use crate::trust::store::Via;
 
-    #[test]
-    fn the_list_is_read_again_when_it_has_changed() {
-        let scratch = tempfile::tempdir().unwrap();
-        let folder = Folder::new(scratch.path().join("own"));
-        let own = Own {
+    fn own(folder: &Folder) -> Own {
+        Own {
             folder: folder.clone(),
             credentials: alone(&wish("attic", &[])),
             cas: vec![],
             allow: vec![],
             read: Mutex::default(),
-        };
+        }
+    }
+
+    /// What a certificate of a CA has to be for, by what was typed.
+    #[test]
+    fn whom_a_place_stands_for() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = Folder::new(scratch.path().join("own"));
+        let device = alone(&wish("attic", &[]));
+        let id = device.certificate().id;
+        Trusted::change(&folder, |it| it.pin("attic", device.certificate(), Via::Pair)).unwrap();
+        let hosts = |hosts: &[&str]| Expect::Host(hosts.iter().map(ToString::to_string).collect());
+        for (place, expected) in [
+            ("192.168.1.9", hosts(&["192.168.1.9"])),
+            ("192.168.1.9:15830", hosts(&["192.168.1.9"])),
+            ("fd12::9", hosts(&["fd12::9"])),
+            ("[FD12:0::9]:15830", hosts(&["fd12::9"])),
+            ("nas", hosts(&["nas", "nas.local"])),
+            ("nas.example.org", hosts(&["nas.example.org"])),
+            ("attic", Expect::Key("attic".into(), id)),
+            ("attic.local:15830", Expect::Key("attic".into(), id)),
+        ] {
+            let dialler = Dialler::new(own(&folder), place).unwrap();
+            let expect = dialler.expect(dialler.own.rules().unwrap().trusted());
+            assert_eq!(expect, expected, "{place}");
+        }
+    }
+
+    #[test]
+    fn the_list_is_read_again_when_it_has_changed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = Folder::new(scratch.path().join("own"));
+        let own = own(&folder);
         let pin = |name: &str| {
             let device = alone(&wish(name, &[]));
             Trusted::change(&folder, |it| it.pin(name, device.certificate(), Via::Pair)).unwrap();
