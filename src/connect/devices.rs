@@ -19,7 +19,7 @@ use crate::trust::certificate::Certificate;
 use crate::trust::credentials::Credentials;
 use crate::trust::device::Device;
 use crate::trust::folder::{Folder, Stamp};
-use crate::trust::refusal::Who;
+use crate::trust::refusal::{Refusal, Who};
 use crate::trust::store::{self, Trusted};
 use crate::trust::verifier::{Expect, Peer, Rules, Verifier};
 use crate::trust::{certificate::Id, pem};
@@ -81,6 +81,31 @@ impl Own {
     /// Its name and words, to be found among others.
     fn called(&self) -> String {
         format!("{}, {}", self.name(), self.id().words())
+    }
+
+    /// What is wrong with the certificate that it shows, in the eyes of those who trust the same CA, and what
+    /// mends it: said at start, and not to the first visitor. Of one that no CA known here has signed there is
+    /// nothing to say: others may pin its key, or know another CA.
+    pub fn doubt(&self, as_server: bool) -> Option<String> {
+        let rules = self.rules().ok()?;
+        let (chain, who) = (self.credentials.chain(), Who::Server("this device".into()));
+        let refusal = match rules.check_own(chain, false) {
+            Err(Refusal::UnknownIssuer(_)) => return None,
+            _ if as_server => rules.check_own(chain, true),
+            checked => checked,
+        };
+        match refusal {
+            Ok(()) => {
+                let end = self.credentials.certificate().expiry()?;
+                Some(format!(
+                    "this device's certificate {end}; `transfer device --renew` renews it"
+                ))
+            }
+            Err(refusal) => {
+                let error = refusal.error(&who);
+                Some(error.hint.iter().fold(error.message, |it, hint| format!("{it}; {hint}")))
+            }
+        }
     }
 
     /// Whom it trusts now: the list may have changed.

@@ -19,7 +19,11 @@ use crate::ui::{State, Ui};
 
 /// Sends what is offered to the device that serves at a place.
 pub fn run(walk: Option<Walk>, to: &To, options: &SendOptions, ui: &Ui) -> Result<Exit> {
-    let dialler = Dialler::new(Own::load(&to.papers)?, &to.place)?;
+    let own = Own::load(&to.papers)?;
+    if let Some(doubt) = own.doubt(false) {
+        ui.warn(&doubt);
+    }
+    let dialler = Dialler::new(own, &to.place)?;
     let name = dialler.name();
     let mut offer = Offer::begin(walk, options, ui)?;
     offer.ask(options, ui, &mut || control::check().map(|()| false))?;

@@ -51,6 +51,9 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
     let cas: Vec<&str> = rules.authorities().map(|it| &*it.subject).collect();
     ui.serves((&own.name(), own.id()), &folder, (port, &addresses), &devices, &cas);
 
+    if let Some(doubt) = own.doubt(true) {
+        ui.warn(&doubt);
+    }
     for word in options.papers.allow.iter().filter(|word| !trusted.has(word)) {
         let word = shown(word);
         ui.warn(&format!("--allow \"{word}\": no device is known here by that name or id (yet)"));

@@ -6,6 +6,7 @@
 
 mod issued;
 mod openssl;
+mod said;
 mod strangers;
 mod uploader;
 #[path = "../util/mod.rs"]

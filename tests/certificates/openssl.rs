@@ -4,8 +4,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
+use jiff::{SignedDuration, Timestamp};
 use transfer::net::tls::provider;
 use transfer::trust::credentials::Credentials;
 use transfer::trust::pem;
@@ -33,6 +35,18 @@ subjectAltName = IP:172.20.10.3
 [client]
 subjectAltName = DNS:attic
 extendedKeyUsage = clientAuth
+[server]
+subjectAltName = DNS:attic,IP:127.0.0.1,IP:::1
+extendedKeyUsage = serverAuth
+[dated]
+database = index
+new_certs_dir = .
+rand_serial = yes
+default_md = sha256
+unique_subject = no
+policy = any
+[any]
+commonName = supplied
 ";
 
 /// The folder.
@@ -48,6 +62,7 @@ impl Shop {
         }
         let shop = Self(tempfile::tempdir()?);
         std::fs::write(shop.path("config"), CONFIG)?;
+        std::fs::write(shop.path("index"), "")?;
         Ok(Some(shop))
     }
 
@@ -93,6 +108,21 @@ impl Shop {
                 16
             )
             .unwrap_or(77)
+        ))
+    }
+
+    /// The same with a key of P-256, for so many hours from now and until then.
+    pub fn dated(&self, name: &str, ca: &str, from: i64, until: i64, section: &str) -> Result<()> {
+        self.issue(name, ca, P256, section, "")?;
+        let at = |hours: i64| -> Result<String> {
+            let at = Timestamp::now().checked_add(SignedDuration::from_hours(hours))?;
+            Ok(at.strftime("%Y%m%d%H%M%SZ").to_string())
+        };
+        self.run(&format!(
+            "ca -batch -notext -config config -name dated -in {name}.csr -out {name}.pem -cert {ca}.pem \
+             -keyfile {ca}.key -startdate {} -enddate {} -extfile config -extensions {section}",
+            at(from)?,
+            at(until)?
         ))
     }
 
@@ -155,11 +185,13 @@ pub fn serve(shop: &Shop, name: &str, cas: &[&str], port: u16) -> Result<Server>
     Ok(Server { process, port: port.context("a port")?.parse()? })
 }
 
-/// The program with a certificate of the shop.
+/// The program with a certificate of the shop, as a device that has met nobody yet.
 pub fn program(shop: &Shop, name: &str, cas: &[&str], words: &[&str]) -> Command {
     let mut command = transfer();
     command.args(words).args(["--cert", &format!("{name}.pem"), "--key", &format!("{name}.key")]);
     command.args(cas.iter().flat_map(|ca| ["--ca".to_owned(), format!("{ca}.pem")]));
-    command.current_dir(shop.path("")).env("TRANSFER_CONFIG", shop.path("config-folder"));
+    static DEVICES: AtomicU32 = AtomicU32::new(0);
+    let folder = format!("device-{}", DEVICES.fetch_add(1, Ordering::Relaxed));
+    command.current_dir(shop.path("")).env("TRANSFER_CONFIG", shop.path(&folder));
     command
 }
