@@ -185,6 +185,10 @@ pub const MAX_SERVER_ADDRESSES: usize = 16;
 pub const MAX_HEARD: u32 = 10_000;
 /// …and records that are kept of them at a time.
 pub const MAX_KEPT: i64 = 20_000;
+/// Servers that are knocked at at the same time.
+pub const MAX_KNOCKS: usize = 16;
+/// How long a server is looked for by its name, where nobody says otherwise.
+pub const LOOK_LIMIT: Duration = Duration::from_secs(10);
 /// How long all addresses of one server may take to answer, tried one after the other.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How long saying goodbye may take.

@@ -1,6 +1,7 @@
 //! What was typed, and what it means.
 
 mod devices;
+mod find;
 mod habits;
 mod help;
 mod kept;
@@ -20,6 +21,7 @@ use clap_complete::Shell;
 use zeroize::Zeroizing;
 
 pub use self::devices::{CaArgs, DeviceArgs, TrustArgs};
+pub use self::find::FindArgs;
 use self::habits::Habits;
 pub use self::pair::PairArgs;
 pub use self::parse::parse;
@@ -84,12 +86,20 @@ pub enum Command {
     Receive(ReceiveArgs),
     /// Take what trusted devices send, always on: each into a folder of its own
     #[command(after_help = "Examples:\n  \
-        transfer serve ~/incoming                     on the local network\n  \
+        transfer serve ~/incoming                     on the local network, announced there\n  \
+        transfer serve --name attic ~/incoming        under another name than this machine's\n  \
         transfer serve --allow laptop ~/incoming      one device alone, of those that are trusted\n  \
         transfer serve --cert a.pem --key a.key --ca ca.pem ~/incoming\n\n\
-        `transfer pair` and `transfer trust import` say whom it trusts; `transfer send --to HOST PATHS`\n\
+        `transfer pair` and `transfer trust import` say whom it trusts; `transfer send --to NAME PATHS`\n\
         sends to it. Ctrl-C or SIGTERM stops it, and the exit code is 0.")]
     Serve(ServeArgs),
+    /// Find the servers of the local network that are trusted (`transfer serve`)
+    #[command(after_help = "Examples:\n  \
+        transfer find              names to send to, addresses, free space\n  \
+        transfer find --all        also those that are not trusted, and why\n  \
+        transfer find --json       for programs\n\n\
+        The exit code is 0 when one is there, else 5.")]
+    Find(FindArgs),
     /// Run a relay, at which machines meet that cannot reach each other
     #[cfg(feature = "relay")]
     #[command(after_help = "Examples:\n  \
@@ -225,6 +235,7 @@ impl Command {
             #[cfg(feature = "relay")]
             Self::Relay(args) => args.ui(),
             Self::Doctor(args) => (Ui::new(false, 0, true, args.json), Ok(())),
+            Self::Find(args) => (args.ui(), Ok(())),
             Self::Pair(args) => (args.ui(), Ok(())),
             Self::Trust(args) => (args.ui(), Ok(())),
             Self::Ca(args) => (args.ui(), Ok(())),

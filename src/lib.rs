@@ -4,7 +4,7 @@
 //!
 //! - [`cli`]: what was typed, resolved into options.
 //! - [`send`], [`receive`], [`serve`], `relay`: the stories, over engines that run on any stream;
-//!   [`doctor`]: what may be in their way; [`devices`], [`pair`]: whom this one trusts; [`completions`], [`manual`]: for shells and `man`;
+//!   [`doctor`]: what may be in their way; [`find`]: who is here; [`devices`], [`pair`]: whom this one trusts; [`completions`], [`manual`]: for shells and `man`;
 //!   [`ui`]: the only place that prints or asks.
 //! - [`connect`]: from an address to an authenticated connection.
 //! - [`protocol`]: bytes and values; [`crypto`]: from a token to sealed records; [`ticket`],
@@ -27,6 +27,7 @@ pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod files;
+pub mod find;
 pub mod manual;
 pub mod net;
 pub mod pair;

@@ -7,7 +7,7 @@ use transfer::cli::{self, Cli, Command};
 use transfer::config::{self, Config};
 use transfer::error::{Error, Exit, Result};
 use transfer::ui::Ui;
-use transfer::{completions, devices, doctor, manual, pair, receive, send, serve};
+use transfer::{completions, devices, doctor, find, manual, pair, receive, send, serve};
 
 fn main() -> ExitCode {
     let mut cli = match cli::parse(std::env::args_os()) {
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             #[cfg(feature = "relay")]
             Command::Relay(args) => transfer::relay::run(&args.resolve(), &ui),
             Command::Doctor(args) => doctor::run(&args.resolve(), &ui),
+            Command::Find(args) => find::run(&args.resolve(), &ui),
             Command::Pair(args) => pair::run(args.resolve()?, &ui),
             Command::Trust(args) => devices::run_trust(&args.resolve(), &ui),
             Command::Ca(args) => devices::run_authority(&args.resolve()?, &ui),

@@ -10,6 +10,7 @@ mod direct;
 use std::{
     fmt::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::RangeInclusive,
 };
 
 use zeroize::Zeroizing;
@@ -23,6 +24,8 @@ use crate::{
 
 /// The port that a ticket need not name.
 pub const DEFAULT_PORT: u16 = 15820;
+/// The first of these that is free is listened at where none was asked for.
+pub const USUAL_PORTS: RangeInclusive<u16> = DEFAULT_PORT..=DEFAULT_PORT + 99;
 
 /// Where the sender listens.
 #[derive(Debug, Clone, PartialEq, Eq)]

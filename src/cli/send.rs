@@ -13,6 +13,7 @@ use crate::bounds::MAX_TEXT;
 use crate::compress::Compression;
 use crate::connect::devices::Papers;
 use crate::connect::direct::Direct;
+use crate::connect::servers::Place;
 use crate::connect::ways::Way;
 use crate::error::{Error, Result, reason, shown, shown_os};
 use crate::files::exclude::Pattern;
@@ -22,6 +23,7 @@ use crate::net::interfaces::Choice;
 use crate::net::pace::Rate;
 use crate::send::options::{Agreed, SendOptions, To, What};
 use crate::token::{DEFAULT_WORDS, MAX_WORDS, MIN_WORDS};
+use crate::trust::certificate::{HASH_LEN, Id};
 
 /// `transfer send`, as typed.
 #[derive(Debug, Args)]
@@ -45,9 +47,9 @@ pub struct SendArgs {
     /// Serve the local network, without Tailscale: the ticket has this machine's address there
     #[arg(long, conflicts_with = "pod")]
     lan: bool,
-    /// With --lan: use these network interfaces alone, by name or address; else all that lead to a
-    /// local network, and none of a VPN or of containers
-    #[arg(long, value_name = "IF", requires = "lan", value_delimiter = ',')]
+    /// With --lan or --to: use these network interfaces alone, by name or address; else all that lead
+    /// to a local network, and none of a VPN or of containers
+    #[arg(long, value_name = "IF", value_delimiter = ',')]
     interface: Vec<String>,
     /// Serve the tailnet or nobody, and do not ask about the internet
     #[arg(long, conflicts_with_all = ["pod", "lan"])]
@@ -62,11 +64,20 @@ pub struct SendArgs {
     /// With --direct: never let the other side learn this machine's address
     #[arg(long, env = "TRANSFER_RELAY_ONLY", value_parser = FalseyValueParser::new())]
     relay_only: bool,
-    /// Send to the device that serves at HOST (`transfer serve`), and is trusted; without a ticket
-    #[arg(long, value_name = "HOST[:PORT]",
+    /// Send to the server of that name (`transfer serve`), or at HOST, if it is trusted; without a
+    /// ticket. --to alone, behind the paths: look around and choose
+    #[arg(long, value_name = "NAME|HOST[:PORT]", num_args = 0..=1, default_missing_value = "",
           conflicts_with_all = ["pod", "lan", "tailnet", "direct", "relay", "port", "words", "token_file", "receivers", "timeout",
                                 "text"])]
     to: Option<String>,
+    /// With --to: take the server whose certificate or key has this SHA-256 (64 hex digits), and no
+    /// other, whether it is trusted here or not
+    #[arg(long, value_name = "HEX", requires = "to", value_parser = fingerprint)]
+    fingerprint: Option<[u8; HASH_LEN]>,
+    /// With --to: wait so long for the server to be there: 90s, 5m, 2h; without this a name is looked
+    /// for 10 seconds
+    #[arg(long, value_name = "DURATION", requires = "to", value_parser = duration)]
+    wait: Option<Duration>,
     /// What this device shows, and whom it trusts.
     #[command(flatten)]
     papers: PapersArgs,
@@ -185,6 +196,10 @@ impl SendArgs {
             return Err(Error::usage("--cert, --key and --ca are for a transfer to a server")
                 .hint("name it with --to HOST; a token needs no certificate"));
         }
+        if !(self.interface.is_empty() || self.lan || self.to.is_some()) {
+            return Err(Error::usage("--interface is for the local network")
+                .hint("add --lan, or name a server with --to"));
+        }
         let (way, otherwise) = self.way()?;
         Ok(SendOptions {
             what: self.what()?,
@@ -198,7 +213,16 @@ impl SendArgs {
             features: self.common.features(),
             way,
             otherwise,
-            to: self.to.clone().map(|place| To { place, papers }),
+            to: match self.to.as_deref() {
+                Some(to) => Some(To {
+                    place: Some(to).filter(|to| !to.is_empty()).map(Place::parse).transpose()?,
+                    choice: Choice::new(&self.interface),
+                    fingerprint: self.fingerprint,
+                    wait: self.wait,
+                    papers,
+                }),
+                None => None,
+            },
             port: self.port,
             words: self.words,
             agreed: self.token_file.as_deref().map(Agreed::read).transpose()?,
@@ -308,6 +332,13 @@ fn read_text() -> Result<String> {
             .hint("`transfer send -` sends whatever comes in, text or not")
     })?;
     Ok(text)
+}
+
+/// The SHA-256 of a certificate or a key, with colons or without.
+fn fingerprint(text: &str) -> Result<[u8; HASH_LEN], String> {
+    let id =
+        Id::parse(text).ok_or("a fingerprint has 64 hex digits, as `transfer device` shows it")?;
+    Ok(id.0)
 }
 
 /// As `--bwlimit` of rsync has it: a number without a unit is KiB.

@@ -48,7 +48,13 @@ pub struct ServeArgs {
     /// The same as DIR
     #[arg(long, value_name = "DIR", conflicts_with = "folder", hide = true)]
     storage: Option<PathBuf>,
-    /// Listen on this port; 0 takes any that is free; without this 15821, or the next free one
+    /// Announce the server by this name; without this by the device's own
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Do not announce it: whoever sends has to know its address
+    #[arg(long)]
+    hidden: bool,
+    /// Listen on this port; 0 takes any that is free; without this the first free one of 15821 to 15830
     #[arg(long, value_name = "N")]
     port: Option<u16>,
     /// Serve this machine only, on 127.0.0.1
@@ -140,6 +146,8 @@ impl ServeArgs {
     pub fn resolve(&self) -> ServeOptions {
         ServeOptions {
             folder: self.folder.clone().or(self.storage.clone()).unwrap_or_default(),
+            name: self.name.clone(),
+            hidden: self.hidden,
             way: match self.pod {
                 true => Way::Pod,
                 false => Way::Lan(Choice::new(&self.interface)),

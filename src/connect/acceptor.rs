@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -213,12 +213,45 @@ impl Acceptor {
             started: AtomicU64::new(0),
             incoming: sender,
         });
-        let acceptor = Self { listeners, shared, incoming };
-        for listener in &acceptor.listeners {
-            let (accepting, at) = (Arc::clone(&acceptor.shared), listener.clone());
-            thread::Builder::new().name("accept".into()).spawn(move || accept(&accepting, &at))?;
+        let mut acceptor = Self { listeners: Vec::new(), shared, incoming };
+        for listener in listeners {
+            acceptor.listen(listener)?;
         }
         Ok(acceptor)
+    }
+
+    fn listen(&mut self, listener: Listener) -> io::Result<()> {
+        let (accepting, at) = (Arc::clone(&self.shared), listener.clone());
+        self.listeners.push(listener);
+        thread::Builder::new().name("accept".into()).spawn(move || accept(&accepting, &at))?;
+        Ok(())
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.iter().map(Listener::address)
+    }
+
+    /// Listens at these addresses from now on and at no others, whatever port they say. Returns those
+    /// that cannot be listened at, with what the system says: some can a second later.
+    pub fn move_to(&mut self, addresses: &[SocketAddr], port: u16) -> Vec<(IpAddr, io::Error)> {
+        let at: Vec<SocketAddr> = addresses.iter().map(|it| with_port(*it, port)).collect();
+        self.listeners.retain(|listener| {
+            let stays = at.contains(&listener.address());
+            if !stays {
+                listener.close();
+            }
+            stays
+        });
+        let new: Vec<SocketAddr> =
+            at.into_iter().filter(|it| self.addresses().all(|known| known != *it)).collect();
+        let mut failed = Vec::new();
+        for address in new {
+            if let Err(error) = Listener::bind_at(address).and_then(|it| self.listen(it)) {
+                failed.push((address.ip(), error));
+            }
+        }
+        failed
     }
 
     /// The next connection of which there is something to tell, if there is one within `patience`.
@@ -238,6 +271,11 @@ impl Drop for Acceptor {
         self.shared.state().slots = 0;
         self.listeners.iter().for_each(Listener::close);
     }
+}
+
+fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
+    address.set_port(port);
+    address
 }
 
 fn accept(shared: &Arc<Shared>, listener: &Listener) {
@@ -370,7 +408,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+    use std::net::{Ipv4Addr, TcpStream};
 
     use super::*;
     use crate::bounds::HANDSHAKE_LIMIT;
@@ -378,6 +416,33 @@ mod tests {
     use crate::crypto::handshake::{ANSWER_LEN, Binding, HELLO_LEN, Start};
     use crate::crypto::keys::Role;
     use crate::token::{self, Token};
+
+    /// Addresses come and go while it runs: the new ones are listened at, those that stay are not touched.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn it_moves_with_the_addresses() {
+        let at = |last: u8| SocketAddr::from(([127, 0, 0, last], 0));
+        let listener = Listener::bind(at(1).ip(), 0).unwrap();
+        let port = listener.address().port();
+        let admit = Box::new(|remote: SocketAddr| Ok(Peer::unknown(remote.ip())));
+        let prove = Box::new(|_: &Stream, _: Judge<'_>| Err("no".to_owned()));
+        let mut acceptor = Acceptor::open(vec![listener], 1, admit, prove).unwrap();
+        let reached = |last: u8| TcpStream::connect(with_port(at(last), port)).is_ok();
+        assert!(acceptor.move_to(&[at(1), at(2)], port).is_empty());
+        assert!(reached(1) && reached(2) && !reached(3));
+        let elsewhere = SocketAddr::from(([192, 0, 2, 1], 0));
+        let failed = acceptor.move_to(&[at(2), at(3), elsewhere], port);
+        assert_eq!(failed.len(), 1);
+        assert_eq!(
+            (failed[0].0, failed[0].1.kind()),
+            (elsewhere.ip(), io::ErrorKind::AddrNotAvailable)
+        );
+        assert!(!reached(1) && reached(2) && reached(3));
+        acceptor.move_to(&[], port);
+        assert!(!reached(2) && !reached(3));
+        assert!(acceptor.move_to(&[at(1)], port).is_empty());
+        assert!(reached(1));
+    }
 
     /// Behind a userspace node all have one address, and only the device tells them apart.
     #[test]

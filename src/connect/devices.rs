@@ -1,20 +1,16 @@
 //! Two devices that trust each other: TLS 1.3 with certificates on both sides carries the session. Who
 //! may be at the other end, [`trust`](crate::trust) decides, before either has said a word of its own.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::acceptor::Prove;
 use super::handshake::Outcome;
-use super::{Connection, NotConnected};
-use crate::bounds::{ANSWER_LIMIT, HANDSHAKE_LIMIT};
+use crate::bounds::HANDSHAKE_LIMIT;
 use crate::error::{Cause, Error, Result, reason, shown};
-use crate::net::dial::dial_first;
-use crate::net::interfaces::{Choice, Interfaces};
-use crate::net::tls::{self, Failure, Watch};
-use crate::ticket::Host;
+use crate::net::tls;
 use crate::trust::certificate::Certificate;
 use crate::trust::credentials::Credentials;
 use crate::trust::device::Device;
@@ -24,8 +20,10 @@ use crate::trust::store::{self, Trusted};
 use crate::trust::verifier::{Expect, Peer, Rules, Verifier};
 use crate::trust::{certificate::Id, pem};
 
-/// Where a server listens unless it, or whoever dials it, says otherwise.
+/// Where a server listens unless whoever dials it says otherwise…
 pub const PORT: u16 = 15821;
+/// …or the first of these that is free, where several are on one machine.
+pub const PORTS: RangeInclusive<u16> = PORT..=15830;
 
 /// Certificates that the command line names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,7 +40,7 @@ pub struct Papers {
 #[derive(Debug)]
 pub struct Own {
     folder: Folder,
-    credentials: Credentials,
+    pub(super) credentials: Credentials,
     cas: Vec<Certificate>,
     allow: Vec<String>,
     /// The rules, and the state of the list that they are of: whoever knocks costs no reading of it.
@@ -73,13 +71,18 @@ impl Own {
         self.credentials.certificate().device_name()
     }
 
+    /// What it shows.
+    pub fn certificate(&self) -> &Certificate {
+        self.credentials.certificate()
+    }
+
     /// Its key.
     pub fn id(&self) -> Id {
         self.credentials.certificate().id
     }
 
     /// Its name and words, to be found among others.
-    fn called(&self) -> String {
+    pub(super) fn called(&self) -> String {
         format!("{}, {}", self.name(), self.id().words())
     }
 
@@ -135,7 +138,7 @@ impl Own {
 
     /// Takes note that a device has connected: from now on its name is that of this key. Where that
     /// cannot be written, on a full disk say, only a name that is new here matters.
-    fn remember(&self, peer: &Peer) -> Result<()> {
+    pub(super) fn remember(&self, peer: &Peer) -> Result<()> {
         let noted = Trusted::change(&self.folder, |trusted| {
             if trusted.key_of(&peer.name).is_some_and(|known| known != peer.id) {
                 let name = shown(&peer.name);
@@ -179,106 +182,6 @@ pub fn prove(own: Arc<Own>) -> Box<Prove> {
     })
 }
 
-/// The way to a server.
-#[derive(Debug)]
-pub struct Dialler {
-    own: Own,
-    host: Host,
-    port: u16,
-}
-
-impl Dialler {
-    /// To `HOST[:PORT]`.
-    ///
-    /// # Errors
-    /// [`Exit::Usage`](crate::error::Exit::Usage) when that is no place.
-    pub fn new(own: Own, place: &str) -> Result<Self> {
-        let (host, port) = Host::parse_place(place)?;
-        Ok(Self { own, host, port: port.unwrap_or(PORT) })
-    }
-
-    /// Who should be there.
-    pub fn name(&self) -> String {
-        self.host.to_string()
-    }
-
-    /// Connects, and is let in or not: that only the first word of the server tells, or what the
-    /// [`Watch`] knows once there is none.
-    ///
-    /// # Errors
-    /// Nobody answers, or somebody who is not trusted.
-    pub fn dial(&self) -> Result<(Connection, Watch), NotConnected> {
-        let (stream, address) = dial_first(&self.addresses()?, ANSWER_LIMIT)
-            .map_err(|error| NotConnected::from(self.not_there(error)))?;
-        let rules = self.own.rules()?;
-        let expect = self.expect(rules.trusted());
-        let verifier = Verifier::new(rules, expect);
-        let deadline = Instant::now() + HANDSHAKE_LIMIT;
-        let channel = tls::connect(stream, &self.own.credentials, &verifier, deadline)
-            .map_err(|failure| self.explain(&failure))?;
-        self.own.remember(&channel.peer)?;
-        let watch = channel.watch.clone();
-        Ok((Connection::carried(channel, Some(address.ip())), watch))
-    }
-
-    fn not_there(&self, error: Error) -> Error {
-        match error.cause {
-            Cause::NothingListens => error
-                .hint("is `transfer serve` running there? the line it begins with names its port"),
-            _ => error,
-        }
-    }
-
-    /// What a connection came to that had a channel and ended early.
-    pub fn ended(&self, watch: &Watch, error: Error) -> NotConnected {
-        match watch.failure() {
-            Some(failure) if !failure.may_pass() => self.explain(&failure),
-            _ => error.into(),
-        }
-    }
-
-    fn explain(&self, failure: &Failure) -> NotConnected {
-        let error = failure.error(&Who::Server(self.name()), &self.own.called());
-        match failure {
-            Failure::Cut => NotConnected::Cut(error),
-            failure if failure.may_pass() => NotConnected::Lost(error),
-            _ => NotConnected::Over(error),
-        }
-    }
-
-    /// A name that is known here stands for its key and no other.
-    fn expect(&self, trusted: &Trusted) -> Expect {
-        // An address as certificates have it, without the brackets of one that is typed with a port.
-        let name = self.host.address().map_or_else(|| self.name(), |ip| ip.to_string());
-        // `attic.local` is what attic is called where names are looked up.
-        let called = name.strip_suffix(".local").unwrap_or(&name);
-        match (&self.host, trusted.named(&name).or_else(|| trusted.named(called))) {
-            (Host::Name(_), Some(known)) => Expect::Key(known.name.clone(), known.id),
-            (Host::Name(_), None) if !name.contains('.') => {
-                let local = format!("{name}.local");
-                Expect::Host(vec![name, local])
-            }
-            _ => Expect::Host(vec![name]),
-        }
-    }
-
-    fn addresses(&self) -> Result<Vec<SocketAddr>> {
-        if let Some(ip) = self.host.address() {
-            return Ok(match ip.is_loopback() {
-                true => vec![(ip, self.port).into()],
-                false => Interfaces::look(&Choice::Local)?.to_dial(ip, self.port),
-            });
-        }
-        // Anew each time: it may have got another address meanwhile.
-        let name = self.name();
-        let found = (name.as_str(), self.port).to_socket_addrs().map_err(|error| {
-            Error::network(format!("no address of {name} is known: {}", reason(&error)))
-                .hint("name its address instead, such as --to 192.168.1.9")
-        })?;
-        Ok(found.collect())
-    }
-}
-
 #[cfg(all(test, unix))]
 mod tests {
     use std::fs::{self, File, Permissions};
@@ -296,31 +199,6 @@ mod tests {
             cas: vec![],
             allow: vec![],
             read: Mutex::default(),
-        }
-    }
-
-    /// What a certificate of a CA has to be for, by what was typed.
-    #[test]
-    fn whom_a_place_stands_for() {
-        let scratch = tempfile::tempdir().unwrap();
-        let folder = Folder::new(scratch.path().join("own"));
-        let device = alone(&wish("attic", &[]));
-        let id = device.certificate().id;
-        Trusted::change(&folder, |it| it.pin("attic", device.certificate(), Via::Pair)).unwrap();
-        let hosts = |hosts: &[&str]| Expect::Host(hosts.iter().map(ToString::to_string).collect());
-        for (place, expected) in [
-            ("192.168.1.9", hosts(&["192.168.1.9"])),
-            ("192.168.1.9:15830", hosts(&["192.168.1.9"])),
-            ("fd12::9", hosts(&["fd12::9"])),
-            ("[FD12:0::9]:15830", hosts(&["fd12::9"])),
-            ("nas", hosts(&["nas", "nas.local"])),
-            ("nas.example.org", hosts(&["nas.example.org"])),
-            ("attic", Expect::Key("attic".into(), id)),
-            ("attic.local:15830", Expect::Key("attic".into(), id)),
-        ] {
-            let dialler = Dialler::new(own(&folder), place).unwrap();
-            let expect = dialler.expect(dialler.own.rules().unwrap().trusted());
-            assert_eq!(expect, expected, "{place}");
         }
     }
 

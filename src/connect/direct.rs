@@ -116,6 +116,7 @@ pub fn endpoint(direct: &Direct) -> Result<Endpoint> {
             address: first,
             ticket: Host::Udp(first),
             elsewhere: Some(elsewhere),
+            follow: None,
             admit,
             reach: Reach::Internet { relays: vec![] },
         });
@@ -128,7 +129,15 @@ pub fn endpoint(direct: &Direct) -> Result<Endpoint> {
     let relay_token = relay_token();
     let meeting = Meeting { plate, relays, address: None, relay_only, relay_token };
     let address = Ipv4Addr::UNSPECIFIED.into();
-    Ok(Endpoint { listen: Listen::Quic(meeting), address, ticket, elsewhere: None, admit, reach })
+    Ok(Endpoint {
+        listen: Listen::Quic(meeting),
+        address,
+        ticket,
+        elsewhere: None,
+        follow: None,
+        admit,
+        reach,
+    })
 }
 
 /// Where this machine can be dialled, and by which interface, those that others reach first.

@@ -6,7 +6,7 @@
 //! is, whether Tailscale runs or not. The two ranges of Tailscale are the tailnet's, always.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use super::{Elsewhere, Endpoint, Listen, Peer, Reach, Remote, Target};
 use crate::error::Result;
@@ -25,7 +25,7 @@ pub fn endpoint(choice: &Choice) -> Result<Endpoint> {
         return Err(error);
     }
     let addresses = interfaces.addresses();
-    let listen = addresses.iter().map(|(ip, interface)| socket(*ip, interface)).collect();
+    let listen = sockets(&interfaces);
     // Not empty, as an interface without an address is not used.
     let (address, first) = addresses
         .first()
@@ -45,9 +45,17 @@ pub fn endpoint(choice: &Choice) -> Result<Endpoint> {
             .map(|(interface, why)| format!("{} {why}", crate::error::shown(&interface.name)))
             .collect(),
     };
+    let known = Arc::new(Mutex::new(interfaces));
+    let (latest, choice) = (Arc::clone(&known), choice.clone());
+    let follow = move || {
+        let interfaces = Interfaces::look(&choice).ok()?;
+        let listen = sockets(&interfaces);
+        *latest.lock().unwrap_or_else(PoisonError::into_inner) = interfaces;
+        Some(listen)
+    };
     let admit = move |remote: SocketAddr| {
         let ip = remote.ip().to_canonical();
-        if interfaces.is_local(ip) {
+        if known.lock().unwrap_or_else(PoisonError::into_inner).is_local(ip) {
             return Ok(peer(ip));
         }
         Err("it is neither in this local network nor at a private address".into())
@@ -57,9 +65,15 @@ pub fn endpoint(choice: &Choice) -> Result<Endpoint> {
         address,
         ticket: Host::Ip(address),
         elsewhere: Some(elsewhere),
+        follow: Some(Box::new(follow)),
         admit: Box::new(admit),
         reach,
     })
+}
+
+/// All addresses to bind.
+fn sockets(interfaces: &Interfaces) -> Vec<SocketAddr> {
+    interfaces.addresses().iter().map(|(ip, interface)| socket(*ip, interface)).collect()
 }
 
 /// An address to bind: one of a link needs its interface beside it.

@@ -5,6 +5,7 @@
 //! meet; each way has a file of its own.
 
 pub mod acceptor;
+pub mod around;
 pub mod connector;
 pub mod devices;
 pub mod direct;
@@ -12,12 +13,14 @@ pub mod handshake;
 pub mod lan;
 mod pod;
 pub mod redial;
+pub mod servers;
 pub mod tailnet;
 pub mod ways;
 
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -208,6 +211,9 @@ pub struct Endpoint {
     pub ticket: Host,
     /// Tells other addresses under which the same offer is reached, if there are some.
     pub elsewhere: Option<Receiver<Elsewhere>>,
+    /// Where to listen from now on, for whoever stays while addresses come and go; nothing where they
+    /// do not.
+    pub follow: Option<Box<Follow>>,
     /// Who may connect.
     pub admit: Box<Admit>,
     /// Who can reach it.
@@ -228,14 +234,19 @@ impl Endpoint {
     ///
     /// # Errors
     /// It is taken, or no relay answers.
-    pub fn bind(&self, port: Option<u16>, usual: u16) -> Result<(Vec<Listener>, u16)> {
+    pub fn bind(
+        &self,
+        port: Option<u16>,
+        usual: RangeInclusive<u16>,
+    ) -> Result<(Vec<Listener>, u16)> {
+        let first = *usual.start();
         let listeners = match &self.listen {
-            Listen::Tcp(addresses) => Listener::bind_each(addresses, port, usual)?,
+            Listen::Tcp(addresses) => Listener::bind_among(addresses, port, usual)?,
             Listen::Quic(meeting) => {
-                vec![Listener::quic(quic::Listener::open(meeting, port, usual)?)]
+                vec![Listener::quic(quic::Listener::open(meeting, port, first)?)]
             }
         };
-        let port = listeners.first().map_or(usual, |listener| listener.address().port());
+        let port = listeners.first().map_or(first, |listener| listener.address().port());
         Ok((listeners, port))
     }
 }
@@ -274,6 +285,10 @@ pub enum Reach {
 
 /// Tells who is at an address, or why it may not connect. Runs before a byte is written.
 pub type Admit = dyn Fn(SocketAddr) -> Result<Peer, String> + Send + Sync;
+
+/// Tells where to listen now, whatever port it says; nothing while the system does not tell. Who may
+/// connect goes by what was told last.
+pub type Follow = dyn FnMut() -> Option<Vec<SocketAddr>> + Send;
 
 /// Where to dial.
 #[derive(Debug)]

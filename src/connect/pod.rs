@@ -56,6 +56,7 @@ pub fn endpoint() -> Endpoint {
         address: here,
         ticket: Host::Ip(here),
         elsewhere: Some(elsewhere),
+        follow: None,
         admit: Box::new(admit),
         reach: Reach::Machine,
     }

@@ -19,7 +19,7 @@ pub fn endpoint() -> Result<Endpoint> {
     let own = own.first().copied().unwrap_or(Ipv4Addr::LOCALHOST.into());
     let name = tailscale.own_name()?;
     let ticket = name.as_deref().and_then(Host::parse_name).map_or(Host::Ip(own), Host::Name);
-    let elsewhere = None;
+    let (elsewhere, follow) = (None, None);
     if tailscale.is_userspace()? {
         let admit = move |remote: SocketAddr| match tailscale.whois(remote) {
             Ok(Some(device)) => Ok(peer(&device, remote.ip())),
@@ -29,7 +29,7 @@ pub fn endpoint() -> Result<Endpoint> {
         let listen = Listen::Tcp(vec![(Ipv4Addr::LOCALHOST, 0).into()]);
         let admit = Box::new(admit);
         let reach = Reach::Userspace;
-        return Ok(Endpoint { listen, address: own, ticket, elsewhere, admit, reach });
+        return Ok(Endpoint { listen, address: own, ticket, elsewhere, follow, admit, reach });
     }
     let admit = move |remote: SocketAddr| match tailscale.verify_peer_ip_cached(remote.ip()) {
         Ok(device) => Ok(peer(&device, remote.ip())),
@@ -37,7 +37,7 @@ pub fn endpoint() -> Result<Endpoint> {
     };
     let (admit, reach) = (Box::new(admit), Reach::Tailnet);
     let listen = Listen::Tcp(vec![SocketAddr::new(own, 0)]);
-    Ok(Endpoint { listen, address: own, ticket, elsewhere, admit, reach })
+    Ok(Endpoint { listen, address: own, ticket, elsewhere, follow, admit, reach })
 }
 
 /// The device that a host names, and the way there.

@@ -3,9 +3,11 @@
 
 use std::net::IpAddr;
 
-use crate::error::shown;
+use crate::connect::devices::PORTS;
+use crate::error::{reason, shown};
 use crate::net::firewall::Firewall;
-use crate::net::interfaces::{Choice, Interfaces, LeftOut};
+use crate::net::interfaces::{Choice, Interface, Interfaces, LeftOut};
+use crate::net::mdns::echo;
 use crate::ticket::DEFAULT_PORT;
 use crate::ui::Finding;
 
@@ -28,12 +30,43 @@ fn findings(interfaces: &Interfaces, port: u16, firewall: Option<Firewall>) -> V
     }
     if let (Some(last), Some(firewall)) = (findings.last_mut(), firewall) {
         let allow = firewall.allow(&port.to_string(), "tcp");
-        last.advice = Some(format!("the firewall here must let receivers in: {allow}"));
+        let serve = format!("{}-{}", PORTS.start(), PORTS.end());
+        last.advice = Some(format!(
+            "the firewall here must let receivers in: {allow}; for `transfer serve`: {}; to find \
+             servers: {}",
+            firewall.allow(&serve, "tcp"),
+            firewall.allow("5353", "udp")
+        ));
     }
     for (interface, why) in interfaces.left_out().filter(|(_, why)| *why != LeftOut::Loopback) {
         findings.push(Finding::skipped(format!("{} {why}", shown(&interface.name))));
     }
     findings
+}
+
+/// Whether multicast comes back here, without which nobody is found by a name.
+pub fn multicast() -> Vec<Finding> {
+    let Ok(interfaces) = Interfaces::look(&Choice::Local) else { return vec![] };
+    let look = |interface: &Interface| {
+        let IpAddr::V4(ip) = interface.addresses().find(IpAddr::is_ipv4)? else { return None };
+        let name = shown(&interface.name);
+        let advice = "servers can be reached by their address all the same";
+        Some(match echo(ip) {
+            Ok(true) => Finding::fine(format!("{name} hears it: `transfer find` can work")),
+            Ok(false) => {
+                let finding = Finding::warning(format!("{name} does not hear its own"));
+                finding.advice(match Firewall::here() {
+                    Some(firewall) => format!(
+                        "the firewall here may keep it out: {}; {advice}",
+                        firewall.allow("5353", "udp")
+                    ),
+                    None => advice.to_owned(),
+                })
+            }
+            Err(error) => Finding::warning(format!("{name}: {}", reason(&error))).advice(advice),
+        })
+    };
+    interfaces.used().filter_map(look).collect()
 }
 
 /// The address of this machine there that `transfer send --lan` shows.
@@ -65,7 +98,11 @@ mod tests {
         assert_eq!(
             used,
             [Finding::fine("eth0 (192.168.1.9): `transfer send --lan` listens there")
-                .advice("the firewall here must let receivers in: `sudo ufw allow 15820/tcp`")]
+                .advice(
+                    "the firewall here must let receivers in: `sudo ufw allow 15820/tcp`; for \
+                     `transfer serve`: `sudo ufw allow 15821:15830/tcp`; to find servers: `sudo ufw \
+                     allow 5353/udp`"
+                )]
         );
         assert_eq!(findings(&at("eth0"), 1, None).len(), 1);
         for firewall in [None, Some(Firewall::Ufw)] {

@@ -5,9 +5,11 @@
 //! Each check has an end, so that a Tailscale, a name server or a disk that hangs is told and not
 //! waited for.
 
+mod device;
 mod folder;
 mod local;
 mod peer;
+mod server;
 mod tailnet;
 
 use std::env;
@@ -66,7 +68,12 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
     }
     ui.visit();
     let mut doctor = Doctor { ui, until: Instant::now() + PATIENCE, problems: 0, warnings: 0 };
-    let is_near = |(host, _): &(Host, _)| host.address().is_some_and(lan::is_meant);
+    let server = match &peer {
+        Some((Host::Name(name), _)) if !options.pod => server::look(name),
+        _ => None,
+    };
+    let is_near =
+        |(host, _): &(Host, _)| server.is_some() || host.address().is_some_and(lan::is_meant);
     let near = peer.as_ref().filter(|peer| is_near(peer)).map(|(host, _)| host);
     let tailscale = if options.pod {
         doctor.tell("Tailscale", &[Finding::skipped("--pod needs none")]);
@@ -81,6 +88,7 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
             None => Some(doctor.tailscale()),
         };
         doctor.tell("Local network", &local::interfaces(options.port));
+        doctor.tell("Multicast", &local::multicast());
         tailscale
     };
     let node = match &tailscale {
@@ -94,8 +102,11 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
     doctor.port(&node, options.port, is_looked_at);
     doctor.proxy(&node);
     doctor.kept();
+    doctor.tell("This device", &device::findings());
     doctor.folder(&options.output);
-    if let Some((host, port)) = peer {
+    if let (Some((host, _)), Some(findings)) = (&peer, &server) {
+        doctor.tell(&host.to_string(), findings);
+    } else if let Some((host, port)) = peer {
         doctor.peer(&host, port.or(options.port).unwrap_or(DEFAULT_PORT), tailscale);
     }
     Ok(doctor.end())

@@ -1,7 +1,8 @@
 //! The address a sender listens on, and what to say when it cannot.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -44,7 +45,11 @@ impl Listener {
         Self::bind_at(SocketAddr::new(ip, port)).map_err(|error| cannot_bind(ip, port, &error))
     }
 
-    fn bind_at(address: SocketAddr) -> io::Result<Self> {
+    /// The same, with the link of an address that needs one.
+    ///
+    /// # Errors
+    /// What the system says: a new IPv6 address is none for a second.
+    pub fn bind_at(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpListener::bind(address)?;
         let address = socket.local_addr()?;
         // Where it cannot be changed later, it stays at the 128 of the standard library.
@@ -58,6 +63,18 @@ impl Listener {
     /// # Errors
     /// Those of `usual`, where none is.
     pub fn bind_each(addresses: &[SocketAddr], port: Option<u16>, usual: u16) -> Result<Vec<Self>> {
+        Self::bind_among(addresses, port, usual..=usual.saturating_add(PORTS - 1))
+    }
+
+    /// The same with the first of `usual` that is free at all of them.
+    ///
+    /// # Errors
+    /// Those of the first, where none is.
+    pub fn bind_among(
+        addresses: &[SocketAddr],
+        port: Option<u16>,
+        mut usual: RangeInclusive<u16>,
+    ) -> Result<Vec<Self>> {
         use io::ErrorKind::AddrNotAvailable;
         let bind = |port: u16| {
             let mut bound: Vec<Self> = Vec::new();
@@ -78,13 +95,12 @@ impl Listener {
         if let Some(port) = port {
             return bind(port);
         }
-        let first = bind(usual);
+        let first = bind(usual.next().unwrap_or_default());
         let taken = |error: &Error| error.cause == Cause::PortTaken;
         if !first.as_ref().is_err_and(taken) {
             return first;
         }
-        let mut others = (1..PORTS).filter_map(|step| usual.checked_add(step));
-        others.find_map(|port| bind(port).ok()).map_or(first, Ok)
+        usual.find_map(|port| bind(port).ok()).map_or(first, Ok)
     }
 
     /// The same at one address.
@@ -134,9 +150,12 @@ impl Listener {
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
         match &self.socket {
-            // The connection itself is the wake-up; nobody talks over it.
-            Socket::Tcp(_) => {
-                drop(TcpStream::connect_timeout(&self.address, Duration::from_secs(1)));
+            Socket::Tcp(socket) => {
+                // Where the system ends a port so, whoever waits wakes up, be the address still ours or not.
+                if SockRef::from(&**socket).shutdown(Shutdown::Both).is_err() {
+                    // Else the connection itself is the wake-up; nobody talks over it.
+                    drop(TcpStream::connect_timeout(&self.address, Duration::from_secs(1)));
+                }
             }
             Socket::Quic(listener) => listener.close(),
         }
@@ -245,6 +264,18 @@ mod tests {
         assert_eq!(free.address().port(), usual);
         let elsewhere = Ipv4Addr::new(192, 0, 2, 1).into();
         assert!(Listener::bind_some(elsewhere, None, usual).is_err());
+    }
+
+    #[test]
+    fn a_range_has_an_end() {
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let first = Listener::bind(here.ip(), 0).unwrap();
+        let port = first.address().port();
+        let error = Listener::bind_among(&[here], None, port..=port).unwrap_err();
+        assert_eq!(error.cause, Cause::PortTaken);
+        drop(first);
+        let bound = Listener::bind_among(&[here], None, port..=port).unwrap();
+        assert_eq!(bound[0].address().port(), port);
     }
 
     #[test]

@@ -6,12 +6,14 @@
 //! A found server is a place to try, and who it is shows in its handshake alone.
 
 mod announcement;
+mod echo;
 mod list;
 mod record;
 mod search;
 mod silence;
 
 pub use self::announcement::{Announcement, Told};
+pub use self::echo::echo;
 pub use self::list::{List, Server};
 pub use self::record::{Record, Txt};
 pub use self::search::Search;

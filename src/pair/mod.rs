@@ -20,7 +20,7 @@ use crate::net::dial::Stream;
 use crate::protocol::message::{Control, Message, Pair};
 use crate::protocol::reason::Reason;
 use crate::protocol::session::{Limits, OUT_OF_TURN, Session, Stop, receive_last_within};
-use crate::ticket::{DEFAULT_PORT, Ticket};
+use crate::ticket::{Ticket, USUAL_PORTS};
 use crate::token::{DEFAULT_WORDS, Token};
 use crate::trust::certificate::{Certificate, Id};
 use crate::trust::device::Device;
@@ -95,7 +95,7 @@ fn wait(options: &PairOptions, ui: &Ui) -> Result<Connection> {
     let endpoint = ways::endpoint(&options.way)?;
     ui.listens(&endpoint);
     let token = Token::generate(DEFAULT_WORDS)?;
-    let (listeners, port) = endpoint.bind(options.port, DEFAULT_PORT)?;
+    let (listeners, port) = endpoint.bind(options.port, USUAL_PORTS)?;
     let shared = token.clone();
     let prove = move |stream: &Stream, judge: Judge<'_>| handshake::answer(stream, &shared, judge);
     let acceptor = Acceptor::open(listeners, 1, endpoint.admit, Box::new(prove))

@@ -8,7 +8,7 @@ use super::channel::{Agreed, ChannelError, Heard, Inbox};
 use super::features::{Feature, Features};
 use super::lanes;
 use super::line::{Line, Listening, Patient};
-use super::message::{Control, Message, Ready};
+use super::message::{Control, Message, Ready, Welcome};
 use super::outbox::{Outbox, Work};
 use super::pages;
 use super::reader::Malformed;
@@ -173,16 +173,29 @@ impl Session {
         if self.agreed.get().is_some() {
             return Ok(());
         }
-        let mut next = || {
-            self.receive(|message, follows| match (message, follows) {
-                (Message::Control(control), Follows::More) => Ok(control),
-                _ => Err(OUT_OF_TURN.into()),
-            })
-        };
-        let control = match next()? {
-            Control::Welcome(_) => next()?,
+        let control = match self.next_control()? {
+            Control::Welcome(_) => self.next_control()?,
             control => control,
         };
+        self.take_ready(control)
+    }
+
+    /// What a server says of itself, for whoever offers nothing. One that says nothing is as well.
+    pub fn await_welcome(&mut self) -> Result<Welcome, Stop> {
+        match self.next_control()? {
+            Control::Welcome(welcome) => Ok(welcome),
+            control => self.take_ready(control).map(|()| Welcome::default()),
+        }
+    }
+
+    fn next_control(&mut self) -> Result<Control, Stop> {
+        self.receive(|message, follows| match (message, follows) {
+            (Message::Control(control), Follows::More) => Ok(control),
+            _ => Err(OUT_OF_TURN.into()),
+        })
+    }
+
+    fn take_ready(&mut self, control: Control) -> Result<(), Stop> {
         match control {
             Control::Ready(ready) => {
                 self.agree(&ready.features);

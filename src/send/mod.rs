@@ -29,7 +29,7 @@ use crate::files::walk::Walk;
 use crate::net::dial::Stream;
 use crate::net::listener::Listener;
 use crate::net::quic::IS_BUILT;
-use crate::ticket::{DEFAULT_PORT, Ticket};
+use crate::ticket::{DEFAULT_PORT, Ticket, USUAL_PORTS};
 use crate::token::{self, Token};
 use crate::ui::Ui;
 
@@ -83,7 +83,7 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
     ui.detail(&format!("the token has {:.1} bits of entropy", token::entropy_bits(token.words())));
     // Whoever has agreed on a token has agreed on a port as well: there is no ticket to tell another.
     let port = options.port.or(options.agreed.is_some().then_some(DEFAULT_PORT));
-    let (listeners, port) = endpoint.bind(port, DEFAULT_PORT)?;
+    let (listeners, port) = endpoint.bind(port, USUAL_PORTS)?;
     if let Some(relay) = listeners.iter().find_map(Listener::relay) {
         ui.found_at(&relay);
     }

@@ -6,12 +6,15 @@ use std::time::Duration;
 use crate::compress::Compression;
 use crate::connect::devices::Papers;
 use crate::connect::direct::Direct;
+use crate::connect::servers::Place;
 use crate::connect::ways::Way;
 use crate::error::Result;
 use crate::files::select::Filters;
+use crate::net::interfaces::Choice;
 use crate::net::pace::Rate;
 use crate::protocol::features::Features;
 use crate::token::Token;
+use crate::trust::certificate::HASH_LEN;
 
 /// What to send, and how; resolved from the command line.
 #[derive(Debug, Clone)]
@@ -55,8 +58,14 @@ pub struct SendOptions {
 /// Where a device serves others.
 #[derive(Debug, Clone)]
 pub struct To {
-    /// `HOST[:PORT]`, as it was typed.
-    pub place: String,
+    /// Where, as it was typed; nothing to choose among those that are found.
+    pub place: Option<Place>,
+    /// The interfaces to look at.
+    pub choice: Choice,
+    /// SHA-256 of its certificate or key, in the place of whom this device trusts.
+    pub fingerprint: Option<[u8; HASH_LEN]>,
+    /// How long it may not be there yet.
+    pub wait: Option<Duration>,
     /// What this device shows, and whom it trusts beside its list.
     pub papers: Papers,
 }

@@ -1,30 +1,47 @@
 //! Sending to a device that serves others: dial it, offer, send; again, when the connection is lost.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::offer::Offer;
 use super::options::{SendOptions, To};
 use super::session::{lock, send};
-use crate::connect::devices::{Dialler, Own};
+use crate::bounds::LOOK_LIMIT;
+use crate::connect::around::Look;
+use crate::connect::devices::Own;
 use crate::connect::redial::{GaveUp, Redial, Retry, Why};
+use crate::connect::servers::{Dialler, Place, Sought};
 use crate::connect::{Connection, NotConnected};
 use crate::control;
 use crate::crypto::keys::Role;
-use crate::error::{Cause, Error, Exit, Result};
+use crate::error::{Cause, Error, Exit, Result, shown};
 use crate::event::{Event, Summary};
 use crate::files::walk::Walk;
+use crate::find::{Here, look_around, nobody};
 use crate::net::pace::{Pace, Paced};
 use crate::protocol::session::{Limits, Session};
-use crate::ui::{State, Ui};
+use crate::ui::{Seen, State, Ui};
+
+/// How long others are waited for, once one server has answered.
+const CHOICE: Duration = Duration::from_secs(2);
 
 /// Sends what is offered to the device that serves at a place.
 pub fn run(walk: Option<Walk>, to: &To, options: &SendOptions, ui: &Ui) -> Result<Exit> {
-    let own = Own::load(&to.papers)?;
+    if to.place.is_none() && !ui.asks() {
+        return Err(Error::usage("there is nobody to ask which server is meant")
+            .hint("name it, as `transfer find` shows it: --to NAME"));
+    }
+    let own = Arc::new(Own::load(&to.papers)?);
     if let Some(doubt) = own.doubt(false) {
         ui.warn(&doubt);
     }
-    let dialler = Dialler::new(own, &to.place)?;
-    let name = dialler.name();
+    let place = match &to.place {
+        Some(place) => place.clone(),
+        None => choose(&own, to, ui)?,
+    };
+    let (choice, fingerprint, wait) = (to.choice.clone(), to.fingerprint, to.wait);
+    let dialler = Dialler::new(own, Sought { place, choice, fingerprint, wait });
+    let name = shown(&dialler.name()).into_owned();
     let mut offer = Offer::begin(walk, options, ui)?;
     offer.ask(options, ui, &mut || control::check().map(|()| false))?;
     let offer = Mutex::new(offer);
@@ -66,7 +83,7 @@ pub fn run(walk: Option<Walk>, to: &To, options: &SendOptions, ui: &Ui) -> Resul
             _ => dialler.ended(&watch, error),
         })
     };
-    let mut redial = Redial::new(None);
+    let mut redial = Redial::new(to.wait);
     let ended = redial.run(attempt, &mut |retry| match retry {
         Retry::Again { why, attempt, pause } => ui.dials_again(why, attempt, pause),
         Retry::Awaits { why, patience } => ui.awaits(&name, why, patience),
@@ -82,6 +99,27 @@ pub fn run(walk: Option<Walk>, to: &To, options: &SendOptions, ui: &Ui) -> Resul
     })?;
     ui.sent(&summary);
     Ok(summary.exit())
+}
+
+/// One of the servers that are here.
+fn choose(own: &Arc<Own>, to: &To, ui: &Ui) -> Result<Place> {
+    ui.note("looking around");
+    let wait = to.wait.unwrap_or(LOOK_LIMIT);
+    let Here { found, silence } = look_around(own, &to.choice, wait, &|found, since| match found
+        .iter()
+        .any(|it| it.came.is_ok())
+        && since >= CHOICE
+    {
+        true => Look::Done,
+        false => Look::On,
+    })?;
+    ui.others(&found);
+    let servers: Vec<Seen> = found.iter().filter_map(|it| it.came.clone().ok()).collect();
+    if servers.is_empty() {
+        return Err(nobody(&found, &silence));
+    }
+    let chosen = ui.ask_server(&servers)?;
+    Ok(Place::Known(chosen.name.clone(), chosen.id))
 }
 
 /// What the server's disk or limits do not take now: it is waited for as a lost connection is.

@@ -50,7 +50,7 @@ impl<'a> Host<'a> {
         let Connection { reader, writer, closer, protection, peer, .. } = connection;
         let limits = Limits { features: self.options.features, ..Limits::default() };
         let session = Session::start((reader, writer), protection, Role::Sender, limits);
-        let mut folder = None;
+        let (mut folder, mut offers) = (None, false);
         let received = match session {
             Err(error) => Err(error),
             Ok(session) if !place.is_served => {
@@ -58,9 +58,12 @@ impl<'a> Host<'a> {
                     .hint("it is told so, and comes again");
                 Err(session.stop(Stop::Own(Reason::Busy, error)))
             }
-            Ok(session) => self.converse(session, place, &peer, &mut folder),
+            Ok(session) => self.converse(session, place, &peer, (&mut folder, &mut offers)),
         };
         closer.close();
+        if let (Err(Error { cause: Cause::Network, .. }), false) = (&received, offers) {
+            return self.ui.came_and_went(&peer);
+        }
         self.ui.uploaded(&peer, folder.as_deref(), &received);
     }
 
@@ -69,7 +72,7 @@ impl<'a> Host<'a> {
         mut session: Session,
         place: Place,
         peer: &Peer,
-        folder: &mut Option<PathBuf>,
+        (folder, offers): (&mut Option<PathBuf>, &mut bool),
     ) -> Result<Summary> {
         let device = peer.id.as_deref().unwrap_or_default();
         let welcome = Welcome {
@@ -88,6 +91,7 @@ impl<'a> Host<'a> {
             thread::sleep(SLICE);
         }
         let mut offered = await_offer(session, self.options.max_entries, creation_mask() | SET_ID)?;
+        *offers = true;
         let run = run_of(&offered);
         self.line.offers(place, &run);
         let mut told = false;

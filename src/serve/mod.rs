@@ -5,6 +5,7 @@ mod folder;
 mod guest;
 pub mod line;
 pub mod options;
+mod presence;
 pub mod room;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use self::guest::Host;
 use self::options::ServeOptions;
+use self::presence::Presence;
 use crate::bounds::REFUSALS_FRESH;
 use crate::connect::Connection;
 use crate::connect::acceptor::{Accepted, Acceptor, Incoming};
-use crate::connect::devices::{self, Own, PORT};
+use crate::connect::devices::{self, Own, PORTS};
 use crate::connect::ways;
 use crate::control::{self, SLICE};
 use crate::error::{Error, Exit, Result, reason, shown};
@@ -41,15 +43,19 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
     })?;
     let own = Arc::new(Own::load(&options.papers)?);
     let endpoint = ways::endpoint(&options.way)?;
-    let (listeners, port) = endpoint.bind(options.port, PORT)?;
+    let (listeners, port) = endpoint.bind(options.port, PORTS)?;
     let addresses: Vec<_> = listeners.iter().map(|it| it.address().ip()).collect();
-    let acceptor = Acceptor::open(listeners, 0, endpoint.admit, devices::prove(Arc::clone(&own)))
-        .map_err(|error| Error::no_thread(&error))?;
+    let (mut presence, record) =
+        Presence::new(options.name.as_deref(), &own, port, endpoint.follow)?;
+    let name = options.name.clone().unwrap_or_else(|| own.name());
+    let mut acceptor =
+        Acceptor::open(listeners, 0, endpoint.admit, devices::prove(Arc::clone(&own)))
+            .map_err(|error| Error::no_thread(&error))?;
     let rules = own.rules()?;
     let trusted = rules.trusted();
     let devices: Vec<&str> = trusted.devices.iter().map(|it| &*it.name).collect();
     let cas: Vec<&str> = rules.authorities().map(|it| &*it.subject).collect();
-    ui.serves((&own.name(), own.id()), &folder, (port, &addresses), &devices, &cas);
+    ui.serves((&name, own.id()), &folder, (port, &addresses), &devices, &cas);
 
     if let Some(doubt) = own.doubt(true) {
         ui.warn(&doubt);
@@ -59,7 +65,10 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
         ui.warn(&format!("--allow \"{word}\": no device is known here by that name or id (yet)"));
     }
 
-    let host = Host::new(own.name(), options, ui);
+    if !options.hidden {
+        presence.announce(record, &options.way, ui);
+    }
+    let host = Host::new(name.clone(), options, ui);
     thread::scope(|scope| {
         let (mut refused, mut looked, mut changed) = (0, Instant::now(), own.changed());
         let mut counted = Instant::now();
@@ -74,6 +83,7 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
             }
+            presence.turn(&mut acceptor, ui, |at| ui.moved((&name, own.id()), &folder, (port, at)));
             match acceptor.next(SLICE) {
                 Some(Incoming::Accepted(accepted)) => {
                     let Accepted { slot: _, connection } = *accepted;
@@ -109,6 +119,8 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
                 Some(Incoming::WrongToken { .. } | Incoming::Look { .. }) | None => {}
             }
         }
+        // Its goodbye comes first.
+        drop(presence);
         // Nobody new; those who are here see the same, and end.
         drop(acceptor);
     });

@@ -13,6 +13,10 @@ use crate::receive::options::Conflict;
 pub struct ServeOptions {
     /// Each device has a folder in this one, unless it is flat.
     pub folder: PathBuf,
+    /// What it is called; nothing for this device's name.
+    pub name: Option<String>,
+    /// Whether it is not announced.
+    pub hidden: bool,
     /// Who can reach it: the local network, or this machine.
     pub way: Way,
     /// TCP port to listen on; 0 lets the system choose. Nothing for the usual one or the next.

@@ -34,6 +34,11 @@ pub enum Refusal {
         /// The name.
         name: String,
     },
+    /// Another certificate than the one whose fingerprint was typed.
+    OtherFingerprint {
+        /// SHA-256 of the one that was shown.
+        shown: String,
+    },
     /// Trusted, and not among those of `--allow`.
     NotAllowed {
         /// The name.
@@ -167,6 +172,12 @@ impl Refusal {
                     "if it was set up anew: `transfer trust remove {}`, then pair; else somebody \
                      copies its name",
                     shown(name)
+                ),
+            ),
+            Self::OtherFingerprint { shown } => (
+                format!("{certificate} is another than --fingerprint names"),
+                format!(
+                    "its own fingerprint is {shown}; compare it with what `transfer device` says there"
                 ),
             ),
             Self::NotAllowed { name } => (
@@ -362,6 +373,12 @@ mod tests {
                 format!("laptop was removed from this device on {day}"),
                 format!("refused 10.0.0.7: laptop was removed from this device on {day}"),
                 "`transfer pair`",
+            ),
+            (
+                Refusal::OtherFingerprint { shown: "ab:cd".into() },
+                "attic's certificate is another than --fingerprint names".into(),
+                "refused 10.0.0.7: its certificate is another than --fingerprint names".into(),
+                "its own fingerprint is ab:cd",
             ),
             (
                 Refusal::OtherKey { name: "attic".into() },

@@ -21,7 +21,7 @@ use rustls::{
     SignatureScheme,
 };
 
-use super::certificate::{Certificate, Id, Malformed};
+use super::certificate::{Certificate, HASH_LEN, Id, Malformed};
 use super::refusal::{Facts, Refusal, fingerprint};
 use super::store::Trusted;
 use crate::bounds::MAX_CHAIN;
@@ -223,6 +223,12 @@ pub enum Expect {
     /// The device with this key and no other, no CA: who is pinned, or `--fingerprint`. What it is
     /// called.
     Key(String, Id),
+    /// The device with this key, or this certificate, by its SHA-256: it was typed, and no list or CA
+    /// matters but the one of who was removed.
+    Fingerprint([u8; HASH_LEN]),
+    /// A server that is trusted, whatever it is called: where a CA has to vouch for it, for one of the
+    /// hosts that its certificate names.
+    Server,
     /// A device that is trusted, and is one of these hosts where a CA has to vouch for it.
     Host(Vec<String>),
 }
@@ -343,8 +349,17 @@ impl Verifier {
             (Expect::Key(name, _), _) => {
                 return Err(refuse(Refusal::OtherKey { name: name.clone() }));
             }
+            (Expect::Fingerprint(expected), pinned)
+                if [id.0, certificate.fingerprint].contains(expected) =>
+            {
+                (pinned.unwrap_or_else(|| certificate.device_name()), true)
+            }
+            (Expect::Fingerprint(_), _) => {
+                let shown = fingerprint(&certificate.fingerprint);
+                return Err(refuse(Refusal::OtherFingerprint { shown }));
+            }
             (_, Some(name)) => (name, true),
-            (Expect::Anybody | Expect::Host(_), None) => {
+            (Expect::Anybody | Expect::Server | Expect::Host(_), None) => {
                 self.rules.by_ca(&certificate, others, asked, now)?;
                 let name = certificate.device_name();
                 if trusted.key_of(&name).is_some_and(|known| known != id) {
@@ -364,6 +379,13 @@ impl Verifier {
     }
 }
 
+/// The hosts that a certificate is for.
+fn hosts_of(der: &CertificateDer<'_>) -> Vec<String> {
+    let certificate = Certificate::parse(der.clone().into_owned());
+    certificate
+        .map_or_else(|Malformed| vec![], |it| it.names.iter().map(ToString::to_string).collect())
+}
+
 impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
@@ -374,10 +396,11 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let hosts = match &self.expect {
-            Expect::Host(hosts) => &hosts[..],
-            Expect::Anybody | Expect::Key(..) => &[],
+            Expect::Host(hosts) => hosts.clone(),
+            Expect::Server => hosts_of(end_entity),
+            Expect::Anybody | Expect::Key(..) | Expect::Fingerprint(_) => vec![],
         };
-        self.decide(end_entity, intermediates, Asked::Server(hosts), now)?;
+        self.decide(end_entity, intermediates, Asked::Server(&hosts), now)?;
         Ok(ServerCertVerified::assertion())
     }
 

@@ -23,7 +23,7 @@ use super::meter::{Meter, Reading};
 #[cfg(feature = "relay")]
 use super::relay::Relayed;
 use super::sums::hex;
-use super::{Finding, Mark};
+use super::{Finding, Found, Mark};
 use crate::bounds::{MAX_TICKET, MAX_TOPS};
 use crate::connect::Peer;
 use crate::control;
@@ -300,6 +300,31 @@ impl Json {
             "slowed": relayed.slowed,
         });
         self.stream().emit("relayed", fields);
+    }
+
+    /// A server that was found, or whoever announces one.
+    pub(super) fn server(&self, found: &Found) {
+        let seen = found.came.as_ref().ok();
+        let result = match &found.came {
+            Ok(_) => "trusted",
+            Err(_) if found.is_stranger() => "stranger",
+            Err(_) => "silent",
+        };
+        let at = seen.map(|seen| seen.at).or(found.server.addresses.first().copied());
+        let fields = json!({
+            "result": result,
+            "name": seen.map(|seen| &seen.name),
+            "id": seen.map(|seen| seen.id),
+            "announced": found.server.name,
+            "words": seen.map(|seen| seen.id.words()).or(found.server.txt.words.clone()),
+            "address": at.map(|at| at.ip()),
+            "port": at.map(|at| at.port()),
+            "free": seen.and_then(|seen| seen.free),
+            "left": seen.and_then(|seen| seen.left),
+            "queue": seen.and_then(|seen| seen.queue),
+            "text": found.came.as_ref().err().map(ToString::to_string),
+        });
+        self.stream().emit("server", fields);
     }
 
     /// An upload to a server has ended.

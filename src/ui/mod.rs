@@ -7,6 +7,7 @@
 mod choice;
 mod devices;
 mod findings;
+mod found;
 mod json;
 mod keys;
 mod log;
@@ -37,6 +38,7 @@ use zeroize::Zeroizing;
 
 pub use self::devices::{Card, Kind};
 pub use self::findings::{Finding, Mark};
+pub use self::found::{Found, Seen};
 pub use self::json::State;
 pub use self::paths::Following;
 pub use self::patient::{Answer, IsOver};

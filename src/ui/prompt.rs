@@ -361,7 +361,7 @@ fn untaken(error: Error) -> Error {
     error.or_hint("nothing was changed; run both sides again")
 }
 
-fn unanswered(error: dialoguer::Error) -> Error {
+pub(super) fn unanswered(error: dialoguer::Error) -> Error {
     let dialoguer::Error::IO(error) = error;
     unread(error)
 }

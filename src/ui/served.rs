@@ -37,6 +37,23 @@ impl Ui {
         self.tell(|json| json.listening(name, &id, folder, port, addresses));
     }
 
+    /// Its addresses are others now.
+    pub fn moved(&self, (name, id): (&str, Id), folder: &str, (port, addresses): (u16, &[IpAddr])) {
+        let at: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let now = match at.is_empty() {
+            true => "has no address now, and waits for one".to_owned(),
+            false => format!("listens on port {port} ({})", at.join(", ")),
+        };
+        self.say(&format!("{} {now}", shown(name)));
+        self.tell(|json| json.listening(name, &id, folder, port, addresses));
+    }
+
+    /// A device has offered nothing: `transfer find` looks like that, and so does a connection that was
+    /// lost.
+    pub fn came_and_went(&self, peer: &Peer) {
+        self.detail(&format!("{} ({}): came, and offered nothing", peer.name, peer.place()));
+    }
+
     /// A device begins to send.
     pub fn upload_begins(&self, peer: &Peer, files: u64, size: u64) {
         self.say(&format!(

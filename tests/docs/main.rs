@@ -72,7 +72,8 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("docs/lan.md", "transfer pair", LAN),
     ("docs/lan.md", "transfer pair 192.168.1.9:ocean-tiger", LAN),
     ("docs/lan.md", "transfer serve ~/incoming", LAN),
-    ("docs/lan.md", "transfer send --to 192.168.1.9 photos", LAN),
+    ("docs/lan.md", "transfer find", LAN),
+    ("docs/lan.md", "transfer send --to desktop photos", LAN),
     ("docs/relay.md", "transfer relay --http 3340", ENDLESS),
     ("docs/relay.md", "transfer relay --cert relay.pem --key relay.key", ENDLESS),
 ];
@@ -129,6 +130,7 @@ fn every_option_is_told_of_and_exists() -> Result<()> {
         "serve",
         "relay",
         "pair",
+        "find",
         "trust remove",
         "ca issue",
         "device",

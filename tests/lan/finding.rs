@@ -18,7 +18,11 @@ pub fn txt(number: u8) -> Txt {
 
 /// Announces a server at a machine, and waits until others can see it.
 pub fn announce(lan: &Lan, machine: &str, name: &str, number: u8) -> Result<Announcement> {
-    let record = Record::new(name, 15820 + u16::from(number), txt(number))?;
+    announce_as(lan, machine, Record::new(name, 15820 + u16::from(number), txt(number))?)
+}
+
+/// The same with a record of any kind.
+pub fn announce_as(lan: &Lan, machine: &str, record: Record) -> Result<Announcement> {
     lan.at(machine, move || {
         let interfaces = Interfaces::look(&Choice::Local)?;
         let mut announcement = Announcement::begin(&record, &interfaces, &Choice::Local)?;

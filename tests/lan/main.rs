@@ -7,6 +7,7 @@
 
 mod finding;
 mod sending;
+mod serving;
 mod stage;
 mod strangers;
 #[path = "../util/mod.rs"]

@@ -35,7 +35,7 @@ fn avahi_sees_the_record() -> Result<()> {
         .collect();
     for fields in &resolved {
         let (name, host, ip, port) = (fields[3], fields[6], fields[7], fields[8]);
-        assert_eq!((name, host, port), ("attic", "t-01010101.local", "15821"), "{seen}");
+        assert_eq!((name, host, port), ("attic", "t-01010101-15821.local", "15821"), "{seen}");
         ensure!(ip == "192.168.77.1" || ip == "fd77::1" || ip.starts_with("fe80:"), "{seen}");
         let txt = fields[9..].join(";");
         for value in

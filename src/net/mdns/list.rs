@@ -112,7 +112,9 @@ impl List {
 fn addresses(resolved: &ResolvedService) -> Vec<SocketAddr> {
     let port = resolved.port;
     let socket = |found: &ScopedIp| match found {
-        ScopedIp::V6(v6) => SocketAddrV6::new(*v6.addr(), port, 0, v6.scope_id().index).into(),
+        ScopedIp::V6(v6) if Scope::of(found.to_ip_addr()) == Scope::Link => {
+            SocketAddrV6::new(*v6.addr(), port, 0, v6.scope_id().index).into()
+        }
         other => SocketAddr::new(other.to_ip_addr(), port),
     };
     sifted(resolved.addresses.iter().map(socket))

@@ -42,6 +42,11 @@ impl Record {
         &self.name
     }
 
+    /// The same under another name, such as one with a number behind it.
+    pub fn called(&self, name: String) -> Self {
+        Self { name, ..self.clone() }
+    }
+
     /// The TCP port.
     pub fn port(&self) -> u16 {
         self.port
@@ -55,7 +60,8 @@ impl Record {
     /// The host name of this one server. With the machine's own, the goodbye of one server would
     /// take the addresses of another away, and macOS renames itself when it sees its name announced.
     pub fn host(&self) -> String {
-        format!("t-{}.local.", hex(self.txt.id.get(..4).unwrap_or_default()))
+        // A device may have several servers.
+        format!("t-{}-{}.local.", hex(self.txt.id.get(..4).unwrap_or_default()), self.port)
     }
 }
 
@@ -224,6 +230,6 @@ mod tests {
             let said = error.as_deref().and_then(|text| text.rsplit_once("\" "));
             assert_eq!(said.map(|(_, why)| why), why, "{name:?}");
         }
-        assert_eq!(Record::new("attic", 1, txt()).unwrap().host(), "t-00010203.local.");
+        assert_eq!(Record::new("attic", 1, txt()).unwrap().host(), "t-00010203-1.local.");
     }
 }

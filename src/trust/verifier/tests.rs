@@ -43,6 +43,7 @@ fn word(decided: &Result<Peer, Refusal>) -> &'static str {
         Ok(_) => "vouched for",
         Err(Refusal::Removed { .. }) => "removed",
         Err(Refusal::OtherKey { .. }) => "other key",
+        Err(Refusal::OtherFingerprint { .. }) => "other fingerprint",
         Err(Refusal::NotAllowed { .. }) => "not allowed",
         Err(Refusal::UnknownIssuer(_)) => "unknown",
         Err(Refusal::NamesakeIssuer { .. }) => "namesake",
@@ -84,6 +85,9 @@ fn the_rules_from_first_to_last() {
     let id = |it: &Credentials| it.certificate().id;
     let key = |it: &Credentials| Expect::Key("attic".into(), id(it));
     let attic_id = id(&attic).to_string();
+    let nameless = home.issue(&wish("nameless", &[]));
+    let print = |it: &Credentials| Expect::Fingerprint(it.certificate().fingerprint);
+    let key_print = |it: &Credentials| Expect::Fingerprint(id(it).0);
     let rows: &[(&str, &Trusted, &[&str], Expect, &Credentials, &str)] = &[
         ("nobody is trusted", &nobody, &[], Expect::Anybody, &laptop, "unknown"),
         ("1 removed though a CA vouches", &gone, &[], Expect::Anybody, &attic, "removed"),
@@ -96,6 +100,30 @@ fn the_rules_from_first_to_last() {
         ("2 dialled by key", &nobody, &[], key(&laptop), &laptop, "pinned"),
         ("2 dialled by key, another answers", &pinned, &[], key(&attic), &laptop, "other key"),
         ("2 by key, and no CA helps", &fleet, &[], key(&laptop), &attic, "other key"),
+        ("2 by fingerprint, though nobody knows it", &nobody, &[], print(&attic), &attic, "pinned"),
+        ("2 by the key's", &nobody, &[], key_print(&old), &old, "pinned"),
+        (
+            "2 another than the fingerprint",
+            &pinned,
+            &[],
+            print(&attic),
+            &laptop,
+            "other fingerprint",
+        ),
+        (
+            "2 by fingerprint, and no CA helps",
+            &fleet,
+            &[],
+            print(&laptop),
+            &attic,
+            "other fingerprint",
+        ),
+        ("1 removed though by fingerprint", &gone, &[], print(&attic), &attic, "removed"),
+        ("2 pinned, as any server", &pinned, &[], Expect::Server, &laptop, "pinned"),
+        ("3 as any server", &fleet, &[], Expect::Server, &attic, "vouched for"),
+        ("3 as any server that has a name", &fleet, &[], Expect::Server, &nameless, "other host"),
+        ("3 as any server of another CA", &fleet, &[], Expect::Server, &stranger, "unknown"),
+        ("1 removed, as any server", &gone, &[], Expect::Server, &attic, "removed"),
         ("3 vouched for", &fleet, &[], Expect::Anybody, &attic, "vouched for"),
         ("3 as the server dialled", &fleet, &[], hosts(&["attic"]), &attic, "vouched for"),
         ("3 by one of its names", &fleet, &[], hosts(&["x", "attic"]), &attic, "vouched for"),

@@ -1,0 +1,46 @@
+//! `transfer find`, as typed.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::duration;
+use crate::find::FindOptions;
+use crate::net::interfaces::Choice;
+use crate::ui::Ui;
+
+/// `transfer find`, as typed.
+#[derive(Debug, Args)]
+pub struct FindArgs {
+    /// Show those that are not trusted, or do not answer, too
+    #[arg(short, long)]
+    all: bool,
+    /// Look for so long: 3s, 1m
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration)]
+    wait: Duration,
+    /// Look at these network interfaces alone, by name or address; else at all that lead to a local
+    /// network, and none of a VPN or of containers
+    #[arg(long, value_name = "IF", value_delimiter = ',')]
+    interface: Vec<String>,
+    /// Say only what went wrong
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say more
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Tell programs on stdout: one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl FindArgs {
+    /// The terminal as the options want it.
+    pub fn ui(&self) -> Ui {
+        Ui::new(self.quiet, self.verbose, true, self.json)
+    }
+
+    /// Everything decided that can be decided without looking.
+    pub fn resolve(&self) -> FindOptions {
+        FindOptions { all: self.all, wait: self.wait, choice: Choice::new(&self.interface) }
+    }
+}

@@ -1,0 +1,436 @@
+//! The way to a server: by its address, by a name that the system knows, or by the record that it
+//! announces. It is found anew each time, as it may have another address by then.
+
+use std::cell::Cell;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::around::{Answer, Around, Knock, Look};
+use super::devices::{Own, PORT};
+use super::{Connection, NotConnected};
+use crate::bounds::{ANSWER_LIMIT, HANDSHAKE_LIMIT, LOOK_LIMIT};
+use crate::error::{Cause, Error, Result, reason, shown};
+use crate::net::dial::dial_first;
+use crate::net::interfaces::{Choice, Interfaces};
+use crate::net::mdns::{Server, Silence};
+use crate::net::tls::{self, Channel, Failure, Watch};
+use crate::ticket::Host;
+use crate::trust::certificate::{HASH_LEN, Id};
+use crate::trust::is_name;
+use crate::trust::refusal::{Refusal, Who};
+use crate::trust::store::Trusted;
+use crate::trust::verifier::{Expect, Verifier};
+
+/// How long records alone are waited for, before whatever else is known of a name is tried.
+const RECORDS_FIRST: Duration = Duration::from_millis(1500);
+
+/// Where a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// At a host and a port.
+    Host(Host, u16),
+    /// Where its record says, or the system, at this port if one is named.
+    Named(String, Option<u16>),
+    /// Where its record says: the device that was chosen among those that were found.
+    Known(String, Id),
+}
+
+impl Place {
+    /// Reads `NAME` or `HOST[:PORT]`. What has no dot, or ends in `.local`, is looked for in the local
+    /// network.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`](crate::error::Exit::Usage) when it is no place.
+    pub fn parse(text: &str) -> Result<Self> {
+        let parsed = match Host::parse_place(text) {
+            // Names of servers have spaces and letters that no host has.
+            Err(_) if is_name(text) && !text.contains(['.', '[']) => {
+                return Ok(Self::Named(text.to_owned(), None));
+            }
+            parsed => parsed?,
+        };
+        Ok(match parsed {
+            (Host::Name(name), port) if Host::Name(name.clone()).address().is_none() => {
+                let label = name.strip_suffix(".local").unwrap_or(&name);
+                match label.contains('.') {
+                    true => Self::Host(Host::Name(name), port.unwrap_or(PORT)),
+                    false => Self::Named(label.to_owned(), port),
+                }
+            }
+            (host, port) => Self::Host(host, port.unwrap_or(PORT)),
+        })
+    }
+}
+
+/// What was asked for.
+#[derive(Debug, Clone)]
+pub struct Sought {
+    /// Where it is.
+    pub place: Place,
+    /// The interfaces to look at.
+    pub choice: Choice,
+    /// SHA-256 of its certificate or key, in the place of what is trusted.
+    pub fingerprint: Option<[u8; HASH_LEN]>,
+    /// How long it may not be there yet.
+    pub wait: Option<Duration>,
+}
+
+impl Sought {
+    /// Who should be there.
+    fn name(&self) -> String {
+        match &self.place {
+            Place::Host(host, _) => host.to_string(),
+            Place::Named(name, _) | Place::Known(name, _) => name.clone(),
+        }
+    }
+
+    /// A name that is known here stands for its key and no other.
+    fn expect(&self, trusted: &Trusted) -> Expect {
+        if let Some(fingerprint) = self.fingerprint {
+            return Expect::Fingerprint(fingerprint);
+        }
+        let name = self.name();
+        match &self.place {
+            Place::Known(name, id) => Expect::Key(name.clone(), *id),
+            // As certificates have it, without the brackets of one that is typed with a port.
+            Place::Host(Host::Ip(ip) | Host::Udp(ip), _) => Expect::Host(vec![ip.to_string()]),
+            Place::Host(Host::Relay { .. }, _) => Expect::Host(vec![name]),
+            Place::Host(Host::Name(_), _) | Place::Named(..) => match trusted.named(&name) {
+                Some(known) => Expect::Key(known.name.clone(), known.id),
+                None if name.contains('.') => Expect::Host(vec![name]),
+                // What it is called where names are looked up.
+                None => Expect::Host(vec![name.clone(), format!("{name}.local")]),
+            },
+        }
+    }
+}
+
+/// The way to a server.
+#[derive(Debug)]
+pub struct Dialler {
+    own: Arc<Own>,
+    sought: Sought,
+    /// Where it was.
+    last: Cell<Option<SocketAddr>>,
+    /// Who it was. Whatever address or name leads to another by then: this upload is not for that one.
+    met: Cell<Option<Id>>,
+}
+
+impl Dialler {
+    /// To what was asked for.
+    pub fn new(own: Arc<Own>, sought: Sought) -> Self {
+        Self { own, sought, last: Cell::new(None), met: Cell::new(None) }
+    }
+
+    /// Who should be there.
+    pub fn name(&self) -> String {
+        self.sought.name()
+    }
+
+    /// Connects, and is let in or not: that only the first word of the server tells, or what the
+    /// [`Watch`] knows once there is none.
+    ///
+    /// # Errors
+    /// Nobody answers, or somebody who is not trusted.
+    pub fn dial(&self) -> Result<(Connection, Watch), NotConnected> {
+        let rules = self.own.rules()?;
+        let met = self.met.get().and_then(|id| rules.trusted().pinned(&id));
+        let expect = match met.filter(|_| self.sought.fingerprint.is_none()) {
+            Some(known) => Expect::Key(known.name.clone(), known.id),
+            None => self.sought.expect(rules.trusted()),
+        };
+        let (channel, at) = match &self.sought.place {
+            Place::Host(host, port) => {
+                let to = self.addresses(host, *port)?;
+                connect(&self.own, &self.name(), expect, &to, ANSWER_LIMIT)?
+            }
+            Place::Named(name, port) => self.look_up(name, *port, expect)?,
+            Place::Known(name, _) => self.look_up(name, None, expect)?,
+        };
+        if self.sought.fingerprint.is_none() {
+            self.own.remember(&channel.peer)?;
+        }
+        self.last.set(Some(at));
+        self.met.set(Some(channel.peer.id));
+        let watch = channel.watch.clone();
+        Ok((Connection::carried(channel, Some(at.ip())), watch))
+    }
+
+    /// What a connection came to that had a channel and ended early.
+    pub fn ended(&self, watch: &Watch, error: Error) -> NotConnected {
+        match watch.failure() {
+            Some(failure) if !failure.may_pass() => explain(&self.own, &self.name(), &failure),
+            _ => error.into(),
+        }
+    }
+
+    fn addresses(&self, host: &Host, port: u16) -> Result<Vec<SocketAddr>> {
+        if let Some(ip) = host.address() {
+            return Ok(match ip.is_loopback() {
+                true => vec![(ip, port).into()],
+                false => Interfaces::look(&self.sought.choice)?.to_dial(ip, port),
+            });
+        }
+        // Anew each time: it may have got another address meanwhile.
+        let name = self.name();
+        let found = (name.as_str(), port).to_socket_addrs().map_err(|error| {
+            Error::network(format!("no address of {name} is known: {}", reason(&error)))
+                .hint("name its address instead, such as --to 192.168.1.9")
+        })?;
+        Ok(found.collect())
+    }
+
+    /// Whoever answers behind a record of that name, or of that key, and is the one that is expected;
+    /// then at the address that the system knows for the name, or where it was before.
+    fn look_up(
+        &self,
+        name: &str,
+        port: Option<u16>,
+        expect: Expect,
+    ) -> Result<(Channel, SocketAddr), NotConnected> {
+        let met = self.last.get();
+        // Who has been there is dialled again soon, and again.
+        let patience = match met {
+            Some(_) => RECORDS_FIRST,
+            None => self.sought.wait.unwrap_or(LOOK_LIMIT),
+        };
+        let until = Instant::now() + patience;
+        let asked = match self.sought.place {
+            Place::Named(..) if met.is_none() => Some(ask_system(name, port.unwrap_or(PORT))),
+            _ => None,
+        };
+        let id = match &expect {
+            Expect::Key(_, id) => Some(*id),
+            Expect::Fingerprint(hash) => Some(Id(*hash)),
+            _ => None,
+        };
+        let is_id = |server: &Server, id: Id| id.0.starts_with(&server.txt.id);
+        let wanted = |server: &Server| {
+            server.name.eq_ignore_ascii_case(name) || id.is_some_and(|id| is_id(server, id))
+        };
+        let knock = self.knock(name, port, &expect);
+        let (mut found, mut failed, mut refused) = (None, None, None);
+        let mut tell = |answer: Answer<(Channel, SocketAddr)>| match answer.came {
+            Ok(channel) => {
+                found = Some(channel);
+                Look::Done
+            }
+            Err(error) => {
+                if error.cause == Cause::Refused {
+                    let copies = id.is_some_and(|id| is_id(&answer.server, id));
+                    let error = if copies { copied(error, name) } else { error };
+                    refused.get_or_insert(error);
+                } else {
+                    failed.get_or_insert(error);
+                }
+                Look::On
+            }
+        };
+        let mut around = Around::begin(&self.sought.choice);
+        let first = until.min(Instant::now() + RECORDS_FIRST);
+        let looked = match &mut around {
+            Ok(around) => around.knock(first, &wanted, &knock, &mut tell),
+            Err(error) => Err(error.clone()),
+        };
+        if let Err(error @ Error { cause: Cause::Interrupted, .. }) = looked {
+            return Err(error.into());
+        }
+        if let Some(found) = found.take() {
+            return Ok(found);
+        }
+        if let Some(error) = refused.take() {
+            return Err(NotConnected::Over(error));
+        }
+        // What is known of it beside its record.
+        let elsewhere = met.map(|at| vec![at]).or_else(|| asked?.recv_timeout(RECORDS_FIRST).ok());
+        let elsewhere = elsewhere.unwrap_or_default();
+        if !elsewhere.is_empty() {
+            match connect(&self.own, name, expect, &elsewhere, ANSWER_LIMIT) {
+                Ok(found) => return Ok(found),
+                Err(NotConnected::Over(error)) => return Err(NotConnected::Over(error)),
+                Err(error) if met.is_some() => return Err(error),
+                Err(error) => failed = Some(error.into_error()),
+            }
+        }
+        let silence = match (&mut around, looked) {
+            (Ok(around), Ok(())) => {
+                let looked = around.knock(until, &wanted, &knock, &mut |answer| {
+                    let refusal =
+                        matches!(&answer.came, Err(error) if error.cause == Cause::Refused);
+                    match answer.came {
+                        Ok(channel) => found = Some(channel),
+                        Err(error) => failed = Some(error),
+                    }
+                    if found.is_some() || refusal { Look::Done } else { Look::On }
+                });
+                if let Err(error) = looked {
+                    return Err(error.into());
+                }
+                around.silence()
+            }
+            (_, Err(error)) => {
+                failed.get_or_insert(error);
+                vec![]
+            }
+            (Err(_), Ok(())) => vec![],
+        };
+        found.ok_or_else(|| failed.unwrap_or_else(|| not_found(name, &silence)).into())
+    }
+
+    fn knock(
+        &self,
+        name: &str,
+        port: Option<u16>,
+        expect: &Expect,
+    ) -> Knock<(Channel, SocketAddr)> {
+        let (own, name, expect) = (Arc::clone(&self.own), name.to_owned(), expect.clone());
+        Arc::new(move |_: &Server, at: &[SocketAddr]| {
+            let at: Vec<SocketAddr> = at
+                .iter()
+                .map(|address| {
+                    let mut address = *address;
+                    address.set_port(port.unwrap_or(address.port()));
+                    address
+                })
+                .collect();
+            connect(&own, &name, expect.clone(), &at, ANSWER_LIMIT)
+                .map_err(NotConnected::into_error)
+        })
+    }
+}
+
+/// Asks the system for the addresses of a name, which may take its time.
+fn ask_system(name: &str, port: u16) -> Receiver<Vec<SocketAddr>> {
+    let (sender, answer) = mpsc::channel();
+    let name = name.to_owned();
+    let asking = thread::Builder::new().name("resolve".into()).spawn(move || {
+        if let Ok(found) = (name.as_str(), port).to_socket_addrs() {
+            let _ = sender.send(found.collect());
+        }
+    });
+    drop(asking);
+    answer
+}
+
+/// Connects to the first of a server's addresses that answers within `limit`, and looks who is there.
+///
+/// # Errors
+/// Nobody, or somebody who is not the one that is expected.
+pub fn connect(
+    own: &Own,
+    who: &str,
+    expect: Expect,
+    at: &[SocketAddr],
+    limit: Duration,
+) -> Result<(Channel, SocketAddr), NotConnected> {
+    let (stream, address) = dial_first(at, limit).map_err(not_there)?;
+    let verifier = Verifier::new(own.rules()?, expect);
+    let deadline = Instant::now() + HANDSHAKE_LIMIT;
+    let channel = tls::connect(stream, &own.credentials, &verifier, deadline)
+        .map_err(|failure| explain(own, who, &failure))?;
+    Ok((channel, address))
+}
+
+fn not_there(error: Error) -> Error {
+    match error.cause {
+        Cause::NothingListens => {
+            error.hint("is `transfer serve` running there? the line it begins with names its port")
+        }
+        _ => error,
+    }
+}
+
+/// Why a server is not the one, or does not let this device in.
+pub fn explain(own: &Own, who: &str, failure: &Failure) -> NotConnected {
+    let error = failure.error(&Who::Server(who.to_owned()), &own.called());
+    match failure {
+        Failure::Cut => NotConnected::Cut(error),
+        failure if failure.may_pass() => NotConnected::Lost(error),
+        _ => NotConnected::Over(error),
+    }
+}
+
+/// Of a record that has the key of the one that is looked for, and leads to another.
+fn copied(error: Error, name: &str) -> Error {
+    let other = Refusal::OtherKey { name: name.to_owned() }.error(&Who::Server(name.to_owned()));
+    if error.message != other.message {
+        return error;
+    }
+    let name = shown(name);
+    Error::refused(format!("somebody here announces the key of {name}, and has another"))
+        .hint(format!("somebody copies what {name} announces; is {name} switched on?"))
+}
+
+fn not_found(name: &str, silence: &[Silence]) -> Error {
+    let message = format!("{} is not found in the local network", shown(name));
+    let reasons: Vec<String> = silence.iter().map(ToString::to_string).collect();
+    Error::network(message)
+        .hint(format!("`transfer find` shows who is here; {}", reasons.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Exit;
+    use crate::trust::samples::{alone, wish};
+    use crate::trust::store::Via;
+
+    /// What a certificate of a CA has to be for, by what was typed.
+    #[test]
+    fn whom_a_place_stands_for() {
+        let device = alone(&wish("attic", &[]));
+        let id = device.certificate().id;
+        let mut trusted = Trusted::default();
+        trusted.pin("attic", device.certificate(), Via::Pair).unwrap();
+        let hosts = |hosts: &[&str]| Expect::Host(hosts.iter().map(ToString::to_string).collect());
+        for (place, expected) in [
+            ("192.168.1.9", hosts(&["192.168.1.9"])),
+            ("192.168.1.9:15830", hosts(&["192.168.1.9"])),
+            ("fd12::9", hosts(&["fd12::9"])),
+            ("[FD12:0::9]:15830", hosts(&["fd12::9"])),
+            ("nas", hosts(&["nas", "nas.local"])),
+            ("nas.example.org", hosts(&["nas.example.org"])),
+            ("attic", Expect::Key("attic".into(), id)),
+            ("attic.local:15830", Expect::Key("attic".into(), id)),
+        ] {
+            let place = Place::parse(place).unwrap();
+            let sought = Sought { place, choice: Choice::Local, fingerprint: None, wait: None };
+            assert_eq!(sought.expect(&trusted), expected, "{sought:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_place_is() {
+        let named = |name: &str, port| Some(Place::Named(name.into(), port));
+        let host = |host: &str, port| Some(Place::Host(Host::Name(host.into()), port));
+        let ip = |ip: &str, port| Some(Place::Host(Host::Ip(ip.parse().unwrap()), port));
+        for (text, expected) in [
+            ("attic", named("attic", None)),
+            ("Attic:9001", named("attic", Some(9001))),
+            ("attic.local", named("attic", None)),
+            ("attic (2)", named("attic (2)", None)),
+            ("Béatrice's laptop", named("Béatrice's laptop", None)),
+            ("attic.example.org", host("attic.example.org", PORT)),
+            ("attic.example.org:9", host("attic.example.org", 9)),
+            ("localhost", host("localhost", PORT)),
+            ("192.168.1.9", ip("192.168.1.9", PORT)),
+            ("192.168.1.9:15822", ip("192.168.1.9", 15822)),
+            ("fd12::9", ip("fd12::9", PORT)),
+            ("[fd12::9]:7", ip("fd12::9", 7)),
+            ("192.168.1.300", None),
+            ("a/b", None),
+            ("a b:9", None),
+            ("-x", None),
+            ("", None),
+        ] {
+            let parsed = Place::parse(text);
+            if let Err(error) = &parsed {
+                assert_eq!(error.exit(), Exit::Usage, "{text:?}");
+            }
+            assert_eq!(parsed.ok(), expected, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! A server of the local network, by its name: whether it is announced, answers and is trusted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::connect::around::Look;
+use crate::connect::devices::{Own, Papers};
+use crate::error::{Error, bytes, shown};
+use crate::find::look_around;
+use crate::net::interfaces::Choice;
+use crate::trust::folder::Folder;
+use crate::trust::store::Trusted;
+use crate::ui::{Finding, Found};
+
+/// How long it is looked for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What there is to say of a server that is called so here, or announces itself so; nothing where there
+/// is none, or nobody is trusted here yet.
+pub fn look(name: &str) -> Option<Vec<Finding>> {
+    let name = name.strip_suffix(".local").unwrap_or(name);
+    let trusted = Trusted::load(&Folder::of_user().ok()?).ok()?;
+    if trusted.devices.is_empty() && trusted.cas.is_empty() {
+        return None;
+    }
+    let own = Arc::new(Own::load(&Papers::default()).ok()?);
+    let is_meant = |found: &Found| {
+        let is = |called: &str| called.to_lowercase() == name.to_lowercase();
+        is(&found.server.name) || found.came.as_ref().is_ok_and(|seen| is(&seen.name))
+    };
+    let enough = |found: &[Found], _| match found.iter().any(is_meant) {
+        true => Look::Done,
+        false => Look::On,
+    };
+    let here = look_around(&own, &Choice::Local, PATIENCE, &enough).ok()?;
+    let findings: Vec<Finding> =
+        here.found.iter().filter(|found| is_meant(found)).map(finding).collect();
+    (!findings.is_empty()).then_some(findings)
+}
+
+fn finding(found: &Found) -> Finding {
+    let server = shown(&found.server.to_string()).into_owned();
+    match &found.came {
+        Ok(seen) => {
+            let free =
+                seen.room().map_or_else(String::new, |free| format!(", {} free", bytes(free)));
+            let words = seen.id.words();
+            Finding::fine(format!(
+                "{} ({words}) serves at {}; it and this device trust each other{free}",
+                seen.name, seen.at
+            ))
+        }
+        Err(error @ Error { hint, .. }) => {
+            Finding::problem(format!("a server is announced as {server}: {error}"))
+                .advice(hint.clone().unwrap_or_default())
+        }
+    }
+}

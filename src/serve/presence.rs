@@ -1,0 +1,180 @@
+//! That a server is there: it listens at each address that this machine has now, and is announced to
+//! the local network until it goes.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::connect::Follow;
+use crate::connect::acceptor::Acceptor;
+use crate::connect::devices::Own;
+use crate::connect::ways::Way;
+use crate::crypto::handshake::VERSION;
+use crate::error::{Cause, Error, Result, reason, shown};
+use crate::net::interfaces::{Choice, Interfaces};
+use crate::net::mdns::{Announcement, Record, Search, Told, Txt};
+use crate::trust::check_name;
+use crate::ui::Ui;
+
+/// How often it is looked which addresses there are.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// How long it is looked who has the name, before it is announced. Whoever else has it is asked by the
+/// announcement too, but a program of this same machine does not hear that.
+const NAMES: Duration = Duration::from_secs(1);
+
+/// Of one run of the server.
+pub struct Presence {
+    follow: Option<Box<Follow>>,
+    announced: State,
+    port: u16,
+    looked: Instant,
+    /// Addresses of which it was told that they cannot be listened at.
+    told: BTreeSet<IpAddr>,
+}
+
+enum State {
+    /// Nobody is to see it, or nobody can.
+    Silent,
+    /// It is looked which names are taken.
+    Looks { search: Search, until: Instant, record: Record, choice: Choice },
+    /// Others see it.
+    Announced(Announcement),
+}
+
+impl Presence {
+    /// Of a server that listens on a port. Whoever has not said how it is `called` is announced by as
+    /// much of its own name as a record takes.
+    ///
+    /// # Errors
+    /// Exit 2 for a name that cannot be announced.
+    pub fn new(
+        called: Option<&str>,
+        own: &Own,
+        port: u16,
+        follow: Option<Box<Follow>>,
+    ) -> Result<(Self, Record)> {
+        let certificate = own.certificate();
+        let id = own.id();
+        let txt = Txt {
+            version: VERSION.into(),
+            fingerprint: Some(certificate.fingerprint),
+            id: id.0.first_chunk().copied().unwrap_or_default(),
+            words: Some(id.words()),
+        };
+        let record = match called {
+            Some(name) => {
+                check_name(name)?;
+                Record::new(name, port, txt)?
+            }
+            None => {
+                let name = own.name();
+                let label = name.split(['.', '\\']).next().unwrap_or_default();
+                Record::new(label, port, txt.clone())
+                    .or_else(|_| Record::new(&format!("device-{}", id.short()), port, txt))?
+            }
+        };
+        let (looked, told) = (Instant::now(), BTreeSet::new());
+        Ok((Self { follow, announced: State::Silent, port, looked, told }, record))
+    }
+
+    /// Announces it, where the way is one of a local network. A server that cannot be announced is one
+    /// all the same.
+    pub fn announce(&mut self, record: Record, way: &Way, ui: &Ui) {
+        let Way::Lan(choice) = way else { return };
+        let begun = Interfaces::look(choice).and_then(|it| Search::begin(&it, choice));
+        match begun {
+            Ok(search) => {
+                let (until, choice) = (Instant::now() + NAMES, choice.clone());
+                self.announced = State::Looks { search, until, record, choice };
+            }
+            Err(error) => cannot_announce(ui, &error),
+        }
+    }
+
+    /// Under a name that nobody has.
+    fn announce_as_free(
+        search: &Search,
+        record: &Record,
+        choice: &Choice,
+        ui: &Ui,
+    ) -> Result<Announcement> {
+        let is_free = |name: &str| search.list().named(name).next().is_none();
+        let name = record.name().to_owned();
+        let mut names = std::iter::once(name.clone())
+            .chain((2..100).map(|number| format!("{name} ({number})")));
+        let free = names.find(|name| is_free(name)).unwrap_or_else(|| name.clone());
+        if free != name {
+            renamed(ui, &free);
+        }
+        Announcement::begin(&record.called(free), &Interfaces::look(choice)?, choice)
+    }
+
+    /// What has changed since the last time; takes no time of its own.
+    pub fn turn(&mut self, acceptor: &mut Acceptor, ui: &Ui, tell: impl FnOnce(&[IpAddr])) {
+        if let State::Looks { search, until, record, choice } = &mut self.announced {
+            let flooded = loop {
+                match search.wait(Instant::now()) {
+                    Ok(true) => {}
+                    Ok(false) => break false,
+                    // It is told to stop; or else nobody is kept from being announced by it.
+                    Err(error) => break error.cause != Cause::Interrupted,
+                }
+            };
+            let over = flooded || Instant::now() >= *until;
+            if over {
+                self.announced = match Self::announce_as_free(search, record, choice, ui) {
+                    Ok(announcement) => State::Announced(announcement),
+                    Err(error) => {
+                        cannot_announce(ui, &error);
+                        State::Silent
+                    }
+                };
+            }
+        }
+        if let State::Announced(announcement) = &mut self.announced {
+            while let Some(told) = announcement.next(Duration::ZERO) {
+                match told {
+                    Told::Renamed(name) => renamed(ui, &name),
+                    Told::Trouble(trouble) => {
+                        ui.warn(&format!("it cannot be found by its name: {trouble}"));
+                    }
+                    Told::Announced => {}
+                }
+            }
+        }
+        if self.looked.elapsed() < LOOK {
+            return;
+        }
+        self.looked = Instant::now();
+        let Some(addresses) = self.follow.as_mut().and_then(|follow| follow()) else { return };
+        let before = ips(acceptor);
+        for (ip, error) in acceptor.move_to(&addresses, self.port) {
+            // A new IPv6 address is none for a second.
+            if error.kind() != std::io::ErrorKind::AddrNotAvailable && self.told.insert(ip) {
+                ui.warn(&format!("cannot listen at {ip} port {}: {}", self.port, reason(&error)));
+            }
+        }
+        let now = ips(acceptor);
+        if now != before {
+            self.told.retain(|ip| addresses.iter().any(|at| at.ip() == *ip));
+            tell(&now);
+        }
+    }
+}
+
+/// In the order in which they are shown.
+fn ips(acceptor: &Acceptor) -> Vec<IpAddr> {
+    acceptor.addresses().map(|it: SocketAddr| it.ip()).collect()
+}
+
+fn renamed(ui: &Ui, name: &str) {
+    ui.warn(&format!(
+        "somebody else here has that name: this server is announced as \"{}\"",
+        shown(name)
+    ));
+}
+
+fn cannot_announce(ui: &Ui, error: &Error) {
+    ui.warn(&format!("{error}; it is reached by its address alone"));
+}

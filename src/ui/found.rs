@@ -1,0 +1,181 @@
+//! Servers that were found, and the choice among them. What was asked for goes to stdout.
+
+use std::net::SocketAddr;
+
+use dialoguer::Input;
+use dialoguer::console::Term;
+
+use super::prompt::unanswered;
+use super::words::counted;
+use super::{Ui, said_no, screen};
+use crate::error::{Cause, Result, bytes, shown};
+use crate::net::mdns::Server;
+use crate::trust::certificate::Id;
+
+/// A server's record, and what came of it.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What is announced, which anybody can.
+    pub server: Server,
+    /// Who is there, or why that is not known.
+    pub came: Result<Seen>,
+}
+
+impl Found {
+    /// Whether somebody has answered there, and one of the two does not trust the other.
+    pub fn is_stranger(&self) -> bool {
+        self.came.as_ref().is_err_and(|error| error.cause == Cause::Refused)
+    }
+
+    fn at(&self) -> Option<SocketAddr> {
+        self.came
+            .as_ref()
+            .map_or_else(|_| self.server.addresses.first().copied(), |seen| Some(seen.at))
+    }
+
+    /// `B's server (ocean-tiger, 192.168.77.2)`: what it says of itself.
+    fn said(&self) -> String {
+        let words = self.server.txt.words.iter().cloned();
+        let at = self.server.addresses.first().map(|at| at.ip().to_string());
+        let known: Vec<String> = words.chain(at).collect();
+        format!("{} ({})", shown(&self.server.name), known.join(", "))
+    }
+}
+
+/// A server that has answered, and that is trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// What it is called here, safe to show.
+    pub name: String,
+    /// Its key.
+    pub id: Id,
+    /// Where it answers.
+    pub at: SocketAddr,
+    /// Bytes that are free there, if it says so.
+    pub free: Option<u64>,
+    /// Bytes that this device may still send there, if there is a bound.
+    pub left: Option<u64>,
+    /// How many are served before one that comes now.
+    pub queue: Option<u64>,
+}
+
+impl Seen {
+    /// Bytes that this device can send there now.
+    pub fn room(&self) -> Option<u64> {
+        self.free.into_iter().chain(self.left).min()
+    }
+}
+
+impl Ui {
+    /// The servers that are trusted, a line each on stdout, with `--json` an event each; of the others
+    /// one line on stderr, or with `all` one each like these.
+    ///
+    /// # Errors
+    /// stdout cannot be written to.
+    pub fn found(&self, found: &[Found], all: bool) -> Result<()> {
+        let shown = found.iter().filter(|found| all || found.came.is_ok());
+        if self.json.is_some() {
+            shown.for_each(|found| self.tell(|json| json.server(found)));
+        } else {
+            let rows: Vec<_> = shown.map(columns).collect();
+            let width = |at: usize| {
+                let cell = |row: &[String; 3]| row.get(at).map_or(0, |cell| screen::width(cell));
+                rows.iter().map(cell).max().unwrap_or_default()
+            };
+            let (first, second) = (width(0), width(1));
+            let pad = |cell: &str, to: usize| " ".repeat(to.saturating_sub(screen::width(cell)));
+            let mut text = String::new();
+            for [name, at, more] in &rows {
+                let (one, two) = (pad(name, first), pad(at, second));
+                text.push_str(format!("{name}{one}  {at}{two}  {more}").trim_end());
+                text.push('\n');
+            }
+            if !text.is_empty() {
+                self.print(&text)?;
+            }
+        }
+        if !all {
+            self.others(found);
+        }
+        Ok(())
+    }
+
+    /// Those that were found and are no choice, in one line.
+    pub fn others(&self, found: &[Found]) {
+        let strangers: Vec<String> =
+            found.iter().filter(|found| found.is_stranger()).map(Found::said).collect();
+        if !strangers.is_empty() {
+            let names = super::names_of(&strangers);
+            let (servers, them) = match strangers.len() {
+                1 => ("1 server here and this device do not trust each other".into(), "it"),
+                many => {
+                    (format!("{many} servers here and this device do not trust each other"), "them")
+                }
+            };
+            self.note(&format!("{servers}: {names}; `transfer pair` introduces {them}"));
+        }
+        for silent in found.iter().filter(|found| !found.is_stranger()) {
+            if let Err(error) = &silent.came {
+                self.detail(&format!("{}: {error}", silent.said()));
+            }
+        }
+    }
+
+    /// Which of these servers, that are all trusted? Of several the number is typed; a single one is
+    /// proposed.
+    ///
+    /// # Errors
+    /// [`crate::error::Exit::Declined`] when it is none of them.
+    pub fn ask_server<'a>(&self, servers: &'a [Seen]) -> Result<&'a Seen> {
+        if let [one] = servers {
+            let question = format!("send to {} ({}{})?", one.name, one.at.ip(), free(one));
+            return match self.confirm(&question, true)? {
+                true => Ok(one),
+                false => Err(said_no()),
+            };
+        }
+        for (number, server) in (1..).zip(servers) {
+            let words = server.id.words();
+            screen::paragraph(&format!(
+                "{number}  {} ({words}, {}{})",
+                server.name,
+                server.at.ip(),
+                free(server)
+            ));
+        }
+        let typed: String = Input::new()
+            .with_prompt("which? (its number; Enter for none)")
+            .allow_empty(true)
+            .interact_text_on(&Term::stderr())
+            .map_err(unanswered)?;
+        let number: Option<usize> = typed.trim().parse().ok();
+        number.and_then(|number| servers.get(number.checked_sub(1)?)).ok_or_else(said_no)
+    }
+}
+
+fn free(seen: &Seen) -> String {
+    seen.room().map_or_else(String::new, |free| format!(", {} free", bytes(free)))
+}
+
+/// Name, address, and what else there is to say.
+fn columns(found: &Found) -> [String; 3] {
+    let at = found.at().map_or_else(String::new, |at| at.to_string());
+    match &found.came {
+        Ok(seen) => {
+            let mut more =
+                seen.room().map_or_else(String::new, |free| format!("{} free", bytes(free)));
+            if let Some(queue) = seen.queue.filter(|queue| *queue > 0) {
+                more = format!("{more}, {} before you", counted(queue, "upload", "uploads"));
+            }
+            let announced = shown(&found.server.name);
+            if !announced.eq_ignore_ascii_case(&seen.name) {
+                more = format!("{more}, announced as \"{announced}\"");
+            }
+            [format!("{} ({})", seen.name, seen.id.words()), at, more]
+        }
+        Err(error) => {
+            let why = if found.is_stranger() { "not trusted" } else { "no answer" };
+            [shown(&found.server.to_string()).into_owned(), at, format!("{why}: {error}")]
+        }
+    }
+}

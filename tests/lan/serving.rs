@@ -1,0 +1,442 @@
+//! `transfer serve`, `find` and `send --to`: servers are found by their names, and nobody else is taken
+//! for one.
+
+use std::fs;
+use std::io::{self, Read};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use transfer::net::mdns::{Record, Txt};
+
+use super::finding::announce_as;
+use super::stage::{Avahi, Lan, until};
+use super::util::process::{Ended, Pipe, Process, run};
+use super::util::terminal::Terminal;
+use super::util::tree::{Scratch, ensure_same, noise, tree, write};
+
+/// Devices at the machines of a network: each has a key of its own, and a folder to work in.
+struct Home<'a> {
+    lan: &'a Lan,
+    scratch: Scratch,
+}
+
+impl<'a> Home<'a> {
+    fn new(lan: &'a Lan) -> Result<Self> {
+        let home = Self { lan, scratch: Scratch::new()? };
+        write(&home.path("tree/sub/data"), noise(2_000_000, 1))?;
+        write(&home.path("tree/notes.txt"), "hello")?;
+        Ok(home)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
+    /// `transfer` of a device at a machine: `b`, or `b/phone` for another than its only one.
+    fn command(&self, device: &str, words: &[&str]) -> Command {
+        let machine = device.split('/').next().unwrap_or(device);
+        let mut command = self.lan.transfer(machine, words);
+        command.current_dir(self.scratch.path());
+        command.env("TRANSFER_CONFIG", self.path(&format!("config/{device}")));
+        command
+    }
+
+    fn run(&self, device: &str, words: &[&str]) -> Result<Ended> {
+        run(self.command(device, words))
+    }
+
+    /// Two devices are introduced; the one calls the other by this name, and is called so there.
+    fn pair(&self, (one, called): (&str, &str), (other, its): (&str, &str)) -> Result<()> {
+        let mut shows = Process::start(self.command(one, &["pair", "--name", its]))?;
+        let line = shows.wait_for(Pipe::Out, "transfer pair ")?;
+        let ticket = line.trim_end().rsplit(' ').next().context("a ticket")?.to_owned();
+        self.run(other, &["pair", "--name", called, &ticket])?.expect(0)?;
+        shows.end()?.expect(0)?;
+        Ok(())
+    }
+
+    fn serve(&self, device: &str, folder: &str, options: &[&str]) -> Result<Process> {
+        let words = [&["serve", folder], options].concat();
+        let mut server = Process::start(self.command(device, &words))?;
+        server.wait_for(Pipe::Err, " takes uploads into ")?;
+        Ok(server)
+    }
+
+    /// What `find` tells, an object a server, once there are so many.
+    fn found(&self, device: &str, count: usize, options: &[&str]) -> Result<Vec<Value>> {
+        until("servers", || {
+            let words = [&["find", "--json"], options].concat();
+            let told = self.run(device, &words)?.stdout;
+            let events = told.lines().map(serde_json::from_str::<Value>);
+            let events = events.collect::<Result<Vec<_>, _>>()?;
+            let servers: Vec<Value> =
+                events.into_iter().filter(|it| it["event"] == "server").collect();
+            Ok((servers.len() == count).then_some(servers))
+        })
+    }
+
+    /// What a device is.
+    fn card(&self, device: &str) -> Result<Value> {
+        let card = self.run(device, &["device", "--json"])?.expect(0)?.stdout;
+        let line = card.lines().find(|line| line.contains("\"this\"")).context("a card")?;
+        Ok(serde_json::from_str(line)?)
+    }
+
+    fn arrived(&self, folder: &str) -> Result<()> {
+        ensure_same(&tree(&self.path("tree"))?, &tree(&self.path(folder).join("tree"))?)
+    }
+}
+
+/// Two machines that have never met, no option but names: from nothing to a tree that is there.
+#[test]
+fn a_newcomers_walk() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    home.pair(("a", "attic"), ("b", "laptop"))?;
+    let server = home.serve("a", "incoming", &[])?;
+    let sent = home.run("b", &["send", "-y", "--to", "attic", "tree"])?.expect(0)?;
+    sent.says("sent 2 files")?;
+    home.arrived("incoming/laptop")?;
+    // What is there to send to.
+    let found = home.run("b", &["find"])?.expect(0)?;
+    ensure!(found.stdout.starts_with("attic ("), "{found:?}");
+    ensure!(found.stdout.contains(" free"), "{found:?}");
+    ensure!(found.stdout.lines().count() == 1 && found.stderr.is_empty(), "{found:?}");
+    // Whoever does not know it is told so, and sends it nothing.
+    let strange = home.run("c", &["find"])?.expect(5)?;
+    strange.says("1 server here and this device do not trust each other: ")?;
+    strange.says("no server here is one that this device and it trust")?;
+    assert_eq!(strange.stdout, "");
+    let all = home.run("c", &["find", "--all"])?.expect(5)?;
+    ensure!(all.stdout.contains("not trusted: "), "{all:?}");
+    // Without anybody to ask, a name is needed.
+    home.run("b", &["send", "tree", "--to"])?.expect(2)?.says("--to NAME")?;
+    server.interrupt()?;
+    let ended = server.end()?.expect(0)?;
+    ended.says("laptop: received 2 files into incoming/laptop: ")?;
+    ensure!(!ended.stderr.contains("warning"), "{ended:?}");
+    // It is gone at once, and not only after two minutes.
+    let gone =
+        home.run("b", &["send", "-y", "--to", "attic", "--wait", "2s", "tree"])?.expect(5)?;
+    gone.says("attic is not found in the local network")?;
+    gone.says("name the server's address")?;
+    Ok(())
+}
+
+/// No option at all: they share the machine's name and get two ports, and the goodbye of one leaves the
+/// other where it is.
+#[test]
+fn two_servers_on_one_machine() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    home.pair(("a", "attic"), ("b", "laptop"))?;
+    let first = home.serve("a", "one", &[])?;
+    let mut second = home.serve("a", "two", &[])?;
+    second.wait_until_said("somebody else here has that name: this server is announced as \"")?;
+    let ports = |found: &[Value]| {
+        let mut ports: Vec<u64> = found.iter().filter_map(|it| it["port"].as_u64()).collect();
+        ports.sort_unstable();
+        ports
+    };
+    assert_eq!(ports(&home.found("b", 2, &[])?), [15821, 15822]);
+    first.interrupt()?;
+    first.end()?.expect(0)?;
+    for _ in 0..3 {
+        assert_eq!(ports(&home.found("b", 1, &["--wait", "1s"])?), [15822]);
+    }
+    home.run("b", &["send", "-y", "--to", "attic", "tree"])?.expect(0)?;
+    home.arrived("two/laptop")
+}
+
+/// Two machines announce the same name, and each is reached by what it is called here.
+#[test]
+fn two_of_one_name() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    home.pair(("a", "upstairs"), ("b", "laptop"))?;
+    home.pair(("c", "downstairs"), ("b", "laptop"))?;
+    let _a = home.serve("a", "one", &["--name", "attic"])?;
+    let _c = home.serve("c", "two", &["--name", "attic"])?;
+    let found = home.found("b", 2, &[])?;
+    let names: Vec<&str> = found.iter().filter_map(|it| it["name"].as_str()).collect();
+    assert_eq!(names, ["downstairs", "upstairs"]);
+    for (name, folder) in [("upstairs", "one"), ("downstairs", "two")] {
+        home.run("b", &["send", "-y", "--to", name, "tree"])?.expect(0)?;
+        home.arrived(&format!("{folder}/laptop"))?;
+    }
+    // What is announced leads to whoever is trusted and announces it.
+    home.run("b", &["send", "-y", "--to", "attic", "tree"])?
+        .expect(0)?
+        .says("stairs is connected")?;
+    Ok(())
+}
+
+/// A server that is not announced, and one of another key, by what was written down of it.
+#[test]
+fn hidden_and_by_fingerprint() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    home.pair(("a", "attic"), ("b", "laptop"))?;
+    let server = home.serve("a", "incoming", &["--hidden"])?;
+    let none = home.run("b", &["find", "--wait", "1s"])?.expect(5)?;
+    none.says("no server was found in the local network")?;
+    home.run("b", &["send", "-y", "--to", "192.168.77.1", "tree"])?.expect(0)?;
+    home.arrived("incoming/laptop")?;
+    drop(server);
+    // It knows this device, and this device does not know it.
+    let _server = home.serve("a", "other", &[])?;
+    let card = home.card("a")?;
+    let key = |field: &str| card[field].as_str().unwrap_or_default().to_owned();
+    home.run("b", &["trust", "remove", "--yes", "attic"])?.expect(0)?;
+    let to = |hex: &str| {
+        home.run("b", &["send", "-y", "--to", "192.168.77.1", "--fingerprint", hex, "tree"])
+    };
+    to(&key("fingerprint"))?.expect(4)?.says("was removed from this device")?;
+    fs::remove_file(home.path("config/b/trust.json"))?;
+    to(&"0".repeat(64))?.expect(4)?.says("is another than --fingerprint names")?;
+    to(&key("fingerprint"))?.expect(0)?;
+    home.arrived("other/laptop")?;
+    to(&key("id"))?.expect(0)?.says("already there")?;
+    let by_name = ["send", "-y", "--to", "nas", "--fingerprint", &key("id"), "tree"];
+    home.run("b", &by_name)?.expect(0)?.says("already there")?;
+    Ok(())
+}
+
+/// What anybody may announce: nobody there, another key, the key of another. None of it becomes a target.
+#[test]
+fn foreign_records_lead_nowhere() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let Some(avahi) = Avahi::start(&lan, "c")? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    home.pair(("a", "attic"), ("b", "laptop"))?;
+    let card = home.card("a")?;
+    let id = card["id"].as_str().context("an id")?;
+    let print = card["fingerprint"].as_str().context("a fingerprint")?.replace(':', "");
+    let (copied, print) = (format!("id={}", &id[..16]), format!("fp={}", print.to_lowercase()));
+    // Somebody else serves at c.
+    let _stranger = home.serve("c/stranger", "stolen", &["--hidden", "--port", "15829"])?;
+    let mut publishers = Vec::new();
+    for (name, port, values) in [
+        ("silent", "9", ["v=2", "id=0909090909090909", "sas=ocean-tiger"]),
+        ("another", "15829", ["v=2", "id=0909090909090909", "sas=ocean-tiger"]),
+        ("copy", "15829", ["v=2", &copied, &print]),
+        ("attic", "15829", ["v=2", &copied, &print]),
+    ] {
+        let mut command = avahi.program("avahi-publish", &["-s", name, "_transfer-tls._tcp", port]);
+        command.args(values);
+        let mut publisher = Process::start(command)?;
+        publisher.wait_until_said("Established")?;
+        publishers.push(publisher);
+    }
+    // As long as attic is not there, its name leads to nobody.
+    let words = ["send", "-y", "--to", "attic", "--wait", "3s", "tree"];
+    let lied = home.run("b", &words)?.expect(4)?;
+    lied.says("somebody here announces the key of attic, and has another")?;
+    let found = home.run("b", &["find"])?.expect(5)?;
+    assert_eq!(found.stdout, "");
+    found.says("3 servers here and this device do not trust each other: ")?;
+    // Then to attic, whose record has another name now.
+    let mut server = home.serve("a", "incoming", &["--name", "attic"])?;
+    server.wait_until_said("this server is announced as \"")?;
+    let found = home.found("b", 1, &[])?;
+    assert_eq!(
+        (&found[0]["name"], &found[0]["address"]),
+        (&"attic".into(), &"192.168.77.1".into())
+    );
+    home.run("b", &["send", "-y", "--to", "attic", "tree"])?.expect(0)?;
+    home.arrived("incoming/laptop")?;
+    let stolen = fs::read_dir(home.path("stolen"))?.count();
+    assert_eq!(stolen, 0);
+    let all = home.found("b", 5, &["--all"])?;
+    let silent = all.iter().find(|it| it["announced"] == "silent").context("the silent one")?;
+    assert_eq!((&silent["result"], &silent["name"]), (&"silent".into(), &Value::Null));
+    Ok(())
+}
+
+/// The server gets another address under way: it listens and is announced there, and the sender finds it.
+#[test]
+fn an_address_that_changes_under_way() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    home.pair(("a", "attic"), ("b", "laptop"))?;
+    for machine in ["a", "b"] {
+        // IPv4 alone, or the session would go on over IPv6 as it was.
+        lan.ip(machine, "-6 address flush dev eth0")?;
+    }
+    let mut server = home.serve("a", "incoming", &[])?;
+    write(&home.path("tree/large"), noise(12_000_000, 2))?;
+    let words = ["send", "-y", "--to", "attic", "--limit", "2M", "tree"];
+    let mut sender = Process::start(home.command("b", &words))?;
+    sender.wait_until_said("sending ")?;
+    thread::sleep(Duration::from_secs(1));
+    lan.ip("a", "address del 192.168.77.1/24 dev eth0")?;
+    lan.ip("a", "address add 192.168.77.41/24 brd + dev eth0")?;
+    server.wait_until_said("listens on port 15821 (192.168.77.41)")?;
+    let sent = sender.end()?.expect(0)?;
+    sent.says("; trying again")?;
+    home.arrived("incoming/laptop")?;
+    // What comes later is followed too.
+    lan.ip("a", "address add 192.168.77.42/24 brd + dev eth0")?;
+    server.wait_until_said("192.168.77.42")?;
+    home.run("b", &["send", "-y", "--to", "192.168.77.42", "tree"])?.expect(0)?;
+    Ok(())
+}
+
+/// Killed under way, at its port or at another: the sender finds it where it is then.
+#[test]
+fn a_server_that_is_killed_comes_back() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    home.pair(("a", "attic"), ("b", "laptop"))?;
+    let server = home.serve("a", "incoming", &[])?;
+    write(&home.path("tree/large"), noise(12_000_000, 2))?;
+    let words = ["send", "-y", "--to", "attic", "--limit", "3M", "tree"];
+    let mut sender = Process::start(home.command("b", &words))?;
+    sender.wait_until_said("sending ")?;
+    thread::sleep(Duration::from_millis(700));
+    server.kill()?;
+    sender.wait_until_said("; trying again")?;
+    let _server = home.serve("a", "incoming", &["--port", "15999"])?;
+    sender.end()?.expect(0)?.says("sent 3 files")?;
+    home.arrived("incoming/laptop")
+}
+
+/// A way that is cut off each 64 MiB: the sender dials by the name again, and the tree comes whole.
+#[test]
+fn cut_at_every_64_mib() -> Result<()> {
+    const PIECE: u64 = 64 << 20;
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    home.pair(("a", "attic"), ("b", "laptop"))?;
+    let server = home.serve("a", "incoming", &["--hidden"])?;
+    // The only record is that of a machine in between.
+    let cuts = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&cuts);
+    let port = lan.at("c", move || {
+        let listener = TcpListener::bind("[::]:0")?;
+        let port = listener.local_addr()?.port();
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect("192.168.77.1:15821") else { continue };
+                let (back, forth) = (server.try_clone(), client.try_clone());
+                let (Ok(mut back), Ok(mut forth)) = (back, forth) else { continue };
+                thread::spawn(move || io::copy(&mut back, &mut forth));
+                let (counted, mut server) = (Arc::clone(&counted), server);
+                thread::spawn(move || {
+                    let copied = io::copy(&mut (&client).take(PIECE), &mut server);
+                    counted.fetch_add(u32::from(copied.is_ok_and(|it| it == PIECE)), Relaxed);
+                    let _ = client.shutdown(Shutdown::Both);
+                    let _ = server.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        anyhow::Ok(port)
+    })??;
+    let card = home.card("a")?;
+    let id = card["id"].as_str().context("an id")?;
+    let mut bytes = [0; 8];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&id[2 * at..2 * at + 2], 16)?;
+    }
+    let txt = Txt { version: 2, fingerprint: None, id: bytes, words: None };
+    let _record = announce_as(&lan, "c", Record::new("in between", port, txt)?)?;
+    write(&home.path("tree/large"), noise(200 << 20, 3))?;
+    let sent = home.run("b", &["send", "-y", "--to", "attic", "tree"])?.expect(0)?;
+    sent.says("sent 3 files")?;
+    ensure!(cuts.load(Relaxed) >= 3, "{cuts:?} {sent:?}");
+    home.arrived("incoming/laptop")?;
+    drop(server);
+    Ok(())
+}
+
+/// Each into a folder of its own, at the same time.
+#[test]
+fn four_devices_at_once() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    let devices = [("b", "laptop"), ("b/phone", "phone"), ("c", "desk"), ("c/camera", "camera")];
+    for device in devices {
+        home.pair(("a", "attic"), device)?;
+    }
+    let _server = home.serve("a", "incoming", &[])?;
+    let words = ["send", "-y", "--to", "attic", "--limit", "1M", "tree"];
+    let senders = devices.map(|(device, _)| Process::start(home.command(device, &words)));
+    for (sender, (_, name)) in senders.into_iter().zip(devices) {
+        sender?.end()?.expect(0)?;
+        home.arrived(&format!("incoming/{name}"))?;
+    }
+    Ok(())
+}
+
+/// Whoever cannot look is told why, with exit code 5.
+#[test]
+fn whoever_cannot_look_is_told_why() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    home.run("b", &["device"])?.expect(0)?;
+    let find = |part: &str| home.run("b", &["find", "--wait", "1s"])?.expect(5)?.says(part);
+    find("no server was found in the local network")?;
+    find("perhaps nobody serves")?;
+    let odd = home.run("b", &["find", "--interface", "eth7"])?.expect(5)?;
+    odd.says("there is no network interface \"eth7\"")?;
+    lan.ip("b", "link set eth0 down")?;
+    find("eth0 is switched off")?;
+    lan.ip("b", "link delete eth0")?;
+    find("this machine is in no network")?;
+    if lan.ip("b", "tuntap add wg0 mode tun").is_ok() {
+        lan.ip("b", "address add 10.9.0.2/32 dev wg0")?;
+        lan.ip("b", "link set wg0 up")?;
+        find("this machine is only in a VPN (wg0)")?;
+        let to = home.run("b", &["send", "-y", "--to", "attic", "tree"])?.expect(5)?;
+        to.says("no network interface leads to a local network")?;
+    }
+    // Somebody has the port of multicast DNS, and does not share it.
+    let _blocked = lan.at("c", || {
+        let blocked = std::net::UdpSocket::bind("0.0.0.0:5353")?;
+        anyhow::Ok((blocked, std::net::UdpSocket::bind("[::]:5353")))
+    })??;
+    let blocked = home.run("c", &["find", "--wait", "1s"])?.expect(5)?;
+    blocked.says("another program has UDP port 5353")
+}
+
+/// `--to` alone: one server is proposed and not taken, and of several the number is typed.
+#[test]
+fn whoever_is_asked_chooses() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    home.pair(("a", "attic"), ("b", "laptop"))?;
+    home.pair(("c", "cellar"), ("b", "laptop"))?;
+    let ask = || -> Result<(Terminal, Process)> {
+        let terminal = Terminal::new()?;
+        let words = ["send", "--compress=none", "tree", "--to"];
+        let process = terminal.start(home.command("b", &words))?;
+        Ok((terminal, process))
+    };
+    let _a = home.serve("a", "one", &[])?;
+    let (mut terminal, process) = ask()?;
+    terminal.wait_for("send to attic (")?;
+    terminal.answer(b"n")?;
+    process.end()?.expect(7)?;
+    ensure!(!home.path("one/laptop").exists(), "sent all the same");
+    let (mut terminal, process) = ask()?;
+    terminal.wait_for("send to attic (")?;
+    terminal.answer(b"y")?;
+    process.end()?.expect(0)?;
+    home.arrived("one/laptop")?;
+    let _c = home.serve("c", "two", &[])?;
+    home.found("b", 2, &["--wait", "1s"])?;
+    let (mut terminal, process) = ask()?;
+    terminal.wait_for("1  attic (")?;
+    terminal.wait_for("2  cellar (")?;
+    terminal.wait_for("which?")?;
+    terminal.answer(b"2\r")?;
+    process.end()?.expect(0)?;
+    home.arrived("two/laptop")
+}
