@@ -302,16 +302,19 @@ impl Dialler {
     }
 }
 
-/// Asks the system for the addresses of a name, which may take its time.
+/// Asks the system for the addresses of a name, which may take its time: as it is, and in the domain
+/// that some systems ask multicast DNS for.
 fn ask_system(name: &str, port: u16) -> Receiver<Vec<SocketAddr>> {
     let (sender, answer) = mpsc::channel();
-    let name = name.to_owned();
-    let asking = thread::Builder::new().name("resolve".into()).spawn(move || {
-        if let Ok(found) = (name.as_str(), port).to_socket_addrs() {
-            let _ = sender.send(found.collect());
-        }
-    });
-    drop(asking);
+    for name in [name.to_owned(), format!("{name}.local")] {
+        let sender = sender.clone();
+        let asking = thread::Builder::new().name("resolve".into()).spawn(move || {
+            if let Ok(found) = (name.as_str(), port).to_socket_addrs() {
+                let _ = sender.send(found.collect());
+            }
+        });
+        drop(asking);
+    }
     answer
 }
 

@@ -26,7 +26,8 @@ fn look() -> Result<Vec<Finding>> {
     let mut findings = vec![match known {
         0 => Finding::fine(format!("{name} trusts nobody yet"))
             .advice("`transfer pair` adds a device"),
-        _ => Finding::fine(format!("{name} trusts {known} others")),
+        1 => Finding::fine(format!("{name} trusts 1 other, or CA")),
+        _ => Finding::fine(format!("{name} trusts {known} others, or CAs")),
     }];
     let signed = device.signed.as_ref().map(|signed| signed.certificate());
     if let Some(signed) = signed {

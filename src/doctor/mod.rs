@@ -88,7 +88,10 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
             None => Some(doctor.tailscale()),
         };
         doctor.tell("Local network", &local::interfaces(options.port));
-        doctor.tell("Multicast", &local::multicast());
+        let multicast = local::multicast();
+        if !multicast.is_empty() {
+            doctor.tell("Multicast", &multicast);
+        }
         tailscale
     };
     let node = match &tailscale {

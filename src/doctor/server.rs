@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::connect::around::Look;
 use crate::connect::devices::{Own, Papers};
-use crate::error::{Error, bytes, shown};
+use crate::error::{Error, bytes};
 use crate::find::look_around;
 use crate::net::interfaces::Choice;
 use crate::trust::folder::Folder;
@@ -13,7 +13,7 @@ use crate::trust::store::Trusted;
 use crate::ui::{Finding, Found};
 
 /// How long it is looked for.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What there is to say of a server that is called so here, or announces itself so; nothing where there
 /// is none, or nobody is trusted here yet.
@@ -39,7 +39,7 @@ pub fn look(name: &str) -> Option<Vec<Finding>> {
 }
 
 fn finding(found: &Found) -> Finding {
-    let server = shown(&found.server.to_string()).into_owned();
+    let server = &found.server;
     match &found.came {
         Ok(seen) => {
             let free =

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::connect::Follow;
 use crate::connect::acceptor::Acceptor;
-use crate::connect::devices::Own;
+use crate::connect::devices::{Own, PORTS};
 use crate::connect::ways::Way;
 use crate::crypto::handshake::VERSION;
 use crate::error::{Cause, Error, Result, reason, shown};
@@ -22,6 +22,9 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long it is looked who has the name, before it is announced. Whoever else has it is asked by the
 /// announcement too, but a program of this same machine does not hear that.
 const NAMES: Duration = Duration::from_secs(1);
+/// So much longer for each port that others of this machine have before this one: those that begin at the
+/// same moment are announced one after the other.
+const STEP: Duration = Duration::from_secs(3);
 
 /// Of one run of the server.
 pub struct Presence {
@@ -85,7 +88,9 @@ impl Presence {
         let begun = Interfaces::look(choice).and_then(|it| Search::begin(&it, choice));
         match begun {
             Ok(search) => {
-                let (until, choice) = (Instant::now() + NAMES, choice.clone());
+                let before = if PORTS.contains(&self.port) { self.port - PORTS.start() } else { 0 };
+                let until = Instant::now() + NAMES + STEP * before.into();
+                let choice = choice.clone();
                 self.announced = State::Looks { search, until, record, choice };
             }
             Err(error) => cannot_announce(ui, &error),

@@ -131,7 +131,7 @@ impl Ui {
             let question = format!("send to {} ({}{})?", one.name, one.at.ip(), free(one));
             return match self.confirm(&question, true)? {
                 true => Ok(one),
-                false => Err(said_no()),
+                false => Err(said_no().hint("nothing was sent")),
             };
         }
         for (number, server) in (1..).zip(servers) {
@@ -149,7 +149,9 @@ impl Ui {
             .interact_text_on(&Term::stderr())
             .map_err(unanswered)?;
         let number: Option<usize> = typed.trim().parse().ok();
-        number.and_then(|number| servers.get(number.checked_sub(1)?)).ok_or_else(said_no)
+        number
+            .and_then(|number| servers.get(number.checked_sub(1)?))
+            .ok_or_else(|| said_no().hint("nothing was sent"))
     }
 }
 
@@ -162,20 +164,19 @@ fn columns(found: &Found) -> [String; 3] {
     let at = found.at().map_or_else(String::new, |at| at.to_string());
     match &found.came {
         Ok(seen) => {
-            let mut more =
-                seen.room().map_or_else(String::new, |free| format!("{} free", bytes(free)));
-            if let Some(queue) = seen.queue.filter(|queue| *queue > 0) {
-                more = format!("{more}, {} before you", counted(queue, "upload", "uploads"));
-            }
+            let free = seen.room().map(|free| format!("{} free", bytes(free)));
+            let queue = seen.queue.filter(|queue| *queue > 0);
+            let queue =
+                queue.map(|queue| format!("{} before you", counted(queue, "upload", "uploads")));
             let announced = shown(&found.server.name);
-            if !announced.eq_ignore_ascii_case(&seen.name) {
-                more = format!("{more}, announced as \"{announced}\"");
-            }
-            [format!("{} ({})", seen.name, seen.id.words()), at, more]
+            let other = !announced.eq_ignore_ascii_case(&seen.name);
+            let other = other.then(|| format!("announced as \"{announced}\""));
+            let more: Vec<String> = [free, queue, other].into_iter().flatten().collect();
+            [format!("{} ({})", seen.name, seen.id.words()), at, more.join(", ")]
         }
         Err(error) => {
             let why = if found.is_stranger() { "not trusted" } else { "no answer" };
-            [shown(&found.server.to_string()).into_owned(), at, format!("{why}: {error}")]
+            [found.server.to_string(), at, format!("{why}: {error}")]
         }
     }
 }

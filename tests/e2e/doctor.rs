@@ -33,12 +33,12 @@ const FOLDER: &str = "  ok       it can be written to\n  ok       its file syste
 
 #[test]
 fn one_machine_without_tailscale() -> Result<()> {
-    let into = Scratch::new()?;
-    let port = free_port()?;
+    let (into, home) = (Scratch::new()?, Scratch::new()?);
+    let (port, config) = (free_port()?, home.join("config"));
     let doctor = |options: &[&str]| {
         let mut command = transfer();
         command.args(["doctor", "--pod", "--port", &port.to_string()]).args(options);
-        command.current_dir(into.path());
+        command.current_dir(into.path()).env("TRANSFER_CONFIG", &config);
         run(command)
     };
     let well = doctor(&[])?.expect(0)?;
@@ -48,8 +48,9 @@ fn one_machine_without_tailscale() -> Result<()> {
         let expected = format!(
             "Tailscale\n  skipped  --pod needs none\nLocal network\n  skipped  --pod needs none\nPort {port}\n  ok       free at 127.0.0.1, \
              where `transfer send` listens\nProxy\n  skipped  --pod needs none\nKept answers\n  \
-             ok       none: there is nothing in /nonexistent/config/transfer/config.toml\n\
-             Folder .\n{FOLDER}\nno problems"
+             ok       none: there is nothing in {}/config.toml\nThis device\n  skipped  it has no key yet: `transfer pair`, `serve` and `send --to` make \
+             one\nFolder .\n{FOLDER}\nno problems",
+            config.display()
         );
         assert_eq!(report(&well), expected);
     }

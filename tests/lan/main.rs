@@ -5,6 +5,9 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stderr, reason = "says what was skipped")]
 
+#[allow(dead_code, reason = "the suite e2e uses all of it")]
+#[path = "../e2e/events.rs"]
+mod events;
 mod finding;
 mod sending;
 mod serving;

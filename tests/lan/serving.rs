@@ -15,6 +15,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use transfer::net::mdns::{Record, Txt};
 
+use super::events::check_line;
 use super::finding::announce_as;
 use super::stage::{Avahi, Lan, until};
 use super::util::process::{Ended, Pipe, Process, run};
@@ -76,6 +77,7 @@ impl<'a> Home<'a> {
             let told = self.run(device, &words)?.stdout;
             let events = told.lines().map(serde_json::from_str::<Value>);
             let events = events.collect::<Result<Vec<_>, _>>()?;
+            events.iter().try_for_each(check_line)?;
             let servers: Vec<Value> =
                 events.into_iter().filter(|it| it["event"] == "server").collect();
             Ok((servers.len() == count).then_some(servers))
@@ -372,6 +374,31 @@ fn four_devices_at_once() -> Result<()> {
         sender?.end()?.expect(0)?;
         home.arrived(&format!("incoming/{name}"))?;
     }
+    Ok(())
+}
+
+/// `doctor` finds a server by its name, and says what this device is.
+#[test]
+fn the_doctor_looks_at_a_server() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    home.pair(("a", "attic"), ("b", "laptop"))?;
+    let server = home.serve("a", "incoming", &["--name", "attic"])?;
+    home.found("b", 1, &["--wait", "1s"])?;
+    let well = home.run("b", &["doctor", "attic"])?.expect(0)?;
+    for part in [
+        "Multicast\n  ok       eth0 hears it: `transfer find` can work\n",
+        " trusts 1 other, or CA\n",
+        "attic\n  ok       attic (",
+        ") serves at ",
+        "it and this device trust each other",
+    ] {
+        ensure!(well.stdout.contains(part), "{part:?}: {well:#?}");
+    }
+    home.run("a", &["trust", "remove", "--yes", "laptop"])?.expect(0)?;
+    let removed = home.run("b", &["doctor", "attic"])?.expect(1)?;
+    ensure!(removed.stdout.contains("has removed this device"), "{removed:#?}");
+    drop(server);
     Ok(())
 }
 
