@@ -24,9 +24,14 @@ pub fn look(name: &str) -> Option<Vec<Finding>> {
         return None;
     }
     let own = Arc::new(Own::load(&Papers::default()).ok()?);
+    let key = trusted.named(name).map(|known| known.id);
     let is_meant = |found: &Found| {
         let is = |called: &str| called.to_lowercase() == name.to_lowercase();
-        is(&found.server.name) || found.came.as_ref().is_ok_and(|seen| is(&seen.name))
+        // Who is called otherwise there may not let this device in, and then only its record tells.
+        let announces_it = key.is_some_and(|key| key.0.starts_with(&found.server.txt.id));
+        announces_it
+            || is(&found.server.name)
+            || found.came.as_ref().is_ok_and(|seen| is(&seen.name))
     };
     let enough = |found: &[Found], _| match found.iter().any(is_meant) {
         true => Look::Done,

@@ -383,7 +383,7 @@ fn the_doctor_looks_at_a_server() -> Result<()> {
     let Some(lan) = Lan::new()? else { return Ok(()) };
     let home = Home::new(&lan)?;
     home.pair(("a", "attic"), ("b", "laptop"))?;
-    let server = home.serve("a", "incoming", &["--name", "attic"])?;
+    let server = home.serve("a", "incoming", &[])?;
     home.found("b", 1, &["--wait", "1s"])?;
     let well = home.run("b", &["doctor", "attic"])?.expect(0)?;
     for part in [
