@@ -147,7 +147,7 @@ impl<'a> Folder<'a> {
 
     /// What tells an open file from others.
     pub fn stamp_of(&self, file: &File) -> io::Result<Stamp> {
-        Ok(self.as_it_stays(Stamp::of(&file.metadata()?)))
+        Stamp::of(file).map(|stamp| self.as_it_stays(stamp))
     }
 
     fn told(&self, metadata: &cap_std::fs::Metadata) -> Stamp {

@@ -1,5 +1,6 @@
 //! What tells one file from another.
 
+use std::fs::File;
 use std::io;
 
 use super::times;
@@ -27,19 +28,19 @@ pub struct Stamp {
 
 impl Stamp {
     /// Of an open file.
-    pub fn of(metadata: &std::fs::Metadata) -> Self {
-        let time = |time: io::Result<std::time::SystemTime>| time.ok().map(times::nanoseconds);
+    pub fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
         let stamp = Self {
             size: metadata.len(),
-            mtime: time(metadata.modified()).unwrap_or(0),
-            born: time(metadata.created()),
+            mtime: metadata.modified().map_or(0, times::nanoseconds),
+            born: born(file, &metadata),
             names: 1,
             ..Self::default()
         };
-        complete(stamp, metadata)
+        Ok(complete(stamp, &metadata))
     }
 
-    /// The same, of what a directory handle has told.
+    /// The same, of what a directory handle has told: of one file both are equal.
     pub fn of_handle(metadata: &cap_std::fs::Metadata) -> Self {
         let time = |time: io::Result<cap_std::time::SystemTime>| {
             time.ok().map(|time| times::nanoseconds(time.into_std()))
@@ -78,6 +79,22 @@ impl Stamp {
     }
 }
 
+/// When an open file was made, as a directory handle tells it.
+#[cfg(not(any(all(target_os = "linux", not(target_env = "gnu")), target_os = "android")))]
+fn born(_: &File, metadata: &std::fs::Metadata) -> Option<i64> {
+    metadata.created().ok().map(times::nanoseconds)
+}
+
+/// The same where the standard library does not know it, but the kernel does.
+#[cfg(any(all(target_os = "linux", not(target_env = "gnu")), target_os = "android"))]
+fn born(file: &File, _: &std::fs::Metadata) -> Option<i64> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+    let told = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
+    let is_told = told.stx_mask & StatxFlags::BTIME.bits() != 0;
+    let nanoseconds = told.stx_btime.tv_sec.checked_mul(1_000_000_000)?;
+    nanoseconds.checked_add(told.stx_btime.tv_nsec.into()).filter(|_| is_told)
+}
+
 #[cfg(unix)]
 fn complete(stamp: Stamp, metadata: &std::fs::Metadata) -> Stamp {
     use std::os::unix::fs::MetadataExt;
@@ -94,4 +111,24 @@ fn complete(stamp: Stamp, metadata: &std::fs::Metadata) -> Stamp {
 #[cfg(not(unix))]
 fn complete(stamp: Stamp, _: &std::fs::Metadata) -> Stamp {
     stamp
+}
+
+#[cfg(test)]
+mod tests {
+    use cap_std::ambient_authority;
+    use cap_std::fs::Dir;
+
+    use super::*;
+
+    /// Else every file that was written would look like another's once it has its name.
+    #[test]
+    fn an_open_file_and_its_name_have_one_stamp() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "content").unwrap();
+        let dir = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
+        let named = Stamp::of_handle(&dir.symlink_metadata("file").unwrap());
+        let open = Stamp::of(&File::open(folder.path().join("file")).unwrap()).unwrap();
+        assert_eq!(open, named);
+        assert_eq!(open.size, 7);
+    }
 }

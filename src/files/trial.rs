@@ -27,7 +27,7 @@ pub fn try_out(dir: &Dir, scratch: &str) -> io::Result<Disk> {
         let _ = folder.remove(name);
     }
     let file = folder.create_file(scratch)?;
-    let own = file.metadata().map(|metadata| Stamp::of(&metadata));
+    let own = Stamp::of(&file);
     let has_marks = can_mark(&file);
     let largest_file = system::largest_file(&file);
     let has_holes = system::has_holes(&file);

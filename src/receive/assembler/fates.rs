@@ -72,8 +72,7 @@ impl Assembler<'_> {
         // Another may be there by now, or somebody has written to it.
         let mtime = self.times.get(&index).copied().unwrap_or(entry.mtime);
         let is_still = |file: &File| {
-            let found = file.metadata().map(|metadata| Stamp::of(&metadata));
-            found.is_ok_and(|found| found.size == entry.size() && found.mtime == mtime)
+            Stamp::of(file).is_ok_and(|found| found.size == entry.size() && found.mtime == mtime)
         };
         if !is_still(&file) {
             return Ok(None);
