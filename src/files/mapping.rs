@@ -32,6 +32,12 @@ pub fn windows_name(name: &[u8]) -> Option<String> {
     (mapped.as_bytes() != name).then_some(mapped)
 }
 
+/// Whether Windows takes each name between the slashes of a path for that very name.
+pub fn windows_holds(path: &[u8]) -> bool {
+    let mut names = path.split(|byte| *byte == b'/');
+    names.all(|name| matches!(name, b"." | b"..") || windows_name(name).is_none())
+}
+
 /// A name as text without control characters: each of these, and whatever is not UTF-8, becomes `_`.
 pub fn as_text(name: &[u8]) -> Cow<'_, str> {
     match str::from_utf8(name) {

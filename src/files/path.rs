@@ -13,7 +13,7 @@ use std::{fmt, io};
 
 use crate::bounds::{MAX_NAME, MAX_PATH};
 use crate::error::shown_bytes;
-use crate::files::mapping::folded;
+use crate::files::mapping::{folded, windows_holds};
 
 /// A relative path of one or more plain names joined by `/`.
 ///
@@ -195,12 +195,14 @@ pub fn native(bytes: &[u8]) -> Option<&OsStr> {
     str::from_utf8(bytes).ok().map(OsStr::new)
 }
 
-/// The same for a call.
+/// The same for a call. Every name that a call gets goes through here, so that Windows is never asked
+/// for `con`, which is a device, nor for `x.`, which it takes for `x`.
 ///
 /// # Errors
-/// `InvalidFilename` where there is none.
+/// `InvalidFilename` where there is none, or where Windows would take it for something else.
 pub fn at(bytes: &[u8]) -> io::Result<&Path> {
-    native(bytes).map(Path::new).ok_or(io::ErrorKind::InvalidFilename.into())
+    let held = native(bytes).filter(|_| !cfg!(windows) || windows_holds(bytes));
+    held.map(Path::new).ok_or(io::ErrorKind::InvalidFilename.into())
 }
 
 /// The bytes of a name of this system.
@@ -278,6 +280,22 @@ fn has_drive(path: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn windows_is_asked_for_nothing_that_it_takes_for_something_else() {
+        for name in ["con", "COM1.txt", "d/nul", "a:b", "x.", "x ", "q?"] {
+            let refused = at(name.as_bytes()).map_err(|error| error.kind());
+            let expected = if cfg!(windows) {
+                Err(io::ErrorKind::InvalidFilename)
+            } else {
+                Ok(Path::new(name))
+            };
+            assert_eq!(refused, expected, "{name}");
+        }
+        for name in ["console", ".", "..", "d/e.txt", ".x"] {
+            assert_eq!(at(name.as_bytes()).unwrap(), Path::new(name));
+        }
+    }
 
     #[test]
     fn names_are_accepted_or_refused() {

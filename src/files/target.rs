@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
 
-use super::mapping::windows_name;
+use super::mapping::windows_holds;
 use super::path::{PathError, RelPath, is_absolute, is_text, names, native};
 use crate::bounds::MAX_PATH;
 use crate::error::shown_bytes;
@@ -95,8 +95,7 @@ pub fn link_top<'a>(link: &'a RelPath, target: &'a Target) -> Result<Option<&'a 
 /// Whether Windows takes every name of a link's target for one name, and for that one: a `\` climbs
 /// there, `C:x` is on another drive, and the space of `.. ` falls away.
 pub fn windows_link_is_safe(target: &Target) -> bool {
-    names(target.as_bytes())
-        .all(|name| matches!(name, b"." | b"..") || windows_name(name).is_none())
+    windows_holds(target.as_bytes())
 }
 
 #[cfg(test)]
