@@ -443,8 +443,34 @@ pub fn may_be_gone(error: &io::Error) -> bool {
 /// Whether the disk itself may be gone: unplugged, gone read-only, its server away.
 #[cfg(not(unix))]
 pub fn may_be_gone(error: &io::Error) -> bool {
-    use io::ErrorKind::{NotConnected, ReadOnlyFilesystem, StaleNetworkFileHandle};
-    matches!(error.kind(), NotConnected | ReadOnlyFilesystem | StaleNetworkFileHandle)
+    error.raw_os_error().is_some_and(is_gone_on_windows)
+}
+
+/// Whether this is how Windows says that a disk is gone (Win32 error codes, winerror.h).
+#[cfg(any(not(unix), test))]
+fn is_gone_on_windows(code: i32) -> bool {
+    const GONE: [i32; 19] = [
+        15,   // ERROR_INVALID_DRIVE
+        19,   // ERROR_WRITE_PROTECT
+        20,   // ERROR_BAD_UNIT
+        21,   // ERROR_NOT_READY
+        23,   // ERROR_CRC
+        51,   // ERROR_REM_NOT_LIST
+        53,   // ERROR_BAD_NETPATH
+        55,   // ERROR_DEV_NOT_EXIST
+        59,   // ERROR_UNEXP_NET_ERR
+        64,   // ERROR_NETNAME_DELETED
+        67,   // ERROR_BAD_NET_NAME
+        121,  // ERROR_SEM_TIMEOUT
+        433,  // ERROR_NO_SUCH_DEVICE
+        1006, // ERROR_FILE_INVALID
+        1110, // ERROR_MEDIA_CHANGED
+        1117, // ERROR_IO_DEVICE
+        1167, // ERROR_DEVICE_NOT_CONNECTED
+        1231, // ERROR_NETWORK_UNREACHABLE
+        1236, // ERROR_CONNECTION_ABORTED
+    ];
+    GONE.contains(&code)
 }
 
 #[cfg(all(test, unix))]
@@ -461,6 +487,15 @@ mod tests {
             assert_eq!(room(unit).taken_by(size), taken);
         }
         assert_eq!(room(4096).taken_by(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn windows_says_that_a_disk_is_gone() {
+        // Not ready, write-protected, no device, no network; not found, denied, shared, full, quota.
+        let gone = [21, 19, 1167, 64];
+        let others = [2, 5, 32, 112, 1295];
+        assert!(gone.into_iter().all(is_gone_on_windows));
+        assert!(!others.into_iter().any(is_gone_on_windows));
     }
 
     #[test]
