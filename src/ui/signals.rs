@@ -68,9 +68,38 @@ fn listen(on_signal: impl Fn() + Send + 'static) {
     }
 }
 
-#[cfg(not(unix))]
+/// The same of Windows' console. When its window is closed, Windows ends the process once a handler
+/// returns, or after 5 s: those here never return, so there is as much time as for any signal.
+#[cfg(windows)]
 fn listen(on_signal: impl Fn() + Send + 'static) {
-    let _ = ctrlc::set_handler(on_signal);
+    use std::task::Poll;
+
+    use tokio::signal::windows as console;
+
+    let (Ok(mut key), Ok(mut stop), Ok(mut close), Ok(mut logoff), Ok(mut shutdown)) = (
+        console::ctrl_c(),
+        console::ctrl_break(),
+        console::ctrl_close(),
+        console::ctrl_logoff(),
+        console::ctrl_shutdown(),
+    ) else {
+        return;
+    };
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return };
+    let waiting = move || {
+        runtime.block_on(std::future::poll_fn(|context| {
+            while key.poll_recv(context).is_ready()
+                || stop.poll_recv(context).is_ready()
+                || close.poll_recv(context).is_ready()
+                || logoff.poll_recv(context).is_ready()
+                || shutdown.poll_recv(context).is_ready()
+            {
+                on_signal();
+            }
+            Poll::<()>::Pending
+        }));
+    };
+    let _ = thread::Builder::new().name("signals".into()).spawn(waiting);
 }
 
 /// The signals that this process ignores, a bit for each, as Linux tells; others keep it to
