@@ -52,6 +52,7 @@ fn is_own(folder: &Path, id: &str) -> Result<bool> {
     let cannot = |error: std::io::Error| {
         Error::failure(format!("cannot make \"{}\": {}", shown_os(folder), reason(&error)))
     };
+    #[cfg_attr(not(unix), allow(unused_mut, reason = "only Unix gives a new folder a mode"))]
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);

@@ -1,5 +1,4 @@
 use super::*;
-use crate::files::exclude::Pattern;
 
 fn tree(at: &Path, files: &[&str]) {
     for file in files {
@@ -71,7 +70,7 @@ fn links_into_an_excluded_path_stay_behind() {
         // Only the file: the link is as broken there as it would be here.
         ("other/file", &["one", "one/file", "one/link", "other"]),
     ] {
-        let exclude = vec![Pattern::parse(pattern).unwrap()];
+        let exclude = vec![crate::files::exclude::Pattern::parse(pattern).unwrap()];
         let filters = Filters { exclude, ..Filters::default() };
         let source = Walk::new(&[one.clone(), other.clone()], &filters).unwrap().run(options);
         assert_eq!(paths(&source), expected, "{pattern}");

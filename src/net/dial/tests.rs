@@ -88,7 +88,6 @@ fn no_connection_says_why() {
 }
 
 #[test]
-#[cfg_attr(windows, ignore = "wine goes on taking what a closed connection is sent")]
 fn timeouts_deadlines_and_shutdown() {
     let (listener, address) = listener();
     let mut stream = dial(address, &Route::Direct, LIMIT).unwrap();
@@ -121,6 +120,10 @@ fn timeouts_deadlines_and_shutdown() {
     other.shutdown();
     // What arrives after the end may count as an error; what matters is that it ends.
     let _ = reader.join().unwrap();
+    // Wine takes what comes to a side that has ended until that is closed as well.
+    if cfg!(windows) {
+        drop(other);
+    }
     trickle.join().unwrap();
 }
 
