@@ -189,7 +189,36 @@ pub fn reason(error: &io::Error) -> String {
         return "Windows lets only administrators make links, unless its Developer Mode is on"
             .into();
     }
-    sentence(&error.to_string())
+    let told = error.raw_os_error().is_some().then(|| in_words(error.kind())).flatten();
+    let words = told.filter(|_| cfg!(windows));
+    words.map_or_else(|| sentence(&error.to_string()), str::to_owned)
+}
+
+/// What Unix says, for systems that say it in the language of whoever uses them.
+fn in_words(kind: io::ErrorKind) -> Option<&'static str> {
+    use io::ErrorKind::*;
+    Some(match kind {
+        NotFound => "no such file or directory",
+        PermissionDenied => "permission denied",
+        AlreadyExists => "file exists",
+        NotADirectory => "not a directory",
+        IsADirectory => "is a directory",
+        DirectoryNotEmpty => "directory not empty",
+        ReadOnlyFilesystem => "read-only file system",
+        StorageFull => "no space left on device",
+        QuotaExceeded => "disk quota exceeded",
+        FileTooLarge => "file too large",
+        AddrInUse => "address already in use",
+        AddrNotAvailable => "cannot assign requested address",
+        BrokenPipe => "broken pipe",
+        ConnectionAborted => "connection aborted",
+        ConnectionRefused => "connection refused",
+        ConnectionReset => "connection reset by peer",
+        HostUnreachable => "no route to host",
+        NetworkUnreachable => "network is unreachable",
+        TimedOut => "connection timed out",
+        _ => return None,
+    })
 }
 
 /// Windows' ERROR_PRIVILEGE_NOT_HELD: of all that is done here only making a link asks for one.
@@ -235,6 +264,16 @@ mod tests {
         let missing = std::fs::File::open("does/not/exist").unwrap_err();
         assert_eq!(reason(&missing), "no such file or directory");
         assert_eq!(reason(&io::Error::other("Peer left")), "peer left");
+        // The words for Windows are those of Unix.
+        for kind in [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory] {
+            let error = match kind {
+                io::ErrorKind::NotFound => std::fs::File::open("does/not/exist"),
+                _ => std::fs::File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml/x")),
+            };
+            let error = error.unwrap_err();
+            assert_eq!(in_words(error.kind()), Some(&*reason(&error)));
+        }
+        assert_eq!(in_words(io::ErrorKind::Other), None);
         // As Windows says it.
         let denied = "Access is denied. (os error 5)";
         assert_eq!(sentence(denied), "access is denied");

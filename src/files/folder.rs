@@ -376,12 +376,13 @@ impl<'a> Folder<'a> {
     }
 }
 
-/// An attribute that a disk refuses costs nothing but the attribute; that it is full or gone is
-/// another matter.
+/// An attribute that a disk refuses costs nothing but the attribute; that it is full or gone, or that what
+/// was to have it is not there, is another matter.
 fn bear(disk: &Disk, moded: io::Result<()>, timed: io::Result<()>) -> io::Result<()> {
     let refused = |result: io::Result<()>| match result {
         Ok(()) => Ok(false),
         Err(error) if disk::is_full(&error) || disk::may_be_gone(&error) => Err(error),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
         Err(_) => Ok(true),
     };
     disk.lacks(Lacks { modes: refused(moded)?, times: refused(timed)? });

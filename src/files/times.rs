@@ -33,7 +33,10 @@ mod tests {
 
     #[test]
     fn times_before_and_after_1970_survive() {
-        for time in [0, 1, -1, 1_700_000_000_123_456_789, -1_500_000_000_000_000_001] {
+        // Windows counts in these.
+        let unit = if cfg!(windows) { 100 } else { 1 };
+        for time in [0, 1, -1, 17_000_000_001_234_567, -15_000_000_000_000_001] {
+            let time = time * unit;
             assert_eq!(nanoseconds(system_time(time)), time);
         }
     }

@@ -373,6 +373,9 @@ mod tests {
         assert_eq!(found.name, name);
         drop(again);
 
+        if cfg!(not(unix)) {
+            return; // No numbers tell files apart.
+        }
         // Somebody has put another in its place.
         let (file, part) = Part::find(folder, &own, path).unwrap();
         let writer = FileWriter::at((file, part), folder, (0, ContentHash::of(&entry))).unwrap();

@@ -179,7 +179,7 @@ fn the_newer_of_two_files_is_kept() -> Result<()> {
 fn fail_changes_nothing_and_tells_both_sides() -> Result<()> {
     let (from, into) = (Scratch::new()?, Scratch::new()?);
     prepare(&from, &into)?;
-    let before = tree(into.path())?;
+    let mut before = tree(into.path())?;
     let (sent, received) = send_with(into.path(), &from.join("t"), &["--on-conflict", "fail"], 7)?;
     received.says(
         "error: names are taken already: 5, such as \"t/differs.txt\"\n  \
@@ -189,7 +189,13 @@ fn fail_changes_nothing_and_tells_both_sides() -> Result<()> {
         "error: the receiver was told to stop when names are taken, and 5 are\n  \
          run both sides again, the receiver with --on-conflict rename to keep both\n",
     )?;
-    ensure_same(&before, &tree(into.path())?)?;
+    // Where a file keeps others out, the folder's own time changes as that comes and goes.
+    let mut after = tree(into.path())?;
+    if cfg!(windows) {
+        before.remove(Path::new(""));
+        after.remove(Path::new(""));
+    }
+    ensure_same(&before, &after)?;
     // Without a conflict it is no obstacle.
     send_with(&into.join("empty"), &from.join("t"), &["--on-conflict", "fail"], 0)?;
     ensure_arrived(&into.join("empty"), &[&from.join("t")])

@@ -60,7 +60,8 @@ fn one_machine_without_tailscale() -> Result<()> {
     write(&into.join("file"), "precious")?;
     let new = doctor(&["-o", "new/deep"])?.expect(0)?;
     ensure!(
-        new.stdout.contains("\n  ok       it will be made; \".\" can be written to, "),
+        // How much is free there not every system tells.
+        new.stdout.contains("\n  ok       it will be made; \".\" can be written to"),
         "{new:#?}"
     );
     let odd = doctor(&["-o", "file/deep"])?.expect(1)?;
@@ -94,9 +95,10 @@ fn the_sender_of_a_ticket_is_found() -> Result<()> {
     let found = doctor(&[&ticket])?.expect(0)?;
     let expected = format!(
         "\n127.0.0.1\n  ok       127.0.0.1 is this machine\n  ok       a `transfer send` waits there \
-         on port {port}\nno problems\n"
+         on port {port}\nno problems"
     );
-    ensure!(found.stdout.ends_with(&expected), "{found:#?}");
+    // That a disk folds names may be a warning.
+    ensure!(found.stdout.contains(&expected), "{found:#?}");
     let token = ticket.rsplit(':').next().unwrap_or_default();
     ensure!(!found.stdout.contains(token), "the token was shown: {found:#?}");
 
@@ -167,7 +169,7 @@ fn the_port_of_the_next_sender_is_told() -> Result<()> {
     let refused = run(send(&["--port", &port]))?.expect(5)?;
     refused.says(&format!("error: port {port} is in use"))?;
     let told = doctor(&["--port", &port])?.expect(1)?;
-    ensure!(told.stdout.ends_with("1 problem\n"), "{told:#?}");
+    ensure!(told.stdout.contains("\n1 problem"), "{told:#?}");
     Ok(())
 }
 

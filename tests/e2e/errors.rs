@@ -445,7 +445,7 @@ fn an_output_folder_below_a_file_costs_no_offer() -> Result<()> {
     write(&into.join("file"), "precious")?;
     let sender = Sender::pod(&[&from.join("file")], &[])?;
     let received = run(receiving(&sender.ticket, &into.join("file/sub"), &[]))?.expect(1)?;
-    received.says("/file\" is not a folder\n")?;
+    received.says("file\" is not a folder\n")?;
     run(receiving(&sender.ticket, &into.join("new/sub"), &[]))?.expect(0)?;
     sender.end()?.expect(0)?;
     assert_eq!(fs::read_to_string(into.join("file"))?, "precious");

@@ -25,7 +25,7 @@ const WHOLE: Sizes = Sizes { content: 500, block: 0 };
 
 fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut rng = StdRng::seed_from_u64(seed);
-    (0..len).map(|_| rng.random()).collect()
+    (0..len).map(|_| rng.random::<u8>()).collect()
 }
 
 /// A file to send, and a folder for it.

@@ -88,10 +88,10 @@ fn no_connection_says_why() {
 }
 
 #[test]
-fn timeouts_deadlines_and_shutdown() {
+fn timeouts_and_deadlines() {
     let (listener, address) = listener();
     let mut stream = dial(address, &Route::Direct, LIMIT).unwrap();
-    let mut far = listener.accept().unwrap().0;
+    let far = listener.accept().unwrap().0;
     stream.set_timeout(Some(Duration::from_millis(20))).unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
     let piece = vec![0; 1 << 20];
@@ -103,27 +103,38 @@ fn timeouts_deadlines_and_shutdown() {
     assert_eq!(stuck.kind(), io::ErrorKind::TimedOut);
 
     // However the bytes trickle, the deadline holds.
-    let trickle = thread::spawn(move || {
-        while far.write_all(b".").is_ok() {
-            thread::sleep(Duration::from_millis(5));
-        }
-    });
+    let trickle = trickle(far);
     let mut until = stream.until(Instant::now() + Duration::from_millis(100));
     let error = until.read_exact(&mut [0; 100_000]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     assert_eq!(until.write(b"late").unwrap_err().kind(), io::ErrorKind::TimedOut);
+    drop(stream);
+    trickle.join().unwrap();
+}
 
-    stream.set_timeout(None).unwrap();
+/// A byte now and then, as long as there is somebody who takes it.
+fn trickle(mut far: TcpStream) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        while far.write_all(b".").is_ok() {
+            thread::sleep(Duration::from_millis(5));
+        }
+    })
+}
+
+/// Not under wine 8, whose `shutdown` ends neither a `recv` that waits nor what the other side sends: only
+/// closing does.
+#[test]
+#[cfg_attr(windows, ignore = "wine goes on receiving behind a shutdown")]
+fn a_shutdown_ends_whoever_reads_or_writes() {
+    let (listener, address) = listener();
+    let mut stream = dial(address, &Route::Direct, LIMIT).unwrap();
+    let trickle = trickle(listener.accept().unwrap().0);
     let other = stream.try_clone().unwrap();
     let reader = thread::spawn(move || io::copy(&mut stream, &mut io::sink()));
     other.shutdown();
     other.shutdown();
     // What arrives after the end may count as an error; what matters is that it ends.
     let _ = reader.join().unwrap();
-    // Wine takes what comes to a side that has ended until that is closed as well.
-    if cfg!(windows) {
-        drop(other);
-    }
     trickle.join().unwrap();
 }
 

@@ -125,8 +125,10 @@ fn what_is_saved_is_what_is_loaded() {
     assert!(files.get("d").is_none());
 
     lock.remove(&mut root).unwrap();
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    assert!(!dir.path().join(".transfer_lock.json").exists());
     lock.remove(&mut root).unwrap();
+    drop(lock);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 /// A file that an interrupted run has finished, and that is offered otherwise now: until it comes
@@ -230,7 +232,8 @@ fn a_lock_of_others_says_nothing() {
     assert!(!loaded(dir.path(), 2), "another user's key");
     let other = tempfile::tempdir().unwrap();
     std::fs::write(other.path().join(".transfer_lock.json"), &text).unwrap();
-    assert!(!loaded(other.path(), 1), "copied into another folder");
+    // Folders have numbers on Unix alone.
+    assert_eq!(loaded(other.path(), 1), cfg!(not(unix)), "copied into another folder");
     for (at, _) in text.char_indices().step_by(7) {
         let mut forged = text.clone().into_bytes();
         forged[at] ^= 1;
@@ -262,6 +265,8 @@ fn only_own_locks_are_replaced() {
         let found = std::fs::read_dir(dir.path()).unwrap();
         let mut found: Vec<_> =
             found.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+        // Where the system locks a file and not the folder.
+        found.retain(|name| name != ".transfer_lock.guard");
         found.sort();
         assert_eq!(found, names);
     };
