@@ -13,6 +13,8 @@ pub const MAX_HANDSHAKES: usize = 16;
 pub const MAX_CONNECTIONS: usize = 64;
 /// …and so are more from one address: handshakes that left the list have a thread for a moment yet.
 pub const MAX_CONNECTIONS_EACH: usize = 32;
+/// …and of one IPv6 network of 64 bits, all of whose addresses may be one machine's.
+pub const MAX_CONNECTIONS_NET: usize = 48;
 /// Connections that the system may keep until they are looked at.
 pub const MAX_BACKLOG: i32 = 1024;
 /// Times that a receiver is let try again whose first connections are closed before the sender's

@@ -3,7 +3,7 @@
 //! One process runs one transfer, so this is one word for the whole process: signals and keys
 //! write it, the engines look at it between records.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ const STOP: u8 = 2;
 const QUIT: u8 = 3;
 
 static WISH: AtomicU8 = AtomicU8::new(RUN);
+static RELOAD: AtomicBool = AtomicBool::new(false);
 
 /// A signal came: the engines are to stop at the next record, with the state kept.
 pub fn stop() {
@@ -36,6 +37,16 @@ pub fn toggle_pause() {
         PAUSE => Some(RUN),
         _ => None,
     });
+}
+
+/// A server is to read its files again.
+pub fn reload() {
+    RELOAD.store(true, Ordering::Relaxed);
+}
+
+/// Whether it is, and has not been told so before.
+pub fn is_to_reload() -> bool {
+    RELOAD.swap(false, Ordering::Relaxed)
 }
 
 /// Whether the transfer is to stand still.

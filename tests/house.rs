@@ -191,7 +191,9 @@ fn what_is_async_stays_in_its_room() {
     let names = ["tokio::", "iroh::", "iroh_relay::", "n0_future::", "async "];
     let mut seen = BTreeSet::new();
     for (module, text) in sources() {
-        let may = module.starts_with("net::quic") || room(&module) == "relay";
+        // Of Windows' console only tokio's handlers leave a closing window the time that it takes.
+        let may =
+            module.starts_with("net::quic") || room(&module) == "relay" || module == "ui::signals";
         for name in names.iter().filter(|name| text.contains(**name)) {
             assert!(may, "{module} names {name}");
             seen.insert(*name);

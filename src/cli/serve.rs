@@ -1,6 +1,6 @@
 //! `transfer serve`, as typed, and the certificates that `send --to` names in the same way.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
@@ -14,6 +14,7 @@ use crate::receive::options::Conflict;
 use crate::receive::plan::OnConflict;
 use crate::serve::options::ServeOptions;
 use crate::serve::room::Limits;
+use crate::serve::unit::{Manager, Wish};
 use crate::size;
 use crate::ui::Ui;
 
@@ -93,6 +94,9 @@ pub struct ServeArgs {
     /// this, up to 1,000,000
     #[arg(long, value_name = "N")]
     max_entries: Option<u32>,
+    /// Print what makes a service of this command line, for systemd or launchd, and do no more
+    #[arg(long, value_name = "WHICH")]
+    print_unit: Option<UnitArg>,
     /// What this device shows, and whom it trusts.
     #[command(flatten)]
     papers: PapersArgs,
@@ -108,6 +112,15 @@ pub struct ServeArgs {
     /// Append everything that -vv would say to this file, with the time
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
+}
+
+/// `--print-unit`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum UnitArg {
+    /// A unit of systemd, for this user
+    Systemd,
+    /// An agent of launchd
+    Launchd,
 }
 
 /// `--on-conflict`, where nobody is asked.
@@ -139,13 +152,38 @@ impl ServeArgs {
     pub fn ui(&self) -> (Ui, Result<()>) {
         let mut ui = Ui::new(self.quiet, self.verbose, true, self.json);
         let log = self.log_file.as_deref().map_or(Ok(()), |file| ui.log_to(file));
-        (ui, log)
+        (ui.as_service(), log)
+    }
+
+    /// What a service is to run: the words as they were typed, but for the one that asks for it.
+    fn unit(&self, which: UnitArg, folder: &Path) -> Wish {
+        let mut words: Vec<String> =
+            std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        if let Some(at) = words.iter().position(|word| word == "--print-unit") {
+            words.drain(at..(at + 2).min(words.len()));
+        }
+        words.retain(|word| !word.starts_with("--print-unit="));
+        let log = self.log_file.iter().map(|file| {
+            let folder = file.parent().filter(|it| !it.as_os_str().is_empty());
+            folder.unwrap_or(Path::new(".")).to_owned()
+        });
+        Wish {
+            manager: match which {
+                UnitArg::Systemd => Manager::Systemd,
+                UnitArg::Launchd => Manager::Launchd,
+            },
+            words,
+            from: std::env::current_dir().unwrap_or_default(),
+            writes: std::iter::once(folder.to_owned()).chain(log).collect(),
+        }
     }
 
     /// Everything decided that can be decided without looking.
     pub fn resolve(&self) -> ServeOptions {
+        let folder = self.folder.clone().or(self.storage.clone()).unwrap_or_default();
         ServeOptions {
-            folder: self.folder.clone().or(self.storage.clone()).unwrap_or_default(),
+            unit: self.print_unit.map(|which| self.unit(which, &folder)),
+            folder,
             name: self.name.clone(),
             hidden: self.hidden,
             way: match self.pod {

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -18,7 +18,8 @@ use std::time::Duration;
 use super::handshake::{Decision, Judge, Outcome};
 use super::{Admit, Connection, Peer};
 use crate::bounds::{
-    MAX_CONNECTIONS, MAX_CONNECTIONS_EACH, MAX_GUESSES, MAX_HANDSHAKES, MAX_INCOMING,
+    MAX_CONNECTIONS, MAX_CONNECTIONS_EACH, MAX_CONNECTIONS_NET, MAX_GUESSES, MAX_HANDSHAKES,
+    MAX_INCOMING,
 };
 use crate::crypto::handshake::{HandshakeError, ReceiverId};
 use crate::error::reason;
@@ -133,10 +134,35 @@ impl Origin {
     }
 }
 
-/// Which of the connections has to leave, if one has to: the oldest of an origin that has the most.
+impl Origin {
+    /// Where several of them may be one: whoever has an IPv6 address has 2^64 of them.
+    fn network(&self) -> Self {
+        match self {
+            Self::Address(address) => Self::Address(network(*address)),
+            Self::Device(_) | Self::Relay(_) => self.clone(),
+        }
+    }
+}
+
+/// The network of 64 bits of an IPv6 address (RFC 4291, 2.5.1).
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+    }
+}
+
+/// Which of the connections has to leave, if one has to: the oldest of an origin that has the most, in the
+/// network that has the most.
 fn crowded_out<'a>(origins: impl Iterator<Item = &'a Origin> + Clone) -> Option<usize> {
-    let mut counts = HashMap::<&Origin, usize>::new();
+    let mut networks = HashMap::<Origin, usize>::new();
     for origin in origins.clone() {
+        *networks.entry(origin.network()).or_default() += 1;
+    }
+    let largest = networks.values().max()?;
+    let is_crowd = |origin: &Origin| networks.get(&origin.network()) == Some(largest);
+    let mut counts = HashMap::<&Origin, usize>::new();
+    for origin in origins.clone().filter(|origin| is_crowd(origin)) {
         *counts.entry(origin).or_default() += 1;
     }
     let most = counts.values().max()?;
@@ -147,8 +173,14 @@ impl State {
     /// Takes a connection on the list, and another from it if it is full; not one that comes from
     /// where too many threads are busy already.
     fn list(&mut self, id: u64, stream: Stream, origin: Origin) -> bool {
-        let busy = self.threads.iter().filter(|thread| thread.origin == origin).count();
-        if busy >= MAX_CONNECTIONS_EACH || self.threads.len() >= MAX_CONNECTIONS {
+        let here = self.threads.iter().filter(|it| it.origin.network() == origin.network());
+        let own = here.clone().filter(|thread| thread.origin == origin).count();
+        let (here, all) = (here.count(), self.threads.len());
+        let is_ipv6 = matches!(origin, Origin::Address(IpAddr::V6(_)));
+        if own >= MAX_CONNECTIONS_EACH
+            || is_ipv6 && here >= MAX_CONNECTIONS_NET
+            || all >= MAX_CONNECTIONS
+        {
             return false;
         }
         self.threads.push(Thread { id, origin: origin.clone() });
@@ -442,6 +474,23 @@ mod tests {
         assert!(!reached(2) && !reached(3));
         assert!(acceptor.move_to(&[at(1)], port).is_empty());
         assert!(reached(1));
+    }
+
+    #[test]
+    fn a_crowd_crowds_out_itself() {
+        let rows: [(&str, &[&str], usize); 6] = [
+            ("the oldest of all", &["10.0.0.1", "10.0.0.2"], 0),
+            ("one address", &["10.0.0.1", "10.0.0.2", "10.0.0.2"], 1),
+            ("one network of IPv6", &["fd01::1", "10.0.0.1", "fd02::1", "fd02::2"], 2),
+            ("another interface of it", &["fd02::1:0:0:1", "10.0.0.1", "fd02::2", "10.0.0.2"], 0),
+            ("one address in a network", &["fd02::1", "fd02::2", "10.0.0.1", "fd02::2"], 1),
+            ("networks beside each other", &["fd02:0:0:1::1", "fd02:0:0:2::1", "fd02:0:0:2::2"], 1),
+        ];
+        for (row, addresses, leaves) in rows {
+            let origins = addresses.iter().map(|it| Origin::Address(it.parse().unwrap()));
+            let origins: Vec<_> = origins.collect();
+            assert_eq!(crowded_out(origins.iter()), Some(leaves), "{row}");
+        }
     }
 
     /// Behind a userspace node all have one address, and only the device tells them apart.

@@ -1,8 +1,9 @@
 //! Two devices that trust each other: TLS 1.3 with certificates on both sides carries the session. Who
 //! may be at the other end, [`trust`](crate::trust) decides, before either has said a word of its own.
 
+use std::io::ErrorKind;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -13,8 +14,8 @@ use crate::error::{Cause, Error, Result, reason, shown};
 use crate::net::tls;
 use crate::trust::certificate::Certificate;
 use crate::trust::credentials::Credentials;
-use crate::trust::device::Device;
-use crate::trust::folder::{Folder, Stamp};
+use crate::trust::device::{self, Device};
+use crate::trust::folder::{self, Folder, Stamp};
 use crate::trust::refusal::{Refusal, Who};
 use crate::trust::store::{self, Trusted};
 use crate::trust::verifier::{Expect, Peer, Rules, Verifier};
@@ -40,11 +41,21 @@ pub struct Papers {
 #[derive(Debug)]
 pub struct Own {
     folder: Folder,
+    /// What it began with.
     pub(super) credentials: Credentials,
-    cas: Vec<Certificate>,
-    allow: Vec<String>,
-    /// The rules, and the state of the list that they are of: whoever knocks costs no reading of it.
-    read: Mutex<Option<(Stamp, Arc<Rules>)>>,
+    papers: Papers,
+    /// What the files say, and the state of them that it is of: whoever knocks costs no reading.
+    read: Mutex<Option<(Stamps, Current)>>,
+}
+
+/// A state of several files; of one that is not there nothing.
+type Stamps = Vec<Option<Stamp>>;
+
+/// What the files say.
+#[derive(Debug, Clone)]
+struct Current {
+    shows: Credentials,
+    rules: Arc<Rules>,
 }
 
 impl Own {
@@ -58,12 +69,21 @@ impl Own {
             Some((certificate, key)) => Credentials::load(certificate, key)?,
             None => Device::load_or_make(&folder)?.shows().clone(),
         };
-        let cas = papers.cas.iter().map(|file| pem::certificates(file));
-        let cas = cas.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-        let (allow, read) = (papers.allow.clone(), Mutex::default());
-        let own = Self { folder, credentials, cas, allow, read };
+        let own = Self { folder, credentials, papers: papers.clone(), read: Mutex::default() };
         own.rules()?;
         Ok(own)
+    }
+
+    /// All files that it is read from.
+    fn files(&self) -> Vec<PathBuf> {
+        let mut files = vec![self.folder.path(store::FILE)];
+        match &self.papers.own {
+            Some((certificate, key)) => files.extend([certificate.clone(), key.clone()]),
+            None => files
+                .extend([device::KEY, device::OWN, device::SIGNED].map(|it| self.folder.path(it))),
+        }
+        files.extend(self.papers.cas.iter().cloned());
+        files
     }
 
     /// What others are shown as its name.
@@ -98,12 +118,8 @@ impl Own {
             checked => checked,
         };
         match refusal {
-            Ok(()) => {
-                let end = self.credentials.certificate().expiry()?;
-                Some(format!(
-                    "this device's certificate {end}; `transfer device --renew` renews it"
-                ))
-            }
+            // When it ends, is told beside the others.
+            Ok(()) => None,
             Err(refusal) => {
                 let error = refusal.error(&who);
                 Some(error.hint.iter().fold(error.message, |it, hint| format!("{it}; {hint}")))
@@ -116,24 +132,82 @@ impl Own {
     /// # Errors
     /// The list cannot be read, and so nobody is trusted.
     pub fn rules(&self) -> Result<Arc<Rules>> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        // Taken before it is read: a change in between is seen the next time.
-        let stamp = self.folder.stamp(store::FILE);
-        if let (Some(stamp), Some((known, rules))) = (&stamp, &*read)
-            && stamp == known
-        {
-            return Ok(Arc::clone(rules));
-        }
-        *read = None;
-        let trusted = Trusted::load(&self.folder)?;
-        let rules = Rules::new(trusted, self.cas.clone(), self.allow.clone(), tls::provider())?;
-        *read = stamp.map(|stamp| (stamp, Arc::clone(&rules)));
-        Ok(rules)
+        Ok(self.current()?.rules)
     }
 
-    /// When the list was last changed.
-    pub fn changed(&self) -> Option<SystemTime> {
-        std::fs::metadata(self.folder.path(store::FILE)).ok()?.modified().ok()
+    /// What the files say now, read again where one of them has changed.
+    fn current(&self) -> Result<Current> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken before they are read: a change in between is seen the next time.
+        let stamps: Option<Stamps> = self.files().iter().map(|file| state_of(file)).collect();
+        if let (Some(stamps), Some((known, current))) = (&stamps, &*read)
+            && stamps == known
+        {
+            return Ok(current.clone());
+        }
+        *read = None;
+        let shows = match &self.papers.own {
+            Some((certificate, key)) => Credentials::load(certificate, key)?,
+            None => Device::load(&self.folder)?
+                .ok_or_else(|| {
+                    Error::usage(format!("\"{}\" is gone", self.folder.shown(device::KEY)))
+                        .hint("put it back from a copy")
+                })?
+                .shows()
+                .clone(),
+        };
+        let cas = self.papers.cas.iter().map(|file| pem::certificates(file));
+        let cas = cas.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        let (trusted, allow) = (Trusted::load(&self.folder)?, self.papers.allow.clone());
+        let current = Current { shows, rules: Rules::new(trusted, cas, allow, tls::provider())? };
+        *read = stamps.map(|stamps| (stamps, current.clone()));
+        Ok(current)
+    }
+
+    /// Reads all files again, whatever they look like.
+    ///
+    /// # Errors
+    /// One cannot be read, and so nobody new is trusted.
+    pub fn reload(&self) -> Result<()> {
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.current().map(drop)
+    }
+
+    /// When each of the files was last changed.
+    pub fn changed(&self) -> Vec<Option<SystemTime>> {
+        let changed = |file: &PathBuf| std::fs::metadata(file).ok()?.modified().ok();
+        self.files().iter().map(changed).collect()
+    }
+
+    /// What to say of certificates that end soon, or have ended: its own, those of CAs where there is no peer,
+    /// and that of a peer that a CA vouches for.
+    pub fn ends(&self, peer: Option<&Peer>) -> Vec<String> {
+        let Ok(current) = self.current() else { return vec![] };
+        let remedy = match self.papers.own {
+            Some(_) => "have its CA issue it anew",
+            None => "`transfer device --renew` renews it",
+        };
+        let end = |whose: &str, certificate: &Certificate, remedy: &str| {
+            Some(format!("{whose} {}; {remedy}", certificate.expiry()?))
+        };
+        let mut ends = vec![];
+        ends.extend(end("this device's certificate", current.shows.certificate(), remedy));
+        match peer {
+            None => ends.extend(current.rules.authorities().filter_map(|ca| {
+                let whose = format!("the certificate of CA \"{}\"", shown(&ca.subject));
+                end(&whose, ca, "what it has issued ends with it")
+            })),
+            Some(peer) if peer.is_pinned => {}
+            Some(peer) => {
+                let whose = format!("the certificate of {}", shown(&peer.name));
+                ends.extend(end(
+                    &whose,
+                    &peer.certificate,
+                    "renew it there: `transfer device --renew`",
+                ));
+            }
+        }
+        ends
     }
 
     /// Takes note that a device has connected: from now on its name is that of this key. Where that
@@ -159,15 +233,23 @@ impl Own {
     }
 }
 
+/// The state of a file, which may not be there; nothing where one more change may look the same.
+fn state_of(file: &Path) -> Option<Option<Stamp>> {
+    match file.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Some(None),
+        _ => folder::stamp(file).map(Some),
+    }
+}
+
 /// How a device proves itself to a server.
 pub fn prove(own: Arc<Own>) -> Box<Prove> {
     Box::new(move |stream, _| {
         let address = stream.peer_addr().map_err(|error| reason(&error))?.ip().to_canonical();
-        let rules = own.rules().map_err(|error| error.message)?;
+        let Current { shows, rules } = own.current().map_err(|error| error.message)?;
         let verifier = Verifier::new(rules, Expect::Anybody);
         let deadline = Instant::now() + HANDSHAKE_LIMIT;
         let cloned = stream.try_clone().map_err(|error| reason(&error))?;
-        match tls::accept(cloned, &own.credentials, &verifier, deadline) {
+        match tls::accept(cloned, &shows, &verifier, deadline) {
             Ok(channel) => {
                 own.remember(&channel.peer).map_err(|error| error.message)?;
                 Ok(Outcome::Carried(Box::new(channel)))
@@ -192,29 +274,24 @@ mod tests {
     use crate::trust::samples::{alone, wish};
     use crate::trust::store::Via;
 
-    fn own(folder: &Folder) -> Own {
-        Own {
-            folder: folder.clone(),
-            credentials: alone(&wish("attic", &[])),
-            cas: vec![],
-            allow: vec![],
-            read: Mutex::default(),
-        }
-    }
-
     #[test]
     fn the_list_is_read_again_when_it_has_changed() {
         let scratch = tempfile::tempdir().unwrap();
         let folder = Folder::new(scratch.path().join("own"));
-        let own = own(&folder);
+        let shows = Device::load_or_make(&folder).unwrap().shows().clone();
+        let (papers, read) = (Papers::default(), Mutex::default());
+        let own = Own { folder: folder.clone(), credentials: shows, papers, read };
         let pin = |name: &str| {
             let device = alone(&wish(name, &[]));
             Trusted::change(&folder, |it| it.pin(name, device.certificate(), Via::Pair)).unwrap();
         };
         let grow_old = |days: u64| {
             let then = SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);
-            let file = File::options().write(true).open(folder.path(store::FILE)).unwrap();
-            file.set_modified(then).unwrap();
+            for file in
+                own.files().iter().filter_map(|it| File::options().write(true).open(it).ok())
+            {
+                file.set_modified(then).unwrap();
+            }
         };
         pin("laptop");
         let fresh = own.rules().unwrap();

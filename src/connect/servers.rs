@@ -22,7 +22,7 @@ use crate::trust::certificate::{HASH_LEN, Id};
 use crate::trust::is_name;
 use crate::trust::refusal::{Refusal, Who};
 use crate::trust::store::Trusted;
-use crate::trust::verifier::{Expect, Verifier};
+use crate::trust::verifier::{Expect, Peer, Verifier};
 
 /// How long records alone are waited for, before whatever else is known of a name is tried.
 const RECORDS_FIRST: Duration = Duration::from_millis(1500);
@@ -128,6 +128,11 @@ impl Dialler {
     /// Who should be there.
     pub fn name(&self) -> String {
         self.sought.name()
+    }
+
+    /// What to say of certificates that end soon: this device's, and the server's.
+    pub fn ends(&self, peer: Option<&Peer>) -> Vec<String> {
+        self.own.ends(peer)
     }
 
     /// Connects, and is let in or not: that only the first word of the server tells, or what the

@@ -4,10 +4,12 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::SystemTime;
 
 use crate::bounds::MAX_NAME;
 use crate::error::{Error, bytes, reason, shown_os};
 use crate::files::folder::{Found, Replace};
+use crate::files::own::PART;
 use crate::files::root::Root;
 use crate::receive::output::check_output;
 use crate::ui::Finding;
@@ -52,6 +54,7 @@ fn try_out(output: &Path) -> Result<Vec<Finding>, Error> {
     found.extend(trial.file_system().map_err(|error| failed("write into", &error))?);
     if exists {
         found.extend(left_behind(&root));
+        found.extend(stale(at, SystemTime::now()));
     }
     Ok(found)
 }
@@ -69,6 +72,41 @@ fn left_behind(root: &Root) -> Option<Finding> {
     let at = humantime::format_rfc3339_seconds(crate::files::times::system_time(lock.mtime.max(0)));
     let finding = Finding::fine(format!("an interrupted transfer of {at} can go on here"));
     Some(finding.advice("with the same ticket, or with a new one if the sender has ended"))
+}
+
+/// Days after which nobody is likely to go on with an unfinished file.
+const STALE: u64 = 30;
+/// What is looked at of a tree, so that a large one takes no longer than a moment.
+const LOOKED_AT: usize = 100_000;
+
+/// Unfinished files that nothing has come of for long: whoever sent them has forgotten them.
+fn stale(folder: &Path, now: SystemTime) -> Option<Finding> {
+    let (mut count, mut size, mut first) = (0u64, 0u64, None);
+    let (mut folders, mut left) = (vec![folder.to_owned()], LOOKED_AT);
+    'walk: while let Some(at) = folders.pop() {
+        for entry in fs::read_dir(&at).into_iter().flatten().flatten() {
+            let Some(fewer) = left.checked_sub(1) else { break 'walk };
+            left = fewer;
+            let Ok(found) = entry.metadata() else { continue };
+            if found.is_dir() {
+                folders.push(entry.path());
+                continue;
+            }
+            let is_part = entry.file_name().as_encoded_bytes().ends_with(PART.as_bytes());
+            let age = found.modified().ok().and_then(|it| now.duration_since(it).ok());
+            if found.is_file() && is_part && age.is_some_and(|it| it.as_secs() > STALE * 86_400) {
+                (count, size) = (count + 1, size.saturating_add(found.len()));
+                first.get_or_insert(entry.path());
+            }
+        }
+    }
+    let first = first?;
+    let finding = Finding::warning(format!(
+        "unfinished files that nothing has come of for {STALE} days: {count}, {}, such as \"{}\"",
+        bytes(size),
+        shown_os(first.strip_prefix(folder).unwrap_or(&first))
+    ));
+    Some(finding.advice("remove them, if nobody is to go on with them"))
 }
 
 /// A folder of our own, removed with all that is in it.
@@ -171,6 +209,26 @@ mod tests {
             assert!(found[0].contains(line), "{folder:?}: {found:?}");
         }
         assert_eq!(names(scratch.path()), ["file"], "nothing is left, and nothing is made");
+    }
+
+    #[test]
+    fn what_nobody_went_on_with() {
+        let scratch = tempfile::tempdir().unwrap();
+        let make = |name: &str, days: u64| {
+            let path = scratch.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, [0; 1000]).unwrap();
+            let then = SystemTime::now() - std::time::Duration::from_secs(days * 86_400);
+            fs::File::options().write(true).open(&path).unwrap().set_modified(then).unwrap();
+        };
+        let found = || lines(scratch.path()).into_iter().find(|line| line.contains("unfinished"));
+        make("laptop/old", 300);
+        make("laptop/young.part", 29);
+        assert_eq!(found(), None);
+        make("laptop/films/one.part", 31);
+        make("phone/two.part", 400);
+        let found = found().unwrap();
+        assert!(found.contains("for 30 days: 2, 2.0 kB, such as \""), "{found}");
     }
 
     #[test]

@@ -51,11 +51,15 @@ pub fn run(walk: Option<Walk>, to: &To, options: &SendOptions, ui: &Ui) -> Resul
     if let Some(pace) = &pace {
         limits.content = limits.content.min(pace.rate().content());
     }
+    let mut warned = false;
     ui.note(&format!("connecting to {name}"));
     let attempt = |redial: &mut Redial| -> Result<Summary, NotConnected> {
         control::check()?;
         ui.state(State::Connecting);
         let (connection, watch) = dialler.dial()?;
+        if !std::mem::replace(&mut warned, true) {
+            dialler.ends(connection.device.as_deref()).iter().for_each(|end| ui.warn(end));
+        }
         let Connection { reader, writer, closer: _closer, protection, session: _, peer, .. } =
             connection;
         let halves = (reader, Paced::new(writer, pace.clone()));

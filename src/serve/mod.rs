@@ -4,9 +4,11 @@
 mod folder;
 mod guest;
 pub mod line;
+mod notify;
 pub mod options;
 mod presence;
 pub mod room;
+pub mod unit;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,9 +16,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use self::guest::Host;
+use self::notify::Told;
 use self::options::ServeOptions;
 use self::presence::Presence;
+use self::unit::Wish;
 use crate::bounds::REFUSALS_FRESH;
+use crate::config;
 use crate::connect::Connection;
 use crate::connect::acceptor::{Accepted, Acceptor, Incoming};
 use crate::connect::devices::{self, Own, PORTS};
@@ -32,6 +37,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Runs `transfer serve`, until it is stopped.
 pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
+    if let Some(wish) = &options.unit {
+        return print_unit(wish, ui);
+    }
     if let Some(mask) = options.umask {
         set_creation_mask(mask);
     }
@@ -65,9 +73,12 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
         ui.warn(&format!("--allow \"{word}\": no device is known here by that name or id (yet)"));
     }
 
+    own.ends(None).iter().for_each(|end| ui.warn(end));
     if !options.hidden {
         presence.announce(record, &options.way, ui);
     }
+    notify::tell(Told::Ready);
+
     let host = Host::new(name.clone(), options, ui);
     thread::scope(|scope| {
         let (mut refused, mut looked, mut changed) = (0, Instant::now(), own.changed());
@@ -76,12 +87,22 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
             if counted.elapsed() >= REFUSALS_FRESH {
                 (refused, counted) = (0, Instant::now());
             }
-            if looked.elapsed() >= LOOK && own.changed() != changed {
+            if control::is_to_reload() {
+                notify::tell(Told::Reloading);
                 changed = own.changed();
+                if own.reload().is_ok() {
+                    ui.note("the list of devices and the certificates are read again");
+                }
                 judge_again(&own, &host, ui);
+                notify::tell(Told::Ready);
             }
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
+                let now = own.changed();
+                if now != changed {
+                    changed = now;
+                    judge_again(&own, &host, ui);
+                }
             }
             presence.turn(&mut acceptor, ui, |at| ui.moved((&name, own.id()), &folder, (port, at)));
             match acceptor.next(SLICE) {
@@ -95,6 +116,7 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
                         continue;
                     };
                     refused = 0;
+                    own.ends(device.as_deref()).iter().for_each(|end| ui.warn(end));
                     let host = &host;
                     let started = thread::Builder::new().name("serve".into()).spawn_scoped(
                         scope,
@@ -119,12 +141,24 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
                 Some(Incoming::WrongToken { .. } | Incoming::Look { .. }) | None => {}
             }
         }
+        notify::tell(Told::Stopping);
         // Its goodbye comes first.
         drop(presence);
         // Nobody new; those who are here see the same, and end.
         drop(acceptor);
     });
     ui.note("stopped");
+    Ok(Exit::Done)
+}
+
+/// Prints what makes a service of the command line.
+fn print_unit(wish: &Wish, ui: &Ui) -> Result<Exit> {
+    let program = std::env::current_exe().map_err(|error| {
+        Error::failure(format!("where this program is cannot be told: {}", reason(&error)))
+    })?;
+    let (text, hint) = unit::text(wish, &program, config::folder().as_deref())?;
+    ui.print(&text)?;
+    ui.note(hint);
     Ok(Exit::Done)
 }
 

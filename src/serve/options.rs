@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::room::Limits;
+use super::unit::Wish;
 use crate::connect::devices::Papers;
 use crate::connect::ways::Way;
 use crate::protocol::features::Features;
@@ -23,6 +24,8 @@ pub struct ServeOptions {
     pub port: Option<u16>,
     /// What this device shows, and whom it lets in.
     pub papers: Papers,
+    /// Only what makes a service of it is printed.
+    pub unit: Option<Wish>,
     /// All uploads go into the folder itself, one at a time.
     pub flat: bool,
     /// How much is taken.

@@ -144,20 +144,7 @@ impl Folder {
     /// What tells one state of a file, and of who may change it, from another. Nothing where there is none, or
     /// where it is so fresh that one more change may look the same.
     pub fn stamp(&self, name: &str) -> Option<Stamp> {
-        let (folder, file) = (fs::metadata(&self.0).ok()?, fs::metadata(self.path(name)).ok()?);
-        let modified = file.modified().ok()?;
-        if modified.elapsed().ok()? < FRESH {
-            return None;
-        }
-        #[cfg(unix)]
-        let system = {
-            use std::os::unix::fs::MetadataExt;
-            let access = [folder.mode(), folder.uid(), file.mode(), file.uid()];
-            (access, [file.dev(), file.ino()], [file.ctime(), file.ctime_nsec()])
-        };
-        #[cfg(not(unix))]
-        let system = drop(folder);
-        Some(Stamp { modified, len: file.len(), system })
+        stamp(&self.path(name))
     }
 
     /// The text of a file; as [`Folder::read`].
@@ -204,6 +191,25 @@ impl Folder {
     fn cannot(&self, what: &str, name: &str, error: &io::Error) -> Error {
         cannot(what, &self.path(name), error)
     }
+}
+
+/// The same of any file.
+pub fn stamp(path: &Path) -> Option<Stamp> {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (folder, file) = (fs::metadata(folder).ok()?, fs::metadata(path).ok()?);
+    let modified = file.modified().ok()?;
+    if modified.elapsed().ok()? < FRESH {
+        return None;
+    }
+    #[cfg(unix)]
+    let system = {
+        use std::os::unix::fs::MetadataExt;
+        let access = [folder.mode(), folder.uid(), file.mode(), file.uid()];
+        (access, [file.dev(), file.ino()], [file.ctime(), file.ctime_nsec()])
+    };
+    #[cfg(not(unix))]
+    let system = drop(folder);
+    Some(Stamp { modified, len: file.len(), system })
 }
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> Error {

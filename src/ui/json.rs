@@ -488,7 +488,7 @@ impl Json {
 
     /// The same, while other threads still run and one of them may be stuck in a write: then the
     /// process ends without a last line, as nobody reads.
-    pub(super) fn cut_short(&self, error: &Error) -> Exit {
+    pub(super) fn cut_short(&self, error: Option<&Error>, exit: Exit) -> Exit {
         let deadline = Instant::now() + LAST_WORDS;
         loop {
             let mut stream = match self.0.try_lock() {
@@ -498,10 +498,10 @@ impl Json {
                     thread::sleep(LAST_WORDS / 50);
                     continue;
                 }
-                Err(TryLockError::WouldBlock) => return error.exit(),
+                Err(TryLockError::WouldBlock) => return exit,
             };
-            stream.error.get_or_insert_with(|| error_fields(error));
-            return stream.end(error.exit());
+            stream.error = stream.error.take().or_else(|| error.map(error_fields));
+            return stream.end(exit);
         }
     }
 }
@@ -665,7 +665,7 @@ mod tests {
         json.begin();
         assert_eq!(json.end(Exit::Done), Exit::Done);
         let interrupted = Error::new(Cause::Interrupted, "interrupted");
-        assert_eq!(json.cut_short(&interrupted), Exit::Done);
+        assert_eq!(json.cut_short(Some(&interrupted), interrupted.exit()), Exit::Done);
         assert_eq!(json.end(Exit::Failure), Exit::Done);
         json.note("too late");
         json.state(State::Idle);

@@ -77,6 +77,7 @@ pub struct Ui {
     json: Option<Arc<Json>>,
     log: Option<Arc<Log>>,
     sums: Option<Arc<Sums>>,
+    service: bool,
 }
 
 /// The SHA-256 of a file.
@@ -101,6 +102,7 @@ impl Ui {
             json: json.then(|| Arc::new(Json::new(io::stdout()))),
             log: None,
             sums: None,
+            service: false,
         }
     }
 
@@ -182,12 +184,29 @@ impl Ui {
     /// The last words of a process that is ended in the middle of something.
     /// Returns the exit code, and why it ends.
     fn cut_short(&self) -> (Exit, String) {
-        let Err(error) = control::check() else { return (Exit::Interrupted, String::new()) };
-        let exit = self.json.as_ref().map_or(error.exit(), |json| json.cut_short(&error));
+        let Err(mut error) = control::check() else { return (Exit::Interrupted, String::new()) };
+        let mut exit = error.exit();
+        if self.service {
+            // Whoever stops a service means it.
+            (exit, error.message) = (Exit::Done, "stopped in the middle of an upload".into());
+        }
+        let told = (exit != Exit::Done).then_some(&error);
+        let exit = self.json.as_ref().map_or(exit, |json| json.cut_short(told, exit));
         if let Some(log) = &self.log {
             log.cut_short(&format!("cut short: exit code {}", exit as u8));
         }
         (exit, error.message)
+    }
+
+    /// The same for a server: it reads its files again at SIGHUP, and to stop it is no failure.
+    pub fn as_service(mut self) -> Self {
+        self.service = true;
+        self
+    }
+
+    /// Whether it is one.
+    fn is_service(&self) -> bool {
+        self.service
     }
 
     /// Whether questions may be asked.

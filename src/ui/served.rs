@@ -80,6 +80,22 @@ impl Ui {
             }
             Err(error) => self.say_warning(&format!("{}: {error}", peer.name)),
         }
+        self.log(&audited(peer, folder.as_deref(), received));
         self.tell(|json| json.upload(peer, folder.as_deref(), received));
     }
+}
+
+/// An upload in one line of the log, whatever was said of it: whose, from where, where to, how much, how it
+/// ended.
+fn audited(peer: &Peer, folder: Option<&str>, received: &Result<Summary, Error>) -> String {
+    let (files, size) = received.as_ref().map_or((0, 0), |it| (it.files, it.bytes));
+    let exit = received.as_ref().map_or_else(Error::exit, Summary::exit) as u8;
+    let why = received.as_ref().err().map_or_else(String::new, |error| format!(", why: {error}"));
+    format!(
+        "upload: device \"{}\", id {}, from {}, into \"{}\", files {files}, bytes {size}, exit {exit}{why}",
+        peer.name,
+        peer.id.as_deref().unwrap_or("unknown"),
+        peer.place(),
+        folder.unwrap_or_default()
+    )
 }

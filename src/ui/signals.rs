@@ -1,4 +1,5 @@
-//! Ctrl-C, SIGTERM and SIGHUP: stop at the next record, tell the other side, keep the state. What was
+//! Ctrl-C, SIGTERM and SIGHUP: stop at the next record, tell the other side, keep the state; a server
+//! reads its files again at SIGHUP. What was
 //! ignored when the program began stays ignored: `nohup` and scripts mean it.
 
 use std::io::{IsTerminal, Write};
@@ -26,7 +27,12 @@ pub fn watch(ui: &Ui) {
     #[cfg(unix)]
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let ui = ui.clone();
-    listen(move || {
+    let had_terminal = std::io::stderr().is_terminal();
+    listen(move |is_hangup| {
+        // Of a terminal that is closed nothing is left; where one is, or never was, somebody means the files.
+        if is_hangup && ui.is_service() && had_terminal == std::io::stderr().is_terminal() {
+            return control::reload();
+        }
         if ASKED.swap(true, Ordering::Relaxed) {
             end(&ui);
         }
@@ -53,17 +59,17 @@ pub(super) fn cover_key() {
     }
 }
 
-/// Calls `on_signal` for each. Without a handler a signal ends the process at once, which loses
+/// Calls `on_signal` for each, and says whether it is SIGHUP. Without a handler a signal ends the process at once, which loses
 /// nothing either.
 #[cfg(unix)]
-fn listen(on_signal: impl Fn() + Send + 'static) {
+fn listen(on_signal: impl Fn(bool) + Send + 'static) {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
 
     let ignored = ignored();
     let heeded = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !is_in(ignored, *signal));
     if let Ok(mut signals) = Signals::new(heeded) {
-        let waiting = move || signals.forever().for_each(|_| on_signal());
+        let waiting = move || signals.forever().for_each(|signal| on_signal(signal == SIGHUP));
         let _ = thread::Builder::new().name("signals".into()).spawn(waiting);
     }
 }
@@ -71,7 +77,7 @@ fn listen(on_signal: impl Fn() + Send + 'static) {
 /// The same of Windows' console. When its window is closed, Windows ends the process once a handler
 /// returns, or after 5 s: those here never return, so there is as much time as for any signal.
 #[cfg(windows)]
-fn listen(on_signal: impl Fn() + Send + 'static) {
+fn listen(on_signal: impl Fn(bool) + Send + 'static) {
     use std::task::Poll;
 
     use tokio::signal::windows as console;
@@ -94,7 +100,7 @@ fn listen(on_signal: impl Fn() + Send + 'static) {
                 || logoff.poll_recv(context).is_ready()
                 || shutdown.poll_recv(context).is_ready()
             {
-                on_signal();
+                on_signal(false);
             }
             Poll::<()>::Pending
         }));

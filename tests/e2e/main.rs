@@ -44,6 +44,8 @@ mod resume;
 mod room;
 mod scripted;
 #[cfg(unix)]
+mod service;
+#[cfg(unix)]
 mod serving;
 #[cfg(unix)]
 mod sparse;

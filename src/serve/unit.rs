@@ -1,0 +1,179 @@
+//! What makes a service of a server: a unit of systemd, or an agent of launchd, with the command line that
+//! was typed.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result, shown_os};
+
+/// For which service manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manager {
+    /// Linux.
+    Systemd,
+    /// macOS.
+    Launchd,
+}
+
+/// What the service is to run.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// Whose file it is.
+    pub manager: Manager,
+    /// The words behind the program's name.
+    pub words: Vec<String>,
+    /// The folder that the words are relative to.
+    pub from: PathBuf,
+    /// What it writes: its folder, a log.
+    pub writes: Vec<PathBuf>,
+}
+
+/// The file, and what to do with it.
+///
+/// # Errors
+/// A path has characters that such a file cannot have.
+pub fn text(wish: &Wish, program: &Path, config: Option<&Path>) -> Result<(String, &'static str)> {
+    let from = plain(&wish.from)?;
+    let words = std::iter::once(plain(program)).chain(wish.words.iter().map(|it| is_plain(it)));
+    let words = words.collect::<Result<Vec<_>>>()?;
+    let named = std::env::var(crate::config::FOLDER).ok().filter(|folder| !folder.is_empty());
+    let named = named.map(|folder| plain(&wish.from.join(folder))).transpose()?;
+    match wish.manager {
+        Manager::Systemd => {
+            let mut writes = vec![];
+            for path in wish.writes.iter().map(|path| wish.from.join(path)) {
+                writes.push(quoted(&plain(&path)?));
+            }
+            // It is made at first need.
+            if let Some(path) = config {
+                writes.push(quoted(&format!("-{}", plain(&wish.from.join(path))?)));
+            }
+            let environment = named.map(|folder| {
+                let line = quoted(&format!("{}={folder}", crate::config::FOLDER));
+                format!("Environment={line}\n")
+            });
+            let words: Vec<_> = words.iter().map(|word| quoted(word).replace('$', "$$")).collect();
+            let text = format!(
+                "[Unit]\n\
+                 Description=transfer: takes files of trusted devices\n\
+                 \n\
+                 [Service]\n\
+                 Type=notify\n\
+                 ExecStart={}\n\
+                 ExecReload=/bin/kill -HUP $MAINPID\n\
+                 WorkingDirectory={}\n\
+                 {}\
+                 Restart=on-failure\n\
+                 NoNewPrivileges=yes\n\
+                 ProtectSystem=strict\n\
+                 ReadWritePaths={}\n\
+                 PrivateTmp=yes\n\
+                 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK\n\
+                 MemoryMax=512M\n\
+                 \n\
+                 [Install]\n\
+                 WantedBy=default.target\n",
+                words.join(" "),
+                from.replace('%', "%%"),
+                environment.unwrap_or_default(),
+                writes.join(" ")
+            );
+            Ok((text, SYSTEMD))
+        }
+        Manager::Launchd => {
+            let words: String = words
+                .iter()
+                .map(|word| format!("    <string>{}</string>\n", escaped(word)))
+                .collect();
+            let environment = named.map(|folder| {
+                format!(
+                    "  <key>EnvironmentVariables</key>\n  <dict>\n    <key>{}</key>\n    \
+                     <string>{}</string>\n  </dict>\n",
+                    crate::config::FOLDER,
+                    escaped(&folder)
+                )
+            });
+            let text = format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+                 <!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" \
+                 \"http://www.apple.com/DTDs/PropertyList-1.0.dtd\">\n\
+                 <plist version=\"1.0\">\n<dict>\n  \
+                 <key>Label</key>\n  <string>transfer.serve</string>\n  \
+                 <key>ProgramArguments</key>\n  <array>\n{words}  </array>\n  \
+                 <key>WorkingDirectory</key>\n  <string>{}</string>\n{}  \
+                 <key>KeepAlive</key>\n  <true/>\n  \
+                 <key>RunAtLoad</key>\n  <true/>\n\
+                 </dict>\n</plist>\n",
+                escaped(&from),
+                environment.unwrap_or_default()
+            );
+            Ok((text, LAUNCHD))
+        }
+    }
+}
+
+const SYSTEMD: &str = "save it as ~/.config/systemd/user/transfer.service, and then: `systemctl --user enable \
+                       --now transfer`; `loginctl enable-linger` lets it run while nobody is logged in";
+const LAUNCHD: &str = "save it as ~/Library/LaunchAgents/transfer.serve.plist, and then: `launchctl load` that \
+                       file";
+
+fn plain(path: &Path) -> Result<String> {
+    let text = path.to_str().ok_or_else(|| odd(&shown_os(path)))?;
+    is_plain(text)
+}
+
+fn is_plain(text: &str) -> Result<String> {
+    // The last is what stands for bytes that are no text.
+    if text.contains(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
+        return Err(odd(&crate::error::shown(text)));
+    }
+    Ok(text.to_owned())
+}
+
+fn odd(text: &str) -> Error {
+    Error::usage(format!("\"{text}\" has characters that no such file can have"))
+        .hint("rename it, or write the file by hand")
+}
+
+/// A word as systemd reads it (systemd.service(5), systemd.syntax(7)).
+fn quoted(word: &str) -> String {
+    format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%"))
+}
+
+/// A text as XML reads it.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn wish(manager: Manager, words: &[&str]) -> Wish {
+        Wish {
+            manager,
+            words: words.iter().map(|word| (*word).to_owned()).collect(),
+            from: "/home/a user".into(),
+            writes: vec!["incoming 100%".into()],
+        }
+    }
+
+    #[test]
+    fn words_arrive_as_they_were_typed() {
+        let odd = ["serve", "a b", "100%", "$HOME", "q\"q", "b\\s", "<&>"];
+        let (program, config) = (Path::new("/usr/bin/transfer"), Path::new("/home/a user/.config"));
+        let (unit, hint) = text(&wish(Manager::Systemd, &odd), program, Some(config)).unwrap();
+        let line = "ExecStart=\"/usr/bin/transfer\" \"serve\" \"a b\" \"100%%\" \"$$HOME\" \"q\\\"q\" \
+                    \"b\\\\s\" \"<&>\"\n";
+        assert!(unit.contains(line), "{unit}");
+        assert!(unit.contains("WorkingDirectory=/home/a user\n"), "{unit}");
+        let writes = "ReadWritePaths=\"/home/a user/incoming 100%%\" \"-/home/a user/.config\"\n";
+        assert!(unit.contains(writes), "{unit}");
+        assert!(hint.contains("enable-linger"));
+        let (agent, _) = text(&wish(Manager::Launchd, &odd), program, None).unwrap();
+        assert!(agent.contains("    <string>&lt;&amp;&gt;</string>\n"), "{agent}");
+        assert!(agent.contains("    <string>q\"q</string>\n"), "{agent}");
+        for bad in ["two\nlines", "esc\u{1b}", "no text \u{fffd}"] {
+            text(&wish(Manager::Systemd, &[bad]), program, None).unwrap_err();
+        }
+    }
+}
