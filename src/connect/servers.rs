@@ -147,14 +147,24 @@ impl Dialler {
             Some(known) => Expect::Key(known.name.clone(), known.id),
             None => self.sought.expect(rules.trusted()),
         };
-        let (channel, at) = match &self.sought.place {
+        let reached = match &self.sought.place {
             Place::Host(host, port) => {
                 let to = self.addresses(host, *port)?;
-                connect(&self.own, &self.name(), expect, &to, ANSWER_LIMIT)?
+                connect(&self.own, &self.name(), expect, &to, ANSWER_LIMIT)
             }
-            Place::Named(name, port) => self.look_up(name, *port, expect)?,
-            Place::Known(name, _) => self.look_up(name, None, expect)?,
+            Place::Named(name, port) => self.look_up(name, *port, expect),
+            Place::Known(name, _) => self.look_up(name, None, expect),
         };
+        let (channel, at) = reached.map_err(|end| match end {
+            // Somebody else answers there for the moment, or says that he is the one: the server was met, and
+            // may be back.
+            NotConnected::Over(error)
+                if self.met.get().is_some() && error.cause == Cause::Refused =>
+            {
+                NotConnected::Lost(error)
+            }
+            end => end,
+        })?;
         if self.sought.fingerprint.is_none() {
             self.own.remember(&channel.peer)?;
         }

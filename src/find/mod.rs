@@ -67,9 +67,15 @@ pub fn look_around(
         Arc::new(move |server, at| look_at(&owner, server, at).map_err(NotConnected::into_error));
     let mut found: Vec<Found> = Vec::new();
     let begun = Instant::now();
-    around.knock(begun + wait, &|_| true, &knock, &mut |answer| {
+    let looked = around.knock(begun + wait, &|_| true, &knock, &mut |answer| {
         note(&mut found, answer);
         enough(&found, begun.elapsed())
+    });
+    // A flood of records ends the look, and takes nothing away of what was found.
+    let has_found = found.iter().any(|found| found.came.is_ok());
+    looked.or_else(|error| match error.exit() {
+        Exit::Network if has_found => Ok(()),
+        _ => Err(error),
     })?;
     // Those whose answer is still out when nobody waits any more.
     for server in around.servers() {

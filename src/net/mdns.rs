@@ -21,6 +21,7 @@ pub use self::silence::Silence;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use mdns_sd::{IfKind, IfPredicate, MDNS_PORT, ServiceDaemon};
 use socket2::{Domain, Socket, Type};
@@ -38,6 +39,18 @@ fn speaker(interfaces: &Interfaces, choice: &Choice) -> Result<ServiceDaemon> {
     daemon.disable_interface(IfKind::All).map_err(|error| cannot_speak(&error))?;
     daemon.enable_interface(chosen(interfaces, choice)).map_err(|error| cannot_speak(&error))?;
     Ok(daemon)
+}
+
+/// The longest wait for how much is kept, and the time between two looks of a search at it.
+const COUNTING: Duration = Duration::from_millis(500);
+
+/// How many records and times a speaker keeps, whoever they came from.
+fn kept(daemon: &ServiceDaemon) -> i64 {
+    let counted = daemon.get_metrics().ok();
+    let counted = counted.and_then(|counts| counts.recv_timeout(COUNTING).ok());
+    let is_kept = |name: &str| name.starts_with("cached-") || name == "timer";
+    let kept = counted.into_iter().flatten().filter(|(name, _)| is_kept(name));
+    kept.map(|(_, count)| count).sum()
 }
 
 /// The interfaces that were chosen, as `mdns-sd` takes it.

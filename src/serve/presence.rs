@@ -25,6 +25,8 @@ const NAMES: Duration = Duration::from_secs(1);
 /// So much longer for each port that others of this machine have before this one: those that begin at the
 /// same moment are announced one after the other.
 const STEP: Duration = Duration::from_secs(3);
+/// How often it is looked how much strangers have made it keep.
+const COUNT: Duration = Duration::from_secs(30);
 
 /// Of one run of the server.
 pub struct Presence {
@@ -42,7 +44,7 @@ enum State {
     /// It is looked which names are taken.
     Looks { search: Search, until: Instant, record: Record, choice: Choice },
     /// Others see it.
-    Announced(Announcement),
+    Announced { announcement: Announcement, record: Record, choice: Choice, counted: Instant },
 }
 
 impl Presence {
@@ -115,6 +117,34 @@ impl Presence {
         Announcement::begin(&record.called(free), &Interfaces::look(choice)?, choice)
     }
 
+    /// Announces it anew, under the name that it has, where strangers have made it keep too much: that goes
+    /// with the old announcement.
+    fn forget_floods(&mut self, ui: &Ui) {
+        let State::Announced { announcement, counted, .. } = &mut self.announced else { return };
+        if counted.elapsed() < COUNT {
+            return;
+        }
+        *counted = Instant::now();
+        if !announcement.is_flooded() {
+            return;
+        }
+        if let State::Announced { announcement, record, choice, counted } =
+            std::mem::replace(&mut self.announced, State::Silent)
+        {
+            let record = record.called(announcement.name().to_owned());
+            // Its goodbye comes before the new one's first word.
+            drop(announcement);
+            let begun = Interfaces::look(&choice)
+                .and_then(|interfaces| Announcement::begin(&record, &interfaces, &choice));
+            match begun {
+                Ok(announcement) => {
+                    self.announced = State::Announced { announcement, record, choice, counted };
+                }
+                Err(error) => cannot_announce(ui, &error),
+            }
+        }
+    }
+
     /// What has changed since the last time; takes no time of its own.
     pub fn turn(&mut self, acceptor: &mut Acceptor, ui: &Ui, tell: impl FnOnce(&[IpAddr])) {
         if let State::Looks { search, until, record, choice } = &mut self.announced {
@@ -129,7 +159,12 @@ impl Presence {
             let over = flooded || Instant::now() >= *until;
             if over {
                 self.announced = match Self::announce_as_free(search, record, choice, ui) {
-                    Ok(announcement) => State::Announced(announcement),
+                    Ok(announcement) => State::Announced {
+                        announcement,
+                        record: record.clone(),
+                        choice: choice.clone(),
+                        counted: Instant::now(),
+                    },
                     Err(error) => {
                         cannot_announce(ui, &error);
                         State::Silent
@@ -137,7 +172,8 @@ impl Presence {
                 };
             }
         }
-        if let State::Announced(announcement) = &mut self.announced {
+        self.forget_floods(ui);
+        if let State::Announced { announcement, .. } = &mut self.announced {
             while let Some(told) = announcement.next(Duration::ZERO) {
                 match told {
                     Told::Renamed(name) => renamed(ui, &name),

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use mdns_sd::{DaemonEvent, RRType, Receiver, ServiceDaemon, ServiceInfo};
 
-use super::{Record, SERVICE, cannot_speak, chosen, deaf, list, speaker};
-use crate::bounds::GOODBYE_LIMIT;
+use super::{Record, SERVICE, cannot_speak, chosen, deaf, kept, list, speaker};
+use crate::bounds::{GOODBYE_LIMIT, MAX_KEPT};
 use crate::error::{Result, shown};
 use crate::net::interfaces::{Choice, Interfaces};
 
@@ -53,6 +53,12 @@ impl Announcement {
     /// The name that others see.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether strangers have made `mdns-sd` keep more than it should: it keeps what nobody asked for too,
+    /// and some of it for ever. To begin anew forgets all of that.
+    pub fn is_flooded(&self) -> bool {
+        kept(&self.daemon) > MAX_KEPT
     }
 
     /// What happens next to it, if it does so within `patience`. Nothing that others do makes this

@@ -4,14 +4,11 @@ use std::time::{Duration, Instant};
 
 use mdns_sd::{DaemonEvent, Receiver, RecvTimeoutError, ServiceDaemon, ServiceEvent};
 
-use super::{List, SERVICE, cannot_speak, deaf, speaker};
+use super::{COUNTING, List, SERVICE, cannot_speak, deaf, kept, speaker};
 use crate::bounds::{GOODBYE_LIMIT, MAX_HEARD, MAX_KEPT};
 use crate::control;
 use crate::error::{Error, Result, shown};
 use crate::net::interfaces::{Choice, Interfaces};
-
-/// Time between two looks at how much is kept.
-const COUNTING: Duration = Duration::from_millis(500);
 
 /// A search that runs until it is dropped.
 pub struct Search {
@@ -72,10 +69,7 @@ impl Search {
             return 0;
         }
         self.counted = Instant::now();
-        let counted = self.daemon.get_metrics().ok();
-        let counted = counted.and_then(|counts| counts.recv_timeout(COUNTING).ok());
-        let kept = counted.into_iter().flatten().filter(|(name, _)| name.starts_with("cached-"));
-        kept.map(|(_, count)| count).sum()
+        kept(&self.daemon)
     }
 
     /// Waits until `deadline` for all that come.
