@@ -144,7 +144,15 @@ fn size_of(text: &str) -> Result<u64, String> {
 
 fn mask_of(text: &str) -> Result<u16, String> {
     let mask = u16::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777);
-    mask.ok_or_else(|| "a umask is three octal digits, such as 027".into())
+    let mask = mask.ok_or("a umask is three octal digits, such as 027")?;
+    match mask & 0o700 {
+        0 => Ok(mask),
+        // The list, the key and each folder are made through it.
+        _ => {
+            Err("this would take its own files from the server; begin it with 0, such as 027"
+                .into())
+        }
+    }
 }
 
 impl ServeArgs {

@@ -210,6 +210,8 @@ fn modes_come_through_the_umask() -> Result<()> {
     }
     for (option, why) in [
         (["--umask", "9"], "a umask is three octal digits"),
+        (["--umask", "777"], "this would take its own files from the server"),
+        (["--umask", "400"], "this would take its own files from the server"),
         (["--quota", "much"], "a size is like 500M"),
         (["--uploads", "17"], "17 is not in 1..=16"),
     ] {
