@@ -15,7 +15,7 @@ use crate::bounds::MAX_RELAYS;
 use crate::error::{Error, Result};
 use crate::net::interfaces::{Choice, Interfaces, Scope};
 use crate::net::plate::Plate;
-use crate::net::quic::{Dialler, Meeting};
+use crate::net::quic::{Dialler, Meeting, RelayToken};
 use crate::net::relay_url::RelayUrl;
 use crate::ticket::Host;
 
@@ -25,8 +25,17 @@ const RELAYS: &str = "TRANSFER_RELAY";
 /// What a relay of one's own wants to see. A secret, so no option, which others could read.
 const RELAY_TOKEN: &str = "TRANSFER_RELAY_TOKEN";
 
-fn relay_token() -> Option<Zeroizing<String>> {
-    env::var(RELAY_TOKEN).ok().filter(|token| !token.is_empty()).map(Zeroizing::new)
+/// For the relays that this user named, wherever the ticket leads.
+fn relay_token(direct: &Direct) -> Result<Option<RelayToken>> {
+    let Some(secret) = env::var(RELAY_TOKEN).ok().filter(|token| !token.is_empty()) else {
+        return Ok(None);
+    };
+    let secret = Zeroizing::new(secret);
+    let relays = match &direct.relays {
+        Some(relays) => Some(relays.clone()),
+        None => usual()?,
+    };
+    Ok(Some(RelayToken { secret, relays: relays.unwrap_or_default() }))
 }
 
 /// What the command line says about it.
@@ -126,7 +135,7 @@ pub fn endpoint(direct: &Direct) -> Result<Endpoint> {
     let ticket = Host::Relay { plate: plate.clone(), relays: named.unwrap_or_default() };
     let reach = Reach::Internet { relays: relays.clone() };
     let relay_only = direct.relay_only;
-    let relay_token = relay_token();
+    let relay_token = relay_token(direct)?;
     let meeting = Meeting { plate, relays, address: None, relay_only, relay_token };
     let address = Ipv4Addr::UNSPECIFIED.into();
     Ok(Endpoint {
@@ -164,7 +173,7 @@ pub fn remote(plate: &Plate, relays: &[RelayUrl], direct: &Direct) -> Result<Rem
             .hint("leave --relay away"));
     }
     let peer = Peer { name: plate.to_string(), address: None, id: None };
-    let (plate, relay_only, relay_token) = (plate.clone(), direct.relay_only, relay_token());
+    let (plate, relay_only, relay_token) = (plate.clone(), direct.relay_only, relay_token(direct)?);
     let meeting = Meeting { plate, relays, address: None, relay_only, relay_token };
     Ok(Remote { target: Target::Quic(Dialler::new(meeting)?), peer })
 }

@@ -46,7 +46,25 @@ pub struct Meeting {
     /// Whether this side keeps its address to itself, and takes the relay alone.
     pub relay_only: bool,
     /// What a relay that is not for everybody wants to see.
-    pub relay_token: Option<Zeroizing<String>>,
+    pub relay_token: Option<RelayToken>,
+}
+
+/// A secret between this user and relays that the user named. A ticket may name any relay, and must not
+/// get it sent there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayToken {
+    /// What goes over the wire, as a bearer token (RFC 6750).
+    pub secret: Zeroizing<String>,
+    /// Those that may see it.
+    pub relays: Vec<RelayUrl>,
+}
+
+impl RelayToken {
+    /// What this relay is to see: nothing where it is another's, or where all in between could read it.
+    pub fn of(&self, relay: &RelayUrl) -> Option<&str> {
+        let may_see = self.relays.contains(relay) && (relay.is_https() || relay.is_here());
+        may_see.then_some(&*self.secret)
+    }
 }
 
 /// Who has connected, as far as is known before a word was said.
@@ -83,4 +101,32 @@ pub struct Traffic {
     pub relayed: u64,
     /// From address to address.
     pub direct: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_token_goes_to_relays_of_this_user_alone() {
+        let relay = |url| RelayUrl::parse(url).unwrap();
+        let own = ["a.b", "https://a.b:8443", "http://c.d", "http://127.0.0.1:3340"];
+        let secret = Zeroizing::new("secret".to_owned());
+        let token = RelayToken { secret, relays: own.into_iter().map(relay).collect() };
+        for (url, is_seen) in [
+            ("https://a.b", true),
+            ("a.b:8443", true),
+            ("http://127.0.0.1:3340", true),
+            // In clear over a network.
+            ("http://c.d", false),
+            ("http://a.b", false),
+            // Named by others.
+            ("a.b:9443", false),
+            ("evil.example", false),
+            ("http://127.0.0.1:3341", false),
+        ] {
+            assert_eq!(token.of(&relay(url)).is_some(), is_seen, "{url}");
+        }
+        assert!(RelayUrl::defaults().iter().all(|relay| token.of(relay).is_none()));
+    }
 }

@@ -70,8 +70,8 @@ pub fn builder(meeting: &Meeting) -> Result<Builder> {
         .default_path_max_idle_timeout(PATH_IDLE)
         .default_path_keep_alive_interval(KEEP_ALIVE)
         .build();
-    let token = meeting.relay_token.as_deref();
-    let relays = meeting.relays.iter().filter_map(|relay| relay_config(relay, token));
+    let token = |relay| meeting.relay_token.as_ref()?.of(relay);
+    let relays = meeting.relays.iter().filter_map(|relay| relay_config(relay, token(relay)));
     let relays: RelayMap = relays.collect();
     let is_local = meeting.relays.iter().all(RelayUrl::is_here);
     // A name server of others, which the engine would ask where this machine's own do not answer,
@@ -131,7 +131,7 @@ pub fn plain(error: &(dyn std::error::Error + 'static)) -> String {
     reason(&io::Error::other(shown(&last.to_string()).into_owned()))
 }
 
-fn relay_config(relay: &RelayUrl, token: Option<&String>) -> Option<RelayConfig> {
+fn relay_config(relay: &RelayUrl, token: Option<&str>) -> Option<RelayConfig> {
     let config = RelayConfig::from(relay.url().parse::<iroh::RelayUrl>().ok()?);
     Some(match token {
         Some(token) => config.with_auth_token(token),
@@ -197,8 +197,9 @@ pub fn no_relay(endpoint: &Endpoint, relays: &[RelayUrl]) -> Error {
     let refusal =
         status.iter().find_map(|it| Some((path::host(it.url()), it.auth_denied_reason()?)));
     if let Some((host, refusal)) = refusal {
-        return Error::network(format!("the relay {host} refuses: {}", shown(refusal)))
-            .hint("$TRANSFER_RELAY_TOKEN has what it wants to see; --relay names another");
+        return Error::network(format!("the relay {host} refuses: {}", shown(refusal))).hint(
+            "$TRANSFER_RELAY_TOKEN is shown to relays that --relay or $TRANSFER_RELAY names",
+        );
     }
     let tried =
         relays.iter().find_map(|relay| Some((relay, obstacle(relay, endpoint.tls_config())?)));
