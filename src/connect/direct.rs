@@ -105,6 +105,12 @@ pub fn endpoint(direct: &Direct) -> Result<Endpoint> {
     };
     let admit = Box::new(|remote: SocketAddr| Ok(Peer::unknown(remote.ip().to_canonical())));
     if named.as_ref().is_some_and(Vec::is_empty) {
+        if direct.relay_only {
+            return Err(Error::usage(format!(
+                "--relay-only needs a relay, and ${RELAYS} is \"none\""
+            ))
+            .hint(format!("name one with --relay, or change ${RELAYS}")));
+        }
         let meeting = Meeting {
             plate: Plate::none(),
             relays: vec![],
@@ -169,8 +175,12 @@ pub fn remote(plate: &Plate, relays: &[RelayUrl], direct: &Direct) -> Result<Rem
         (None, relays) => relays.to_vec(),
     };
     if relays.is_empty() {
-        return Err(Error::usage("that ticket needs a relay, and --relay none has none")
-            .hint("leave --relay away"));
+        return Err(match direct.relays {
+            Some(_) => Error::usage("that ticket needs a relay, and --relay none has none")
+                .hint("leave --relay away"),
+            None => Error::usage(format!("that ticket needs a relay, and ${RELAYS} is \"none\""))
+                .hint(format!("name one with --relay, or change ${RELAYS}")),
+        });
     }
     let peer = Peer { name: plate.to_string(), address: None, id: None };
     let (plate, relay_only, relay_token) = (plate.clone(), direct.relay_only, relay_token(direct)?);

@@ -105,7 +105,13 @@ fn what_makes_no_sense() -> Result<()> {
     }
     let mut command = transfer();
     command.args(["send", "--direct", "--relay", "none", "--relay-only", "Cargo.toml"]);
-    run(command)?.expect(2)?.says("--relay-only needs a relay, and --relay none has none")
+    run(command)?.expect(2)?.says("--relay-only needs a relay, and --relay none has none")?;
+    let mut command = transfer();
+    command.args(["send", "--direct", "--relay-only", "Cargo.toml"]).env("TRANSFER_RELAY", "none");
+    run(command)?.expect(2)?.says("--relay-only needs a relay, and $TRANSFER_RELAY is \"none\"")?;
+    let mut command = receiving("maple-river-ocean-tiger", into.path(), &[]);
+    command.env("TRANSFER_RELAY", "none");
+    run(command)?.expect(2)?.says("that ticket needs a relay, and $TRANSFER_RELAY is \"none\"")
 }
 
 /// A script never begins to use the relays of others because Tailscale is not there.
