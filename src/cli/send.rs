@@ -59,7 +59,7 @@ pub struct SendArgs {
     direct: bool,
     /// With --direct: meet at this relay, in place of those that anybody may use; may be repeated; none
     /// does without, and the ticket has an address of this machine [env: TRANSFER_RELAY]
-    #[arg(long, value_name = "URL", conflicts_with_all = ["pod", "lan", "tailnet"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["pod", "lan", "tailnet", "token_file"])]
     relay: Vec<String>,
     /// With --direct: never let the other side learn this machine's address
     #[arg(long, env = "TRANSFER_RELAY_ONLY", value_parser = FalseyValueParser::new())]
@@ -250,12 +250,18 @@ impl SendArgs {
             (_, _, _, true) => WayArg::Direct,
             _ => usual_way()?,
         };
+        // A token that was agreed beforehand has no plate.
+        if said == WayArg::Direct && self.token_file.is_some() {
+            return Err(Error::usage(
+                "a direct ticket has words of its own, and --token-file has none",
+            )
+            .hint("leave --token-file away, or say --tailnet, --lan or --pod"));
+        }
         Ok(match said {
             WayArg::Pod => (Way::Pod, None),
             WayArg::Lan => (Way::Lan(Choice::new(&self.interface)), None),
             WayArg::Tailnet => (Way::Tailnet, None),
             WayArg::Direct => (Way::Direct(direct), None),
-            // A token that was agreed beforehand has no plate.
             WayArg::Ask => (Way::Tailnet, self.token_file.is_none().then_some(direct)),
         })
     }

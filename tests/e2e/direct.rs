@@ -109,6 +109,12 @@ fn what_makes_no_sense() -> Result<()> {
     let mut command = transfer();
     command.args(["send", "--direct", "--relay-only", "Cargo.toml"]).env("TRANSFER_RELAY", "none");
     run(command)?.expect(2)?.says("--relay-only needs a relay, and $TRANSFER_RELAY is \"none\"")?;
+    let mut command = transfer();
+    command.args(["send", "--token-file", "token", "Cargo.toml"]).env("TRANSFER_WAY", "direct");
+    run(command)?.expect(2)?.says("a direct ticket has words of its own")?;
+    let mut command = transfer();
+    command.args(["send", "--token-file", "token", "--relay", "a.b", "Cargo.toml"]);
+    run(command)?.expect(2)?.says("cannot be used with")?;
     let mut command = receiving("maple-river-ocean-tiger", into.path(), &[]);
     command.env("TRANSFER_RELAY", "none");
     run(command)?.expect(2)?.says("that ticket needs a relay, and $TRANSFER_RELAY is \"none\"")
