@@ -47,6 +47,14 @@ struct Shared {
     is_over: watch::Receiver<bool>,
     relay: Mutex<Option<String>>,
     port: AtomicU16,
+    /// The port that was asked for, to which a firewall or router may have a hole.
+    asked: Option<u16>,
+}
+
+/// The port of an endpoint that takes the place of one that had `bound`: what was asked for, or what a
+/// ticket without a relay has told.
+fn port_again(asked: Option<u16>, bound: u16, is_found_by_port: bool) -> Option<u16> {
+    asked.filter(|port| *port != 0).or(is_found_by_port.then_some(bound))
 }
 
 impl Listener {
@@ -89,6 +97,7 @@ impl Listener {
             is_over,
             relay: Mutex::new(relay),
             port: AtomicU16::new(port_of(&endpoint)),
+            asked: port,
         });
         runtime.spawn(run(Arc::clone(&shared), endpoint, tell, over));
         Ok(Self(shared))
@@ -163,8 +172,8 @@ async fn run(
                 }
             }
             endpoint.close().await;
-            let port =
-                shared.meeting.relays.is_empty().then(|| shared.port.load(Ordering::Relaxed));
+            let bound = shared.port.load(Ordering::Relaxed);
+            let port = port_again(shared.asked, bound, shared.meeting.relays.is_empty());
             endpoint = loop {
                 // As long as there is no network, there may be no socket either.
                 match bind(&shared.meeting, port).await {
@@ -261,5 +270,24 @@ fn caller_of(incoming: &Incoming) -> Caller {
         IncomingAddr::Ip(address) => Caller::Address(address),
         IncomingAddr::Relay { url, .. } => Caller::Relay(path::host(&url)),
         _ => Caller::Relay(String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::port_again;
+
+    #[test]
+    fn a_port_that_was_asked_for_is_kept() {
+        for (asked, is_found_by_port, again) in [
+            (Some(4000), false, Some(4000)),
+            (Some(4000), true, Some(4000)),
+            (None, true, Some(15_820)),
+            (Some(0), true, Some(15_820)),
+            (None, false, None),
+            (Some(0), false, None),
+        ] {
+            assert_eq!(port_again(asked, 15_820, is_found_by_port), again, "{asked:?}");
+        }
     }
 }
