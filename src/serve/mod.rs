@@ -30,6 +30,7 @@ use crate::control::{self, SLICE};
 use crate::error::{Error, Exit, Result, reason, shown};
 use crate::files::attributes::set_creation_mask;
 use crate::receive::output::check_output;
+use crate::trust::verifier::Peer as Device;
 use crate::ui::Ui;
 
 /// How often it is looked whether somebody was removed from the list.
@@ -115,6 +116,12 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
                         ui.turned_away(peer, "it has too many connections", refused);
                         continue;
                     };
+                    if let Some(why) = device.as_deref().and_then(|it| unwelcome(&own, it)) {
+                        closer.close();
+                        refused += 1;
+                        ui.turned_away(peer, &why, refused);
+                        continue;
+                    }
                     refused = 0;
                     own.ends(device.as_deref()).iter().for_each(|end| ui.warn(end));
                     let host = &host;
@@ -160,6 +167,16 @@ fn print_unit(wish: &Wish, ui: &Ui) -> Result<Exit> {
     ui.print(&text)?;
     ui.note(hint);
     Ok(Exit::Done)
+}
+
+/// Why a device that has just come in cannot stay: its handshake may have begun under older rules. Whatever changes
+/// from here on, it is judged with the others.
+fn unwelcome(own: &Own, device: &Device) -> Option<String> {
+    match own.rules() {
+        Ok(rules) if device.is_welcome(&rules) => None,
+        Ok(_) => Some("it has not been trusted any more since it began to connect".into()),
+        Err(error) => Some(error.message),
+    }
 }
 
 /// Whoever would not be let in any more, be it that it was removed or the CA that vouched for it, is not served to

@@ -1,8 +1,8 @@
 //! `transfer serve` and `transfer send --to`: who is let in, where things go, and what survives.
 
 use std::fs;
-use std::io::Write;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -264,6 +264,43 @@ fn whoever_loses_its_ca_is_not_served_to_the_end() -> Result<()> {
     sender.wait_until_said("is connected")?;
     house.run("attic", &["trust", "remove", "home", "--yes"])?.expect(0)?;
     sender.end()?.expect(4)?.says("127.0.0.1 does not trust this device")?;
+    server.stop().map(drop)
+}
+
+/// Nor does a handshake that takes its time get in by the rules that it began under.
+#[test]
+fn whoever_loses_its_ca_within_the_handshake_is_not_served() -> Result<()> {
+    let house = House::new()?;
+    house.run("ca", &["ca", "init", "home"])?.expect(0)?;
+    house.run("ca", &["ca", "issue", "desk"])?.expect(0)?;
+    house.run("attic", &["trust", "import", "ca-config/ca/ca.pem"])?.expect(0)?;
+    house.trusts("desk", "attic")?;
+    let mut server = house.serve("attic", &["--port", "0"])?;
+    let between = TcpListener::bind("127.0.0.1:0")?;
+    let real = std::mem::replace(&mut server.place, between.local_addr()?.to_string());
+    let shows = ["--cert", "desk.pem", "--key", "desk.key", "photos"];
+    let sender = Process::start(house.send("desk", &server, &shows))?;
+    let (mut near, _) = between.accept()?;
+    let mut far = TcpStream::connect(real)?;
+    let (mut back, mut answers) = (near.try_clone()?, far.try_clone()?);
+    let answered = std::thread::spawn(move || {
+        let _ = std::io::copy(&mut answers, &mut back);
+        let _ = back.shutdown(std::net::Shutdown::Both);
+    });
+    let mut hello = [0; 16 << 10];
+    let length = near.read(&mut hello)?;
+    far.write_all(hello.get(..length).context("a hello")?)?;
+    // What follows is the proof of who it is.
+    near.peek(&mut [0])?;
+    house.run("attic", &["trust", "remove", "home", "--yes"])?.expect(0)?;
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    std::thread::spawn(move || std::io::copy(&mut near, &mut far));
+    let said = "it has not been trusted any more since it began to connect";
+    server.process.wait_until_said(said)?;
+    answered.join().expect("a copy");
+    drop(between);
+    drop(sender);
+    ensure!(!house.path("incoming/desk").exists(), "it was let in");
     server.stop().map(drop)
 }
 
