@@ -94,7 +94,8 @@ pub struct ServeArgs {
     /// this, up to 1,000,000
     #[arg(long, value_name = "N")]
     max_entries: Option<u32>,
-    /// Print what makes a service of this command line, for systemd or launchd, and do no more
+    /// Print what makes a service of this command line, for systemd or launchd; only
+    /// makes its folders
     #[arg(long, value_name = "WHICH")]
     print_unit: Option<UnitArg>,
     /// What this device shows, and whom it trusts.

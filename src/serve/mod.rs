@@ -30,6 +30,7 @@ use crate::control::{self, SLICE};
 use crate::error::{Error, Exit, Result, reason, shown};
 use crate::files::attributes::set_creation_mask;
 use crate::receive::output::check_output;
+use crate::trust::folder::Folder;
 use crate::trust::verifier::Peer as Device;
 use crate::ui::Ui;
 
@@ -38,9 +39,6 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Runs `transfer serve`, until it is stopped.
 pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
-    if let Some(wish) = &options.unit {
-        return print_unit(wish, ui);
-    }
     if let Some(mask) = options.umask {
         set_creation_mask(mask);
     }
@@ -50,6 +48,9 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
         Error::failure(format!("cannot make \"{folder}\": {}", reason(&error)))
             .hint("name another folder")
     })?;
+    if let Some(wish) = &options.unit {
+        return print_unit(wish, ui);
+    }
     let own = Arc::new(Own::load(&options.papers)?);
     let endpoint = ways::endpoint(&options.way)?;
     let (listeners, port) = endpoint.bind(options.port, PORTS)?;
@@ -158,8 +159,10 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Prints what makes a service of the command line.
+/// Prints what makes a service of the command line. Where all else is for reading alone, a folder that is not there
+/// yet cannot be made by the service, and so both are made here.
 fn print_unit(wish: &Wish, ui: &Ui) -> Result<Exit> {
+    drop(Folder::of_user()?.lock()?);
     let program = std::env::current_exe().map_err(|error| {
         Error::failure(format!("where this program is cannot be told: {}", reason(&error)))
     })?;

@@ -35,18 +35,15 @@ pub fn text(wish: &Wish, program: &Path, config: Option<&Path>) -> Result<(Strin
     let from = plain(&wish.from)?;
     let words = std::iter::once(plain(program)).chain(wish.words.iter().map(|it| is_plain(it)));
     let words = words.collect::<Result<Vec<_>>>()?;
-    let named = std::env::var(crate::config::FOLDER).ok().filter(|folder| !folder.is_empty());
-    let named = named.map(|folder| plain(&wish.from.join(folder))).transpose()?;
+    // Always: what else leads to it here, a service may not have.
+    let named = config.map(|folder| plain(&wish.from.join(folder))).transpose()?;
     match wish.manager {
         Manager::Systemd => {
             let mut writes = vec![];
             for path in wish.writes.iter().map(|path| wish.from.join(path)) {
                 writes.push(quoted(&plain(&path)?));
             }
-            // It is made at first need.
-            if let Some(path) = config {
-                writes.push(quoted(&format!("-{}", plain(&wish.from.join(path))?)));
-            }
+            writes.extend(named.as_deref().map(quoted));
             let environment = named.map(|folder| {
                 let line = quoted(&format!("{}={folder}", crate::config::FOLDER));
                 format!("Environment={line}\n")
@@ -55,6 +52,7 @@ pub fn text(wish: &Wish, program: &Path, config: Option<&Path>) -> Result<(Strin
             let text = format!(
                 "[Unit]\n\
                  Description=transfer: takes files of trusted devices\n\
+                 StartLimitIntervalSec=0\n\
                  \n\
                  [Service]\n\
                  Type=notify\n\
@@ -63,12 +61,14 @@ pub fn text(wish: &Wish, program: &Path, config: Option<&Path>) -> Result<(Strin
                  WorkingDirectory={}\n\
                  {}\
                  Restart=on-failure\n\
+                 RestartSec=10\n\
+                 RestartPreventExitStatus=2\n\
                  NoNewPrivileges=yes\n\
                  ProtectSystem=strict\n\
                  ReadWritePaths={}\n\
                  PrivateTmp=yes\n\
                  RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK\n\
-                 MemoryMax=512M\n\
+                 MemoryMax=1G\n\
                  \n\
                  [Install]\n\
                  WantedBy=default.target\n",
@@ -166,8 +166,15 @@ mod tests {
                     \"b\\\\s\" \"<&>\"\n";
         assert!(unit.contains(line), "{unit}");
         assert!(unit.contains("WorkingDirectory=/home/a user\n"), "{unit}");
-        let writes = "ReadWritePaths=\"/home/a user/incoming 100%%\" \"-/home/a user/.config\"\n";
+        let writes = "ReadWritePaths=\"/home/a user/incoming 100%%\" \"/home/a user/.config\"\n";
         assert!(unit.contains(writes), "{unit}");
+        let environment = "Environment=\"TRANSFER_CONFIG=/home/a user/.config\"\n";
+        assert!(unit.contains(environment), "{unit}");
+        let (head, service) = unit.split_once("[Service]\n").unwrap();
+        assert!(head.contains("\nStartLimitIntervalSec=0\n"), "{unit}");
+        for line in ["RestartSec=10\n", "RestartPreventExitStatus=2\n", "MemoryMax=1G\n"] {
+            assert!(service.contains(line), "{unit}");
+        }
         assert!(hint.contains("enable-linger"));
         let (agent, _) = text(&wish(Manager::Launchd, &odd), program, None).unwrap();
         assert!(agent.contains("    <string>&lt;&amp;&gt;</string>\n"), "{agent}");

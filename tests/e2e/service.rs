@@ -145,7 +145,6 @@ fn a_stop_waits_for_nobody() -> Result<()> {
 fn its_unit_is_one() -> Result<()> {
     let house = House::new()?;
     let folder = house.path("a folder 100%");
-    fs::create_dir(&folder)?;
     let words = ["serve", "--print-unit", "systemd", "--quota", "50GB", "a folder 100%"];
     let printed = house.run("attic", &words)?.expect(0)?;
     printed.says("enable-linger")?;
@@ -166,7 +165,16 @@ fn its_unit_is_one() -> Result<()> {
     let agent = house.run("attic", &words)?.expect(0)?.stdout;
     let arguments = "<string>serve</string>\n    <string>incoming</string>\n  </array>";
     ensure!(agent.contains(arguments), "{agent}");
-    ensure!(!house.path("incoming").exists(), "it does no more");
+    // What a service may write into has to be there, and is this user's list also by another way to it.
+    ensure!(folder.is_dir() && house.path("incoming").is_dir(), "no folder was made");
+    let mut fresh = house.command("fresh", &["serve", "incoming", "--print-unit", "systemd"]);
+    fresh.env_remove("TRANSFER_CONFIG").env("HOME", house.path("home"));
+    fresh.env("XDG_CONFIG_HOME", house.path("home/xdg"));
+    let unit = run(fresh)?.expect(0)?.stdout;
+    let own = fs::canonicalize(house.path("."))?.join("home/xdg/transfer");
+    let written = unit.lines().find(|line| line.starts_with("Environment=\"TRANSFER_CONFIG="));
+    ensure!(written.is_some_and(|line| line.ends_with("/home/xdg/transfer\"")), "{unit}");
+    ensure!(own.is_dir(), "no folder of its own was made");
     Ok(())
 }
 
