@@ -32,8 +32,9 @@ pub fn run(walk: Option<Walk>, to: &To, options: &SendOptions, ui: &Ui) -> Resul
             .hint("name it, as `transfer find` shows it: --to NAME"));
     }
     let own = Arc::new(Own::load(&to.papers)?);
-    if let Some(doubt) = own.doubt(false) {
-        ui.warn(&doubt);
+    let doubt = own.doubt(false);
+    if let Some(doubt) = &doubt {
+        ui.warn(doubt);
     }
     let place = match &to.place {
         Some(place) => place.clone(),
@@ -51,7 +52,8 @@ pub fn run(walk: Option<Walk>, to: &To, options: &SendOptions, ui: &Ui) -> Resul
     if let Some(pace) = &pace {
         limits.content = limits.content.min(pace.rate().content());
     }
-    let mut warned = false;
+    // What ends soon, is no news beside a certificate that is wrong.
+    let mut warned = doubt.is_some();
     ui.note(&format!("connecting to {name}"));
     let attempt = |redial: &mut Redial| -> Result<Summary, NotConnected> {
         control::check()?;

@@ -67,15 +67,16 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
     let cas: Vec<&str> = rules.authorities().map(|it| &*it.subject).collect();
     ui.serves((&name, own.id()), &folder, (port, &addresses), &devices, &cas);
 
-    if let Some(doubt) = own.doubt(true) {
-        ui.warn(&doubt);
+    match own.doubt(true) {
+        Some(doubt) => ui.warn(&doubt),
+        // What ends soon, is no news beside that.
+        None => own.ends(None).iter().for_each(|end| ui.warn(end)),
     }
     for word in options.papers.allow.iter().filter(|word| !trusted.has(word)) {
         let word = shown(word);
         ui.warn(&format!("--allow \"{word}\": no device is known here by that name or id (yet)"));
     }
 
-    own.ends(None).iter().for_each(|end| ui.warn(end));
     if !options.hidden {
         presence.announce(record, &options.way, ui);
     }
