@@ -64,7 +64,10 @@ fn a_closed_relay_says_why_and_lets_in_who_has_a_token() -> Result<()> {
     hosts.token = Some("ocean-tiger-ocean-tiger".into());
     let (sender, ticket) = hosts.send(&tree, &[])?;
     assert!(!ticket.contains("ocean-tiger-ocean"));
-    hosts.receive(&ticket, &[])?.end(0)?;
+    // A ticket may name any relay: the token is shown to those alone that its owner has named.
+    let told = hosts.receive(&ticket, &[])?.end(5)?;
+    told.ended.says("is shown to relays that --relay or $TRANSFER_RELAY names")?;
+    hosts.receive(&ticket, &["--relay", &relay.url()])?.end(0)?;
     sender.end(0)?;
     ensure_arrived(&hosts.place(), &[&tree])
 }
