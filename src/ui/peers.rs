@@ -35,6 +35,8 @@ impl Ui {
                 let _ = stdout.write_all(command.as_bytes()).and_then(|()| stdout.flush());
             }
         }
+        // Wiped before anybody can know that it was shown.
+        drop(command);
         self.say("waiting for the receiver; Ctrl-C stops");
     }
 
@@ -48,6 +50,7 @@ impl Ui {
         let typed = command.strip_prefix(COMMAND).unwrap_or_default();
         let line = Zeroizing::new(format!("transfer pair {typed}\n"));
         self.print(&line)?;
+        drop((command, line));
         self.say("waiting for the other machine; Ctrl-C stops");
         Ok(())
     }
