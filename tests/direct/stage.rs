@@ -3,20 +3,15 @@
 //!
 //!     a 10.1.0.2 - 10.1.0.1 ga 203.0.113.11 - net 203.0.113.1, .2 - 203.0.113.12 gb 10.2.0.1 - 10.2.0.2 b
 
-use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
-use std::path::Path;
+use std::ops::Deref;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::util::process::clean;
+use super::util::machines::Machines;
 
 /// How a gateway treats UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,27 +27,27 @@ pub enum Nat {
 }
 
 /// The two houses.
-pub struct Internet {
-    prefix: String,
-    names: Vec<String>,
+pub struct Internet(Machines);
+
+impl Deref for Internet {
+    type Target = Machines;
+
+    fn deref(&self) -> &Machines {
+        &self.0
+    }
 }
 
 impl Internet {
     /// With these gateways, or nothing (with the reason told) where that is not allowed.
     pub fn new(a: Nat, b: Nat) -> Result<Option<Self>> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         let has_nft = Command::new("nft").arg("--version").stdout(Stdio::null()).status();
         if !has_nft.is_ok_and(|status| status.success()) {
             eprintln!("skipped: there is no nft; scripts/setup --test installs it");
             return Ok(None);
         }
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("transfer-nat-{}-{count}", std::process::id());
-        let mut internet = Self { prefix, names: Vec::new() };
-        if internet.add("net").is_err() {
-            eprintln!("skipped: network namespaces need Linux, root and `ip`");
-            return Ok(None);
-        }
+        let Some(machines) = Machines::begin("nat", "net") else { return Ok(None) };
+        let mut internet = Self(machines);
+        internet.ready("net")?;
         internet.ip("net", "link add br0 type bridge")?;
         internet.ip("net", "link set br0 up")?;
         internet.ip("net", "address add 203.0.113.1/24 dev br0")?;
@@ -111,26 +106,17 @@ impl Internet {
         Ok(self)
     }
 
-    fn name(&self, machine: &str) -> String {
-        format!("{}-{machine}", self.prefix)
+    fn add(&mut self, machine: &str) -> Result<()> {
+        self.0.add(machine)?;
+        self.ready(machine)
     }
 
-    fn add(&mut self, machine: &str) -> Result<()> {
-        let name = self.name(machine);
-        ip(&["netns", "add", &name])?;
-        self.names.push(name);
+    fn ready(&self, machine: &str) -> Result<()> {
         // An address of IPv6 can be used at once, without a look whether another has it.
         for which in ["all", "default"] {
             self.set(machine, &format!("ipv6/conf/{which}/accept_dad"), "0")?;
         }
         self.ip(machine, "link set lo up")
-    }
-
-    /// `ip`, at a machine.
-    pub fn ip(&self, machine: &str, args: &str) -> Result<()> {
-        let name = self.name(machine);
-        let args: Vec<&str> = ["-n", &*name].into_iter().chain(args.split(' ')).collect();
-        ip(&args)
     }
 
     /// A kernel setting below `/proc/sys/net`.
@@ -176,35 +162,6 @@ impl Internet {
         Ok([count("ga")?, count("gb")?])
     }
 
-    /// A program, to run at a machine.
-    pub fn on(&self, machine: &str, program: &str) -> Command {
-        let mut command = clean(Command::new("ip"));
-        command.args(["netns", "exec", &self.name(machine), program]);
-        command
-    }
-
-    /// `transfer`, to run at a machine.
-    pub fn transfer(&self, machine: &str, args: &[&str]) -> Command {
-        let mut command = self.on(machine, env!("CARGO_BIN_EXE_transfer"));
-        command.args(args);
-        command
-    }
-
-    /// Does something at a machine, in a thread of this process: all sockets that `work` opens are there.
-    pub fn at<T: Send + 'static>(
-        &self,
-        machine: &str,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> JoinHandle<Result<T>> {
-        let namespace = Path::new("/run/netns").join(self.name(machine));
-        // The thread that goes there ends there.
-        thread::spawn(move || {
-            let namespace = fs::File::open(namespace)?;
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-            Ok(work())
-        })
-    }
-
     /// A UDP socket at a machine.
     pub fn udp(&self, machine: &str, address: &str) -> Result<UdpSocket> {
         let address: SocketAddr = address.parse()?;
@@ -213,21 +170,6 @@ impl Internet {
         socket.set_read_timeout(Some(Duration::from_secs(1)))?;
         Ok(socket)
     }
-}
-
-impl Drop for Internet {
-    fn drop(&mut self) {
-        for name in &self.names {
-            let _ = ip(&["netns", "delete", name]);
-        }
-    }
-}
-
-fn ip(args: &[&str]) -> Result<()> {
-    let output = Command::new("ip").args(args).output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "ip {}: {said}", args.join(" "));
-    Ok(())
 }
 
 /// What makes a gateway of that kind. A gateway that answers unsolicited UDP by itself would have its own

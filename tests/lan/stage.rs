@@ -1,39 +1,35 @@
 //! Machines on a local network: network namespaces on a bridge in one of its own, with what
 //! machines have beside a cable, such as Docker's bridge and a tunnel.
 
-use std::fs;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use anyhow::{Context, Result, bail};
 
-use super::util::process::{LIMIT, Process, clean};
+use super::util::machines::Machines;
+use super::util::process::{LIMIT, Process};
 use super::util::tree::{Scratch, write};
 
 /// A network of the machines `a`, `b` and `c`, gone when dropped: 192.168.77.1 to .3, fd77::1 to ::3
 /// and fe80::1 to ::3 at their `eth0`. `a` has a `docker0` and, where the kernel has tunnels, a `wg0` as well.
-pub struct Lan {
-    prefix: String,
-    names: Vec<String>,
+pub struct Lan(Machines);
+
+impl Deref for Lan {
+    type Target = Machines;
+
+    fn deref(&self) -> &Machines {
+        &self.0
+    }
 }
 
 impl Lan {
     /// The network, or nothing (with the reason told) where that is not allowed.
     pub fn new() -> Result<Option<Self>> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("transfer-lan-{}-{count}", std::process::id());
-        let mut lan = Self { prefix, names: Vec::new() };
-        if lan.add("switch").is_err() {
-            eprintln!("skipped: network namespaces need Linux, root and `ip`");
-            return Ok(None);
-        }
+        let Some(mut lan) = Machines::begin("lan", "switch") else { return Ok(None) };
         let switch = lan.name("switch");
         // With snooping a bridge drops multicast that nobody has asked it for.
         lan.ip("switch", "link add br0 type bridge mcast_snooping 0")?;
@@ -57,25 +53,7 @@ impl Lan {
             lan.ip("a", "address add 10.9.0.2/32 dev wg0")?;
             lan.ip("a", "link set wg0 up")?;
         }
-        Ok(Some(lan))
-    }
-
-    fn name(&self, machine: &str) -> String {
-        format!("{}-{machine}", self.prefix)
-    }
-
-    fn add(&mut self, machine: &str) -> Result<()> {
-        let name = self.name(machine);
-        ip(&["netns", "add", &name])?;
-        self.names.push(name);
-        Ok(())
-    }
-
-    /// `ip`, at a machine.
-    pub fn ip(&self, machine: &str, args: &str) -> Result<()> {
-        let name = self.name(machine);
-        let args: Vec<&str> = ["-n", &*name].into_iter().chain(args.split(' ')).collect();
-        ip(&args)
+        Ok(Some(Self(lan)))
     }
 
     /// A second network, of two machines alone: an interface `cable` at each.
@@ -89,50 +67,14 @@ impl Lan {
         Ok(())
     }
 
-    /// A program, to run at a machine.
-    pub fn on(&self, machine: &str, program: &str) -> Command {
-        let mut command = clean(Command::new("ip"));
-        command.args(["netns", "exec", &self.name(machine), program]);
-        command
-    }
-
-    /// `transfer`, to run at a machine.
-    pub fn transfer(&self, machine: &str, args: &[&str]) -> Command {
-        let mut command = self.on(machine, env!("CARGO_BIN_EXE_transfer"));
-        command.args(args);
-        command
-    }
-
-    /// Does something at a machine, within this process: all sockets that `work` opens, and those
-    /// of the threads that it starts, are there.
+    /// Does something at a machine, within this process.
     pub fn at<T: Send + 'static>(
         &self,
         machine: &str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let namespace = fs::File::open(Path::new("/run/netns").join(self.name(machine)))?;
-        // The thread that goes there ends there.
-        let there = thread::spawn(move || {
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-            anyhow::Ok(work())
-        });
-        there.join().ok().context("the thread has panicked")?
+        self.0.at(machine, work).join().ok().context("the thread has panicked")?
     }
-}
-
-impl Drop for Lan {
-    fn drop(&mut self) {
-        for name in &self.names {
-            let _ = ip(&["netns", "delete", name]);
-        }
-    }
-}
-
-fn ip(args: &[&str]) -> Result<()> {
-    let output = Command::new("ip").args(args).output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "ip {}: {said}", args.join(" "));
-    Ok(())
 }
 
 /// Asks again and again until `done` gives something.

@@ -1,7 +1,6 @@
 //! Two hosts of a tailnet, and a third that does not belong: network namespaces joined by a
 //! switch, each with a `tailscale` that answers as the real one does.
-#![cfg_attr(not(target_os = "linux"), allow(unused, reason = "some tests are for Linux alone"))]
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 #![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
 
 mod userspace;
@@ -11,12 +10,12 @@ mod util;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use util::process::{Ended, Pipe, Process, Sender, clean, run};
+use util::machines::Machines;
+use util::process::{Ended, Pipe, Process, Sender, run};
 use util::tree::{Scratch, chmod, ensure_arrived, noise, write};
 
 /// A device of the tailnet.
@@ -84,101 +83,55 @@ fn tree(scratch: &Scratch) -> Result<PathBuf> {
 }
 
 /// Namespaces joined by a switch in one of their own; gone when dropped.
-struct Net {
-    prefix: String,
-    names: Vec<String>,
-}
+struct Net(Machines);
 
 impl Net {
-    /// One namespace, or nothing where that is not allowed.
-    fn begin(name: &str) -> Option<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("transfer-test-{}-{count}", std::process::id());
-        let mut net = Self { prefix, names: Vec::new() };
-        if !cfg!(target_os = "linux") || !net.add(name) {
-            eprintln!("skipped: network namespaces need Linux, root and `ip`");
-            return None;
-        }
-        Some(net)
-    }
-
     /// A host that reaches nobody, not even a switch.
-    #[cfg(target_os = "linux")]
     fn alone(host: Host) -> Result<Option<Self>> {
-        let Some(net) = Self::begin(host.name) else { return Ok(None) };
-        ip(&["-n", &net.name(host.name), "link", "set", "lo", "up"])?;
-        Ok(Some(net))
+        let Some(net) = Machines::begin("tailnet", host.name) else { return Ok(None) };
+        net.ip(host.name, "link set lo up")?;
+        Ok(Some(Self(net)))
     }
 
     /// One namespace for each of the hosts.
     fn new(hosts: &[Host]) -> Result<Option<Self>> {
-        let Some(mut net) = Self::begin("switch") else { return Ok(None) };
+        let Some(mut net) = Machines::begin("tailnet", "switch") else { return Ok(None) };
         let switch = net.name("switch");
-        ip(&["-n", &switch, "link", "add", "br0", "type", "bridge"])?;
-        ip(&["-n", &switch, "link", "set", "br0", "up"])?;
-        for host in hosts {
-            ensure!(net.add(host.name), "no namespace for {}", host.name);
-            let name = net.name(host.name);
-            let veth = ["link", "add", "tailscale0", "type", "veth", "peer", "name", host.name];
-            ip(&[&["-n", &*name][..], &veth, &["netns", &*switch]].concat())?;
-            ip(&["-n", &switch, "link", "set", host.name, "master", "br0", "up"])?;
-            for address in host.addresses {
+        net.ip("switch", "link add br0 type bridge")?;
+        net.ip("switch", "link set br0 up")?;
+        for Host { name, addresses } in hosts {
+            net.add(name)?;
+            net.ip(
+                name,
+                &format!("link add tailscale0 type veth peer name {name} netns {switch}"),
+            )?;
+            net.ip("switch", &format!("link set {name} master br0 up"))?;
+            for address in *addresses {
                 // Without duplicate detection an IPv6 address can be bound at once.
-                let address: &[&str] = match address.contains(':') {
-                    true => &[&format!("{address}/48"), "dev", "tailscale0", "nodad"],
-                    false => &[&format!("{address}/10"), "dev", "tailscale0"],
+                let address = match address.contains(':') {
+                    true => format!("{address}/48 dev tailscale0 nodad"),
+                    false => format!("{address}/10 dev tailscale0"),
                 };
-                ip(&[&["-n", &*name, "address", "add"], address].concat())?;
+                net.ip(name, &format!("address add {address}"))?;
             }
             for device in ["lo", "tailscale0"] {
-                ip(&["-n", &name, "link", "set", device, "up"])?;
+                net.ip(name, &format!("link set {device} up"))?;
             }
         }
-        Ok(Some(net))
-    }
-
-    fn name(&self, host: &str) -> String {
-        format!("{}-{host}", self.prefix)
-    }
-
-    fn add(&mut self, host: &str) -> bool {
-        let name = self.name(host);
-        let added = ip(&["netns", "add", &name]).is_ok();
-        if added {
-            self.names.push(name);
-        }
-        added
+        Ok(Some(Self(net)))
     }
 
     /// A program, to run in a host's namespace.
     fn on(&self, host: Host, program: &str) -> Command {
-        let mut command = clean(Command::new("ip"));
-        command.args(["netns", "exec", &self.name(host.name), program]);
-        command
+        self.0.on(host.name, program)
     }
 
     /// `transfer`, to run in a host's namespace with this `tailscale`.
     fn transfer(&self, host: Host, tailscale: &Path) -> Command {
-        let mut command = self.on(host, env!("CARGO_BIN_EXE_transfer"));
+        let mut command = self.0.transfer(host.name, &[]);
         command.env("TRANSFER_TAILSCALE", tailscale);
         command
     }
-}
-
-impl Drop for Net {
-    fn drop(&mut self) {
-        for name in &self.names {
-            let _ = ip(&["netns", "delete", name]);
-        }
-    }
-}
-
-fn ip(args: &[&str]) -> Result<()> {
-    let output = Command::new("ip").args(args).output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "ip {}: {said}", args.join(" "));
-    Ok(())
 }
 
 /// Two hosts that know each other and one that they do not know, with a tree at the first.
@@ -258,14 +211,13 @@ fn a_way_that_swallows_everything_is_noticed_on_both_sides() -> Result<()> {
     let mut receiver = Process::start(command)?;
     receiver.wait_for(Pipe::Err, "receiving ")?;
     std::thread::sleep(std::time::Duration::from_secs(1));
-    let switch = tailnet.net.name("switch");
-    ip(&["-n", &switch, "link", "set", BETA.name, "nomaster"])?;
+    tailnet.net.0.ip("switch", &format!("link set {} nomaster", BETA.name))?;
     let lost = "the other side has sent nothing for too long";
     let line = receiver.wait_for(Pipe::Err, "; trying again")?;
     ensure!(line.contains(lost), "{line:?}");
     let line = sender.process.wait_for(Pipe::Err, "; waiting for it to come back")?;
     ensure!(line.contains(lost), "{line:?}");
-    ip(&["-n", &switch, "link", "set", BETA.name, "master", "br0"])?;
+    tailnet.net.0.ip("switch", &format!("link set {} master br0", BETA.name))?;
     receiver.end()?.expect(0)?;
     sender.end()?.expect(0)?;
     ensure_arrived(into.path(), &[&tailnet.tree])
@@ -404,14 +356,6 @@ fn a_doctor_sees_what_a_receiver_would_meet() -> Result<()> {
     let gone = "  warning  it answers, but nothing listens on port 15820 there\n";
     doctor(BETA, &["alpha"], 0, &[gone])?;
     // Nobody answers at all.
-    ip(&[
-        "-n",
-        &tailnet.net.name("alpha"),
-        "address",
-        "delete",
-        "100.64.0.1/10",
-        "dev",
-        "tailscale0",
-    ])?;
+    tailnet.net.0.ip("alpha", "address delete 100.64.0.1/10 dev tailscale0")?;
     doctor(BETA, &["alpha"], 1, &["  problem  ", "100.64.0.1:15820", "1 problem"])
 }

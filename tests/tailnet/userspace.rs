@@ -4,15 +4,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-#[cfg(target_os = "linux")]
-use std::path::Path;
 use std::process::Command;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-#[cfg(target_os = "linux")]
 use crate::Net;
 use crate::util::process::{Pipe, Sender, receiving, run, transfer};
 use crate::util::tree::{Scratch, ensure_arrived, write};
@@ -211,7 +208,6 @@ fn a_userspace_receiver_goes_through_a_proxy() -> Result<()> {
 /// Both ends in nodes without a network device, each run by its own program: a pod that shows a
 /// ticket for the tailnet, and a receiver that has no way out but the proxy of its own tailscaled.
 #[test]
-#[cfg(target_os = "linux")]
 fn a_pod_and_a_receiver_behind_a_proxy_meet() -> Result<()> {
     let cases: [(&str, Greet); 2] = [("socks5", socks5), ("http", http_connect)];
     for (scheme, greet) in cases {
@@ -241,7 +237,10 @@ fn a_pod_and_a_receiver_behind_a_proxy_meet() -> Result<()> {
         run(receive(&ticket))?.expect(5)?.says("100.64.0.1")?;
         run(receive(&sender.ticket))?.expect(5)?.says("nothing listens at 127.0.0.1")?;
 
-        let (at, serving) = proxy_at(listen_in(&net.name(BETA.name))?, greet)?;
+        // It stays there, whoever accepts.
+        let there = net.0.at(BETA.name, || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+        let listener = there.join().ok().context("the thread has panicked")???;
+        let (at, serving) = proxy_at(listener, greet)?;
         let mut command = receive(&ticket);
         command.env("ALL_PROXY", format!("{scheme}://127.0.0.1:{at}"));
         run(command)?.expect(0)?.says("connecting to alpha (alice@example.org)\n")?;
@@ -253,21 +252,6 @@ fn a_pod_and_a_receiver_behind_a_proxy_meet() -> Result<()> {
         ensure_arrived(into.path(), &[&tree])?;
     }
     Ok(())
-}
-
-/// A listener on the loopback of another namespace. It stays there, whoever accepts.
-#[cfg(target_os = "linux")]
-fn listen_in(namespace: &str) -> Result<TcpListener> {
-    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-    use std::os::fd::AsFd;
-
-    let namespace = fs::File::open(Path::new("/run/netns").join(namespace))?;
-    // The thread that goes there ends there.
-    let listening = thread::spawn(move || {
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-    });
-    Ok(listening.join().ok().context("the thread has panicked")??)
 }
 
 /// The doctor looks through the same proxy, and says so.

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each of them uses its part")]
 
+#[cfg(target_os = "linux")]
+pub mod machines;
 pub mod process;
 #[cfg(unix)]
 pub mod terminal;
