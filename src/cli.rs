@@ -195,6 +195,32 @@ pub struct Common {
     habits: Habits,
 }
 
+/// What a command says that asks nothing, and where.
+#[derive(Debug, Args)]
+struct Output {
+    /// Say only what went wrong
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say more
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Tell programs on stdout: one JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Append everything that -vv would say to this file, with the time
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+}
+
+impl Output {
+    /// The terminal as these options want it, and whether the log could be opened.
+    fn ui(&self) -> (Ui, Result<()>) {
+        let mut ui = Ui::new(self.quiet, self.verbose, true, self.json);
+        let log = self.log_file.as_deref().map_or(Ok(()), |file| ui.log_to(file));
+        (ui, log)
+    }
+}
+
 /// `--json`, as typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum JsonArg {
@@ -235,7 +261,7 @@ impl Command {
             #[cfg(feature = "relay")]
             Self::Relay(args) => args.ui(),
             Self::Doctor(args) => (Ui::new(false, 0, true, args.json), Ok(())),
-            Self::Find(args) => (args.ui(), Ok(())),
+            Self::Find(args) => args.ui(),
             Self::Pair(args) => (args.ui(), Ok(())),
             Self::Trust(args) => (args.ui(), Ok(())),
             Self::Ca(args) => (args.ui(), Ok(())),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::duration;
+use super::{Output, duration};
+use crate::error::Result;
 use crate::find::FindOptions;
 use crate::net::interfaces::Choice;
 use crate::ui::Ui;
@@ -22,21 +23,15 @@ pub struct FindArgs {
     /// network, and none of a VPN or of containers
     #[arg(long, value_name = "IF", value_delimiter = ',')]
     interface: Vec<String>,
-    /// Say only what went wrong
-    #[arg(short, long, conflicts_with = "verbose")]
-    quiet: bool,
-    /// Say more
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    verbose: u8,
-    /// Tell programs on stdout: one JSON object a line
-    #[arg(long)]
-    json: bool,
+    /// What it says.
+    #[command(flatten)]
+    output: Output,
 }
 
 impl FindArgs {
     /// The terminal as the options want it.
-    pub fn ui(&self) -> Ui {
-        Ui::new(self.quiet, self.verbose, true, self.json)
+    pub fn ui(&self) -> (Ui, Result<()>) {
+        self.output.ui()
     }
 
     /// Everything decided that can be decided without looking.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 
-use super::duration;
+use super::{Output, duration};
 use crate::error::Result;
 use crate::net::pace::Rate;
 use crate::relay::options::{DISCOVERY_PORT, Front, Limits, RelayOptions};
@@ -15,6 +15,7 @@ use crate::ui::Ui;
 
 /// `transfer relay`, as typed.
 #[derive(Debug, Args)]
+#[command(mut_arg("verbose", |it| it.help("Say who comes and goes, with addresses")))]
 #[command(group = ArgGroup::new("front").required(true).args(["http", "cert"]))]
 pub struct RelayArgs {
     /// Listen here without TLS, behind a proxy that has it: PORT of 127.0.0.1, or IP:PORT
@@ -64,26 +65,15 @@ pub struct RelayArgs {
     /// How often a line says how much it was used
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
     every: Duration,
-    /// Say only what went wrong
-    #[arg(short, long, conflicts_with = "verbose")]
-    quiet: bool,
-    /// Say who comes and goes, with addresses
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    verbose: u8,
-    /// Tell programs on stdout: one JSON object a line
-    #[arg(long)]
-    json: bool,
-    /// Append everything that -vv would say to this file, with the time
-    #[arg(long, value_name = "FILE")]
-    log_file: Option<PathBuf>,
+    /// What it says.
+    #[command(flatten)]
+    output: Output,
 }
 
 impl RelayArgs {
     /// The terminal as the options want it, and whether the log could be opened.
     pub fn ui(&self) -> (Ui, Result<()>) {
-        let mut ui = Ui::new(self.quiet, self.verbose, true, self.json);
-        let log = self.log_file.as_deref().map_or(Ok(()), |file| ui.log_to(file));
-        (ui, log)
+        self.output.ui()
     }
 
     /// Everything decided that can be decided without looking.

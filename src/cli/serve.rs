@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::Output;
 use crate::bounds::{MAX_SESSIONS, MAX_UPLOADS};
 use crate::connect::devices::Papers;
 use crate::connect::ways::Way;
@@ -101,18 +102,9 @@ pub struct ServeArgs {
     /// What this device shows, and whom it trusts.
     #[command(flatten)]
     papers: PapersArgs,
-    /// Say only what went wrong
-    #[arg(short, long, conflicts_with = "verbose")]
-    quiet: bool,
-    /// Say more
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    verbose: u8,
-    /// Tell programs on stdout: one JSON object a line
-    #[arg(long)]
-    json: bool,
-    /// Append everything that -vv would say to this file, with the time
-    #[arg(long, value_name = "FILE")]
-    log_file: Option<PathBuf>,
+    /// What it says.
+    #[command(flatten)]
+    output: Output,
 }
 
 /// `--print-unit`.
@@ -159,8 +151,7 @@ fn mask_of(text: &str) -> Result<u16, String> {
 impl ServeArgs {
     /// The terminal as the options want it, and whether the log could be opened.
     pub fn ui(&self) -> (Ui, Result<()>) {
-        let mut ui = Ui::new(self.quiet, self.verbose, true, self.json);
-        let log = self.log_file.as_deref().map_or(Ok(()), |file| ui.log_to(file));
+        let (ui, log) = self.output.ui();
         (ui.as_service(), log)
     }
 
@@ -172,7 +163,7 @@ impl ServeArgs {
             words.drain(at..(at + 2).min(words.len()));
         }
         words.retain(|word| !word.starts_with("--print-unit="));
-        let log = self.log_file.iter().map(|file| {
+        let log = self.output.log_file.iter().map(|file| {
             let folder = file.parent().filter(|it| !it.as_os_str().is_empty());
             folder.unwrap_or(Path::new(".")).to_owned()
         });
