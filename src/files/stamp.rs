@@ -29,15 +29,8 @@ pub struct Stamp {
 impl Stamp {
     /// Of an open file.
     pub fn of(file: &File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        let stamp = Self {
-            size: metadata.len(),
-            mtime: metadata.modified().map_or(0, times::nanoseconds),
-            born: born(file, &metadata),
-            names: 1,
-            ..Self::default()
-        };
-        Ok(complete(stamp, &metadata))
+        let stamp = Self::of_handle(&cap_std::fs::Metadata::from_file(file)?);
+        Ok(Self { born: stamp.born.or_else(|| born(file)), ..stamp })
     }
 
     /// The same, of what a directory handle has told: of one file both are equal.
@@ -79,15 +72,10 @@ impl Stamp {
     }
 }
 
-/// When an open file was made, as a directory handle tells it.
-#[cfg(not(any(all(target_os = "linux", not(target_env = "gnu")), target_os = "android")))]
-fn born(_: &File, metadata: &std::fs::Metadata) -> Option<i64> {
-    metadata.created().ok().map(times::nanoseconds)
-}
-
-/// The same where the standard library does not know it, but the kernel does.
+/// When an open file was made, where the kernel knows it and the standard library does not. A directory
+/// handle tells it.
 #[cfg(any(all(target_os = "linux", not(target_env = "gnu")), target_os = "android"))]
-fn born(file: &File, _: &std::fs::Metadata) -> Option<i64> {
+fn born(file: &File) -> Option<i64> {
     use rustix::fs::{AtFlags, StatxFlags, statx};
     let told = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
     let is_told = told.stx_mask & StatxFlags::BTIME.bits() != 0;
@@ -95,22 +83,9 @@ fn born(file: &File, _: &std::fs::Metadata) -> Option<i64> {
     nanoseconds.checked_add(told.stx_btime.tv_nsec.into()).filter(|_| is_told)
 }
 
-#[cfg(unix)]
-fn complete(stamp: Stamp, metadata: &std::fs::Metadata) -> Stamp {
-    use std::os::unix::fs::MetadataExt;
-    Stamp {
-        disk: metadata.dev(),
-        number: metadata.ino(),
-        mode: u16::try_from(metadata.mode() & 0o7777).ok(),
-        owner: Some(metadata.uid()),
-        names: metadata.nlink(),
-        ..stamp
-    }
-}
-
-#[cfg(not(unix))]
-fn complete(stamp: Stamp, _: &std::fs::Metadata) -> Stamp {
-    stamp
+#[cfg(not(any(all(target_os = "linux", not(target_env = "gnu")), target_os = "android")))]
+fn born(_: &File) -> Option<i64> {
+    None
 }
 
 #[cfg(test)]
