@@ -230,7 +230,7 @@ pub enum Listen {
 }
 
 impl Endpoint {
-    /// Binds the port that was asked for, or else `usual` or one of the next. Tells which.
+    /// Binds the port that was asked for, or else the first of `usual` that is free. Tells which.
     ///
     /// # Errors
     /// It is taken, or no relay answers.
@@ -241,9 +241,9 @@ impl Endpoint {
     ) -> Result<(Vec<Listener>, u16)> {
         let first = *usual.start();
         let listeners = match &self.listen {
-            Listen::Tcp(addresses) => Listener::bind_among(addresses, port, usual)?,
+            Listen::Tcp(addresses) => Listener::bind_each(addresses, port, usual)?,
             Listen::Quic(meeting) => {
-                vec![Listener::quic(quic::Listener::open(meeting, port, first)?)]
+                vec![Listener::quic(quic::Listener::open(meeting, port, usual)?)]
             }
         };
         let port = listeners.first().map_or(first, |listener| listener.address().port());

@@ -25,7 +25,7 @@ use crate::error::{Cause, Error, Exit, Result, shown_os};
 use crate::net::dial::Proxy;
 use crate::net::listener::{Listener, port_owner};
 use crate::net::tailscale::{Status, TailscaleDetector};
-use crate::ticket::{DEFAULT_PORT, Host};
+use crate::ticket::{DEFAULT_PORT, Host, USUAL_PORTS};
 use crate::ui::{Finding, Mark, Ui};
 
 /// What to look at; resolved from the command line.
@@ -208,7 +208,7 @@ impl Doctor<'_> {
     /// `is_looked_at` is a sender here, of which more is said below.
     fn port(&mut self, node: &Node<'_>, asked: Option<u16>, is_looked_at: bool) {
         let (ip, port) = (node.listens_at(), asked.unwrap_or(DEFAULT_PORT));
-        let finding = match Listener::bind_some(ip, asked, DEFAULT_PORT) {
+        let finding = match Listener::bind_some(ip, asked, USUAL_PORTS) {
             Ok(free) if free.address().port() != port => {
                 next_to(port_owner(port).as_deref(), free.address().port())
             }

@@ -15,9 +15,6 @@ use super::quic::{self, Caller};
 use crate::bounds::MAX_BACKLOG;
 use crate::error::{Cause, Error, Result, reason};
 
-/// Ports that are tried one after the other where none was asked for.
-const PORTS: u16 = 100;
-
 /// A bound port. Clones share it; [`Listener::close`] ends them all.
 #[derive(Debug, Clone)]
 pub struct Listener {
@@ -58,19 +55,11 @@ impl Listener {
     }
 
     /// Binds one port at all of `addresses`, whatever theirs is: the one that was asked for, or else
-    /// `usual` or the next one that is free at all of them.
-    ///
-    /// # Errors
-    /// Those of `usual`, where none is.
-    pub fn bind_each(addresses: &[SocketAddr], port: Option<u16>, usual: u16) -> Result<Vec<Self>> {
-        Self::bind_among(addresses, port, usual..=usual.saturating_add(PORTS - 1))
-    }
-
-    /// The same with the first of `usual` that is free at all of them.
+    /// the first of `usual` that is free at all of them.
     ///
     /// # Errors
     /// Those of the first, where none is.
-    pub fn bind_among(
+    pub fn bind_each(
         addresses: &[SocketAddr],
         port: Option<u16>,
         mut usual: RangeInclusive<u16>,
@@ -104,7 +93,7 @@ impl Listener {
     }
 
     /// The same at one address.
-    pub fn bind_some(ip: IpAddr, port: Option<u16>, usual: u16) -> Result<Self> {
+    pub fn bind_some(ip: IpAddr, port: Option<u16>, usual: RangeInclusive<u16>) -> Result<Self> {
         let bound = Self::bind_each(&[SocketAddr::new(ip, 0)], port, usual)?;
         bound.into_iter().next().ok_or_else(|| Error::network("there is no address to listen at"))
     }
@@ -234,6 +223,11 @@ mod tests {
     use crate::error::Exit;
     use std::net::Ipv4Addr;
 
+    /// Some ports.
+    fn from(first: u16) -> RangeInclusive<u16> {
+        first..=first.saturating_add(99)
+    }
+
     #[test]
     fn a_port_in_use_names_its_owner_and_another_port() {
         let first = Listener::bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
@@ -255,15 +249,15 @@ mod tests {
         let here = Ipv4Addr::LOCALHOST.into();
         let first = Listener::bind(here, 0).unwrap();
         let usual = first.address().port();
-        let next = Listener::bind_some(here, None, usual).unwrap().address().port();
-        assert!((usual + 1..usual + PORTS).contains(&next), "{usual} {next}");
-        let asked = Listener::bind_some(here, Some(usual), usual).unwrap_err();
+        let next = Listener::bind_some(here, None, from(usual)).unwrap().address().port();
+        assert!((usual + 1..=*from(usual).end()).contains(&next), "{usual} {next}");
+        let asked = Listener::bind_some(here, Some(usual), from(usual)).unwrap_err();
         assert_eq!(asked.cause, Cause::PortTaken);
         drop(first);
-        let free = Listener::bind_some(here, None, usual).unwrap();
+        let free = Listener::bind_some(here, None, from(usual)).unwrap();
         assert_eq!(free.address().port(), usual);
         let elsewhere = Ipv4Addr::new(192, 0, 2, 1).into();
-        assert!(Listener::bind_some(elsewhere, None, usual).is_err());
+        assert!(Listener::bind_some(elsewhere, None, from(usual)).is_err());
     }
 
     #[test]
@@ -271,10 +265,10 @@ mod tests {
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let first = Listener::bind(here.ip(), 0).unwrap();
         let port = first.address().port();
-        let error = Listener::bind_among(&[here], None, port..=port).unwrap_err();
+        let error = Listener::bind_each(&[here], None, port..=port).unwrap_err();
         assert_eq!(error.cause, Cause::PortTaken);
         drop(first);
-        let bound = Listener::bind_among(&[here], None, port..=port).unwrap();
+        let bound = Listener::bind_each(&[here], None, port..=port).unwrap();
         assert_eq!(bound[0].address().port(), port);
     }
 
@@ -288,19 +282,19 @@ mod tests {
         let last = all.last().unwrap().ip();
         let taken = Listener::bind(last, 0).unwrap();
         let usual = taken.address().port();
-        let bound = Listener::bind_each(all, None, usual).unwrap();
+        let bound = Listener::bind_each(all, None, from(usual)).unwrap();
         let port = bound[0].address().port();
-        assert!((usual + 1..usual + PORTS).contains(&port), "{usual} {port}");
+        assert!((usual + 1..=*from(usual).end()).contains(&port), "{usual} {port}");
         let ips: Vec<_> = bound.iter().map(|bound| bound.address().ip()).collect();
         assert_eq!(ips, all.iter().map(SocketAddr::ip).collect::<Vec<_>>());
         assert!(bound.iter().all(|bound| bound.address().port() == port));
-        let asked = Listener::bind_each(all, Some(usual), usual).unwrap_err();
+        let asked = Listener::bind_each(all, Some(usual), from(usual)).unwrap_err();
         assert_eq!(asked.cause, Cause::PortTaken);
         // An address that is gone is left out, unless it is the one to show.
         let gone = SocketAddr::from(([192, 0, 2, 1], 0));
-        assert_eq!(Listener::bind_each(&[at(1), gone], Some(0), 1).unwrap().len(), 1);
-        assert!(Listener::bind_each(&[gone, at(1)], Some(0), 1).is_err());
-        let any = Listener::bind_each(all, Some(0), usual).unwrap();
+        assert_eq!(Listener::bind_each(&[at(1), gone], Some(0), from(1)).unwrap().len(), 1);
+        assert!(Listener::bind_each(&[gone, at(1)], Some(0), from(1)).is_err());
+        let any = Listener::bind_each(all, Some(0), from(usual)).unwrap();
         assert!(any.iter().all(|bound| bound.address().port() == any[0].address().port()));
     }
 

@@ -5,6 +5,7 @@
 //! oldest leaves when another comes.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -59,18 +60,18 @@ fn port_again(asked: Option<u16>, bound: u16, is_found_by_port: bool) -> Option<
 
 impl Listener {
     /// Takes its place at the relay, or at a port where there is none: the one that is asked for, or any,
-    /// and without a relay `usual` or one of the next.
+    /// and without a relay the first of `usual` that is free.
     ///
     /// # Errors
     /// Exit 5: no relay answers, or the port is taken.
-    pub fn open(meeting: &Meeting, port: Option<u16>, usual: u16) -> Result<Self> {
+    pub fn open(meeting: &Meeting, port: Option<u16>, usual: RangeInclusive<u16>) -> Result<Self> {
         let runtime = endpoint::runtime()?;
         let home = Home::new(runtime.handle().clone());
         let is_found_by_port = meeting.relays.is_empty();
         let ports: Vec<Option<u16>> = match (port, is_found_by_port) {
             (Some(port), _) => vec![Some(port)],
             (None, false) => vec![None],
-            (None, true) => (usual..usual.saturating_add(PORTS)).map(Some).collect(),
+            (None, true) => usual.map(Some).collect(),
         };
         let mut bound = None;
         for port in ports {
@@ -126,9 +127,6 @@ impl Listener {
         self.0.port.load(Ordering::Relaxed)
     }
 }
-
-/// Ports that are tried one after the other where none was asked for.
-const PORTS: u16 = 100;
 
 fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is inside is whole at every point where a panic could happen.

@@ -1,6 +1,7 @@
 //! What a build without direct mode has in its place: nothing that could be made.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ pub struct Listener(Never);
 
 #[expect(missing_docs, reason = "nobody has one")]
 impl Listener {
-    pub fn open(_: &Meeting, _: Option<u16>, _: u16) -> Result<Self> {
+    pub fn open(_: &Meeting, _: Option<u16>, _: RangeInclusive<u16>) -> Result<Self> {
         Err(no_direct_mode())
     }
 
