@@ -41,7 +41,8 @@ use crate::ui::Ui;
 ///
 /// One machine sends and shows a ticket; the other types it and receives. Both are devices of
 /// one Tailscale network, or, with --lan, in one local network, or, with --direct, in any two
-/// networks, or, with --pod, the same machine.
+/// networks, or, with --pod, the same machine. A machine that runs `transfer serve` takes what
+/// trusted devices send to it with --to, without a ticket.
 #[derive(Debug, Parser)]
 #[command(
     name = "transfer",
@@ -71,6 +72,7 @@ pub enum Command {
         transfer send --dry-run project      nothing yet: list what would go\n  \
         transfer send --lan photos           to a machine of the local network, without Tailscale\n  \
         transfer send --direct photos        to a machine of any other network\n  \
+        transfer send --to attic photos      to a server that trusts this device, without a ticket\n  \
         transfer send --pod --port 4000 out  to another process on this machine",
         after_long_help = help::SEND)]
     Send(Box<SendArgs>),

@@ -25,6 +25,7 @@ pub const SEND: &str = "Examples:
   transfer send --dry-run project      nothing yet: list what would go
   transfer send --lan photos           to a machine of the local network, without Tailscale
   transfer send --direct photos        to a machine of any other network
+  transfer send --to attic photos      to a server that trusts this device, without a ticket
   transfer send --pod --port 4000 out  to another process on this machine
   tar c photos | transfer send --name photos.tar -
   transfer send --text 'see you at 8'
@@ -46,7 +47,7 @@ The ticket serves one receiver, and dies at the third wrong token. A receiver th
 come back for as long as --timeout says.
 
 Exit codes: 0 everything is there, 1 another failure, 2 usage, 3 some things could not be sent,
-4 wrong token, 5 network, 6 a hash differed, 7 refused, 130 stopped.";
+4 wrong token, or not trusted, 5 network, 6 a hash differed, 7 refused, 130 stopped.";
 
 /// Below that of `receive`.
 pub const RECEIVE: &str = "Examples:
