@@ -9,7 +9,9 @@ use super::{Caller, Meeting, Path, Traffic};
 use crate::error::{Error, Result};
 
 fn no_direct_mode() -> Error {
-    Error::usage("this build has no direct mode").hint("`cargo install transfer --features direct`")
+    Error::usage("this build has no direct mode").hint(
+        "a release has it, and so has `cargo install --path . --locked`, without other options",
+    )
 }
 
 /// Of this there is nothing. It is inside the types here, so that code that has one is not taken for
