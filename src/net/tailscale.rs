@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::status::POD;
+use self::status::WITHOUT;
 pub use self::status::{Link, Peer, Status, Way, parse_whois};
 use crate::bounds::{MAX_STATUS, STATUS_FRESH, STATUS_PAUSE, TAILSCALE_LIMIT};
 use crate::error::{Cause, Error, Result, reason, shown, shown_os};
@@ -119,7 +119,7 @@ impl TailscaleDetector {
         }
         let found = found.ok_or_else(|| {
             Error::refused(format!("{address} is not a device of your tailnet"))
-                .hint(format!("`tailscale status` lists the devices that may connect; {POD}"))
+                .hint(format!("`tailscale status` lists the devices that may connect; {WITHOUT}"))
         });
         found.and_then(not_expired)
     }
@@ -225,7 +225,7 @@ impl Cli {
     pub fn cannot_run(&self, error: &io::Error) -> Error {
         let program = shown_os(&self.program);
         Error::network(format!("cannot run {}: {}", program, reason(error)))
-            .hint(format!("set TRANSFER_TAILSCALE to the tailscale program; {POD}"))
+            .hint(format!("set TRANSFER_TAILSCALE to the tailscale program; {WITHOUT}"))
     }
 
     fn run(&self, args: &[&str], limit: Duration) -> Result<Answer> {
@@ -256,7 +256,7 @@ impl Cli {
         let _ = child.wait();
         let command = args.join(" ");
         Err(Error::network(format!("`tailscale {command}` gave no answer in {limit:?}"))
-            .hint(format!("restart the Tailscale service or app; {POD}")))
+            .hint(format!("restart the Tailscale service or app; {WITHOUT}")))
     }
 }
 
@@ -311,7 +311,7 @@ impl Answer {
         } else {
             format!("run `{command}` yourself to see more")
         };
-        Error::network(format!("`{command}` failed: {text}")).hint(format!("{hint}; {POD}"))
+        Error::network(format!("`{command}` failed: {text}")).hint(format!("{hint}; {WITHOUT}"))
     }
 }
 
@@ -337,7 +337,7 @@ fn locate(named: Option<OsString>, path: Option<OsString>, usual: Vec<PathBuf>) 
         .ok_or_else(|| {
             Error::network("the tailscale program is not on this machine").hint(format!(
                 "install it from https://tailscale.com/download, or set TRANSFER_TAILSCALE to \
-                 it; {POD}"
+                 it; {WITHOUT}"
             ))
         })
 }

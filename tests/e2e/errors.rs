@@ -19,7 +19,8 @@ const OR_DIRECT: &str = match cfg!(feature = "direct") {
     true => "; between any two networks: `transfer send --direct`",
     false => "",
 };
-const POD: &str = "for containers and for one machine, `--pod` needs no Tailscale";
+const WITHOUT: &str =
+    "without Tailscale: `send --lan` in a local network, `--pod` on one machine or in containers";
 
 /// Arguments, exit code, message and hint, without any other process.
 #[test]
@@ -475,7 +476,7 @@ fn what_tailscale_lacks_is_told_in_plain_words() -> Result<()> {
             send,
             5,
             "tailscale is stopped (state Stopped)".to_owned(),
-            format!("start it: `tailscale up`; {POD}"),
+            format!("start it: `tailscale up`; {WITHOUT}"),
         ),
         (
             "stopped",
@@ -483,7 +484,7 @@ fn what_tailscale_lacks_is_told_in_plain_words() -> Result<()> {
             receive,
             5,
             "tailscale is stopped (state Stopped)".to_owned(),
-            format!("start it: `tailscale up`; {POD}"),
+            format!("start it: `tailscale up`; {WITHOUT}"),
         ),
         (
             "logged out",
@@ -493,7 +494,7 @@ fn what_tailscale_lacks_is_told_in_plain_words() -> Result<()> {
             "tailscale is logged out (state NeedsLogin)".to_owned(),
             format!(
                 "log in with `tailscale up`, or at \
-                 https://login.example.invalid/a/0123456789ab; {POD}"
+                 https://login.example.invalid/a/0123456789ab; {WITHOUT}"
             ),
         ),
         (
@@ -502,7 +503,9 @@ fn what_tailscale_lacks_is_told_in_plain_words() -> Result<()> {
             send,
             5,
             "this machine is not yet approved for the tailnet (state NeedsMachineAuth)".to_owned(),
-            format!("an admin can approve it at https://login.tailscale.com/admin/machines; {POD}"),
+            format!(
+                "an admin can approve it at https://login.tailscale.com/admin/machines; {WITHOUT}"
+            ),
         ),
         (
             "no daemon",
@@ -515,8 +518,8 @@ fn what_tailscale_lacks_is_told_in_plain_words() -> Result<()> {
              appear to be running"
                 .to_owned(),
             match cfg!(target_os = "macos") {
-                true => format!("open the Tailscale app to start its service; {POD}"),
-                false => format!("start it: `sudo systemctl start tailscaled`; {POD}"),
+                true => format!("open the Tailscale app to start its service; {WITHOUT}"),
+                false => format!("start it: `sudo systemctl start tailscaled`; {WITHOUT}"),
             },
         ),
         (
@@ -525,7 +528,7 @@ fn what_tailscale_lacks_is_told_in_plain_words() -> Result<()> {
             receive,
             4,
             "100.64.9.9 is not a device of your tailnet".to_owned(),
-            format!("`tailscale status` lists the devices that may connect; {POD}"),
+            format!("`tailscale status` lists the devices that may connect; {WITHOUT}"),
         ),
         (
             "no such name",
@@ -552,7 +555,7 @@ fn what_tailscale_lacks_is_told_in_plain_words() -> Result<()> {
         command.args(args).args(["--timeout", "1s"].iter().filter(|_| args == send));
         command.env("TRANSFER_TAILSCALE", here.join("tailscale")).current_dir(here.path());
         let ended = run(command)?;
-        let has_none = args == send && hint.contains(POD);
+        let has_none = args == send && hint.contains(WITHOUT);
         let hint = if has_none { format!("{hint}{OR_DIRECT}") } else { hint };
         assert_eq!(ended.stderr, format!("error: {message}\n  {hint}\n"), "{name}: {args:?}");
         assert_eq!((ended.code, &*ended.stdout), (Some(code), ""), "{name}: {args:?}");
@@ -576,7 +579,7 @@ fn a_missing_tailscale_is_told_in_plain_words() -> Result<()> {
     }
     let hint = "install it from https://tailscale.com/download, or set TRANSFER_TAILSCALE to it";
     let message = "the tailscale program is not on this machine";
-    assert_eq!(ended.stderr, format!("error: {message}\n  {hint}; {POD}{OR_DIRECT}\n"));
+    assert_eq!(ended.stderr, format!("error: {message}\n  {hint}; {WITHOUT}{OR_DIRECT}\n"));
     assert_eq!((ended.code, &*ended.stdout), (Some(5), ""));
     Ok(())
 }

@@ -14,8 +14,9 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use super::excerpt;
 use crate::error::{Error, Result, shown};
 
-/// What every hint ends with: the way that needs no Tailscale.
-pub(super) const POD: &str = "for containers and for one machine, `--pod` needs no Tailscale";
+/// What every hint ends with: the ways that need no Tailscale.
+pub(super) const WITHOUT: &str =
+    "without Tailscale: `send --lan` in a local network, `--pod` on one machine or in containers";
 
 /// A device of the tailnet, this one included.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -168,7 +169,7 @@ impl Status {
                 "`tailscale status` tells more".into(),
             ),
         };
-        Err(Error::network(message).hint(format!("{hint}; {POD}")))
+        Err(Error::network(message).hint(format!("{hint}; {WITHOUT}")))
     }
 
     /// True in a node without a network device: plain sockets neither reach the tailnet nor see
@@ -186,7 +187,7 @@ impl Status {
     pub fn own_addresses(&self) -> Result<&[IpAddr]> {
         if self.own.addresses.is_empty() {
             return Err(Error::network("tailscale runs, but gave this machine no address")
-                .hint(format!("look at `tailscale status`; {POD}")));
+                .hint(format!("look at `tailscale status`; {WITHOUT}")));
         }
         Ok(&self.own.addresses)
     }
@@ -293,7 +294,7 @@ fn read<'a, T: Deserialize<'a>>(json: &'a [u8], command: &str) -> Result<T> {
             _ if text.starts_with('{') => format!("`{command}` cannot be understood: {error}"),
             _ => format!("`{command}` printed no JSON: {text}"),
         };
-        Error::network(message).hint(format!("run `{command}` yourself to see more; {POD}"))
+        Error::network(message).hint(format!("run `{command}` yourself to see more; {WITHOUT}"))
     })
 }
 
