@@ -487,8 +487,9 @@ fn the_engines_agree() {
     use transfer::files::walk::{Developer, Walk, WalkOptions};
     use transfer::protocol::features::Features;
     use transfer::protocol::session::{Limits, Session};
+    use transfer::receive::allowance::Unbounded;
     use transfer::receive::assembler;
-    use transfer::receive::files::await_offer;
+    use transfer::receive::files::{Modes, await_offer};
     use transfer::receive::lock::{Head, Remembered, TransferLockManager};
     use transfer::receive::plan::{OnConflict, Plan, Survey};
     use transfer::send::content::StreamOptions;
@@ -548,7 +549,7 @@ fn the_engines_agree() {
         send_over(sender, &source, options, &mut |_| {}).unwrap();
     });
     let mut root = Root::open(to.path()).unwrap();
-    let offered = await_offer(receiver, None, 0).unwrap();
+    let offered = await_offer(receiver, None, Modes::default()).unwrap();
     let mut lock = TransferLockManager::acquire(&mut root).unwrap();
     let survey = Survey::new(offered.manifest(), &Remembered::default(), &mut root);
     let plan = Plan::new(offered.manifest(), &survey, &OnConflict::Rename.into(), &mut root);
@@ -565,6 +566,7 @@ fn the_engines_agree() {
         threads: 1,
         each_file: false,
         blocks: offered.blocks(),
+        allowance: Box::new(Unbounded),
     };
     offered.accept(&mut root, start, &mut |_| {}).unwrap();
     sending.join().unwrap();

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use self::checks::Ended;
 use self::kept::Flushing;
+use super::allowance::Allowance;
 use super::blocks::{Check, Damage, Repair};
 use super::lock::{Head, Known, TransferLockManager};
 use super::part::Part;
@@ -122,6 +123,8 @@ pub struct Start<'a> {
     pub each_file: bool,
     /// Bytes of a block, if the sender tells the states behind them.
     pub blocks: Option<u64>,
+    /// Has a say in what is written.
+    pub allowance: Box<dyn Allowance + 'a>,
 }
 
 /// A transfer being written to disk.
@@ -156,6 +159,9 @@ pub struct Assembler<'a> {
     synced: Option<(u32, u64, [u8; HASH_LEN])>,
     /// Writes small files; where no thread could be started, the engine does.
     pool: Option<WriterPool>,
+    /// Has a say in what is written, and the bytes that the pool still has in hand.
+    allowance: Box<dyn Allowance + 'a>,
+    in_pool: u64,
     /// Bytes since the last [`Assembler::tell`], and the entry last seen.
     moved: (u64, u32),
     /// Bytes that are to come besides those planned, of files that began anew since then.
@@ -177,8 +183,19 @@ impl<'a> Assembler<'a> {
         agreed: Features,
         start: Start<'a>,
     ) -> Take<Self> {
-        let Start { plan, resume, made, merge, older, lock, head, threads, each_file, blocks } =
-            start;
+        let Start {
+            plan,
+            resume,
+            made,
+            merge,
+            older,
+            lock,
+            head,
+            threads,
+            each_file,
+            blocks,
+            allowance,
+        } = start;
         let mut summary = Summary::default();
         let mut states = Vec::with_capacity(manifest.entries().len());
         for ((index, action), entry) in plan.actions().zip(manifest.entries()) {
@@ -216,6 +233,8 @@ impl<'a> Assembler<'a> {
             last_flush: Instant::now(),
             synced: None,
             pool: None,
+            allowance,
+            in_pool: 0,
             moved: (0, 0),
             anew: 0,
             finished: Vec::new(),
@@ -292,6 +311,9 @@ impl<'a> Assembler<'a> {
                         if may_be_small { self.small(index, &mut items, &record)? } else { None };
                     match small {
                         Some(small) => {
+                            let len = small.content.len() as u64;
+                            self.ask_for(len)?;
+                            self.in_pool = self.in_pool.saturating_add(len);
                             self.set(index, State::InHand);
                             files.push((small, None));
                         }
@@ -360,7 +382,12 @@ impl<'a> Assembler<'a> {
                 again.push(index);
             }
         }
-        Ok((again, self.ask_for_blocks()))
+        let blocks = self.ask_for_blocks();
+        let has_holes = self.tree.root.top().disk().has_holes;
+        let stored = again.iter().filter_map(|index| self.tree.manifest.get(*index));
+        let stored = stored.map(|entry| if has_holes { entry.stored() } else { entry.size() });
+        self.allowance.again(stored.fold(self.bytes_in_blocks(), u64::saturating_add));
+        Ok((again, blocks))
     }
 
     /// Puts links and the folders' modes and times in place, and waits until everything is on the
@@ -517,14 +544,35 @@ impl<'a> Assembler<'a> {
         course.bytes(content.len() as u64)?;
         let index = *index;
         let entry = self.tree.manifest.get(index).ok_or(OUT_OF_TURN)?;
-        let (Target::Writer(writer) | Target::Repair(writer)) = target else { return Ok(()) };
-        match writer.write(content) {
+        if !matches!(target, Target::Writer(_) | Target::Repair(_)) {
+            return Ok(());
+        }
+        self.ask_for(content.len() as u64)?;
+        let Some(Current { target: Target::Writer(writer) | Target::Repair(writer), .. }) =
+            &mut self.current
+        else {
+            return Ok(());
+        };
+        let before = writer.put_bytes();
+        let written = writer.write(content);
+        self.allowance.wrote(writer.put_bytes().saturating_sub(before));
+        match written {
             Ok(()) => {
                 self.count(index, content.len() as u64);
                 self.check_room(entry)
             }
             Err(error) => self.give_up(index, entry, error),
         }
+    }
+
+    /// Whether so many bytes may be written.
+    fn ask_for(&mut self, bytes: u64) -> Take {
+        let bytes = bytes.saturating_add(self.in_pool);
+        self.allowance.writes(bytes, self.tree.root).map_err(|(told, error)| {
+            let hint =
+                "make room there and run the same command again: it goes on where it stopped";
+            Stop::Own(told, error.or_hint(hint))
+        })
     }
 
     /// The file at hand cannot be written.

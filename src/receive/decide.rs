@@ -5,6 +5,7 @@ use std::env;
 
 use sha2::{Digest, Sha256};
 
+use super::allowance::{Allowance, Needs, Refusal};
 use super::assembler::Start;
 use super::decisions::{Decisions, Facts, Fingerprint, Next};
 use super::files::Offered;
@@ -25,13 +26,14 @@ use crate::ui::{Choice, Clash, Here, Target, Ui, said_no};
 
 /// Makes the plan, with whatever is to be asked, and carries it out.
 ///
-/// `admit` has the last word, once it is known how much has to come. `decisions` learns what was decided, so that nothing is asked again after a reconnection.
+/// `allowance` has the last word, once it is known how much has to come. `decisions` learns what was decided, so
+/// that nothing is asked again after a reconnection.
 pub fn accept(
     offered: Offered,
     output: &mut Output,
     (options, decisions): (&ReceiveOptions, &mut Decisions),
     (session, sender): (uuid::Uuid, String),
-    admit: Admit<'_>,
+    mut allowance: Box<dyn Allowance + '_>,
     ui: &Ui,
     sink: Sink<'_>,
 ) -> Result<Summary> {
@@ -57,7 +59,7 @@ pub fn accept(
     }
     let admitted = check_space(&offered, &plan, &resume, root).and_then(|()| {
         let needs = needs(&offered, &plan, &resume, root);
-        admit(needs, root)
+        allowance.admit(needs, root)
     });
     if let Err((reason, error)) = admitted {
         return Err(offered.refuse(reason, error));
@@ -70,7 +72,19 @@ pub fn accept(
     let older = remembered.files;
     let threads = lanes::default_count();
     let each_file = ui.wants_files();
-    let start = Start { plan, resume, made, merge, older, lock, head, threads, each_file, blocks };
+    let start = Start {
+        plan,
+        resume,
+        made,
+        merge,
+        older,
+        lock,
+        head,
+        threads,
+        each_file,
+        blocks,
+        allowance,
+    };
     offered.accept(root, start, sink)
 }
 
@@ -83,21 +97,6 @@ struct Setting<'a> {
     survey: Survey,
     root: &'a mut Root,
 }
-
-/// What the sender is told, and what is said here.
-pub type Refusal = (Reason, Error);
-
-/// What an offer needs beside what is here, at most: what is compared first may turn out to be another content.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// Bytes of content, those of holes among them.
-    pub bytes: u64,
-    /// Bytes that it takes on the disk.
-    pub stored: u64,
-}
-
-/// Whether so much may come.
-pub type Admit<'a> = &'a mut dyn FnMut(Needs, &Root) -> Result<(), Refusal>;
 
 impl Setting<'_> {
     /// Takes no file that is here for granted.

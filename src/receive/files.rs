@@ -33,12 +33,21 @@ pub struct Offered {
     pub(super) watch: Stopwatch,
 }
 
+/// What becomes of the permission bits of what comes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Modes {
+    /// Bits that are taken away.
+    pub without: u16,
+    /// Bits that each folder has.
+    pub folders_with: u16,
+}
+
 /// Waits for the sender's list. Of more than [`MAX_ENTRIES`] entries it is taken only if the
-/// user has allowed as many. The permission bits of `mask` are taken from what comes.
-pub fn await_offer(mut session: Session, allowed: Option<u32>, mask: u16) -> Result<Offered> {
+/// user has allowed as many.
+pub fn await_offer(mut session: Session, allowed: Option<u32>, modes: Modes) -> Result<Offered> {
     let mut watch = Stopwatch::start();
     let mut manifest = Manifest::default();
-    match read_offer(&mut session, &mut manifest, (allowed, mask)) {
+    match read_offer(&mut session, &mut manifest, (allowed, modes)) {
         Ok(offer) => {
             watch.lap("list");
             Ok(Offered { session, manifest, offer, renamed: None, name: None, watch })
@@ -50,7 +59,7 @@ pub fn await_offer(mut session: Session, allowed: Option<u32>, mask: u16) -> Res
 fn read_offer(
     session: &mut Session,
     manifest: &mut Manifest,
-    (allowed, mask): (Option<u32>, u16),
+    (allowed, modes): (Option<u32>, Modes),
 ) -> Result<Offer, Stop> {
     session.send_ready()?;
     let offer = session.receive(|message, follows| match (message, follows) {
@@ -90,7 +99,7 @@ fn read_offer(
                     return Err(Malformed("more entries than were offered"));
                 }
                 text += text_of(&entry);
-                push(manifest, entry, mask)
+                push(manifest, entry, modes)
             })?),
             _ => Err(OUT_OF_TURN.into()),
         })?;
@@ -117,11 +126,14 @@ fn text_of(entry: &Entry) -> u64 {
     (entry.path.as_bytes().len() + target) as u64
 }
 
-fn push(manifest: &mut Manifest, mut entry: Entry, mask: u16) -> Result<(), Malformed> {
+fn push(manifest: &mut Manifest, mut entry: Entry, modes: Modes) -> Result<(), Malformed> {
     if entry.mode & MADE_UP != 0 {
         entry.mode &= 0o777 & !creation_mask();
     }
-    entry.mode &= !mask;
+    entry.mode &= !modes.without;
+    if entry.kind == Kind::Folder {
+        entry.mode |= modes.folders_with;
+    }
     manifest.push(entry).map_err(|error| match error {
         ManifestError::Order => Malformed("the entries are not in order"),
         ManifestError::Orphan => Malformed("an entry is in no listed folder"),

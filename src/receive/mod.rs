@@ -1,6 +1,7 @@
 //! The receiving side's story: take the ticket, reach the sender, prove the token, look at the
 //! offer, ask, receive.
 
+pub mod allowance;
 pub mod assembler;
 pub mod blocks;
 pub mod consent;

@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::allowance::Unbounded;
 use super::decide::{accept, ask_stream};
 use super::decisions::Decisions;
-use super::files::{Offered, await_offer};
+use super::files::{Modes, Offered, await_offer};
 use super::options::ReceiveOptions;
 use super::output::{Output, check_output, may_be_name};
 use super::single::Landing;
@@ -67,7 +68,7 @@ impl<'a> Receiver<'a> {
         self.ui.sender_connected(&peer, id);
         let limits = Limits { features: self.options.features, ..Limits::default() };
         let session = Session::start((reader, writer), protection, Role::Sender, limits)?;
-        let mut offered = await_offer(session, self.options.max_entries, 0)?;
+        let mut offered = await_offer(session, self.options.max_entries, Modes::default())?;
         self.name_single(&mut offered)?;
         let names = offered.offer().unsent_names.iter();
         let names = names.map(|unsent| (unsent.name.as_bytes(), &*unsent.why));
@@ -104,7 +105,7 @@ impl<'a> Receiver<'a> {
         let from = (id, peer.place());
         let decided = (self.options, &mut self.decisions);
         let summary =
-            accept(offered, output, decided, from, &mut |_, _| Ok(()), self.ui, &mut |event| {
+            accept(offered, output, decided, from, Box::new(Unbounded), self.ui, &mut |event| {
                 match event {
                     // A person may have thought about the plan for a while.
                     Event::Planned { .. } => begun = Instant::now(),

@@ -24,7 +24,7 @@ pub struct FileWriter {
     written: u64,
     /// Zeros at the end of those that the file does not have yet.
     hole: u64,
-    /// Bytes that were really written.
+    /// Bytes that were really written, and take room: no holes.
     put: u64,
     /// Whether the disk has holes; else they are written.
     has_holes: bool,
@@ -140,6 +140,7 @@ impl FileWriter {
         if self.hash.is_sparse() && self.has_holes {
             self.write_sparse(content)?;
         } else {
+            self.put += content.len() as u64;
             self.file.write_all(content)?;
         }
         self.written += content.len() as u64;
@@ -168,6 +169,7 @@ impl FileWriter {
         if self.has_holes {
             self.hole += zeros;
         } else {
+            self.put += zeros;
             zeros_of(zeros).try_for_each(|piece| self.file.write_all(piece))?;
         }
         self.written += zeros;
@@ -190,9 +192,14 @@ impl FileWriter {
         self.file.write_all(content)
     }
 
-    /// Bytes that were written of a file with holes, and take room.
+    /// Bytes that were written since it was opened, and take room.
     pub fn put_bytes(&self) -> u64 {
         self.put
+    }
+
+    /// Whether zeros can be left out.
+    pub fn has_holes(&self) -> bool {
+        self.has_holes
     }
 
     /// Makes the file as long as what came, a hole at its end included.

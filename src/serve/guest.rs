@@ -16,13 +16,12 @@ use crate::error::{Cause, Error, Result, reason};
 use crate::event::{Event, Summary};
 use crate::files::attributes::{SET_ID, creation_mask};
 use crate::files::disk;
-use crate::files::root::Root;
 use crate::protocol::message::{Control, OfferKind, Welcome};
 use crate::protocol::reason::Reason;
 use crate::protocol::session::{Limits, Session, Stop};
 use crate::receive::decide::accept;
 use crate::receive::decisions::Decisions;
-use crate::receive::files::{Offered, await_offer};
+use crate::receive::files::{Modes, Offered, await_offer};
 use crate::receive::options::ReceiveOptions;
 use crate::receive::output::Output;
 use crate::receive::single::Landing;
@@ -90,7 +89,9 @@ impl<'a> Host<'a> {
             }
             thread::sleep(SLICE);
         }
-        let mut offered = await_offer(session, self.options.max_entries, creation_mask() | SET_ID)?;
+        // What is in a folder that its owner cannot look into could not be counted, nor gone on with.
+        let modes = Modes { without: creation_mask() | SET_ID, folders_with: 0o500 };
+        let mut offered = await_offer(session, self.options.max_entries, modes)?;
         *offers = true;
         let run = run_of(&offered);
         self.line.offers(place, &run);
@@ -174,10 +175,8 @@ impl<'a> Host<'a> {
                     let totals = offered.manifest().totals();
                     (totals.files, totals.bytes)
                 };
-                let mut admit = |needs, root: &Root| promise.take(needs, || root.room().bytes);
                 let decided = (&options, &mut decisions);
-                accept(offered, output, decided, from, &mut admit, &ui, &mut |event| {
-                    promise.watch(&event);
+                accept(offered, output, decided, from, Box::new(promise), &ui, &mut |event| {
                     if let Event::Planned { .. } = event {
                         self.ui.upload_begins(peer, files, bytes);
                     }

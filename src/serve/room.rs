@@ -1,17 +1,22 @@
 //! Whether there is room for an upload: on the disk, beside what stays free and what was promised to
 //! others, and within what a device may have.
 
-use std::collections::HashMap;
-use std::fs;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cap_fs_ext::DirExt;
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
 
 use crate::error::{Cause, Error, bytes, reason, shown_os};
-use crate::event::Event;
 use crate::files::own::RESERVED;
+use crate::files::root::Root;
 use crate::protocol::reason::Reason;
-use crate::receive::decide::{Needs, Refusal};
+use crate::receive::allowance::{Allowance, Needs, Refusal};
 use crate::receive::single::Refused;
 
 /// How much is taken.
@@ -30,25 +35,41 @@ struct State {
     /// Bytes on the disk that were promised and have not come.
     promised: u64,
     /// What the folders had in them when they were last looked at.
-    used: HashMap<PathBuf, u64>,
+    used: HashMap<PathBuf, (u64, Instant)>,
+    /// Those that are looked at now for a welcome.
+    looking: HashSet<PathBuf>,
 }
+
+impl State {
+    fn note(&mut self, folder: &Path, used: u64) {
+        self.used.insert(folder.to_owned(), (used, Instant::now()));
+    }
+}
+
+/// For how long it is known what is in a folder: somebody may have made room.
+const FRESH: Duration = Duration::from_secs(30);
+/// How long a welcome waits for it: whoever only looks has two seconds for all.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Bytes of a path behind which the next handle begins: systems take no path of more than 4096, or 1024, and what is
+/// sent may be deeper.
+const LONG: usize = 512;
 
 /// The room that there is, for all uploads together.
 #[derive(Debug)]
 pub struct Room {
     limits: Limits,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 impl Room {
     /// Of a server with these limits.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, state: Mutex::default() }
+        Self { limits, state: Arc::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // The state is whole at every point where a panic could happen.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Of so many free bytes those that nobody was promised.
@@ -57,17 +78,52 @@ impl Room {
         Some(free?.saturating_sub(self.limits.keep_free).saturating_sub(promised))
     }
 
-    /// Bytes that the device with this folder may still send; nothing where nothing bounds it but the disk.
-    /// A folder that was looked at before is not looked at again.
+    /// Bytes that the device with this folder may still send; nothing where nothing bounds it but the disk, or
+    /// where it takes too long to find out.
     pub fn left(&self, folder: Option<&Path>) -> Option<u64> {
-        let of_quota = self.limits.quota.map(|quota| {
-            let Some(folder) = folder else { return quota };
-            let known = self.state().used.get(folder).copied();
-            // What cannot be counted is said when something is offered.
-            let used = known.unwrap_or_else(|| self.look(folder).unwrap_or(u64::MAX));
-            quota.saturating_sub(used)
-        });
+        let of_quota = match (self.limits.quota, folder) {
+            (None, _) => None,
+            (Some(quota), None) => Some(quota),
+            (Some(quota), Some(folder)) => Some(quota.saturating_sub(self.known(folder)?)),
+        };
         [of_quota, self.limits.max_upload].into_iter().flatten().min()
+    }
+
+    /// What is in a folder, as it was a moment ago; nothing where nobody knows yet.
+    fn known(&self, folder: &Path) -> Option<u64> {
+        let mut state = self.state();
+        let known = state.used.get(folder).copied();
+        if let Some((used, _)) = known.filter(|(_, looked)| looked.elapsed() < FRESH) {
+            return Some(used);
+        }
+        if state.looking.insert(folder.to_owned()) {
+            drop(state);
+            let (sender, counted) = mpsc::channel();
+            let (folder, state) = (folder.to_owned(), Arc::clone(&self.state));
+            let looking = thread::Builder::new().name("quota".into()).spawn({
+                let (folder, state) = (folder.clone(), Arc::clone(&state));
+                move || {
+                    let used = size_of(&folder);
+                    let mut state = lock(&state);
+                    state.looking.remove(&folder);
+                    if let Ok(used) = &used {
+                        state.note(&folder, *used);
+                    }
+                    drop(state);
+                    // What cannot be counted is said when something is offered.
+                    let _ = sender.send(used.unwrap_or(u64::MAX));
+                }
+            });
+            match looking {
+                Ok(_) => {
+                    if let Ok(used) = counted.recv_timeout(PATIENCE) {
+                        return Some(used);
+                    }
+                }
+                Err(_) => drop(lock(&state).looking.remove(&folder)),
+            }
+        }
+        known.map(|(used, _)| used)
     }
 
     /// Looks at what is in a device's folder, where that matters.
@@ -84,9 +140,10 @@ impl Room {
                 "what counts for --quota cannot be looked at in \"{path}\": {}",
                 reason(&error)
             ));
-            (Reason::Unwritable, error)
+            let hint = "its owner needs to read it (`chmod u+rx`); or move it away";
+            (Reason::Unwritable, error.hint(hint))
         })?;
-        self.state().used.insert(folder.to_owned(), used);
+        self.state().note(folder, used);
         Ok(used)
     }
 
@@ -96,12 +153,34 @@ impl Room {
     }
 }
 
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Bytes of all files in a folder, the server's own left out, or what cannot be looked at.
 fn size_of(folder: &Path) -> Result<u64, (PathBuf, io::Error)> {
-    let (mut size, mut folders) = (0u64, vec![folder.to_owned()]);
-    while let Some(at) = folders.pop() {
-        let cannot = |error| (at.clone(), error);
-        for entry in fs::read_dir(&at).map_err(cannot)? {
+    let top = Dir::open_ambient_dir(folder, ambient_authority());
+    let top = top.map_err(|error| (folder.to_owned(), error))?;
+    // Where each is, from a handle on, and where that is.
+    let mut folders = vec![(Arc::new((top, folder.to_owned())), PathBuf::new())];
+    let mut size = 0u64;
+    while let Some((mut from, mut at)) = folders.pop() {
+        let is_top = at.as_os_str().is_empty() && from.1 == folder;
+        let path = from.1.join(&at);
+        let cannot = |error| (path.clone(), error);
+        let dir = match at.as_os_str().is_empty() {
+            true => from.0.try_clone(),
+            false => from.0.open_dir_nofollow(&at),
+        };
+        let dir = match dir {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_top => continue,
+            dir => dir.map_err(cannot)?,
+        };
+        let entries = dir.entries().map_err(cannot)?;
+        if at.as_os_str().len() > LONG {
+            (from, at) = (Arc::new((dir, path.clone())), PathBuf::new());
+        }
+        for entry in entries {
             let entry = entry.map_err(cannot)?;
             let is_own = entry.file_name().as_encoded_bytes().starts_with(RESERVED.as_bytes());
             // Of the link itself, if it is one.
@@ -111,8 +190,8 @@ fn size_of(folder: &Path) -> Result<u64, (PathBuf, io::Error)> {
                 Err(error) => return Err(cannot(error)),
             };
             match found.is_dir() {
-                true => folders.push(entry.path()),
-                false if is_own && at == folder => {}
+                true => folders.push((Arc::clone(&from), at.join(entry.file_name()))),
+                false if is_own && is_top => {}
                 false if found.is_file() => size = size.saturating_add(found.len()),
                 false => {}
             }
@@ -177,19 +256,43 @@ impl Promise<'_> {
         state.promised = state.promised.saturating_sub(come);
     }
 
-    /// What the engine tells.
-    pub fn watch(&self, event: &Event<'_>) {
-        match event {
-            Event::Moved { bytes, .. } => self.came(*bytes),
-            // What had come of it is cut off.
-            Event::Anew { bytes } => {
-                let mut taken = self.taken();
-                taken.open = taken.open.saturating_add(*bytes);
-                let mut state = self.room.state();
-                state.promised = state.promised.saturating_add(*bytes);
-            }
-            _ => {}
+    /// Room for so many bytes that come next, where less than that is promised: a list may say that a file
+    /// takes less than it does.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn reserve(&self, bytes: u64, free: impl FnOnce() -> Option<u64>) -> Result<(), Refusal> {
+        let stored = bytes.saturating_sub(self.taken().open);
+        match stored {
+            0 => Ok(()),
+            stored => self.take(Needs { bytes: 0, stored }, free),
         }
+    }
+
+    /// So much of what has come is cut off, and comes once more: nobody else is promised that room.
+    pub fn returns(&self, bytes: u64) {
+        let mut taken = self.taken();
+        taken.open = taken.open.saturating_add(bytes);
+        let mut state = self.room.state();
+        state.promised = state.promised.saturating_add(bytes);
+    }
+}
+
+impl Allowance for &Promise<'_> {
+    fn admit(&mut self, needs: Needs, root: &Root) -> Result<(), Refusal> {
+        self.take(needs, || root.room().bytes)
+    }
+
+    fn writes(&mut self, bytes: u64, root: &Root) -> Result<(), Refusal> {
+        self.reserve(bytes, || root.room().bytes)
+    }
+
+    fn wrote(&mut self, bytes: u64) {
+        self.came(bytes);
+    }
+
+    fn again(&mut self, bytes: u64) {
+        self.returns(bytes);
     }
 }
 
@@ -253,8 +356,8 @@ impl<W: Write, F: Fn() -> Option<u64>> Write for Metered<'_, W, F> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::sync::atomic::{AtomicU64, Ordering};
-    use std::thread;
 
     use super::*;
 
@@ -300,12 +403,30 @@ mod tests {
         assert_eq!(room.free(Some(75)), Some(40));
         second.take(needs(40), || Some(75)).unwrap();
         assert_eq!(room.free(Some(75)), Some(0));
-        first.watch(&Event::Anew { bytes: 25 });
+        first.returns(25);
         assert_eq!(room.free(Some(100)), Some(0));
         drop(first);
         assert_eq!(room.free(Some(100)), Some(50));
         drop(second);
         assert_eq!(room.free(Some(100)), Some(90));
+    }
+
+    /// What a list has not said is asked for, beside what others were promised.
+    #[test]
+    fn what_exceeds_a_promise_is_asked_for() {
+        let room = Room::new(Limits { keep_free: 10, ..Limits::default() });
+        let (liar, other) = (room.promise(0), room.promise(0));
+        liar.take(needs(20), || Some(100)).unwrap();
+        other.take(needs(40), || Some(100)).unwrap();
+        // Within what is promised nobody looks at the disk.
+        liar.reserve(20, || panic!("the disk is asked")).unwrap();
+        liar.came(20);
+        // 80 are free; 10 stay so, and 40 are the other's.
+        liar.reserve(30, || Some(80)).unwrap();
+        liar.came(30);
+        let (told, _) = liar.reserve(1, || Some(50)).unwrap_err();
+        assert_eq!(told, Reason::NoSpace { needed: 1, free: 0 });
+        other.reserve(40, || panic!("the disk is asked")).unwrap();
     }
 
     /// Many at once never get more than there is, and use all of it.
@@ -350,6 +471,21 @@ mod tests {
         assert_eq!(landed, b"1234567");
     }
 
+    /// Deeper than any path of the system, as a list may be below its folder.
+    #[cfg(unix)]
+    #[test]
+    fn a_deep_tree_is_counted() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut at = Dir::open_ambient_dir(scratch.path(), ambient_authority()).unwrap();
+        let name = "n".repeat(200);
+        for _ in 0..30 {
+            at.create_dir(&name).unwrap();
+            at.write("file", [0; 10]).unwrap();
+            at = at.open_dir(&name).unwrap();
+        }
+        assert_eq!(size_of(scratch.path()).unwrap(), 300);
+    }
+
     #[test]
     fn what_is_there_is_counted_and_what_cannot_be_looked_at_is_said() {
         let scratch = tempfile::tempdir().unwrap();
@@ -367,6 +503,12 @@ mod tests {
         assert_eq!(room.look(scratch.path()).unwrap(), 327);
         assert_eq!(room.left(Some(scratch.path())), Some(673));
         assert_eq!(room.left(None), Some(1000));
+        // Somebody makes room: it is not said for ever that there is none.
+        fs::remove_file(at("a/b/one")).unwrap();
+        assert_eq!(room.left(Some(scratch.path())), Some(673));
+        let then = Instant::now().checked_sub(FRESH).unwrap();
+        room.state().used.insert(scratch.path().to_owned(), (327, then));
+        assert_eq!(room.left(Some(scratch.path())), Some(680));
         let (told, error) = room.look(&at("missing")).unwrap_err();
         assert_eq!(told, Reason::Unwritable);
         assert!(error.message.contains("missing\": no such file"), "{error}");

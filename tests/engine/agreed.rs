@@ -120,7 +120,11 @@ fn a_packed_record_before_the_offer_is_out_of_turn() {
     let mut buffer = Buffer::default();
     buffer.extend(&[message::PACKED, 1, 0, 0, 0, 64, 0x1f, 0, 1, 0, 0x26, 0x60, 0, 0, 0, 0, 0, 0]);
     sender.send(&mut buffer).unwrap();
-    let offered = transfer::receive::files::await_offer(receiver, None, 0);
+    let offered = transfer::receive::files::await_offer(
+        receiver,
+        None,
+        transfer::receive::files::Modes::default(),
+    );
     let error = offered.err().unwrap();
     let told = "the other side broke the protocol: a message came out of turn";
     assert_eq!((error.exit(), &*error.message), (Exit::Failure, told));

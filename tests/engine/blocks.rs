@@ -14,8 +14,9 @@ use transfer::files::own::Own;
 use transfer::files::walk::Source;
 
 use super::NO_FAULTS;
+use super::allowance::Ledger;
 use super::pipe::Faults;
-use super::util::{STREAM, Sizes, transfer, transfer_with, tree, walk};
+use super::util::{STREAM, Sizes, run_within, sessions, transfer, transfer_with, tree, walk};
 
 const BLOCK: usize = 64;
 /// Blocks of 64 bytes in records of 500.
@@ -346,20 +347,29 @@ fn progress_adds_up_when_a_file_begins_anew_or_is_mended() {
             filetime::set_file_mtime(case.sent(), times.into()).unwrap();
         }
         let (mut planned, mut moved, mut attempts) = ((0, 0), (0, 0), 0);
+        // Room is set aside for what the plan says, and for what it did not know.
+        let mut ledger = Ledger { open: 1 << 20, ..Ledger::default() };
+        let mut more = 0;
+        let pipe = sessions(BLOCKS, NO_FAULTS.0, NO_FAULTS.1);
+        let into = case.folder();
         let (_, received, _) =
-            transfer_with(&case.source, &case.folder(), BLOCKS, STREAM, NO_FAULTS, &mut |event| {
-                match event {
-                    Event::Planned { files, bytes, .. } => planned = (files, bytes),
-                    Event::Anew { bytes } => planned.1 += bytes,
-                    Event::Again { files, torn, bytes, .. } => {
-                        attempts += 1;
-                        planned = (planned.0 + files - torn, planned.1 + bytes);
-                    }
-                    Event::Moved { files, bytes, .. } => moved = (moved.0 + files, moved.1 + bytes),
-                    _ => {}
+            run_within(&case.source, &into, STREAM, pipe, &mut ledger, &mut |event| match event {
+                Event::Planned { files, bytes, .. } => planned = (files, bytes),
+                Event::Anew { bytes } => {
+                    planned.1 += bytes;
+                    more += bytes;
                 }
+                Event::Again { files, torn, bytes, .. } => {
+                    attempts += 1;
+                    planned = (planned.0 + files - torn, planned.1 + bytes);
+                    more += bytes;
+                }
+                Event::Moved { files, bytes, .. } => moved = (moved.0 + files, moved.1 + bytes),
+                _ => {}
             });
         assert_eq!(received.unwrap().exit(), Exit::Done);
+        assert!(more > 0);
+        assert_eq!((ledger.again, ledger.wrote), (more, moved.1), "mends: {mends}");
         assert_eq!((planned, moved.0), (moved, 1), "mends: {mends}");
         assert_eq!(attempts, u32::from(mends), "mends: {mends}");
     }

@@ -4,6 +4,7 @@
 #![cfg_attr(not(target_os = "linux"), allow(unused, reason = "some tests are for Linux alone"))]
 
 mod agreed;
+mod allowance;
 mod blocks;
 mod hostile_blocks;
 mod patience;

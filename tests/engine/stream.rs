@@ -7,7 +7,7 @@ use transfer::compress::Compression;
 use transfer::error::{Exit, Result};
 use transfer::event::Summary;
 use transfer::protocol::message::OfferKind;
-use transfer::receive::files::await_offer;
+use transfer::receive::files::{Modes, await_offer};
 use transfer::send::single::{Input, send_stream};
 
 use super::NO_FAULTS;
@@ -28,7 +28,7 @@ fn pour(
             let mut input = Input::start(input)?;
             send_stream(sender, OfferKind::Stream, &mut input, compression, &mut |_| {})
         });
-        let received = await_offer(receiver, None, 0)
+        let received = await_offer(receiver, None, Modes::default())
             .and_then(|offered| offered.pour(output, false, &mut |_| {}));
         (sending.join().unwrap(), received)
     });
@@ -150,7 +150,7 @@ fn a_single_file_can_be_poured() {
         thread::scope(|scope| {
             let sending = scope
                 .spawn(|| transfer::send::files::send_over(sender, &source, STREAM, &mut |_| {}));
-            let received = await_offer(receiver, None, 0)
+            let received = await_offer(receiver, None, Modes::default())
                 .and_then(|offered| offered.pour(&mut got, false, &mut |_| {}));
             let sent = sending.join().unwrap();
             if poured {

@@ -16,8 +16,9 @@ use transfer::files::select::Filters;
 use transfer::files::walk::{Developer, Source, Walk, WalkOptions};
 use transfer::protocol::features::{Feature, Features};
 use transfer::protocol::session::{Limits, Session};
+use transfer::receive::allowance::{Allowance, Unbounded};
 use transfer::receive::assembler::Start;
-use transfer::receive::files::await_offer;
+use transfer::receive::files::{Modes, await_offer};
 use transfer::receive::lock::{Head, TransferLockManager};
 use transfer::receive::plan::{OnConflict, Plan, Survey};
 use transfer::receive::resume::{self, How};
@@ -114,11 +115,16 @@ pub fn walk_all(paths: &[PathBuf]) -> Arc<Source> {
 
 /// The receiving side as its story runs it, without a person.
 pub fn receive(session: Session, into: &Path) -> Result<Summary> {
-    receive_with(session, into, &mut |_| {})
+    receive_with(session, into, &mut Unbounded, &mut |_| {})
 }
 
-fn receive_with(session: Session, into: &Path, sink: Sink<'_>) -> Result<Summary> {
-    let offered = await_offer(session, None, 0)?;
+fn receive_with(
+    session: Session,
+    into: &Path,
+    allowance: &mut dyn Allowance,
+    sink: Sink<'_>,
+) -> Result<Summary> {
+    let offered = await_offer(session, None, Modes::default())?;
     let mut root = Root::open(into).unwrap();
     let mut lock = TransferLockManager::acquire(&mut root)?;
     let manifest = offered.manifest();
@@ -144,6 +150,7 @@ fn receive_with(session: Session, into: &Path, sink: Sink<'_>) -> Result<Summary
         threads: LANES,
         each_file: false,
         blocks: offered.blocks(),
+        allowance: Box::new(allowance),
     };
     offered.accept(&mut root, start, sink)
 }
@@ -180,6 +187,18 @@ pub fn run(
     (sender, receiver, closer): (Session, Session, Closer),
     sink: Sink<'_>,
 ) -> (Result<Summary>, Result<Summary>, [u64; 2]) {
+    run_within(source, into, options, (sender, receiver, closer), &mut Unbounded, sink)
+}
+
+/// The same, where somebody has a say in how much comes.
+pub fn run_within(
+    source: &Arc<Source>,
+    into: &Path,
+    options: StreamOptions,
+    (sender, receiver, closer): (Session, Session, Closer),
+    allowance: &mut (dyn Allowance + Send),
+    sink: Sink<'_>,
+) -> (Result<Summary>, Result<Summary>, [u64; 2]) {
     std::thread::scope(|scope| {
         let sending = scope.spawn(|| {
             let result = send_over(sender, source, options, &mut |_| {});
@@ -188,7 +207,7 @@ pub fn run(
             }
             result
         });
-        let received = receive_with(receiver, into, sink);
+        let received = receive_with(receiver, into, allowance, sink);
         closer.close();
         (sending.join().unwrap(), received, closer.written())
     })

@@ -66,7 +66,17 @@ impl Assembler<'_> {
                 return Ok(());
             };
             let now = writer.at_once(left);
-            match writer.skip(now) {
+            // Zeros that are left out take no room.
+            if !writer.has_holes() {
+                self.ask_for(now)?;
+            }
+            let Some(Current { target: Target::Writer(writer), .. }) = &mut self.current else {
+                return Ok(());
+            };
+            let before = writer.put_bytes();
+            let skipped = writer.skip(now);
+            self.allowance.wrote(writer.put_bytes().saturating_sub(before));
+            match skipped {
                 Ok(()) => self.count(index, now),
                 Err(error) => return self.give_up(index, entry, error),
             }
@@ -85,7 +95,8 @@ impl Assembler<'_> {
             return Ok(());
         };
         let needed = entry.size().saturating_sub(course.at());
-        if !sparse.breaks(writer.put_bytes()) {
+        // Where the disk has no holes, room is set aside for all of it.
+        if !writer.has_holes() || !sparse.breaks(writer.put_bytes()) {
             return Ok(());
         }
         match self.tree.root.room().bytes.filter(|free| needed > *free) {

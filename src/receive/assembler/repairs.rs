@@ -40,6 +40,7 @@ impl Assembler<'_> {
         let index = current.index;
         let entry = self.tree.manifest.get(index).ok_or(OUT_OF_TURN)?;
         self.anew = self.anew.saturating_add(current.course.at());
+        self.allowance.again(current.course.at());
         current.course = Course::new(self.blocks, 0, entry.size());
         self.synced = None;
         if let Target::Writer(writer) = &mut current.target

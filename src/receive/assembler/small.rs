@@ -45,7 +45,9 @@ impl Assembler<'_> {
         for (small, placed) in files {
             let Small { index, content, hash, .. } = small;
             let content = record.plaintext().get(content).unwrap_or_default();
+            self.in_pool = self.in_pool.saturating_sub(content.len() as u64);
             if let Some(mtime) = placed {
+                self.allowance.wrote(content.len() as u64);
                 self.count(index, content.len() as u64);
                 self.finished.push(index);
                 self.arrived(index, hash, Some(mtime));
