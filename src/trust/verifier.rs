@@ -229,6 +229,9 @@ pub enum Expect {
     /// A server that is trusted, whatever it is called: where a CA has to vouch for it, for one of the
     /// hosts that its certificate names.
     Server,
+    /// The same, and the device with this key and no other: one that was chosen, or was there before. What it is
+    /// called.
+    Known(String, Id),
     /// A device that is trusted, and is one of these hosts where a CA has to vouch for it.
     Host(Vec<String>),
 }
@@ -346,6 +349,9 @@ impl Verifier {
             (Expect::Key(name, expected), pinned) if id == *expected => {
                 (pinned.unwrap_or_else(|| name.clone()), true)
             }
+            (Expect::Known(name, expected), _) if id != *expected => {
+                return Err(refuse(Refusal::OtherKey { name: name.clone() }));
+            }
             (Expect::Key(name, _), _) => {
                 return Err(refuse(Refusal::OtherKey { name: name.clone() }));
             }
@@ -359,7 +365,7 @@ impl Verifier {
                 return Err(refuse(Refusal::OtherFingerprint { shown }));
             }
             (_, Some(name)) => (name, true),
-            (Expect::Anybody | Expect::Server | Expect::Host(_), None) => {
+            (Expect::Anybody | Expect::Server | Expect::Known(..) | Expect::Host(_), None) => {
                 self.rules.by_ca(&certificate, others, asked, now)?;
                 let name = certificate.device_name();
                 if trusted.key_of(&name).is_some_and(|known| known != id) {
@@ -397,7 +403,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let hosts = match &self.expect {
             Expect::Host(hosts) => hosts.clone(),
-            Expect::Server => hosts_of(end_entity),
+            Expect::Server | Expect::Known(..) => hosts_of(end_entity),
             Expect::Anybody | Expect::Key(..) | Expect::Fingerprint(_) => vec![],
         };
         self.decide(end_entity, intermediates, Asked::Server(&hosts), now)?;

@@ -84,6 +84,7 @@ fn the_rules_from_first_to_last() {
 
     let id = |it: &Credentials| it.certificate().id;
     let key = |it: &Credentials| Expect::Key("attic".into(), id(it));
+    let chosen = |it: &Credentials| Expect::Known("attic".into(), id(it));
     let attic_id = id(&attic).to_string();
     let nameless = home.issue(&wish("nameless", &[]));
     let print = |it: &Credentials| Expect::Fingerprint(it.certificate().fingerprint);
@@ -123,6 +124,26 @@ fn the_rules_from_first_to_last() {
         ("3 as any server", &fleet, &[], Expect::Server, &attic, "vouched for"),
         ("3 as any server that has a name", &fleet, &[], Expect::Server, &nameless, "other host"),
         ("3 as any server of another CA", &fleet, &[], Expect::Server, &stranger, "unknown"),
+        ("2 known and pinned", &pinned, &[], chosen(&laptop), &laptop, "pinned"),
+        ("3 known, and vouched for", &fleet, &[], chosen(&attic), &attic, "vouched for"),
+        ("3 known, and its CA is gone", &nobody, &[], chosen(&attic), &attic, "unknown"),
+        (
+            "3 known, and another of the CA answers",
+            &fleet,
+            &[],
+            chosen(&laptop),
+            &attic,
+            "other key",
+        ),
+        (
+            "3 known, and another that is pinned answers",
+            &pinned,
+            &[],
+            chosen(&attic),
+            &laptop,
+            "other key",
+        ),
+        ("1 removed, though chosen", &gone, &[], chosen(&attic), &attic, "removed"),
         ("1 removed, as any server", &gone, &[], Expect::Server, &attic, "removed"),
         ("3 vouched for", &fleet, &[], Expect::Anybody, &attic, "vouched for"),
         ("3 as the server dialled", &fleet, &[], hosts(&["attic"]), &attic, "vouched for"),
