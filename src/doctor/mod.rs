@@ -72,8 +72,8 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
         Some((Host::Name(name), _)) if !options.pod => server::look(name),
         _ => None,
     };
-    let is_near =
-        |(host, _): &(Host, _)| server.is_some() || host.address().is_some_and(lan::is_meant);
+    let answers = server.as_ref().is_some_and(|server| server.answers);
+    let is_near = |(host, _): &(Host, _)| answers || host.address().is_some_and(lan::is_meant);
     let near = peer.as_ref().filter(|peer| is_near(peer)).map(|(host, _)| host);
     let tailscale = if options.pod {
         doctor.tell("Tailscale", &[Finding::skipped("--pod needs none")]);
@@ -107,9 +107,11 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
     doctor.kept();
     doctor.tell("This device", &device::findings());
     doctor.folder(&options.output);
-    if let (Some((host, _)), Some(findings)) = (&peer, &server) {
-        doctor.tell(&host.to_string(), findings);
-    } else if let Some((host, port)) = peer {
+    if let (Some((host, _)), Some(server)) = (&peer, &server) {
+        doctor.tell(&host.to_string(), &server.findings);
+    }
+    // What is announced and does not answer may be anybody's, and says nothing of the one that is meant.
+    if let Some((host, port)) = peer.filter(|_| !answers) {
         doctor.peer(&host, port.or(options.port).unwrap_or(DEFAULT_PORT), tailscale);
     }
     Ok(doctor.end())

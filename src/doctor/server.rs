@@ -15,9 +15,17 @@ use crate::ui::{Finding, Found};
 /// How long it is looked for.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// What came of a look for a server.
+pub struct Near {
+    /// Whether it has answered, and is trusted. A record alone says nothing of who is meant.
+    pub answers: bool,
+    /// What there is to say.
+    pub findings: Vec<Finding>,
+}
+
 /// What there is to say of a server that is called so here, or announces itself so; nothing where there
 /// is none, or nobody is trusted here yet.
-pub fn look(name: &str) -> Option<Vec<Finding>> {
+pub fn look(name: &str) -> Option<Near> {
     let name = name.strip_suffix(".local").unwrap_or(name);
     let trusted = Trusted::load(&Folder::of_user().ok()?).ok()?;
     if trusted.devices.is_empty() && trusted.cas.is_empty() {
@@ -33,14 +41,16 @@ pub fn look(name: &str) -> Option<Vec<Finding>> {
             || is(&found.server.name)
             || found.came.as_ref().is_ok_and(|seen| is(&seen.name))
     };
-    let enough = |found: &[Found], _| match found.iter().any(is_meant) {
+    let is_there = |found: &Found| found.came.is_ok() && is_meant(found);
+    let enough = |found: &[Found], _| match found.iter().any(is_there) {
         true => Look::Done,
         false => Look::On,
     };
     let here = look_around(&own, &Choice::Local, PATIENCE, &enough).ok()?;
     let findings: Vec<Finding> =
         here.found.iter().filter(|found| is_meant(found)).map(finding).collect();
-    (!findings.is_empty()).then_some(findings)
+    let answers = here.found.iter().any(is_there);
+    (!findings.is_empty()).then_some(Near { answers, findings })
 }
 
 fn finding(found: &Found) -> Finding {
