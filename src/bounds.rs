@@ -189,6 +189,8 @@ pub const MAX_HEARD: u32 = 10_000;
 pub const MAX_KEPT: i64 = 20_000;
 /// Servers that are knocked at at the same time.
 pub const MAX_KNOCKS: usize = 16;
+/// Of those, the ones at one machine, and the ones that are kept for the name that is looked for.
+pub const MAX_KNOCKS_EACH: usize = 2;
 /// How long a server is looked for by its name, where nobody says otherwise.
 pub const LOOK_LIMIT: Duration = Duration::from_secs(10);
 /// How long all addresses of one server may take to answer, tried one after the other.

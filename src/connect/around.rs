@@ -7,9 +7,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use crate::bounds::{ANSWER_LIMIT, MAX_KNOCKS};
+use crate::bounds::{ANSWER_LIMIT, MAX_KNOCKS, MAX_KNOCKS_EACH};
 use crate::control;
 use crate::error::{Error, Exit, Result};
 use crate::net::interfaces::{Choice, Interfaces};
@@ -39,27 +39,66 @@ pub enum Look {
     Done,
 }
 
+/// How near a record comes to what is looked for: the nearest are knocked at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// It has the very name.
+    Exact,
+    /// It may be the one.
+    Other,
+}
+
 /// A look around that goes on until it is dropped.
 pub struct Around<T> {
     interfaces: Interfaces,
     search: Search,
-    /// Each server that was knocked at, and at which addresses.
-    tried: BTreeMap<String, Tried>,
-    running: usize,
+    knocks: Knocks,
     sender: Sender<Answer<T>>,
     answers: Receiver<Answer<T>>,
 }
 
+/// Each server that was knocked at.
+#[derive(Debug, Default)]
+struct Knocks(BTreeMap<String, Tried>);
+
+#[derive(Debug)]
 struct Tried {
     at: Vec<SocketAddr>,
     state: State,
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum State {
     Runs,
     Failed,
     Answered,
+}
+
+impl Knocks {
+    /// How many run, and how many of those at one machine.
+    fn running(&self, machine: Option<IpAddr>) -> usize {
+        let runs = self.0.values().filter(|tried| tried.state == State::Runs);
+        runs.filter(|tried| {
+            machine.is_none_or(|machine| tried.at.iter().any(|at| at.ip() == machine))
+        })
+        .count()
+    }
+
+    /// Whether a server is to be knocked at now. Whoever lets all knocks wait, is one machine mostly, and has not
+    /// the name that is looked for.
+    fn may_begin(&self, rank: Rank, key: &str, at: &[SocketAddr]) -> bool {
+        let known = self.0.get(key);
+        let is_new = known.is_none_or(|it| it.state == State::Failed && it.at != at);
+        let has_slot = match rank {
+            Rank::Exact => self.running(None) < MAX_KNOCKS,
+            Rank::Other => {
+                let at_one = at.iter().map(|at| self.running(Some(at.ip()))).max();
+                self.running(None) < MAX_KNOCKS - MAX_KNOCKS_EACH
+                    && at_one.is_none_or(|count| count < MAX_KNOCKS_EACH)
+            }
+        };
+        is_new && !at.is_empty() && has_slot
+    }
 }
 
 impl<T: Send + 'static> Around<T> {
@@ -79,21 +118,21 @@ impl<T: Send + 'static> Around<T> {
         }
         let search = Search::begin(&interfaces, choice)?;
         let (sender, answers) = mpsc::channel();
-        Ok(Self { interfaces, search, tried: BTreeMap::new(), running: 0, sender, answers })
+        Ok(Self { interfaces, search, knocks: Knocks::default(), sender, answers })
     }
 
     /// Knocks at each server that is `wanted`, and tells what came of it, until `deadline` or until that
-    /// is enough. Who has been knocked at by then may still answer for a moment. A server that did not
-    /// answer is knocked at again once its record has other addresses.
+    /// is enough; that is asked in between too. Who has been knocked at by then may still answer for a moment. A
+    /// server that did not answer is knocked at again once its record has other addresses.
     ///
     /// # Errors
     /// Exit 5 when somebody floods the network, 130 when the user wants to stop.
     pub fn knock(
         &mut self,
         deadline: Instant,
-        wanted: &dyn Fn(&Server) -> bool,
+        wanted: &dyn Fn(&Server) -> Option<Rank>,
         knock: &Knock<T>,
-        tell: &mut dyn FnMut(Answer<T>) -> Look,
+        tell: &mut dyn FnMut(Option<Answer<T>>) -> Look,
     ) -> Result<()> {
         loop {
             control::check()?;
@@ -105,18 +144,21 @@ impl<T: Send + 'static> Around<T> {
             let pause = if over { SLICE } else { Duration::ZERO };
             match self.answers.recv_timeout(pause) {
                 Ok(answer) => {
-                    self.running -= 1;
                     let is_over =
                         answer.came.as_ref().err().is_none_or(|it| it.exit() != Exit::Network);
-                    if let Some(tried) = self.tried.get_mut(&key(&answer.server)) {
+                    if let Some(tried) = self.knocks.0.get_mut(&key(&answer.server)) {
                         tried.state = if is_over { State::Answered } else { State::Failed };
                     }
-                    if tell(answer) == Look::Done {
+                    if tell(Some(answer)) == Look::Done {
                         return Ok(());
                     }
                 }
+                Err(_) if tell(None) == Look::Done => return Ok(()),
                 Err(RecvTimeoutError::Timeout) if !over => {}
-                Err(_) if self.running == 0 || Instant::now() >= deadline + ANSWER_LIMIT => {
+                Err(_)
+                    if self.knocks.running(None) == 0
+                        || Instant::now() >= deadline + ANSWER_LIMIT =>
+                {
                     return Ok(());
                 }
                 Err(_) => {}
@@ -124,18 +166,21 @@ impl<T: Send + 'static> Around<T> {
         }
     }
 
-    fn begin_knocks(&mut self, wanted: &dyn Fn(&Server) -> bool, knock: &Knock<T>) -> Result<()> {
-        let servers: Vec<Server> =
-            self.search.list().servers().filter(|server| wanted(server)).cloned().collect();
-        for server in servers {
+    fn begin_knocks(
+        &mut self,
+        wanted: &dyn Fn(&Server) -> Option<Rank>,
+        knock: &Knock<T>,
+    ) -> Result<()> {
+        let servers = self.search.list().servers();
+        let mut servers: Vec<(Rank, Server)> =
+            servers.filter_map(|server| Some((wanted(server)?, server.clone()))).collect();
+        servers.sort_by_key(|(rank, _)| *rank);
+        for (rank, server) in servers {
             let at = server.to_dial(&self.interfaces);
-            let known = self.tried.get(&key(&server));
-            let is_new = known.is_none_or(|it| it.state == State::Failed && it.at != at);
-            if !is_new || at.is_empty() || self.running >= MAX_KNOCKS {
+            if !self.knocks.may_begin(rank, &key(&server), &at) {
                 continue;
             }
-            self.tried.insert(key(&server), Tried { at: at.clone(), state: State::Runs });
-            self.running += 1;
+            self.knocks.0.insert(key(&server), Tried { at: at.clone(), state: State::Runs });
             let (knock, sender) = (Arc::clone(knock), self.sender.clone());
             let started = thread::Builder::new().name("knock".into()).spawn(move || {
                 let came = knock(&server, &at);
@@ -160,4 +205,53 @@ impl<T: Send + 'static> Around<T> {
 
 fn key(server: &Server) -> String {
     server.name.to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Vec<SocketAddr> {
+        text.split(' ').filter(|it| !it.is_empty()).map(|it| it.parse().unwrap()).collect()
+    }
+
+    /// One machine that lets everybody wait keeps nobody else from being knocked at, nor does a crowd of
+    /// them the one that is named.
+    #[test]
+    fn who_is_knocked_at_beside_those_who_are_silent() {
+        let silent = |machines: &[&str]| {
+            let runs = |(number, text): (usize, &&str)| {
+                (format!("!{number}"), Tried { at: at(text), state: State::Runs })
+            };
+            Knocks(machines.iter().enumerate().map(runs).collect())
+        };
+        let two = ["10.0.0.2:1", "10.0.0.2:2 10.0.0.3:2"];
+        let crowd: Vec<String> = (0..16).map(|number| format!("10.0.1.{number}:1")).collect();
+        let crowd: Vec<&str> = crowd.iter().map(|it| &**it).collect();
+        for (row, running, rank, text, expected) in [
+            ("nobody else", &[][..], Rank::Other, "10.0.0.1:1", true),
+            ("no address", &[], Rank::Exact, "", false),
+            ("another machine", &two, Rank::Other, "10.0.0.1:1", true),
+            ("one of a machine that is knocked at", &two, Rank::Other, "10.0.0.3:1", true),
+            ("a third of one machine", &two, Rank::Other, "10.0.0.2:3", false),
+            ("also by another address", &two, Rank::Other, "10.0.0.1:1 10.0.0.2:3", false),
+            ("a third that is named", &two, Rank::Exact, "10.0.0.2:3", true),
+            ("nearly all", &crowd[..13], Rank::Other, "10.0.0.1:1", true),
+            ("all but what is kept for the named", &crowd[..14], Rank::Other, "10.0.0.1:1", false),
+            ("one that is named", &crowd[..14], Rank::Exact, "10.0.0.1:1", true),
+            ("more than may run", &crowd, Rank::Exact, "10.0.0.1:1", false),
+        ] {
+            assert_eq!(silent(running).may_begin(rank, "attic", &at(text)), expected, "{row}");
+        }
+        for (state, text, expected) in [
+            (State::Runs, "10.0.0.1:2", false),
+            (State::Answered, "10.0.0.1:2", false),
+            (State::Failed, "10.0.0.1:1", false),
+            (State::Failed, "10.0.0.1:2", true),
+        ] {
+            let tried = Tried { at: at("10.0.0.1:1"), state };
+            let knocks = Knocks(BTreeMap::from([("attic".into(), tried)]));
+            assert_eq!(knocks.may_begin(Rank::Exact, "attic", &at(text)), expected, "{knocks:?}");
+        }
+    }
 }

@@ -1,17 +1,17 @@
 //! The way to a server: by its address, by a name that the system knows, or by the record that it
 //! announces. It is found anew each time, as it may have another address by then.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::around::{Answer, Around, Knock, Look};
+use super::around::{Answer, Around, Knock, Look, Rank};
 use super::devices::{Own, PORT};
 use super::{Connection, NotConnected};
-use crate::bounds::{ANSWER_LIMIT, HANDSHAKE_LIMIT, LOOK_LIMIT};
+use crate::bounds::{ANSWER_LIMIT, LOOK_LIMIT};
 use crate::error::{Cause, Error, Result, reason, shown};
 use crate::net::dial::dial_first;
 use crate::net::interfaces::{Choice, Interfaces};
@@ -25,7 +25,11 @@ use crate::trust::store::Trusted;
 use crate::trust::verifier::{Expect, Peer, Verifier};
 
 /// How long records alone are waited for, before whatever else is known of a name is tried.
-const RECORDS_FIRST: Duration = Duration::from_millis(1500);
+const RECORDS_FIRST: Duration = Duration::from_secs(2);
+/// How long a record of the very name is waited for, before another of the same key will do: several servers of
+/// one device have a name each. Whoever has answered somebody a moment ago keeps silent for a second (RFC 6762,
+/// section 6).
+const NAME_FIRST: Duration = Duration::from_millis(1500);
 
 /// Where a server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +38,8 @@ pub enum Place {
     Host(Host, u16),
     /// Where its record says, or the system, at this port if one is named.
     Named(String, Option<u16>),
-    /// Where its record says: the device that was chosen among those that were found.
-    Known(String, Id),
+    /// Where its record says: the server that was chosen among those that were found.
+    Known(Box<Chosen>),
 }
 
 impl Place {
@@ -65,6 +69,19 @@ impl Place {
     }
 }
 
+/// A server that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// What its device is called here.
+    pub name: String,
+    /// The key of that.
+    pub id: Id,
+    /// What it is announced as.
+    pub record: String,
+    /// Its port.
+    pub port: u16,
+}
+
 /// What was asked for.
 #[derive(Debug, Clone)]
 pub struct Sought {
@@ -83,7 +100,8 @@ impl Sought {
     fn name(&self) -> String {
         match &self.place {
             Place::Host(host, _) => host.to_string(),
-            Place::Named(name, _) | Place::Known(name, _) => name.clone(),
+            Place::Named(name, _) => name.clone(),
+            Place::Known(chosen) => chosen.name.clone(),
         }
     }
 
@@ -94,7 +112,7 @@ impl Sought {
         }
         let name = self.name();
         match &self.place {
-            Place::Known(name, id) => Expect::Key(name.clone(), *id),
+            Place::Known(chosen) => Expect::Known(chosen.name.clone(), chosen.id),
             // As certificates have it, without the brackets of one that is typed with a port.
             Place::Host(Host::Ip(ip) | Host::Udp(ip), _) => Expect::Host(vec![ip.to_string()]),
             Place::Host(Host::Relay { .. }, _) => Expect::Host(vec![name]),
@@ -117,12 +135,40 @@ pub struct Dialler {
     last: Cell<Option<SocketAddr>>,
     /// Who it was. Whatever address or name leads to another by then: this upload is not for that one.
     met: Cell<Option<Id>>,
+    /// What it was announced as: a device may have several servers, and this upload is for that one.
+    record: RefCell<Option<String>>,
+}
+
+/// Which records of a device are meant.
+struct Meant {
+    name: String,
+    id: Option<Id>,
+    port: Option<u16>,
+    /// When a record of another name and port will do, if one ever does.
+    others: Option<Instant>,
+}
+
+impl Meant {
+    fn is_of_key(&self, server: &Server) -> bool {
+        self.id.is_some_and(|id| id.0.starts_with(&server.txt.id))
+    }
+
+    fn rank(&self, server: &Server, now: Instant) -> Option<Rank> {
+        let is_port = self.port.is_some_and(|it| server.addresses.iter().any(|at| at.port() == it));
+        match self.is_of_key(server) {
+            _ if server.name.eq_ignore_ascii_case(&self.name) => Some(Rank::Exact),
+            true if is_port => Some(Rank::Exact),
+            true if self.others.is_some_and(|from| now >= from) => Some(Rank::Other),
+            _ => None,
+        }
+    }
 }
 
 impl Dialler {
     /// To what was asked for.
     pub fn new(own: Arc<Own>, sought: Sought) -> Self {
-        Self { own, sought, last: Cell::new(None), met: Cell::new(None) }
+        let (last, met, record) = (Cell::new(None), Cell::new(None), RefCell::new(None));
+        Self { own, sought, last, met, record }
     }
 
     /// Who should be there.
@@ -142,9 +188,12 @@ impl Dialler {
     /// Nobody answers, or somebody who is not trusted.
     pub fn dial(&self) -> Result<(Connection, Watch), NotConnected> {
         let rules = self.own.rules()?;
-        let met = self.met.get().and_then(|id| rules.trusted().pinned(&id));
-        let expect = match met.filter(|_| self.sought.fingerprint.is_none()) {
-            Some(known) => Expect::Key(known.name.clone(), known.id),
+        let expect = match self.met.get().filter(|_| self.sought.fingerprint.is_none()) {
+            // By the rules as they are then: the list, or its CA, may have changed.
+            Some(id) => {
+                let known = rules.trusted().pinned(&id).map(|known| known.name.clone());
+                Expect::Known(known.unwrap_or_else(|| self.name()), id)
+            }
             None => self.sought.expect(rules.trusted()),
         };
         let reached = match &self.sought.place {
@@ -153,7 +202,7 @@ impl Dialler {
                 connect(&self.own, &self.name(), expect, &to, ANSWER_LIMIT)
             }
             Place::Named(name, port) => self.look_up(name, *port, expect),
-            Place::Known(name, _) => self.look_up(name, None, expect),
+            Place::Known(chosen) => self.look_up(&chosen.name, None, expect),
         };
         let (channel, at) = reached.map_err(|end| match end {
             // Somebody else answers there for the moment, or says that he is the one: the server was met, and
@@ -218,31 +267,30 @@ impl Dialler {
             _ => None,
         };
         let id = match &expect {
-            Expect::Key(_, id) => Some(*id),
+            Expect::Key(_, id) | Expect::Known(_, id) => Some(*id),
             Expect::Fingerprint(hash) => Some(Id(*hash)),
             _ => None,
         };
-        let is_id = |server: &Server, id: Id| id.0.starts_with(&server.txt.id);
-        let wanted = |server: &Server| {
-            server.name.eq_ignore_ascii_case(name) || id.is_some_and(|id| is_id(server, id))
-        };
+        let begun = Instant::now();
+        let meant = Meant { id, ..self.meant(name, begun + NAME_FIRST.min(patience / 2)) };
+        let wanted = |server: &Server| meant.rank(server, Instant::now());
         let knock = self.knock(name, port, &expect);
         let (mut found, mut failed, mut refused) = (None, None, None);
-        let mut tell = |answer: Answer<(Channel, SocketAddr)>| match answer.came {
-            Ok(channel) => {
-                found = Some(channel);
-                Look::Done
-            }
-            Err(error) => {
-                if error.cause == Cause::Refused {
-                    let copies = id.is_some_and(|id| is_id(&answer.server, id));
+        let mut tell = |answer: Option<Answer<(Channel, SocketAddr)>>| {
+            let Some(Answer { server, came }) = answer else { return Look::On };
+            match came {
+                Ok(channel) => {
+                    found = Some((channel, server.name));
+                    return Look::Done;
+                }
+                Err(error) if error.cause == Cause::Refused => {
+                    let copies = meant.is_of_key(&server);
                     let error = if copies { copied(error, name) } else { error };
                     refused.get_or_insert(error);
-                } else {
-                    failed.get_or_insert(error);
                 }
-                Look::On
+                Err(error) => _ = failed.get_or_insert(error),
             }
+            Look::On
         };
         let mut around = Around::begin(&self.sought.choice);
         let first = until.min(Instant::now() + RECORDS_FIRST);
@@ -253,8 +301,9 @@ impl Dialler {
         if let Err(error @ Error { cause: Cause::Interrupted, .. }) = looked {
             return Err(error.into());
         }
-        if let Some(found) = found.take() {
-            return Ok(found);
+        if let Some((channel, record)) = found.take() {
+            *self.record.borrow_mut() = Some(record);
+            return Ok(channel);
         }
         if let Some(error) = refused.take() {
             return Err(NotConnected::Over(error));
@@ -273,10 +322,10 @@ impl Dialler {
         let silence = match (&mut around, looked) {
             (Ok(around), Ok(())) => {
                 let looked = around.knock(until, &wanted, &knock, &mut |answer| {
-                    let refusal =
-                        matches!(&answer.came, Err(error) if error.cause == Cause::Refused);
-                    match answer.came {
-                        Ok(channel) => found = Some(channel),
+                    let Some(Answer { server, came }) = answer else { return Look::On };
+                    let refusal = matches!(&came, Err(error) if error.cause == Cause::Refused);
+                    match came {
+                        Ok(channel) => found = Some((channel, server.name)),
                         Err(error) => failed = Some(error),
                     }
                     if found.is_some() || refusal { Look::Done } else { Look::On }
@@ -292,7 +341,25 @@ impl Dialler {
             }
             (Err(_), Ok(())) => vec![],
         };
-        found.ok_or_else(|| failed.unwrap_or_else(|| not_found(name, &silence)).into())
+        let (channel, record) =
+            found.ok_or_else(|| failed.unwrap_or_else(|| not_found(name, &silence)))?;
+        *self.record.borrow_mut() = Some(record);
+        Ok(channel)
+    }
+
+    /// The records to look for; from `others` on, any of the key will do where nobody was met yet.
+    fn meant(&self, name: &str, others: Instant) -> Meant {
+        let (name, port, others) = match (&self.sought.place, self.last.get()) {
+            (Place::Known(chosen), None) => {
+                (chosen.record.clone(), Some(chosen.port), Some(others))
+            }
+            (_, None) => (name.to_owned(), None, Some(others)),
+            (_, Some(at)) => {
+                let record = self.record.borrow().clone();
+                (record.unwrap_or_else(|| name.to_owned()), Some(at.port()), None)
+            }
+        };
+        Meant { name, id: None, port, others }
     }
 
     fn knock(
@@ -333,7 +400,7 @@ fn ask_system(name: &str, port: u16) -> Receiver<Vec<SocketAddr>> {
     answer
 }
 
-/// Connects to the first of a server's addresses that answers within `limit`, and looks who is there.
+/// Connects to the first of a server's addresses that answers, and looks who is there, all within `limit`.
 ///
 /// # Errors
 /// Nobody, or somebody who is not the one that is expected.
@@ -344,9 +411,9 @@ pub fn connect(
     at: &[SocketAddr],
     limit: Duration,
 ) -> Result<(Channel, SocketAddr), NotConnected> {
+    let deadline = Instant::now() + limit;
     let (stream, address) = dial_first(at, limit).map_err(not_there)?;
     let verifier = Verifier::new(own.rules()?, expect);
-    let deadline = Instant::now() + HANDSHAKE_LIMIT;
     let channel = tls::connect(stream, &own.credentials, &verifier, deadline)
         .map_err(|failure| explain(own, who, &failure))?;
     Ok((channel, address))

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::connect::around::{Answer, Around, Knock, Look};
+use crate::connect::around::{Answer, Around, Knock, Look, Rank};
 use crate::connect::devices::{Own, Papers};
 use crate::connect::servers::{connect, explain};
 use crate::connect::{Connection, NotConnected};
@@ -50,8 +50,8 @@ pub struct Here {
     pub silence: Vec<Silence>,
 }
 
-/// Looks for servers, and looks at each, for so long or until it is `enough`, which is asked after each
-/// answer with how long it has been.
+/// Looks for servers, and looks at each, for so long or until it is `enough`, which is asked again and
+/// again, with how long it has been.
 ///
 /// # Errors
 /// Exit 5 where this machine cannot look, 130 when the user wants to stop.
@@ -67,8 +67,8 @@ pub fn look_around(
         Arc::new(move |server, at| look_at(&owner, server, at).map_err(NotConnected::into_error));
     let mut found: Vec<Found> = Vec::new();
     let begun = Instant::now();
-    let looked = around.knock(begun + wait, &|_| true, &knock, &mut |answer| {
-        note(&mut found, answer);
+    let looked = around.knock(begun + wait, &|_| Some(Rank::Other), &knock, &mut |answer| {
+        answer.into_iter().for_each(|answer| note(&mut found, answer));
         enough(&found, begun.elapsed())
     });
     // A flood of records ends the look, and takes nothing away of what was found.
@@ -122,6 +122,7 @@ fn look_at(own: &Own, server: &Server, at: &[std::net::SocketAddr]) -> Result<Se
         Ok(welcome) => Ok(Seen {
             name: peer.name,
             id,
+            record: server.name.clone(),
             at,
             free: welcome.free,
             left: welcome.left,

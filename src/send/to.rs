@@ -10,7 +10,7 @@ use crate::bounds::LOOK_LIMIT;
 use crate::connect::around::Look;
 use crate::connect::devices::Own;
 use crate::connect::redial::{GaveUp, Redial, Retry, Why};
-use crate::connect::servers::{Dialler, Place, Sought};
+use crate::connect::servers::{Chosen, Dialler, Place, Sought};
 use crate::connect::{Connection, NotConnected};
 use crate::control;
 use crate::crypto::keys::Role;
@@ -125,7 +125,8 @@ fn choose(own: &Arc<Own>, to: &To, ui: &Ui) -> Result<Place> {
         return Err(nobody(&found, &silence));
     }
     let chosen = ui.ask_server(&servers)?;
-    Ok(Place::Known(chosen.name.clone(), chosen.id))
+    let Seen { name, id, record, at, .. } = chosen.clone();
+    Ok(Place::Known(Box::new(Chosen { name, id, record, port: at.port() })))
 }
 
 /// What the server's disk or limits do not take now: it is waited for as a lost connection is.

@@ -49,6 +49,8 @@ pub struct Seen {
     pub name: String,
     /// Its key.
     pub id: Id,
+    /// What it is announced as: not safe to show.
+    pub record: String,
     /// Where it answers.
     pub at: SocketAddr,
     /// Bytes that are free there, if it says so.
@@ -137,10 +139,11 @@ impl Ui {
         for (number, server) in (1..).zip(servers) {
             let words = server.id.words();
             screen::paragraph(&format!(
-                "{number}  {} ({words}, {}{})",
+                "{number}  {} ({words}, {}{}){}",
                 server.name,
                 server.at.ip(),
-                free(server)
+                free(server),
+                announced(server, servers)
             ));
         }
         let typed: String = Input::new()
@@ -178,5 +181,12 @@ fn columns(found: &Found) -> [String; 3] {
             let why = if found.is_stranger() { "not trusted" } else { "no answer" };
             [found.server.to_string(), at, format!("{why}: {error}")]
         }
+    }
+}
+/// What tells several servers of one device apart.
+fn announced(server: &Seen, servers: &[Seen]) -> String {
+    match servers.iter().filter(|it| it.id == server.id).count() {
+        0 | 1 => String::new(),
+        _ => format!(", announced as \"{}\"", shown(&server.record)),
     }
 }
