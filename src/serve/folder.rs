@@ -2,7 +2,7 @@
 //! is, under a name that nothing that is sent can have.
 
 use std::fs::{self, DirBuilder};
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::control;
@@ -11,6 +11,8 @@ use crate::error::{Error, Result, reason, shown_os};
 /// Holds the id of the device. Names that begin so are the program's own
 /// ([`RESERVED`](crate::files::own::RESERVED)).
 const MARK: &str = ".transfer_lock.device";
+/// Begins the name of a folder that has no mark yet.
+const NEW: &str = ".transfer_lock.new-";
 /// Hex digits of an id behind a name that is taken.
 const SHORT: usize = 16;
 
@@ -20,7 +22,7 @@ pub fn take(parent: &Path, name: &str, id: &str) -> Result<PathBuf> {
     control::check()?;
     let [first, second] = candidates(parent, name, id);
     for own in [&first, &second] {
-        if is_own(own, id)? {
+        if is_own(own, (parent, id))? {
             return Ok(own.clone());
         }
     }
@@ -48,25 +50,53 @@ fn has_mark(folder: &Path, id: &str) -> bool {
 }
 
 /// Makes the folder, or finds out whose it is.
-fn is_own(folder: &Path, id: &str) -> Result<bool> {
-    let cannot = |error: std::io::Error| {
-        Error::failure(format!("cannot make \"{}\": {}", shown_os(folder), reason(&error)))
+fn is_own(folder: &Path, (parent, id): (&Path, &str)) -> Result<bool> {
+    let is_there = |error: &io::Error| {
+        matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty)
     };
+    let made = match folder.symlink_metadata() {
+        Ok(_) => return Ok(has_mark(folder, id)),
+        Err(error) if error.kind() == ErrorKind::NotFound => make(folder, (parent, id)),
+        Err(error) => Err(error),
+    };
+    match made {
+        Ok(()) => Ok(true),
+        // Somebody was faster.
+        Err(error) if is_there(&error) => Ok(has_mark(folder, id)),
+        Err(error) => {
+            let folder = shown_os(folder);
+            Err(Error::failure(format!("cannot make \"{folder}\": {}", reason(&error))))
+        }
+    }
+}
+
+/// Makes a folder that has its mark from the beginning, whatever ends this program or the machine meanwhile:
+/// without one it would be nobody's for ever.
+fn make(folder: &Path, (parent, id): (&Path, &str)) -> io::Result<()> {
+    let short: String = id.chars().take(SHORT).collect();
+    let new = parent.join(format!("{NEW}{short}"));
+    let begin = || {
+        // Left by a run that was killed.
+        let _ = fs::remove_file(new.join(MARK));
+        let _ = fs::remove_dir(&new);
+    };
+    begin();
     #[cfg_attr(not(unix), allow(unused_mut, reason = "only Unix gives a new folder a mode"))]
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    let mark = folder.join(MARK);
-    match builder.create(folder) {
-        Ok(()) => fs::write(&mark, id).map(|()| true).map_err(|error| {
-            // Without its mark it would be nobody's for ever.
-            let _ = fs::remove_file(&mark);
-            let _ = fs::remove_dir(folder);
-            cannot(error)
-        }),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(has_mark(folder, id)),
-        Err(error) => Err(cannot(error)),
+    builder.create(&new)?;
+    let write = || {
+        let mut mark = fs::File::create_new(new.join(MARK))?;
+        mark.write_all(id.as_bytes())?;
+        mark.sync_all()
+    };
+    write().and_then(|()| fs::rename(&new, folder)).inspect_err(|_| begin())?;
+    // The rename itself, where a folder can be synced at all.
+    if let Ok(parent) = fs::File::open(parent) {
+        let _ = parent.sync_all();
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -95,6 +125,13 @@ mod tests {
             assert_eq!(find(scratch.path(), name, id), Some(at(expected)), "{row}");
         }
         assert_eq!(fs::read_dir(at("photos")).unwrap().count(), 0);
+        // A run was killed before the mark was written: it has no folder yet, and gets it the next time.
+        let (id, left) = ("d".repeat(64), at(".transfer_lock.new-dddddddddddddddd"));
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join(MARK), "").unwrap();
+        assert_eq!(find(scratch.path(), "desk", &id), None);
+        assert_eq!(take(scratch.path(), "desk", &id).unwrap(), at("desk"));
+        assert!(has_mark(&at("desk"), &id) && !left.exists());
         fs::create_dir(at("laptop-cccccccccccccccc")).unwrap();
         let error = take(scratch.path(), "laptop", &"c".repeat(64)).unwrap_err();
         assert!(error.message.ends_with("not this device's"), "{error}");
