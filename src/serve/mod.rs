@@ -85,6 +85,7 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
     let host = Host::new(name.clone(), options, ui);
     thread::scope(|scope| {
         let (mut refused, mut looked, mut changed) = (0, Instant::now(), own.changed());
+        let mut is_judged = true;
         let mut counted = Instant::now();
         while control::check().is_ok() {
             if counted.elapsed() >= REFUSALS_FRESH {
@@ -96,18 +97,21 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
                 if own.reload().is_ok() {
                     ui.note("the list of devices and the certificates are read again");
                 }
-                judge_again(&own, &host, ui);
+                is_judged = judge_again(&own, &host, Some(ui));
                 notify::tell(Told::Ready);
             }
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
                 let now = own.changed();
-                if now != changed {
+                // A list that could not be read may be mended by its mode alone, which is no news but that.
+                if now != changed || !is_judged {
+                    is_judged = judge_again(&own, &host, (now != changed).then_some(ui));
                     changed = now;
-                    judge_again(&own, &host, ui);
                 }
             }
-            presence.turn(&mut acceptor, ui, |at| ui.moved((&name, own.id()), &folder, (port, at)));
+            presence.turn(&mut acceptor, ui, |at| {
+                ui.moved((&name, own.id()), &folder, (port, at))
+            });
             match acceptor.next(SLICE) {
                 Some(Incoming::Accepted(accepted)) => {
                     let Accepted { slot: _, connection } = *accepted;
@@ -184,10 +188,18 @@ fn unwelcome(own: &Own, device: &Device) -> Option<String> {
 }
 
 /// Whoever would not be let in any more, be it that it was removed or the CA that vouched for it, is not served to
-/// the end.
-fn judge_again(own: &Own, host: &Host<'_>, ui: &Ui) {
+/// the end. Tells whether that could be looked at, and warns if it could not.
+fn judge_again(own: &Own, host: &Host<'_>, warn: Option<&Ui>) -> bool {
     match own.rules() {
-        Ok(rules) => host.line.judge(&rules),
-        Err(error) => ui.warn(&format!("{error}; nobody new is let in")),
+        Ok(rules) => {
+            host.line.judge(&rules);
+            true
+        }
+        Err(error) => {
+            if let Some(ui) = warn {
+                ui.warn(&format!("{error}; nobody new is let in"));
+            }
+            false
+        }
     }
 }
