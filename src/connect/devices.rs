@@ -96,6 +96,11 @@ impl Own {
         self.credentials.certificate()
     }
 
+    /// What it shows by now, where its files can be read: it may have been renewed.
+    pub fn shows(&self) -> Option<Certificate> {
+        Some(self.current().ok()?.shows.certificate().clone())
+    }
+
     /// Its key.
     pub fn id(&self) -> Id {
         self.credentials.certificate().id

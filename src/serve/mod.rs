@@ -109,7 +109,7 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
                     changed = now;
                 }
             }
-            presence.turn(&mut acceptor, ui, |at| {
+            presence.turn(&own, &mut acceptor, ui, |at| {
                 ui.moved((&name, own.id()), &folder, (port, at))
             });
             match acceptor.next(SLICE) {

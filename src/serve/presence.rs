@@ -13,6 +13,7 @@ use crate::crypto::handshake::VERSION;
 use crate::error::{Cause, Error, Result, reason, shown};
 use crate::net::interfaces::{Choice, Interfaces};
 use crate::net::mdns::{Announcement, Record, Search, Told, Txt};
+use crate::trust::certificate::Certificate;
 use crate::trust::check_name;
 use crate::ui::Ui;
 
@@ -59,14 +60,7 @@ impl Presence {
         port: u16,
         follow: Option<Box<Follow>>,
     ) -> Result<(Self, Record)> {
-        let certificate = own.certificate();
-        let id = own.id();
-        let txt = Txt {
-            version: VERSION.into(),
-            fingerprint: Some(certificate.fingerprint),
-            id: id.0.first_chunk().copied().unwrap_or_default(),
-            words: Some(id.words()),
-        };
+        let (id, txt) = (own.id(), txt_of(own.certificate()));
         let record = match called {
             Some(name) => {
                 check_name(name)?;
@@ -128,6 +122,28 @@ impl Presence {
         if !announcement.is_flooded() {
             return;
         }
+        self.announce_anew(ui);
+    }
+
+    /// Announces another certificate, once there is one.
+    fn renew(&mut self, own: &Own, ui: &Ui) {
+        let (State::Looks { record, .. } | State::Announced { record, .. }) = &mut self.announced
+        else {
+            return;
+        };
+        let Some(txt) = own.shows().map(|certificate| txt_of(&certificate)) else { return };
+        if *record.txt() == txt {
+            return;
+        }
+        *record = record.telling(txt);
+        self.announce_anew(ui);
+    }
+
+    /// Ends the announcement, if there is one, and begins it anew under the name that it has.
+    fn announce_anew(&mut self, ui: &Ui) {
+        if !matches!(self.announced, State::Announced { .. }) {
+            return;
+        }
         if let State::Announced { announcement, record, choice, counted } =
             std::mem::replace(&mut self.announced, State::Silent)
         {
@@ -146,7 +162,13 @@ impl Presence {
     }
 
     /// What has changed since the last time; takes no time of its own.
-    pub fn turn(&mut self, acceptor: &mut Acceptor, ui: &Ui, tell: impl FnOnce(&[IpAddr])) {
+    pub fn turn(
+        &mut self,
+        own: &Own,
+        acceptor: &mut Acceptor,
+        ui: &Ui,
+        tell: impl FnOnce(&[IpAddr]),
+    ) {
         if let State::Looks { search, until, record, choice } = &mut self.announced {
             let flooded = loop {
                 match search.wait(Instant::now()) {
@@ -188,6 +210,7 @@ impl Presence {
             return;
         }
         self.looked = Instant::now();
+        self.renew(own, ui);
         let Some(addresses) = self.follow.as_mut().and_then(|follow| follow()) else { return };
         let before = ips(acceptor);
         for (ip, error) in acceptor.move_to(&addresses, self.port) {
@@ -201,6 +224,17 @@ impl Presence {
             self.told.retain(|ip| addresses.iter().any(|at| at.ip() == *ip));
             tell(&now);
         }
+    }
+}
+
+/// What is announced of whoever shows this certificate.
+fn txt_of(certificate: &Certificate) -> Txt {
+    let id = certificate.id;
+    Txt {
+        version: VERSION.into(),
+        fingerprint: Some(certificate.fingerprint),
+        id: id.0.first_chunk().copied().unwrap_or_default(),
+        words: Some(id.words()),
     }
 }
 

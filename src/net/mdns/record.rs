@@ -47,6 +47,11 @@ impl Record {
         Self { name, ..self.clone() }
     }
 
+    /// The same with other values.
+    pub fn telling(&self, txt: Txt) -> Self {
+        Self { txt, ..self.clone() }
+    }
+
     /// The TCP port.
     pub fn port(&self) -> u16 {
         self.port
