@@ -227,7 +227,8 @@ fn an_address_with_colons_is_dialled() -> Result<()> {
 }
 
 /// Whatever is to be sent, as many bytes leave a sender that is refused, or that refuses: neither a name nor a size is
-/// among them. A signature is a few bytes longer or shorter each time.
+/// among them (CVE-2026-70454: rsync-ssl, which spoke before it had verified). A signature is a few bytes longer or
+/// shorter each time.
 #[test]
 fn nothing_leaves_a_sender_before_it_is_let_in() -> Result<()> {
     let Some(shop) = shop()? else { return Ok(()) };

@@ -240,7 +240,8 @@ def session(line, options, run, entries, unsent):
     sizes = {i: entry[2].st_size for i, entry in enumerate(entries) if stat.S_ISREG(entry[2].st_mode)}
     folders = sum(stat.S_ISDIR(entry[2].st_mode) for entry in entries)
     line.say("offer", files=len(sizes), folders=folders, links=len(entries) - len(sizes) - folders,
-             bytes=sum(sizes.values()), unsent=len(unsent), features=[], run=run)
+             bytes=sum(sizes.values()), unsent=len(unsent), features=[], run=run,
+             **({key: options.claim for key in ["id", "device", "certificate"]} if options.claim else {}))
     list_entries(line, entries)
     plan = read_plan(line)
     wanted = [index for index in sizes if plan.get(index, True)]
@@ -270,6 +271,7 @@ def main():
     for name in ("--cert", "--key", "--ca"):
         parser.add_argument(name, required=True)
     parser.add_argument("--hold", nargs=2, default=[], metavar=("BYTES", "FILE"))
+    parser.add_argument("--claim", help="who to say that this is, in the offer")
     parser.add_argument("server")
     parser.add_argument("paths", nargs="+")
     options = parser.parse_args()

@@ -100,6 +100,20 @@ fn a_tree_arrives_and_is_skipped_when_it_comes_again() -> Result<()> {
     Ok(())
 }
 
+/// A device that says in a later message that it is another stays who its handshake has shown (CVE-2025-66270: of KDE
+/// Connect, which believed the id of the second packet).
+#[test]
+fn no_later_message_says_who_it_is() -> Result<()> {
+    let Some(shop) = shop()? else { return Ok(()) };
+    let server = serve(&shop, "server", &["ca"], 0)?;
+    std::fs::create_dir_all(shop.path("incoming/deviceC"))?;
+    let ended = upload(&shop, server.port, "client", &["--claim", "deviceC"])?.end()?.expect(0)?;
+    arrived(&shop, &ended)?;
+    assert_eq!(std::fs::read_dir(shop.path("incoming/deviceC"))?.count(), 0);
+    server.stop()?.says("deviceB: received 305 files into incoming/deviceB: ")?;
+    Ok(())
+}
+
 #[test]
 fn whatever_is_killed_it_goes_on() -> Result<()> {
     let Some(shop) = shop()? else { return Ok(()) };

@@ -250,6 +250,29 @@ fn whoever_is_removed_is_not_served_to_the_end() -> Result<()> {
     server.stop().map(drop)
 }
 
+/// Nor where the list that does not have it any more could not be read at first, and is mended by its mode alone.
+#[test]
+fn whoever_is_gone_from_a_list_that_is_mended_is_not_served_to_the_end() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let house = House::new()?;
+    let mut server = house.serve("attic", &["--port", "0"])?;
+    let sending = house.send("laptop", &server, &["--limit", "10k", "photos"]);
+    let mut sender = Process::start(sending)?;
+    sender.wait_until_said("is connected")?;
+    fs::create_dir(house.path("spare-config"))?;
+    fs::set_permissions(house.path("spare-config"), fs::Permissions::from_mode(0o700))?;
+    let (spare, list) =
+        (house.path("spare-config/trust.json"), house.path("attic-config/trust.json"));
+    fs::copy(&list, &spare)?;
+    house.run("spare", &["trust", "remove", "laptop", "--yes"])?.expect(0)?;
+    fs::set_permissions(&spare, fs::Permissions::from_mode(0o644))?;
+    fs::rename(&spare, &list)?;
+    server.process.wait_until_said("nobody new is let in")?;
+    fs::set_permissions(&list, fs::Permissions::from_mode(0o600))?;
+    sender.end()?.expect(4)?.says("127.0.0.1 has removed this device")?;
+    server.stop().map(drop)
+}
+
 /// Nor is a device of a CA that was removed.
 #[test]
 fn whoever_loses_its_ca_is_not_served_to_the_end() -> Result<()> {
@@ -375,6 +398,78 @@ fn silent_strangers_keep_nobody_out() -> Result<()> {
     run(house.send("laptop", &server, &["photos"]))?.expect(0)?;
     house.arrived("laptop/photos")?;
     drop(crowd);
+    server.stop().map(drop)
+}
+
+/// Folders merge: what a device has sent before is there after it sends a folder of that name without it, and a file in
+/// the place of a folder takes nothing away (Warpinator#205, #240 and #135, where a folder was replaced, or a file by
+/// one that had only begun).
+#[test]
+fn a_folder_that_comes_again_replaces_nothing() -> Result<()> {
+    let house = House::new()?;
+    let server = house.serve("attic", &["--port", "0", "--on-conflict", "overwrite"])?;
+    run(house.send("laptop", &server, &["photos"]))?.expect(0)?;
+    fs::rename(house.path("photos"), house.path("kept"))?;
+    fs::create_dir_all(house.path("photos/2026"))?;
+    fs::write(house.path("photos/2026/b.jpg"), "another")?;
+    run(house.send("laptop", &server, &["photos"]))?.expect(0)?;
+    house.arrived("laptop/photos")?;
+    assert_eq!(fs::read(house.path("incoming/laptop/photos/2026/b.jpg"))?, b"another");
+    fs::remove_dir_all(house.path("photos"))?;
+    fs::write(house.path("photos"), "a file")?;
+    run(house.send("laptop", &server, &["photos"]))?;
+    house.arrived("laptop/photos")?;
+    // One that only begins to come takes nothing away either.
+    fs::remove_file(house.path("photos"))?;
+    fs::create_dir_all(house.path("photos/2026"))?;
+    fs::write(house.path("photos/2026/a.jpg"), vec![8; 300_000])?;
+    let mut sender = Process::start(house.send("laptop", &server, &["--limit", "50k", "photos"]))?;
+    sender.wait_until_said("is connected")?;
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    sender.kill()?;
+    house.arrived("laptop/photos")?;
+    server.stop().map(drop)
+}
+
+/// Whoever guesses the token of a pairing has three tries, and learns nothing from them (CVE-2025-32898: KDE Connect,
+/// whose code of eight characters could be ground).
+#[test]
+fn three_wrong_tokens_end_a_pairing() -> Result<()> {
+    let house = House(Scratch::new()?);
+    let mut shows = Process::start(
+        house.command("attic", &["pair", "--pod", "--port", "0", "--name", "laptop"]),
+    )?;
+    let line = shows.wait_for(Pipe::Out, "transfer pair ")?;
+    let ticket = line.trim().strip_prefix("transfer pair ").context("a ticket")?.to_owned();
+    let place = ticket.rsplit_once(':').context("a token")?.0;
+    for wrong in ["ocean-tiger", "tiger-ocean", "maple-river"] {
+        let wrong = format!("{place}:{wrong}");
+        house.run("thief", &["pair", "--pod", "--name", "attic", &wrong])?.expect(4)?;
+    }
+    shows.end()?.expect(4)?;
+    house.run("laptop", &["pair", "--pod", "--name", "attic", &ticket])?.expect(5)?;
+    ensure!(!house.run("attic", &["trust", "list"])?.stdout.contains("laptop"));
+    Ok(())
+}
+
+/// What closes a folder to its owner would close it to the server: such a folder can be looked into all the same, and
+/// the next upload is taken.
+#[test]
+fn a_closed_folder_locks_nobody_out() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let house = House::new()?;
+    let server = house.serve("attic", &["--port", "0", "--quota", "1M"])?;
+    let closed = house.path("photos/2026");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o311))?;
+    let can_read = fs::read_dir(&closed).is_ok();
+    run(house.send("laptop", &server, &["photos"]))?.expect(if can_read { 0 } else { 1 })?;
+    if can_read {
+        let there = fs::metadata(house.path("incoming/laptop/photos/2026"))?.permissions();
+        assert_eq!(there.mode() & 0o700, 0o700, "{there:?}");
+    }
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o755))?;
+    run(house.send("laptop", &server, &["photos"]))?.expect(0)?;
+    house.arrived("laptop/photos")?;
     server.stop().map(drop)
 }
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 use transfer::net::mdns::{Record, Txt};
 
 use super::events::check_line;
-use super::finding::announce_as;
+use super::finding::{announce, announce_as, search};
 use super::stage::{Avahi, Lan, until};
 use super::util::process::{Ended, Pipe, Process, run};
 use super::util::terminal::Terminal;
@@ -157,6 +157,105 @@ fn two_servers_on_one_machine() -> Result<()> {
     home.arrived("two/laptop")
 }
 
+/// Two servers of one device, both there: each is sent to by its own name, and what has begun with one is not
+/// ended with the other.
+#[test]
+fn two_servers_of_one_device_are_two() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    home.pair(("a", "attic"), ("b", "laptop"))?;
+    let first = home.serve("a", "one", &["--name", "attic"])?;
+    home.found("b", 1, &["--wait", "1s"])?;
+    let mut second = home.serve("a", "two", &["--name", "attic"])?;
+    second.wait_until_said("announced as \"attic (2)\"")?;
+    home.found("b", 2, &["--wait", "1s"])?;
+    home.run("b", &["send", "-y", "--to", "attic (2)", "tree/notes.txt"])?.expect(0)?;
+    ensure!(home.path("two/laptop/notes.txt").exists() && !home.path("one/laptop").exists());
+    home.run("b", &["send", "-y", "--to", "attic", "tree"])?.expect(0)?;
+    home.arrived("one/laptop")?;
+    let mut terminal = Terminal::new()?;
+    let process =
+        terminal.start(home.command("b", &["send", "--compress=none", "tree", "--to"]))?;
+    terminal.wait_for("announced as \"attic (2)\"")?;
+    terminal.wait_for("which?")?;
+    terminal.answer(b"2\r")?;
+    process.end()?.expect(0)?;
+    home.arrived("two/laptop")?;
+    // The one that took it is killed and comes back; the other is there all the time.
+    write(&home.path("tree/large"), noise(12_000_000, 2))?;
+    let words = ["send", "-y", "--to", "attic", "--limit", "3M", "tree"];
+    let mut sender = Process::start(home.command("b", &words))?;
+    sender.wait_until_said("sending ")?;
+    thread::sleep(Duration::from_millis(700));
+    first.kill()?;
+    sender.wait_until_said("; trying again")?;
+    thread::sleep(Duration::from_secs(4));
+    let _first = home.serve("a", "one", &["--name", "attic", "--port", "15821"])?;
+    sender.end()?.expect(0)?;
+    let large = |at: &str| fs::read(home.path(at).join("large"));
+    ensure!(large("one/laptop/tree")? == large("tree")?, "it is not whole");
+    ensure!(large("two/laptop/tree").is_err(), "it went to the other");
+    Ok(())
+}
+
+/// A machine that announces many servers, takes connections and says nothing: whoever else is here is found
+/// beside it.
+#[test]
+fn silent_records_hold_nobody_up() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let Some(avahi) = Avahi::start(&lan, "c")? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    home.pair(("a", "attic"), ("b", "laptop"))?;
+    let _silent = lan.at("c", || anyhow::Ok(TcpListener::bind("192.168.77.3:9999")?))??;
+    let mut publishers = Vec::new();
+    for number in 0..20 {
+        let name = format!("!{number}");
+        let args = ["-s", &name, "_transfer-tls._tcp", "9999", "v=2", "id=0909090909090909"];
+        let mut publisher = Process::start(avahi.program("avahi-publish", &args))?;
+        publisher.wait_until_said("Established")?;
+        publishers.push(publisher);
+    }
+    let _server = home.serve("a", "incoming", &["--name", "attic"])?;
+    // Its own announcement takes a moment.
+    home.run("b", &["send", "-y", "--to", "attic", "--wait", "1m", "tree"])?.expect(0)?;
+    home.arrived("incoming/laptop")?;
+    let found = home.run("b", &["find"])?.expect(0)?;
+    ensure!(found.stdout.starts_with("attic ("), "{found:?}");
+    Ok(())
+}
+
+/// A certificate that is renewed while the server runs is announced.
+#[test]
+fn a_renewed_certificate_is_announced() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    home.run("a", &["ca", "init", "home"])?.expect(0)?;
+    let _server = home.serve("a", "incoming", &["--name", "attic"])?;
+    // Its own, and then the one that the CA has signed.
+    let print = |kind: &str| -> Result<String> {
+        let card = home.run("a", &["device", "--json"])?.expect(0)?.stdout;
+        let line = card.lines().find(|line| line.contains(&format!("\"kind\":\"{kind}\"")));
+        let card: Value = serde_json::from_str(line.context("a card")?)?;
+        Ok(card["fingerprint"].as_str().context("a fingerprint")?.to_owned())
+    };
+    let mut found = search(&lan, "b")?;
+    let mut await_print = |print: &str| {
+        until("the fingerprint", || {
+            found.wait(std::time::Instant::now() + Duration::from_millis(100))?;
+            let told = found.list().named("attic").find_map(|it| it.txt.fingerprint);
+            let told =
+                told.map(|it| it.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+            Ok((told.as_deref() == Some(print)).then_some(()))
+        })
+    };
+    let before = print("this")?;
+    await_print(&before)?;
+    home.run("a", &["device", "--renew"])?.expect(0)?;
+    let after = print("certificate")?;
+    ensure!(before != after, "it is the same");
+    await_print(&after)
+}
+
 /// Two machines announce the same name, and each is reached by what it is called here.
 #[test]
 fn two_of_one_name() -> Result<()> {
@@ -211,7 +310,8 @@ fn hidden_and_by_fingerprint() -> Result<()> {
     Ok(())
 }
 
-/// What anybody may announce: nobody there, another key, the key of another. None of it becomes a target.
+/// What anybody may announce: nobody there, another key, the key of another. None of it becomes a target
+/// (CVE-2025-54792: LocalSend, which trusted what it had discovered).
 #[test]
 fn foreign_records_lead_nowhere() -> Result<()> {
     let Some(lan) = Lan::new()? else { return Ok(()) };
@@ -396,6 +496,11 @@ fn the_doctor_looks_at_a_server() -> Result<()> {
         ensure!(well.stdout.contains(part), "{part:?}: {well:#?}");
     }
     home.run("a", &["trust", "remove", "--yes", "laptop"])?.expect(0)?;
+    // Whatever anybody announces, a machine of the tailnet may be meant all the same.
+    let _stranger = announce(&lan, "c", "nas", 9)?;
+    let stranger = home.run("b", &["doctor", "nas"])?.expect(1)?;
+    ensure!(stranger.stdout.contains("a server is announced as nas"), "{stranger:#?}");
+    ensure!(!stranger.stdout.contains("nas needs none"), "{stranger:#?}");
     let removed = home.run("b", &["doctor", "attic"])?.expect(1)?;
     ensure!(removed.stdout.contains("has removed this device"), "{removed:#?}");
     drop(server);
@@ -447,7 +552,10 @@ fn whoever_is_asked_chooses() -> Result<()> {
         Ok((terminal, process))
     };
     let _a = home.serve("a", "one", &[])?;
-    let (mut terminal, process) = ask()?;
+    // Nobody else answers: that is not waited for.
+    let mut terminal = Terminal::new()?;
+    let words = ["send", "--compress=none", "tree", "--wait", "5m", "--to"];
+    let process = terminal.start(home.command("b", &words))?;
     terminal.wait_for("send to attic (")?;
     terminal.answer(b"n")?;
     process.end()?.expect(7)?;
