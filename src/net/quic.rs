@@ -11,6 +11,8 @@ mod listener;
 #[cfg(feature = "direct")]
 mod path;
 #[cfg(feature = "direct")]
+mod slept;
+#[cfg(feature = "direct")]
 mod stream;
 #[cfg(feature = "direct")]
 mod stripes;

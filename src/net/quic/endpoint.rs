@@ -18,6 +18,7 @@ use iroh::{
 use rustls::pki_types::CertificateDer;
 use tokio::runtime::Runtime;
 
+use super::slept::Moment;
 use super::stream::{Home, Quic};
 use super::tried::{Obstacle, obstacle};
 use super::{Caller, Meeting, path};
@@ -226,8 +227,8 @@ pub fn no_relay(endpoint: &Endpoint, relays: &[RelayUrl]) -> Error {
 pub struct Dialler {
     meeting: Meeting,
     home: Home,
-    /// Made when it is first needed, and anew where it came to nothing.
-    endpoint: Mutex<Option<Endpoint>>,
+    /// Made when it is first needed, and anew where it came to nothing, or has slept since it was used.
+    endpoint: Mutex<Option<(Endpoint, Moment)>>,
 }
 
 impl std::fmt::Debug for Dialler {
@@ -254,8 +255,13 @@ impl Dialler {
         let known = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).take();
         let dialled: Result<_> = self.home.handle.block_on(async {
             let endpoint = match known {
-                Some(endpoint) => endpoint,
-                None => bind(builder(&self.meeting)?, None, self.meeting.relay_only).await?,
+                Some((endpoint, used)) if !Moment::now().has_slept_since(used) => endpoint,
+                known => {
+                    if let Some((endpoint, _)) = known {
+                        endpoint.close().await;
+                    }
+                    bind(builder(&self.meeting)?, None, self.meeting.relay_only).await?
+                }
             };
             let dialled = self.connect(&endpoint, limit).await;
             if dialled.is_err() {
@@ -265,7 +271,8 @@ impl Dialler {
             Ok((endpoint, dialled?))
         });
         let (endpoint, quic) = dialled?;
-        *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(endpoint);
+        *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((endpoint, Moment::now()));
         Ok(Arc::new(quic))
     }
 
@@ -344,7 +351,7 @@ impl Drop for Dialler {
         let known = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.home.handle.block_on(async {
             self.home.all_said_goodbye().await;
-            if let Some(endpoint) = known {
+            if let Some((endpoint, _)) = known {
                 endpoint.close().await;
             }
         });

@@ -15,17 +15,16 @@ use iroh::endpoint::{Incoming, IncomingAddr};
 use iroh::{Endpoint, Watcher};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::endpoint::{self, ALPN};
 use super::stream::{Home, Quic, gone};
+use super::slept::{Moment, Need, Watch};
 use super::{Caller, Meeting, path};
 use crate::bounds::{HANDSHAKE_LIMIT, MAX_HANDSHAKES, MAX_QUIC_CALLERS};
 use crate::error::Result;
 
-/// An endpoint without its relay for so long is replaced, while nobody is served.
-const LOST_RELAY: Duration = Duration::from_secs(15);
-/// How often that is looked at.
+/// How often it is looked at how an endpoint is.
 const LOOK: Duration = Duration::from_secs(1);
 
 type Met = (Arc<Quic>, Caller);
@@ -157,7 +156,7 @@ async fn run(
     let serving = async {
         loop {
             {
-                let lost = has_lost_its_relay(&endpoint, &shared, Arc::clone(&callers.met));
+                let lost = is_no_good(&endpoint, &shared, Arc::clone(&callers.met));
                 tokio::pin!(lost);
                 loop {
                     tokio::select! {
@@ -196,9 +195,9 @@ async fn run(
     let _ = over.send(true);
 }
 
-/// Comes back when the endpoint has had no relay for a while, and nobody is served.
-async fn has_lost_its_relay(endpoint: &Endpoint, shared: &Shared, met: Known) {
-    let mut seen = Instant::now();
+/// Comes back when the endpoint has had no relay for a while, or the machine has slept, and nobody is served.
+async fn is_no_good(endpoint: &Endpoint, shared: &Shared, met: Known) {
+    let mut watch = Watch::new(Moment::now());
     loop {
         let status = endpoint.home_relay_status().get();
         let home = status.iter().find(|relay| relay.is_connected());
@@ -206,11 +205,11 @@ async fn has_lost_its_relay(endpoint: &Endpoint, shared: &Shared, met: Known) {
             *lock(&shared.relay) = Some(path::host(home.url()));
         }
         let is_served = lock(&met).iter().any(|quic| quic.strong_count() > 0);
-        if home.is_some() || shared.meeting.relays.is_empty() || is_served {
-            seen = Instant::now();
-        }
-        if seen.elapsed() >= LOST_RELAY {
-            return;
+        let has_relay = home.is_some() || shared.meeting.relays.is_empty();
+        match watch.look(Moment::now(), has_relay, is_served) {
+            Need::Nothing => {}
+            Need::Look => endpoint.network_change().await,
+            Need::Another => return,
         }
         sleep(LOOK).await;
     }
