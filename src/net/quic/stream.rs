@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,8 +20,25 @@ use crate::bounds::{LAST_BYTES_LIMIT, MAX_HANDSHAKES, QUIC_WINDOW};
 #[derive(Clone)]
 pub struct Home {
     pub handle: Handle,
-    /// Connections whose last bytes are on their way.
-    goodbyes: Arc<Mutex<JoinSet<()>>>,
+    goodbyes: Arc<Mutex<Goodbyes>>,
+}
+
+/// Connections whose last bytes are on their way.
+#[derive(Default)]
+struct Goodbyes {
+    /// Of others who had proved themselves: there are no more of them than were served.
+    greeted: JoinSet<()>,
+    /// Of strangers, who may let go of nothing: they must not take a place from the others.
+    strangers: JoinSet<()>,
+}
+
+impl Goodbyes {
+    /// The set of one of the two kinds; nothing where it is full.
+    fn of(&mut self, is_greeted: bool) -> Option<&mut JoinSet<()>> {
+        let set = if is_greeted { &mut self.greeted } else { &mut self.strangers };
+        while set.try_join_next().is_some() {}
+        (is_greeted || set.len() < MAX_HANDSHAKES).then_some(set)
+    }
 }
 
 impl Home {
@@ -28,15 +46,22 @@ impl Home {
         Self { handle, goodbyes: Arc::default() }
     }
 
-    fn goodbyes(&self) -> MutexGuard<'_, JoinSet<()>> {
-        // A set of tasks is whole at every point where a panic could happen.
+    fn goodbyes(&self) -> MutexGuard<'_, Goodbyes> {
+        // Sets of tasks are whole at every point where a panic could happen.
         self.goodbyes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the last bytes of all connections have arrived, or their time is over.
     pub async fn all_said_goodbye(&self) {
-        let mut goodbyes = std::mem::take(&mut *self.goodbyes());
-        while goodbyes.join_next().await.is_some() {}
+        loop {
+            let Goodbyes { mut greeted, mut strangers } = std::mem::take(&mut *self.goodbyes());
+            if greeted.is_empty() && strangers.is_empty() {
+                return;
+            }
+            while greeted.join_next().await.is_some() {}
+            while strangers.join_next().await.is_some() {}
+            // Others may have been closed meanwhile.
+        }
     }
 }
 
@@ -57,6 +82,7 @@ pub struct Quic {
     into: AsyncMutex<In>,
     limits: Mutex<Limits>,
     is_closed: watch::Sender<bool>,
+    is_greeted: AtomicBool,
     paths: Paths,
     /// Whether the other side has dialled: then this one has most to say.
     was_dialled: bool,
@@ -99,6 +125,7 @@ impl Quic {
             connection,
             limits: Mutex::default(),
             is_closed: watch::Sender::new(false),
+            is_greeted: AtomicBool::new(false),
             paths,
             was_dialled,
         })
@@ -122,6 +149,7 @@ impl Quic {
     /// The other side has proved itself: it may send as much as fits, and what the side that was dialled
     /// sends is parted from here on.
     pub fn greeted(&self) {
+        self.is_greeted.store(true, Ordering::Relaxed);
         self.connection.set_receive_window(VarInt::from_u32(QUIC_WINDOW));
         self.home.handle.block_on(async {
             match self.was_dialled {
@@ -193,10 +221,9 @@ impl Quic {
         }
         let quic = Arc::clone(self);
         let mut goodbyes = self.home.goodbyes();
-        while goodbyes.try_join_next().is_some() {}
-        if goodbyes.len() >= MAX_HANDSHAKES {
+        let Some(goodbyes) = goodbyes.of(self.is_greeted.load(Ordering::Relaxed)) else {
             return quic.connection.close(VarInt::from_u32(0), b"");
-        }
+        };
         goodbyes.spawn_on(
             async move {
                 let farewell = async { quic.out.lock().await.finish().await };
@@ -222,4 +249,83 @@ fn is_closed_properly(error: &io::Error) -> bool {
         _ => it.downcast_ref::<ConnectionError>(),
     });
     matches!(lost, Some(ConnectionError::ApplicationClosed(close)) if close.error_code == VarInt::from_u32(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use iroh::EndpointAddr;
+    use iroh::TransportAddr;
+
+    use super::super::endpoint::{self, ALPN};
+    use super::super::{Dialler, Listener, Meeting};
+    use super::*;
+    use crate::net::plate::Plate;
+
+    /// More than a network takes at once.
+    const LAST_WORDS: usize = 1 << 20;
+
+    /// Whoever has no token can make every place of strangers wait for what is never acknowledged. What
+    /// was said to the one who has it arrives all the same.
+    #[test]
+    fn strangers_take_no_goodbye_from_who_is_served() {
+        let meeting = |address| Meeting {
+            plate: Plate::none(),
+            relays: vec![],
+            address,
+            relay_only: false,
+            relay_token: None,
+        };
+        let listener = Listener::open(&meeting(None), Some(0), 0).unwrap();
+        let there = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.port()));
+        let dialler = Dialler::new(meeting(Some(there))).unwrap();
+
+        let elsewhere = tokio::runtime::Runtime::new().unwrap();
+        let endpoint = elsewhere.block_on(async {
+            endpoint::bind(endpoint::builder(&meeting(None)).unwrap(), None, false).await.unwrap()
+        });
+        let key = endpoint::key(&Plate::none()).public();
+        let address = EndpointAddr::from_parts(key, [TransportAddr::Ip(there)]);
+        let mut strangers = vec![];
+        for _ in 0..MAX_HANDSHAKES {
+            let came = elsewhere.block_on(async {
+                let connection = endpoint.connect(address.clone(), ALPN).await.unwrap();
+                let (mut out, into) = connection.open_bi().await.unwrap();
+                out.write_all(b"?").await.unwrap();
+                (connection, out, into)
+            });
+            strangers.push((came, listener.accept().unwrap().0));
+        }
+        let client = dialler.dial(Duration::from_secs(30)).unwrap();
+        client.write(b"?").unwrap();
+        let (served, _) = listener.accept().unwrap();
+        client.greeted();
+        served.greeted();
+        assert_eq!(served.read(&mut [0; 8]).unwrap(), 1);
+
+        // From here on nothing of the strangers answers any more.
+        elsewhere.shutdown_background();
+        for (_, stranger) in &strangers {
+            stranger.write(b"!").unwrap();
+            stranger.shutdown();
+        }
+        let words = vec![7; LAST_WORDS];
+        let mut at = 0;
+        while at < words.len() {
+            at += served.write(&words[at..]).unwrap();
+        }
+        served.shutdown();
+        let (mut buffer, mut read) = (vec![0; 1 << 16], 0);
+        loop {
+            match client.read(&mut buffer).unwrap() {
+                0 => break,
+                some => read += some,
+            }
+        }
+        assert_eq!(read, LAST_WORDS);
+        client.shutdown();
+        std::mem::forget(strangers);
+        listener.close();
+    }
 }
