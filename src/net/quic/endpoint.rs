@@ -133,7 +133,12 @@ pub fn plain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn relay_config(relay: &RelayUrl, token: Option<&str>) -> Option<RelayConfig> {
-    let config = RelayConfig::from(relay.url().parse::<iroh::RelayUrl>().ok()?);
+    let mut config = RelayConfig::from(relay.url().parse::<iroh::RelayUrl>().ok()?);
+    if !relay.is_https() {
+        // Address discovery needs a certificate; the engine would wait 3 s for an answer before it
+        // takes a place at the relay.
+        config.quic = None;
+    }
     Some(match token {
         Some(token) => config.with_auth_token(token),
         None => config,
@@ -384,4 +389,18 @@ fn caller_of(connection: &Connection, address: Option<&SocketAddr>) -> Caller {
 /// The key of a plate.
 pub fn key(plate: &Plate) -> SecretKey {
     SecretKey::from_bytes(&plate.seed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_discovery_is_asked_for_where_it_can_be() {
+        for (url, is_asked) in [("https://a.b", true), ("a.b", true), ("http://127.0.0.1:1", false)]
+        {
+            let config = relay_config(&RelayUrl::parse(url).unwrap(), None).unwrap();
+            assert_eq!(config.quic.is_some(), is_asked, "{url}");
+        }
+    }
 }
