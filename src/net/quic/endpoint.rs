@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use iroh::dns::DnsResolver;
 use iroh::endpoint::{
@@ -23,8 +23,8 @@ use super::stream::{Home, Quic};
 use super::tried::{Obstacle, obstacle};
 use super::{Caller, Meeting, path};
 use crate::bounds::{
-    DIAL_LIMIT, HANDSHAKE_LIMIT, MAX_PEM, MAX_QUIC_STRIPES, QUIC_STREAM_WINDOW, QUIC_WINDOW,
-    REGISTER_LIMIT, STRANGER_WINDOW,
+    HANDSHAKE_LIMIT, MAX_PEM, MAX_QUIC_STRIPES, QUIC_STREAM_WINDOW, QUIC_WINDOW, REGISTER_LIMIT,
+    STRANGER_WINDOW,
 };
 use crate::control;
 use crate::error::{Cause, Error, Result, reason, shown};
@@ -287,6 +287,7 @@ impl Dialler {
         let relayed = relays.iter().filter_map(|relay| relay.url().parse().ok());
         let ways = relayed.map(TransportAddr::Relay).chain(address.map(TransportAddr::Ip));
         let there = EndpointAddr::from_parts(key, ways);
+        let began = Instant::now();
         let connecting = tokio::time::timeout(limit, endpoint.connect(there, ALPN));
         let registering = async {
             match relays.is_empty() {
@@ -306,48 +307,22 @@ impl Dialler {
                 }
             }
         };
+        let explain = |error: Option<&(dyn std::error::Error + 'static)>| {
+            no_connection(&self.meeting, error, began.elapsed())
+        };
         let connection = match connected {
             Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return Err(self.explain(Some(&error), limit)),
-            Err(_) => return Err(self.explain(None, limit)),
+            Ok(Err(error)) => return Err(explain(Some(&error))),
+            Err(_) => return Err(explain(None)),
         };
         let streams = tokio::time::timeout(HANDSHAKE_LIMIT, connection.open_bi()).await;
         let streams = match streams {
             Ok(Ok(streams)) => streams,
-            _ => return Err(self.explain(None, limit)),
+            _ => return Err(explain(None)),
         };
         let caller = caller_of(&connection, address.as_ref());
         Quic::new(self.home.clone(), connection, streams, caller, false)
             .map_err(|error| Error::failure(reason(&error)))
-    }
-
-    /// Why there is no connection.
-    fn explain(&self, error: Option<&iroh::endpoint::ConnectError>, limit: Duration) -> Error {
-        let is_other_version = error.is_some_and(|error| {
-            chain(error).any(|cause| match cause.downcast_ref::<ConnectionError>() {
-                Some(ConnectionError::ConnectionClosed(close)) => {
-                    // No protocol in common (RFC 7301, section 3.2; RFC 9001, section 4.8).
-                    u64::from(close.error_code) == 0x100 + 120
-                }
-                Some(ConnectionError::VersionMismatch) => true,
-                _ => false,
-            })
-        });
-        if is_other_version {
-            return Error::failure("the other side runs another version of transfer")
-                .hint("install the same version of transfer on both machines");
-        }
-        let limit = limit.min(DIAL_LIMIT).as_secs();
-        match &self.meeting.address {
-            Some(address) => Error::network(format!("{address} did not answer in {limit} s"))
-                .hint(format!(
-                    "is `transfer send` still running there? is UDP port {} open, or forwarded to it?",
-                    address.port()
-                )),
-            None => Error::network(format!("no sender answers to {}", self.meeting.plate)).hint(
-                "compare the first two words; is `transfer send` still running there, with the same relay?",
-            ),
-        }
     }
 }
 
@@ -360,6 +335,50 @@ impl Drop for Dialler {
                 endpoint.close().await;
             }
         });
+    }
+}
+
+/// Why there is no connection, after so long: what the engine says, if it was more than silence.
+fn no_connection(
+    meeting: &Meeting,
+    error: Option<&(dyn std::error::Error + 'static)>,
+    took: Duration,
+) -> Error {
+    let lost = error.and_then(|error| chain(error).find_map(<dyn std::error::Error>::downcast_ref));
+    let is_other_version = match lost {
+        // No protocol in common (RFC 7301, section 3.2; RFC 9001, section 4.8).
+        Some(ConnectionError::ConnectionClosed(close)) => {
+            u64::from(close.error_code) == 0x100 + 120
+        }
+        Some(ConnectionError::VersionMismatch) => true,
+        _ => false,
+    };
+    if is_other_version {
+        return Error::failure("the other side runs another version of transfer")
+            .hint("install the same version of transfer on both machines");
+    }
+    let why = error.filter(|_| !matches!(lost, Some(ConnectionError::TimedOut))).map(plain);
+    match (&meeting.address, why) {
+        (Some(address), why) => {
+            let message = match why {
+                Some(why) => format!("cannot connect to {address}: {why}"),
+                None => format!("{address} did not answer in {} s", took.as_secs().max(1)),
+            };
+            Error::network(message).hint(format!(
+                "is `transfer send` still running there? is UDP port {} open, or forwarded to it?",
+                address.port()
+            ))
+        }
+        (None, why) => {
+            let message = format!("no sender answers to {}", meeting.plate);
+            match why {
+                Some(why) => Error::network(format!("{message}: {why}")),
+                None => Error::network(message),
+            }
+            .hint(
+                "compare the first two words; is `transfer send` still running there, with the same relay?",
+            )
+        }
     }
 }
 
@@ -401,6 +420,44 @@ mod tests {
         {
             let config = relay_config(&RelayUrl::parse(url).unwrap(), None).unwrap();
             assert_eq!(config.quic.is_some(), is_asked, "{url}");
+        }
+    }
+
+    #[test]
+    fn why_there_is_no_connection() {
+        let there: SocketAddr = "192.0.2.1:4000".parse().unwrap();
+        let meeting = |address| Meeting {
+            plate: Plate::parse("maple-river").unwrap(),
+            relays: vec![],
+            address,
+            relay_only: false,
+            relay_token: None,
+        };
+        let failed = io::Error::other(io::Error::from_raw_os_error(101));
+        let silence = ConnectionError::TimedOut;
+        let other = ConnectionError::VersionMismatch;
+        type Why<'a> = Option<&'a (dyn std::error::Error + 'static)>;
+        let rows: [(_, Why<'_>, _, _); 6] = [
+            (Some(there), None, Cause::Network, "192.0.2.1:4000 did not answer in 12 s"),
+            (Some(there), Some(&silence), Cause::Network, "192.0.2.1:4000 did not answer in 12 s"),
+            (
+                Some(there),
+                Some(&failed),
+                Cause::Network,
+                "cannot connect to 192.0.2.1:4000: network is unreachable",
+            ),
+            (None, None, Cause::Network, "no sender answers to maple-river"),
+            (
+                None,
+                Some(&failed),
+                Cause::Network,
+                "no sender answers to maple-river: network is unreachable",
+            ),
+            (None, Some(&other), Cause::Failure, "the other side runs another version of transfer"),
+        ];
+        for (address, error, cause, message) in rows {
+            let told = no_connection(&meeting(address), error, Duration::from_secs(12));
+            assert_eq!((told.cause, &*told.message), (cause, message), "{error:?}");
         }
     }
 }
