@@ -49,7 +49,8 @@ pub const MAX_LISTS_EACH: usize = 2;
 
 // Direct mode: whoever finds a sender in the internet.
 
-/// Connections of QUIC that have said nothing yet; when another comes, the oldest leaves.
+/// Connections of QUIC that have said nothing yet; when another comes, the oldest leaves of where most
+/// are from. From half as many on an address has to be proved first.
 pub const MAX_QUIC_CALLERS: usize = 64;
 /// Bytes that somebody may send who has not proved anything, before they are read.
 pub const STRANGER_WINDOW: u32 = 64 << 10;

@@ -1,10 +1,11 @@
 //! The side that is dialled: one endpoint after the other under the same key, and whoever connects there.
 //!
-//! An endpoint that has lost its relay does not always find back by itself; while nobody is served it is
-//! replaced. Whoever connects and says nothing costs a place for a moment: there are so many, and the
-//! oldest leaves when another comes.
+//! An endpoint that has lost its relay does not always find back by itself, nor one whose machine has slept;
+//! while nobody is served it is replaced. Whoever connects and says nothing costs a place for a moment: there
+//! are so many, and when another comes the oldest leaves, of where most are from.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -18,8 +19,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::endpoint::{self, ALPN};
-use super::stream::{Home, Quic, gone};
 use super::slept::{Moment, Need, Watch};
+use super::stream::{Home, Quic, gone};
 use super::{Caller, Meeting, path};
 use crate::bounds::{HANDSHAKE_LIMIT, MAX_HANDSHAKES, MAX_QUIC_CALLERS};
 use crate::error::Result;
@@ -204,8 +205,8 @@ async fn is_no_good(endpoint: &Endpoint, shared: &Shared, met: Known) {
         if let Some(home) = home {
             *lock(&shared.relay) = Some(path::host(home.url()));
         }
-        let is_served = lock(&met).iter().any(|quic| quic.strong_count() > 0);
         let has_relay = home.is_some() || shared.meeting.relays.is_empty();
+        let is_served = lock(&met).iter().any(|quic| quic.strong_count() > 0);
         match watch.look(Moment::now(), has_relay, is_served) {
             Need::Nothing => {}
             Need::Look => endpoint.network_change().await,
@@ -218,26 +219,58 @@ async fn is_no_good(endpoint: &Endpoint, shared: &Shared, met: Known) {
 /// Connections that have said something, while somebody has them.
 type Known = Arc<Mutex<Vec<Weak<Quic>>>>;
 
+/// Where somebody connects from: an IPv4 address, or a /64 of IPv6, all of whose addresses may be one
+/// machine's. Nothing for all who come through relays: each could call itself another.
+type Origin = Option<IpAddr>;
+
+fn origin_of(caller: &Caller) -> Origin {
+    let Caller::Address(address) = caller else { return None };
+    Some(match address.ip().to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        ip => ip,
+    })
+}
+
+/// Which of them has to leave, if one has to: the oldest from where most of them are, so that a crowd from
+/// one place crowds out itself.
+fn crowded_out(origins: impl Iterator<Item = Origin> + Clone) -> Option<usize> {
+    let mut counts = HashMap::<Origin, usize>::new();
+    origins.clone().for_each(|origin| *counts.entry(origin).or_default() += 1);
+    let most = counts.values().copied().max();
+    origins.enumerate().find(|(_, origin)| counts.get(origin).copied() == most).map(|(at, _)| at)
+}
+
 /// Whoever has connected.
 #[derive(Default)]
 struct Callers {
     /// Those who have said nothing yet, the oldest first.
-    silent: VecDeque<AbortHandle>,
+    silent: VecDeque<(Origin, AbortHandle)>,
     /// The others.
     met: Known,
 }
 
 impl Callers {
     fn take(&mut self, home: &Home, incoming: Incoming, tell: &SyncSender<Met>) {
-        self.silent.retain(|caller| !caller.is_finished());
-        if self.silent.len() >= MAX_QUIC_CALLERS
-            && let Some(oldest) = self.silent.pop_front()
-        {
-            oldest.abort();
+        self.silent.retain(|(_, caller)| !caller.is_finished());
+        // Where many come, an address is shown to be true before it counts: one that was made up costs
+        // its sender nothing.
+        let is_busy = self.silent.len() >= MAX_QUIC_CALLERS / 2;
+        let is_address = matches!(incoming.remote_addr(), IncomingAddr::Ip(_));
+        if is_busy && is_address && !incoming.remote_addr_validated() {
+            // Whoever is there comes again with the answer.
+            let _ = incoming.retry();
+            return;
         }
+        if self.silent.len() >= MAX_QUIC_CALLERS
+            && let Some(at) = crowded_out(self.silent.iter().map(|(origin, _)| *origin))
+            && let Some((_, leaving)) = self.silent.remove(at)
+        {
+            leaving.abort();
+        }
+        let caller = caller_of(&incoming);
+        let origin = origin_of(&caller);
         let (own, tell, met) = (home.clone(), tell.clone(), Arc::clone(&self.met));
         let greeting = home.handle.spawn(async move {
-            let caller = caller_of(&incoming);
             let greet = async {
                 let connection = incoming.await.map_err(gone)?;
                 let streams = connection.accept_bi().await.map_err(gone)?;
@@ -254,11 +287,11 @@ impl Callers {
                 let _: Result<(), _> = tell.try_send((quic, caller));
             }
         });
-        self.silent.push_back(greeting.abort_handle());
+        self.silent.push_back((origin, greeting.abort_handle()));
     }
 
     fn leave(&self) {
-        self.silent.iter().for_each(AbortHandle::abort);
+        self.silent.iter().for_each(|(_, caller)| caller.abort());
     }
 }
 
@@ -272,7 +305,27 @@ fn caller_of(incoming: &Incoming) -> Caller {
 
 #[cfg(test)]
 mod tests {
-    use super::port_again;
+    use super::*;
+
+    #[test]
+    fn a_crowd_crowds_out_itself() {
+        let origin = |text: &str| match text {
+            "relay" => origin_of(&Caller::Relay("a.b".into())),
+            text => origin_of(&Caller::Address((text.parse::<IpAddr>().unwrap(), 9).into())),
+        };
+        for (callers, expected) in [
+            (&[][..], None),
+            (&["192.0.2.1", "192.0.2.2"], Some(0)),
+            (&["relay", "192.0.2.1", "192.0.2.1"], Some(1)),
+            (&["192.0.2.1", "relay", "relay"], Some(1)),
+            (&["192.0.2.1", "::ffff:192.0.2.2", "192.0.2.2"], Some(1)),
+            // One network of IPv6.
+            (&["192.0.2.1", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"], Some(1)),
+        ] {
+            let leaving = crowded_out(callers.iter().map(|text| origin(text)));
+            assert_eq!(leaving, expected, "{callers:?}");
+        }
+    }
 
     #[test]
     fn a_port_that_was_asked_for_is_kept() {
