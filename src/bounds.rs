@@ -76,6 +76,8 @@ pub const MAX_RELAY_HANDSHAKES: usize = 256;
 pub const RELAY_ARRIVALS: f64 = 4.0;
 /// …after so many at once.
 pub const RELAY_ARRIVALS_BURST: f64 = 16.0;
+/// A /48 of IPv6, which may be one stranger's, counts as so many addresses in all of this.
+pub const RELAY_SITE: u8 = 4;
 /// Addresses that are remembered for that; beyond them no new ones are let in for a moment.
 pub const MAX_RELAY_ADDRESSES: usize = 65_536;
 /// Bytes of the head of a request.

@@ -55,7 +55,7 @@ pub struct RelayArgs {
     #[arg(long, value_name = "N", default_value_t = 1000,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     clients: u32,
-    /// Clients at a time of one address; of IPv6, of one /64
+    /// Clients at a time of one address; of IPv6, of one /64, and four times as many of one /48
     #[arg(long, value_name = "N", default_value_t = 16,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     per_address: u32,

@@ -10,7 +10,7 @@ use noq::crypto::rustls::QuicServerConfig;
 use noq::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime};
 use tokio::time::timeout;
 
-use super::door::whole;
+use super::door::{Place, places};
 use super::options::Limits;
 use crate::bounds::{HANDSHAKE_LIMIT, MAX_RELAY_HANDSHAKES};
 use crate::error::{Error, Result, reason};
@@ -76,7 +76,7 @@ struct Guests {
 struct Counts {
     all: usize,
     arriving: usize,
-    each: HashMap<IpAddr, usize>,
+    each: HashMap<Place, usize>,
 }
 
 impl Guests {
@@ -99,18 +99,21 @@ struct Guest {
 impl Guest {
     /// Nothing where there is no room.
     fn enter(guests: &Arc<Guests>, from: IpAddr) -> Option<Self> {
-        let from = whole(from);
         let mut counts = guests.counts();
-        let of_it = counts.each.get(&from).copied().unwrap_or_default();
+        let most = guests.limits.per_address.saturating_mul(EACH);
+        let has_room =
+            |place: Place| counts.each.get(&place).copied().unwrap_or_default() < place.most(most);
         let room = counts.all < guests.limits.clients.saturating_mul(EACH)
             && counts.arriving < MAX_RELAY_HANDSHAKES
-            && of_it < guests.limits.per_address.saturating_mul(EACH);
+            && places(from).all(has_room);
         if !room {
             return None;
         }
         counts.all += 1;
         counts.arriving += 1;
-        counts.each.insert(from, of_it + 1);
+        for place in places(from) {
+            *counts.each.entry(place).or_default() += 1;
+        }
         Some(Self { guests: Arc::clone(guests), from, is_arriving: true })
     }
 
@@ -126,11 +129,13 @@ impl Drop for Guest {
         let mut counts = self.guests.counts();
         counts.all -= 1;
         counts.arriving -= usize::from(self.is_arriving);
-        let left = counts.each.get(&self.from).copied().unwrap_or_default().saturating_sub(1);
-        match left {
-            0 => counts.each.remove(&self.from),
-            left => counts.each.insert(self.from, left),
-        };
+        for place in places(self.from) {
+            let left = counts.each.get(&place).copied().unwrap_or_default().saturating_sub(1);
+            match left {
+                0 => counts.each.remove(&place),
+                left => counts.each.insert(place, left),
+            };
+        }
     }
 }
 
@@ -157,5 +162,18 @@ mod tests {
         drop((of_one, of_two));
         let counts = guests.counts();
         assert_eq!((counts.all, counts.arriving, counts.each.len()), (0, 0, 0));
+        drop(counts);
+    }
+
+    #[test]
+    fn a_large_network_is_no_crowd() {
+        let any = NonZeroU32::MIN;
+        let limits = Limits { clients: 1000, per_address: 1, rate: any, burst: any, daily: None };
+        let guests = Arc::new(Guests { limits, counts: Mutex::default() });
+        let enter =
+            |at: usize| Guest::enter(&guests, format!("2001:db8:1:{at:x}::1").parse().unwrap());
+        let came: Vec<_> = (0..100).filter_map(enter).collect();
+        assert_eq!(came.len(), EACH * usize::from(crate::bounds::RELAY_SITE));
+        assert!(Guest::enter(&guests, "2001:db8:2::1".parse().unwrap()).is_some());
     }
 }

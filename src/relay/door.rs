@@ -10,14 +10,17 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::options::Limits;
 use crate::bounds::{
-    MAX_RELAY_ADDRESSES, MAX_RELAY_HANDSHAKES, RELAY_ARRIVALS, RELAY_ARRIVALS_BURST,
+    MAX_RELAY_ADDRESSES, MAX_RELAY_HANDSHAKES, RELAY_ARRIVALS, RELAY_ARRIVALS_BURST, RELAY_SITE,
 };
+
+/// How often it is looked for places that can be forgotten, where there is no room for others.
+const PRUNE: Duration = Duration::from_secs(1);
 
 /// Why somebody does not come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,13 +83,15 @@ pub struct Door {
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    addresses: HashMap<IpAddr, Address>,
+    addresses: HashMap<Place, Address>,
+    /// When it was last looked for those that can be forgotten.
+    pruned: Option<Instant>,
     /// Those on their way in, the oldest first.
     arriving: BTreeMap<u64, (Option<IpAddr>, Weak<Visit>)>,
     clients: HashMap<u64, Option<IpAddr>>,
 }
 
-/// What is known of an address, or of a /64 of IPv6.
+/// What is known of a place.
 #[derive(Debug)]
 struct Address {
     arriving: usize,
@@ -183,17 +188,25 @@ impl Door {
         let mut state = self.state();
         let Some((from, handle)) = state.arriving.get(&id) else { return Err(Refusal::Slow) };
         let (from, visit) = (*from, handle.upgrade().ok_or(Refusal::Slow)?);
-        let joined = match from.and_then(|from| state.addresses.get(&from)) {
-            Some(address) if address.clients >= self.limits.per_address => Err(Refusal::Address),
-            _ if state.clients.len() >= self.limits.clients => Err(Refusal::Full),
-            _ => Ok(()),
+        let is_full = |place: Place| {
+            let most = place.most(self.limits.per_address);
+            state.addresses.get(&place).is_some_and(|address| address.clients >= most)
+        };
+        let joined = if from.into_iter().flat_map(places).any(is_full) {
+            Err(Refusal::Address)
+        } else if state.clients.len() >= self.limits.clients {
+            Err(Refusal::Full)
+        } else {
+            Ok(())
         };
         if joined.is_ok() {
             state.arriving.remove(&id);
             state.clients.insert(id, from);
-            if let Some(address) = from.and_then(|from| state.addresses.get_mut(&from)) {
-                address.arriving = address.arriving.saturating_sub(1);
-                address.clients += 1;
+            for place in from.into_iter().flat_map(places) {
+                if let Some(address) = state.addresses.get_mut(&place) {
+                    address.arriving = address.arriving.saturating_sub(1);
+                    address.clients += 1;
+                }
             }
         }
         drop(state);
@@ -234,37 +247,64 @@ impl Door {
 impl State {
     /// One more connection from an address, on its way in.
     fn count(&mut self, from: IpAddr, most: usize, now: Instant) -> Result<(), Refusal> {
-        if self.addresses.len() >= MAX_RELAY_ADDRESSES && !self.addresses.contains_key(&from) {
-            self.addresses.retain(|_, address| !address.is_forgotten(now));
-            if self.addresses.len() >= MAX_RELAY_ADDRESSES {
-                return Err(Refusal::Often);
-            }
-        }
-        let address = self.addresses.entry(from).or_insert_with(|| Address {
-            arriving: 0,
-            clients: 0,
-            tokens: RELAY_ARRIVALS_BURST,
-            at: now,
-        });
-        address.tokens = address.tokens_at(now);
-        address.at = now;
-        if address.tokens < 1.0 {
+        let all: Vec<Place> = places(from).collect();
+        let new = all.iter().filter(|place| !self.addresses.contains_key(place)).count();
+        if !self.has_room(new, now) {
             return Err(Refusal::Often);
         }
-        if address.arriving >= most {
-            return Err(Refusal::Address);
+        for place in &all {
+            let address = self.addresses.entry(*place).or_insert_with(|| Address {
+                arriving: 0,
+                clients: 0,
+                tokens: place.burst(),
+                at: now,
+            });
+            address.tokens = address.tokens_at(*place, now);
+            address.at = now;
+            if address.tokens < 1.0 {
+                return Err(Refusal::Often);
+            }
+            if address.arriving >= place.most(most) {
+                return Err(Refusal::Address);
+            }
         }
-        address.tokens -= 1.0;
-        address.arriving += 1;
+        for place in &all {
+            if let Some(address) = self.addresses.get_mut(place) {
+                address.tokens -= 1.0;
+                address.arriving += 1;
+            }
+        }
         Ok(())
     }
 
-    /// The oldest of the address that has the most on their way in leaves; those whose proxy has not said
-    /// for whom they are count as one.
+    /// Whether so many more places can be remembered. Looks through all of them at most once in a while:
+    /// each connection from another place would ask for it.
+    fn has_room(&mut self, new: usize, now: Instant) -> bool {
+        let has_room = |state: &Self| {
+            new == 0 || state.addresses.len().saturating_add(new) <= MAX_RELAY_ADDRESSES
+        };
+        let is_due = self.pruned.is_none_or(|then| now.saturating_duration_since(then) >= PRUNE);
+        if !has_room(self) && is_due {
+            self.addresses.retain(|place, address| !address.is_forgotten(*place, now));
+            self.pruned = Some(now);
+        }
+        has_room(self)
+    }
+
+    /// The oldest of the address that has the most on their way in leaves, in the network that has the most;
+    /// those whose proxy has not said for whom they are count as one.
     fn crowd_out(&mut self) -> Option<Arc<Visit>> {
+        let network = |from: &Option<IpAddr>| from.and_then(|from| places(from).last());
+        let mut networks: HashMap<Option<Place>, usize> = HashMap::new();
+        for (from, _) in self.arriving.values() {
+            *networks.entry(network(from)).or_default() += 1;
+        }
+        let largest = networks.values().copied().max();
         let mut counts: HashMap<Option<IpAddr>, usize> = HashMap::new();
         for (from, _) in self.arriving.values() {
-            *counts.entry(*from).or_default() += 1;
+            if networks.get(&network(from)).copied() == largest {
+                *counts.entry(*from).or_default() += 1;
+            }
         }
         let most = counts.values().copied().max()?;
         let oldest = self.arriving.iter().find(|(_, (from, _))| counts.get(from) == Some(&most));
@@ -278,42 +318,88 @@ impl State {
     fn remove(&mut self, id: u64) {
         let arriving = self.arriving.remove(&id).map(|(from, _)| from);
         let client = self.clients.remove(&id);
-        if let Some(address) = arriving.flatten().and_then(|it| self.addresses.get_mut(&it)) {
-            address.arriving = address.arriving.saturating_sub(1);
+        for place in arriving.flatten().into_iter().flat_map(places) {
+            if let Some(address) = self.addresses.get_mut(&place) {
+                address.arriving = address.arriving.saturating_sub(1);
+            }
         }
-        if let Some(address) = client.flatten().and_then(|it| self.addresses.get_mut(&it)) {
-            address.clients = address.clients.saturating_sub(1);
+        for place in client.flatten().into_iter().flat_map(places) {
+            if let Some(address) = self.addresses.get_mut(&place) {
+                address.clients = address.clients.saturating_sub(1);
+            }
         }
     }
 }
 
 impl Address {
-    fn tokens_at(&self, now: Instant) -> f64 {
+    fn tokens_at(&self, place: Place, now: Instant) -> f64 {
         let seconds = now.saturating_duration_since(self.at).as_secs_f64();
-        (self.tokens + seconds * RELAY_ARRIVALS).min(RELAY_ARRIVALS_BURST)
+        let tokens = self.tokens + seconds * RELAY_ARRIVALS * f64::from(place.times());
+        tokens.min(place.burst())
     }
 
     /// Whether nothing would be different without it.
-    fn is_forgotten(&self, now: Instant) -> bool {
+    fn is_forgotten(&self, place: Place, now: Instant) -> bool {
         let idle = self.arriving == 0 && self.clients == 0;
-        idle && self.tokens_at(now) >= RELAY_ARRIVALS_BURST
+        idle && self.tokens_at(place, now) >= place.burst()
     }
 }
 
 /// What one customer of a provider has: an IPv4 address, or a /64 of IPv6 (RFC 6177).
-pub fn whole(address: IpAddr) -> IpAddr {
+fn whole(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => {
-            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
-        }
+        IpAddr::V6(address) => first_bits(address, 64),
         address => address,
     }
+}
+
+fn first_bits(address: Ipv6Addr, bits: u8) -> IpAddr {
+    let rest = u128::MAX.checked_shr(u32::from(bits)).unwrap_or_default();
+    Ipv6Addr::from_bits(address.to_bits() & !rest).into()
+}
+
+/// What is counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// An IPv4 address, or a /64 of IPv6.
+    Customer(IpAddr),
+    /// A /48 of IPv6, which is given to whoever asks for it: 65,536 customers, as it were, of which few are
+    /// more than one.
+    Site(IpAddr),
+}
+
+impl Place {
+    /// As many times as one customer it may have of everything.
+    fn times(self) -> u8 {
+        match self {
+            Self::Customer(_) => 1,
+            Self::Site(_) => RELAY_SITE,
+        }
+    }
+
+    /// Connections that may come at once from there.
+    fn burst(self) -> f64 {
+        RELAY_ARRIVALS_BURST * f64::from(self.times())
+    }
+
+    /// How many there may be of it, where so many may be of one customer.
+    pub fn most(self, one: usize) -> usize {
+        one.saturating_mul(self.times().into())
+    }
+}
+
+/// Where somebody is who comes from there: a customer, who is perhaps in a larger network.
+pub fn places(from: IpAddr) -> impl Iterator<Item = Place> {
+    let site = match from.to_canonical() {
+        IpAddr::V6(address) => Some(Place::Site(first_bits(address, 48))),
+        IpAddr::V4(_) => None,
+    };
+    [Place::Customer(whole(from))].into_iter().chain(site)
 }
 
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
-    use std::time::Duration;
 
     use super::*;
 
@@ -379,6 +465,49 @@ mod tests {
         // As somebody left, whoever had to wait gets in.
         assert_eq!(join(&three), Ok(Some(ip("192.0.2.1"))));
         assert!(three.is_client() && !five.is_client());
+    }
+
+    /// Whoever has a /48 of IPv6 has 65,536 addresses, as they are counted.
+    #[test]
+    fn a_large_network_has_four_times_as_much_as_an_address() {
+        let (door, now) = (door(1000, 2), Instant::now());
+        let enter = |at: u32| door.enter(Some(ip(&format!("2001:db8:1:{at:x}::1"))), now);
+        let mut clients: Vec<_> = (0..8).map(|at| enter(at).unwrap()).collect();
+        assert_eq!(enter(8).map(drop), Err(Refusal::Address));
+        clients.iter().for_each(|visit| drop(door.join(visit.id()).unwrap()));
+        let ninth = enter(8).unwrap();
+        assert_eq!(door.join(ninth.id()).map(drop), Err(Refusal::Address));
+        let other = door.enter(Some(ip("2001:db8:2::1")), now).unwrap();
+        door.join(other.id()).unwrap();
+        clients.pop();
+        door.join(ninth.id()).unwrap();
+        let quick: Vec<_> = (9..100).map_while(|at| enter(at).ok()).collect();
+        drop(quick);
+        let mut came = 0;
+        while enter(100 + came).is_ok() {
+            came += 1;
+        }
+        assert_eq!(enter(1000).map(drop), Err(Refusal::Often));
+        drop((clients, ninth, other));
+        assert!(door.state().addresses.values().all(|it| it.arriving == 0 && it.clients == 0));
+    }
+
+    /// Each connection from somewhere new would look through all that are remembered.
+    #[test]
+    fn a_full_memory_is_looked_through_now_and_then() {
+        let (door, begin) = (door(1000, 1000), Instant::now());
+        let at = |millis| begin + Duration::from_millis(millis);
+        let enter = |address: u32, now| {
+            let from = IpAddr::from(address.to_be_bytes());
+            door.enter(Some(from), now).map(drop)
+        };
+        let most = u32::try_from(MAX_RELAY_ADDRESSES).unwrap();
+        (0..most).for_each(|address| enter(address, begin).unwrap());
+        assert_eq!(enter(most, begin), Err(Refusal::Often));
+        // They could be forgotten by now, but nobody looks.
+        assert_eq!(enter(most, at(900)), Err(Refusal::Often));
+        enter(most, at(1100)).unwrap();
+        assert_eq!(door.state().addresses.len(), 1);
     }
 
     #[test]

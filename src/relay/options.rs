@@ -38,7 +38,7 @@ pub enum Front {
 pub struct Limits {
     /// Clients at a time.
     pub clients: usize,
-    /// Clients at a time of one address (IPv6: of one /64).
+    /// Clients at a time of one address (IPv6: of one /64, and four times as many of one /48).
     pub per_address: usize,
     /// Bytes a second that are taken from each client…
     pub rate: NonZeroU32,
