@@ -83,10 +83,11 @@ impl Port {
             came = timeout_at(deadline, arriving) => came.is_ok(),
             () = visit.leave.notified() => false,
         };
-        if visit.is_client() {
+        if came && visit.is_client() {
             return;
         }
-        // That task waits for a silent client for ever, and has the socket.
+        // That task waits for a silent client for ever, and for one that does not read that it was let in;
+        // it has the socket.
         let _ = spare.shutdown(std::net::Shutdown::Both);
         if !came {
             self.refuse(self.door.address_of(visit.id()).or(Some(from.ip())), Refusal::Slow);

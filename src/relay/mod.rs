@@ -172,8 +172,10 @@ impl Relay {
                 Ok(_) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            match day.look(self.metrics.bytes_recv.get(), SystemTime::now()) {
+            let bytes = self.metrics.bytes_recv.get();
+            match day.look(bytes, self.door.clients(), SystemTime::now()) {
                 Turn::None => {}
+                Turn::Left => runtime.block_on(self.service.shutdown()),
                 Turn::Over => {
                     self.guard.close(true);
                     runtime.block_on(self.service.shutdown());
@@ -231,6 +233,8 @@ struct Day {
 enum Turn {
     None,
     Over,
+    /// It is over, and somebody is in all the same, who was on the way in when it ended.
+    Left,
     Begun,
 }
 
@@ -239,8 +243,8 @@ impl Day {
         Self { most: limits.daily, number: day_of(now), base: 0, over: false }
     }
 
-    /// After so many bytes in all, at this time.
-    fn look(&mut self, bytes: u64, now: SystemTime) -> Turn {
+    /// After so many bytes in all, with so many clients, at this time.
+    fn look(&mut self, bytes: u64, clients: usize, now: SystemTime) -> Turn {
         let Some(most) = self.most else { return Turn::None };
         // A clock that is set back does not make a day longer than it was.
         if day_of(now) > self.number {
@@ -252,6 +256,9 @@ impl Day {
         if !self.over && bytes.saturating_sub(self.base) >= most {
             self.over = true;
             return Turn::Over;
+        }
+        if self.over && clients > 0 {
+            return Turn::Left;
         }
         Turn::None
     }
@@ -280,21 +287,24 @@ mod tests {
         };
         let at = |hours: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(hours * 3600);
         let mut day = Day::new(limits(Some(100)), at(1));
-        for (bytes, hour, turn) in [
-            (99, 2, Turn::None),
-            (100, 23, Turn::Over),
-            (130, 23, Turn::None),
-            (130, 24, Turn::Begun),
-            (229, 25, Turn::None),
-            (230, 26, Turn::Over),
+        for (bytes, clients, hour, turn) in [
+            (99, 2, 2, Turn::None),
+            (100, 2, 23, Turn::Over),
+            // One who was not a client yet when all were sent away.
+            (100, 1, 23, Turn::Left),
+            (110, 1, 23, Turn::Left),
+            (130, 0, 23, Turn::None),
+            (130, 0, 24, Turn::Begun),
+            (229, 1, 25, Turn::None),
+            (230, 1, 26, Turn::Over),
             // The clock is set back, and forward again.
-            (230, 3, Turn::None),
-            (230, 27, Turn::None),
-            (230, 49, Turn::Begun),
+            (230, 0, 3, Turn::None),
+            (230, 0, 27, Turn::None),
+            (230, 0, 49, Turn::Begun),
         ] {
-            assert_eq!(day.look(bytes, at(hour)), turn, "{bytes} {hour}");
+            assert_eq!(day.look(bytes, clients, at(hour)), turn, "{bytes} {hour}");
         }
         let mut without = Day::new(limits(None), at(1));
-        assert_eq!(without.look(u64::MAX, at(2)), Turn::None);
+        assert_eq!(without.look(u64::MAX, 1, at(2)), Turn::None);
     }
 }
