@@ -257,6 +257,13 @@ impl SendArgs {
             )
             .hint("leave --token-file away, or say --tailnet, --lan or --pod"));
         }
+        // On this machine there is no address to be kept from anybody.
+        if self.relay_only && !matches!(said, WayArg::Pod | WayArg::Direct) {
+            return Err(Error::usage(
+                "--relay-only needs a relay, and without --direct there is none",
+            )
+            .hint("add --direct, or leave --relay-only and $TRANSFER_RELAY_ONLY away"));
+        }
         Ok(match said {
             WayArg::Pod => (Way::Pod, None),
             WayArg::Lan => (Way::Lan(Choice::new(&self.interface)), None),

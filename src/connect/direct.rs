@@ -188,15 +188,28 @@ pub fn remote(plate: &Plate, relays: &[RelayUrl], direct: &Direct) -> Result<Rem
     Ok(Remote { target: Target::Quic(Dialler::new(meeting)?), peer })
 }
 
-/// Whoever waits at an address, without a relay.
+/// Whether the command line goes with a ticket that needs no relay. On this machine there is no address to
+/// be kept from anybody.
 ///
 /// # Errors
-/// The other side would learn this one's address, or this build has no direct mode.
-pub fn remote_at(address: SocketAddr, direct: &Direct) -> Result<Remote> {
-    if direct.relay_only {
+/// [`Exit::Usage`](crate::error::Exit::Usage): what it says would do nothing.
+pub fn without_relay(direct: &Direct, is_here: bool) -> Result<()> {
+    if direct.relay_only && !is_here {
         return Err(Error::usage("--relay-only needs a relay, and that ticket has none")
             .hint("leave --relay-only away, or use a relay at the sender"));
     }
+    if direct.relays.as_ref().is_some_and(|relays| !relays.is_empty()) {
+        return Err(Error::usage("--relay does nothing for that ticket: it has an address")
+            .hint("leave --relay away, or use a relay at the sender"));
+    }
+    Ok(())
+}
+
+/// Whoever waits at an address, without a relay.
+///
+/// # Errors
+/// This build has no direct mode.
+pub fn remote_at(address: SocketAddr) -> Result<Remote> {
     let peer = Peer::unknown(address.ip());
     let (plate, address) = (Plate::none(), Some(address));
     let meeting = Meeting { plate, relays: vec![], address, relay_only: false, relay_token: None };

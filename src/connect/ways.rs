@@ -53,14 +53,20 @@ pub struct Dial {
 ///
 /// # Errors
 /// The host is not this machine though `is_pod` says so, is no device of the tailnet, or Tailscale
-/// does not run.
+/// does not run; or the command line speaks of a relay, and the ticket needs none.
 pub fn remote(host: &Host, port: u16, dial: &Dial) -> Result<Remote> {
+    let is_here = host.address().is_some_and(|ip| ip.is_loopback());
+    match host {
+        Host::Relay { .. } => {}
+        Host::Udp(_) => direct::without_relay(&dial.direct, false)?,
+        Host::Ip(_) | Host::Name(_) => direct::without_relay(&dial.direct, is_here)?,
+    }
     match (host, host.address()) {
         (Host::Ip(_) | Host::Name(_), Some(ip)) if ip.is_loopback() => Ok(pod::remote(ip, port)),
         _ if dial.is_pod => Err(Error::usage(format!("{host} is not this machine"))
             .hint("leave --pod away to receive from another machine")),
         (Host::Relay { plate, relays }, _) => direct::remote(plate, relays, &dial.direct),
-        (Host::Udp(ip), _) => direct::remote_at(SocketAddr::new(*ip, port), &dial.direct),
+        (Host::Udp(ip), _) => direct::remote_at(SocketAddr::new(*ip, port)),
         (_, Some(ip)) if lan::is_meant(ip) => Ok(lan::remote(ip, port)),
         _ => tailnet::remote(host, port),
     }

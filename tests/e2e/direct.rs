@@ -100,6 +100,11 @@ fn what_makes_no_sense() -> Result<()> {
         ("maple-river-ocean-tiger", &["--relay", "none"], "that ticket needs a relay"),
         ("ocean-tiger@127.0.0.1:9", &["--relay-only"], "--relay-only needs a relay"),
         ("maple-river-ocean-tiger", &["--relay", "a b"], "\"a b\" is no relay"),
+        // What would do nothing is not taken for something that was done.
+        ("192.0.2.1:ocean-tiger", &["--relay-only"], "--relay-only needs a relay"),
+        ("192.168.1.9:ocean-tiger", &["--relay-only"], "--relay-only needs a relay"),
+        ("ocean-tiger@127.0.0.1:9", &["--relay", "a.b"], "--relay does nothing for that ticket"),
+        ("127.0.0.1:9:ocean-tiger", &["--relay", "a.b"], "--relay does nothing for that ticket"),
     ] {
         run(receiving(ticket, into.path(), options))?.expect(2)?.says(said)?;
     }
@@ -109,6 +114,13 @@ fn what_makes_no_sense() -> Result<()> {
     let mut command = transfer();
     command.args(["send", "--direct", "--relay-only", "Cargo.toml"]).env("TRANSFER_RELAY", "none");
     run(command)?.expect(2)?.says("--relay-only needs a relay, and $TRANSFER_RELAY is \"none\"")?;
+    for options in
+        [&["--relay-only"][..], &["--relay-only", "--lan"], &["--relay-only", "--tailnet"]]
+    {
+        let mut command = transfer();
+        command.arg("send").args(options).arg("Cargo.toml");
+        run(command)?.expect(2)?.says("--relay-only needs a relay, and without --direct")?;
+    }
     let mut command = transfer();
     command.args(["send", "--token-file", "token", "Cargo.toml"]).env("TRANSFER_WAY", "direct");
     run(command)?.expect(2)?.says("a direct ticket has words of its own")?;
