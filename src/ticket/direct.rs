@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use zeroize::Zeroizing;
+
 use super::{DEFAULT_PORT, Host, Ticket, wrong};
 use crate::bounds::MAX_RELAYS;
 use crate::error::{Error, Result};
@@ -13,6 +15,9 @@ use crate::token::{MAX_WORDS, MIN_WORDS, Token, is_word};
 const EXAMPLE: &str =
     "it looks like maple-river-ocean-tiger; copy all of it from the sender's screen";
 
+const EXAMPLE_AT: &str =
+    "it looks like ocean-tiger@198.51.100.7; copy all of it from the sender's screen";
+
 /// The words, without what is between them; nothing where it is no words that is.
 fn words(text: &str) -> Option<Vec<&str>> {
     let words = text.split(|c: char| c == '-' || c == '_' || c.is_whitespace());
@@ -22,7 +27,7 @@ fn words(text: &str) -> Option<Vec<&str>> {
 }
 
 fn known(words: &[&str]) -> usize {
-    words.iter().filter(|word| is_word(&word.to_ascii_lowercase())).count()
+    words.iter().filter(|word| is_word(&Zeroizing::new(word.to_ascii_lowercase()))).count()
 }
 
 /// Whether a text is the words of a whole ticket, and no name of a machine.
@@ -53,7 +58,10 @@ fn at(words: &[&str], place: &str) -> Result<Ticket> {
         if port == 0 {
             return Err(wrong("0 is not a port", "a port is a number from 1 to 65535"));
         }
-        let token = Token::parse(&words.join("-"))?;
+        if !is_of_one(ip) {
+            return Err(wrong(format!("{ip} is no address of one machine"), EXAMPLE_AT));
+        }
+        let token = token(words)?;
         return Ok(Ticket { host: Host::Udp(ip.to_canonical()), port, token });
     }
     let relays: Vec<_> = place.split(',').map(RelayUrl::parse).collect::<Result<_>>()?;
@@ -85,8 +93,20 @@ fn at_relays(words: &[&str], relays: Vec<RelayUrl>) -> Result<Ticket> {
         return Err(wrong(message, EXAMPLE));
     }
     let (plate, token) = words.split_at_checked(plate::WORDS).unwrap_or_default();
-    let (plate, token) = (Plate::parse(&plate.join("-"))?, Token::parse(&token.join("-"))?);
+    let (plate, token) = (Plate::parse(&plate.join("-"))?, self::token(token)?);
     Ok(Ticket { host: Host::Relay { plate, relays }, port: DEFAULT_PORT, token })
+}
+
+/// The words leave nothing behind in memory.
+fn token(words: &[&str]) -> Result<Token> {
+    Token::parse(&Zeroizing::new(words.join("-")))
+}
+
+/// Whether somebody can be there, and not nobody, or all.
+pub fn is_of_one(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    let is_for_all = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    !(ip.is_unspecified() || ip.is_multicast() || is_for_all)
 }
 
 #[cfg(test)]
@@ -141,6 +161,12 @@ mod tests {
                 "\"a b\" is no relay: its host is neither a name nor an address",
             ),
             ("ocean-tiger@198.51.100.7:0", "0 is not a port"),
+            ("ocean-tiger@0.0.0.0", "0.0.0.0 is no address of one machine"),
+            ("ocean-tiger@[::]:4000", ":: is no address of one machine"),
+            ("ocean-tiger@::ffff:0.0.0.0", "::ffff:0.0.0.0 is no address of one machine"),
+            ("ocean-tiger@255.255.255.255:4000", "255.255.255.255 is no address of one machine"),
+            ("ocean-tiger@224.0.0.1", "224.0.0.1 is no address of one machine"),
+            ("ocean-tiger@ff02::1", "ff02::1 is no address of one machine"),
             (
                 "ocean-tiger@198.51.100.7:x",
                 "\"198.51.100.7:x\" is no relay: its port is no number from 1 to 65535",
