@@ -5,9 +5,9 @@
 //! wrong tokens in all. When another comes one has to leave: the oldest of whoever has the most, so
 //! that a crowd from one place crowds out itself, and nobody who came from elsewhere.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -23,6 +23,7 @@ use crate::bounds::{
 };
 use crate::crypto::handshake::{HandshakeError, ReceiverId};
 use crate::error::reason;
+use crate::net::crowd::{CUSTOMER, crowded_out, network};
 use crate::net::dial::Stream;
 use crate::net::listener::Listener;
 use crate::net::quic::Caller;
@@ -132,41 +133,14 @@ impl Origin {
             Caller::Relay(host) => Self::Relay(host.clone()),
         }
     }
-}
 
-impl Origin {
     /// Where several of them may be one: whoever has an IPv6 address has 2^64 of them.
     fn network(&self) -> Self {
         match self {
-            Self::Address(address) => Self::Address(network(*address)),
+            Self::Address(address) => Self::Address(network(*address, CUSTOMER)),
             Self::Device(_) | Self::Relay(_) => self.clone(),
         }
     }
-}
-
-/// The network of 64 bits of an IPv6 address (RFC 4291, 2.5.1).
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-    }
-}
-
-/// Which of the connections has to leave, if one has to: the oldest of an origin that has the most, in the
-/// network that has the most.
-fn crowded_out<'a>(origins: impl Iterator<Item = &'a Origin> + Clone) -> Option<usize> {
-    let mut networks = HashMap::<Origin, usize>::new();
-    for origin in origins.clone() {
-        *networks.entry(origin.network()).or_default() += 1;
-    }
-    let largest = networks.values().max()?;
-    let is_crowd = |origin: &Origin| networks.get(&origin.network()) == Some(largest);
-    let mut counts = HashMap::<&Origin, usize>::new();
-    for origin in origins.clone().filter(|origin| is_crowd(origin)) {
-        *counts.entry(origin).or_default() += 1;
-    }
-    let most = counts.values().max()?;
-    origins.enumerate().find(|(_, origin)| counts.get(origin) == Some(most)).map(|(at, _)| at)
 }
 
 impl State {
@@ -186,7 +160,8 @@ impl State {
         self.threads.push(Thread { id, origin: origin.clone() });
         self.running.push_back(Running { id, stream, origin });
         if self.running.len() > MAX_HANDSHAKES
-            && let Some(at) = crowded_out(self.running.iter().map(|running| &running.origin))
+            && let Some(at) =
+                crowded_out(self.running.iter().map(|it| (it.origin.network(), &it.origin)))
             && let Some(leaving) = self.running.remove(at)
         {
             leaving.stream.shutdown();
@@ -476,23 +451,6 @@ mod tests {
         assert!(reached(1));
     }
 
-    #[test]
-    fn a_crowd_crowds_out_itself() {
-        let rows: [(&str, &[&str], usize); 6] = [
-            ("the oldest of all", &["10.0.0.1", "10.0.0.2"], 0),
-            ("one address", &["10.0.0.1", "10.0.0.2", "10.0.0.2"], 1),
-            ("one network of IPv6", &["fd01::1", "10.0.0.1", "fd02::1", "fd02::2"], 2),
-            ("another interface of it", &["fd02::1:0:0:1", "10.0.0.1", "fd02::2", "10.0.0.2"], 0),
-            ("one address in a network", &["fd02::1", "fd02::2", "10.0.0.1", "fd02::2"], 1),
-            ("networks beside each other", &["fd02:0:0:1::1", "fd02:0:0:2::1", "fd02:0:0:2::2"], 1),
-        ];
-        for (row, addresses, leaves) in rows {
-            let origins = addresses.iter().map(|it| Origin::Address(it.parse().unwrap()));
-            let origins: Vec<_> = origins.collect();
-            assert_eq!(crowded_out(origins.iter()), Some(leaves), "{row}");
-        }
-    }
-
     /// Behind a userspace node all have one address, and only the device tells them apart.
     #[test]
     #[cfg_attr(windows, ignore = "a shutdown of wine wakes nobody who waits to receive")]
@@ -590,7 +548,8 @@ mod tests {
             ),
         ];
         for (name, origins, expected) in rows {
-            assert_eq!(crowded_out(origins.iter()), expected, "{name}");
+            let origins = origins.iter().map(|it| (it.network(), it));
+            assert_eq!(crowded_out(origins), expected, "{name}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Sockets, and who may be at the other end of them.
 
+pub mod crowd;
 pub mod dial;
 pub mod firewall;
 pub mod interfaces;

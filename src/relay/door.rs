@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -18,7 +18,10 @@ use super::options::Limits;
 use crate::bounds::{
     MAX_RELAY_ADDRESSES, MAX_RELAY_HANDSHAKES, RELAY_ARRIVALS, RELAY_ARRIVALS_BURST, RELAY_SITE,
 };
+use crate::net::crowd::{CUSTOMER, crowded_out, network};
 
+/// Bits of the network of IPv6 that is given to whoever asks for it.
+const SITE: u8 = 48;
 /// How often it is looked for places that can be forgotten, where there is no room for others.
 const PRUNE: Duration = Duration::from_secs(1);
 
@@ -145,7 +148,7 @@ impl Door {
         now: Instant,
     ) -> Result<Arc<Visit>, Refusal> {
         let mut state = self.state();
-        let from = from.map(whole);
+        let from = from.map(|from| network(from, CUSTOMER));
         if let Some(from) = from {
             state.count(from, self.limits.per_address, now)?;
         }
@@ -174,7 +177,7 @@ impl Door {
         };
         // It may have been there for another before.
         state.remove(visit.id);
-        let from = whole(from);
+        let from = network(from, CUSTOMER);
         let counted = state.count(from, self.limits.per_address, now);
         state.arriving.insert(visit.id, (counted.is_ok().then_some(from), handle));
         counted
@@ -294,21 +297,9 @@ impl State {
     /// The oldest of the address that has the most on their way in leaves, in the network that has the most;
     /// those whose proxy has not said for whom they are count as one.
     fn crowd_out(&mut self) -> Option<Arc<Visit>> {
-        let network = |from: &Option<IpAddr>| from.and_then(|from| places(from).last());
-        let mut networks: HashMap<Option<Place>, usize> = HashMap::new();
-        for (from, _) in self.arriving.values() {
-            *networks.entry(network(from)).or_default() += 1;
-        }
-        let largest = networks.values().copied().max();
-        let mut counts: HashMap<Option<IpAddr>, usize> = HashMap::new();
-        for (from, _) in self.arriving.values() {
-            if networks.get(&network(from)).copied() == largest {
-                *counts.entry(*from).or_default() += 1;
-            }
-        }
-        let most = counts.values().copied().max()?;
-        let oldest = self.arriving.iter().find(|(_, (from, _))| counts.get(from) == Some(&most));
-        let id = *oldest?.0;
+        let network = |from: Option<IpAddr>| from.and_then(|from| places(from).last());
+        let origins = self.arriving.values().map(|(from, _)| (network(*from), *from));
+        let id = *self.arriving.keys().nth(crowded_out(origins)?)?;
         let visit = self.arriving.get(&id).and_then(|(_, handle)| handle.upgrade());
         self.remove(id);
         visit
@@ -345,19 +336,6 @@ impl Address {
     }
 }
 
-/// What one customer of a provider has: an IPv4 address, or a /64 of IPv6 (RFC 6177).
-fn whole(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => first_bits(address, 64),
-        address => address,
-    }
-}
-
-fn first_bits(address: Ipv6Addr, bits: u8) -> IpAddr {
-    let rest = u128::MAX.checked_shr(u32::from(bits)).unwrap_or_default();
-    Ipv6Addr::from_bits(address.to_bits() & !rest).into()
-}
-
 /// What is counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
@@ -390,11 +368,9 @@ impl Place {
 
 /// Where somebody is who comes from there: a customer, who is perhaps in a larger network.
 pub fn places(from: IpAddr) -> impl Iterator<Item = Place> {
-    let site = match from.to_canonical() {
-        IpAddr::V6(address) => Some(Place::Site(first_bits(address, 48))),
-        IpAddr::V4(_) => None,
-    };
-    [Place::Customer(whole(from))].into_iter().chain(site)
+    let is_ipv6 = from.to_canonical().is_ipv6();
+    let site = is_ipv6.then(|| Place::Site(network(from, SITE)));
+    [Place::Customer(network(from, CUSTOMER))].into_iter().chain(site)
 }
 
 #[cfg(test)]
@@ -410,18 +386,6 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_customer_is_one_address_or_one_network() {
-        for (text, expected) in [
-            ("203.0.113.9", "203.0.113.9"),
-            ("::ffff:203.0.113.9", "203.0.113.9"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-            ("::1", "::"),
-        ] {
-            assert_eq!(whole(ip(text)), ip(expected), "{text}");
-        }
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! while nobody is served it is replaced. Whoever connects and says nothing costs a place for a moment: there
 //! are so many, and when another comes the oldest leaves, of where most are from.
 
-use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -24,6 +24,7 @@ use super::stream::{Home, Quic, gone};
 use super::{Caller, Meeting, path};
 use crate::bounds::{HANDSHAKE_LIMIT, MAX_HANDSHAKES, MAX_QUIC_CALLERS};
 use crate::error::Result;
+use crate::net::crowd::{CUSTOMER, crowded_out, network};
 
 /// How often it is looked at how an endpoint is.
 const LOOK: Duration = Duration::from_secs(1);
@@ -225,19 +226,7 @@ type Origin = Option<IpAddr>;
 
 fn origin_of(caller: &Caller) -> Origin {
     let Caller::Address(address) = caller else { return None };
-    Some(match address.ip().to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
-        ip => ip,
-    })
-}
-
-/// Which of them has to leave, if one has to: the oldest from where most of them are, so that a crowd from
-/// one place crowds out itself.
-fn crowded_out(origins: impl Iterator<Item = Origin> + Clone) -> Option<usize> {
-    let mut counts = HashMap::<Origin, usize>::new();
-    origins.clone().for_each(|origin| *counts.entry(origin).or_default() += 1);
-    let most = counts.values().copied().max();
-    origins.enumerate().find(|(_, origin)| counts.get(origin).copied() == most).map(|(at, _)| at)
+    Some(network(address.ip(), CUSTOMER))
 }
 
 /// Whoever has connected.
@@ -262,7 +251,7 @@ impl Callers {
             return;
         }
         if self.silent.len() >= MAX_QUIC_CALLERS
-            && let Some(at) = crowded_out(self.silent.iter().map(|(origin, _)| *origin))
+            && let Some(at) = crowded_out(self.silent.iter().map(|(origin, _)| (*origin, ())))
             && let Some((_, leaving)) = self.silent.remove(at)
         {
             leaving.abort();
@@ -322,7 +311,7 @@ mod tests {
             // One network of IPv6.
             (&["192.0.2.1", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"], Some(1)),
         ] {
-            let leaving = crowded_out(callers.iter().map(|text| origin(text)));
+            let leaving = crowded_out(callers.iter().map(|text| (origin(text), ())));
             assert_eq!(leaving, expected, "{callers:?}");
         }
     }

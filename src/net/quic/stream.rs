@@ -277,7 +277,7 @@ mod tests {
             relay_only: false,
             relay_token: None,
         };
-        let listener = Listener::open(&meeting(None), Some(0), 0).unwrap();
+        let listener = Listener::open(&meeting(None), Some(0), 0..=0).unwrap();
         let there = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.port()));
         let dialler = Dialler::new(meeting(Some(there))).unwrap();
 
