@@ -36,8 +36,8 @@ pub fn crowded_out<N: Eq + Hash, O: Eq + Hash>(
         *counts.entry(origin).or_default() += 1;
     }
     let most = counts.values().copied().max()?;
-    let mut all = origins.enumerate();
-    all.find(|(_, (_, origin))| counts.get(origin) == Some(&most)).map(|(at, _)| at)
+    let is_it = |(network, origin): &(N, O)| is_crowd(network) && counts.get(origin) == Some(&most);
+    origins.enumerate().find(|(_, one)| is_it(one)).map(|(at, _)| at)
 }
 
 #[cfg(test)]
@@ -75,5 +75,7 @@ mod tests {
             assert_eq!(crowded_out(origins), Some(leaves), "{row}");
         }
         assert_eq!(crowded_out(std::iter::empty::<((), ())>()), None);
+        // Networks alone.
+        assert_eq!(crowded_out(["a", "b", "b"].map(|network| (network, ())).into_iter()), Some(1));
     }
 }
