@@ -6,20 +6,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
+use hyper::Uri;
+use rustls::pki_types::DnsName;
 
 use super::{Output, duration};
 use crate::error::Result;
 use crate::net::pace::Rate;
-use crate::relay::options::{DISCOVERY_PORT, Front, Limits, RelayOptions};
+use crate::relay::options::{Acme, DIRECTORY, DISCOVERY_PORT, Front, Limits, Papers, RelayOptions};
 use crate::ui::Ui;
 
 /// `transfer relay`, as typed.
 #[derive(Debug, Args)]
 #[command(mut_arg("verbose", |it| it.help("Say who comes and goes, with addresses")))]
-#[command(group = ArgGroup::new("front").required(true).args(["http", "cert"]))]
+#[command(group = ArgGroup::new("front").required(true).args(["http", "cert", "domain"]))]
 pub struct RelayArgs {
     /// Listen here without TLS, behind a proxy that has it: PORT of 127.0.0.1, or IP:PORT
-    #[arg(long, value_name = "ADDR", value_parser = local, conflicts_with_all = ["cert", "key", "port", "bind", "discovery"])]
+    #[arg(long, value_name = "ADDR", value_parser = local, conflicts_with_all = ["cert", "key", "domain", "port", "bind", "discovery"])]
     http: Option<SocketAddr>,
     /// Believe this proxy's X-Forwarded-For; may be repeated; one on this machine is always believed
     #[arg(long, value_name = "IP", requires = "http")]
@@ -30,6 +32,19 @@ pub struct RelayArgs {
     /// The private key of --cert
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
+    /// Serve HTTPS with a certificate for this name, got from Let's Encrypt and renewed; TCP port 443
+    /// of the name must lead here
+    #[arg(long, value_name = "NAME", value_parser = domain, conflicts_with = "cert")]
+    domain: Option<String>,
+    /// An e-mail address for the CA to write to
+    #[arg(long, value_name = "MAIL", requires = "domain")]
+    contact: Option<String>,
+    /// Get it from another CA, by the URL of its directory (ACME)
+    #[arg(long, value_name = "URL", requires = "domain", default_value = DIRECTORY, value_parser = directory)]
+    acme: Uri,
+    /// What the CA of --acme is itself verified with (PEM), where it is not a public one
+    #[arg(long, value_name = "FILE", requires = "acme")]
+    acme_ca: Option<PathBuf>,
     /// TCP port of HTTPS
     #[arg(long, value_name = "N", default_value_t = 443)]
     port: u16,
@@ -79,17 +94,22 @@ impl RelayArgs {
     /// Everything decided that can be decided without looking.
     pub fn resolve(self) -> RelayOptions {
         let here = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        let front = match (self.http, self.cert, self.key) {
-            (None, Some(certificate), Some(key)) => Front::Tls {
-                certificate,
-                key,
-                bind: self.bind,
-                port: self.port,
-                discovery: self.discovery,
-            },
-            (listen, ..) => Front::Plain {
+        let acme = |domain| Acme {
+            domain,
+            contact: self.contact,
+            directory: self.acme,
+            roots: self.acme_ca,
+        };
+        let files = self.cert.zip(self.key);
+        let files = files.map(|(certificate, key)| Papers::Files { certificate, key });
+        let papers = files.or_else(|| self.domain.map(|domain| Papers::Acme(acme(domain))));
+        let front = match papers {
+            Some(papers) => {
+                Front::Tls { papers, bind: self.bind, port: self.port, discovery: self.discovery }
+            }
+            None => Front::Plain {
                 // Clap has seen to it that it is there.
-                listen: listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+                listen: self.http.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
                 proxies: here.into_iter().chain(self.proxy).collect(),
             },
         };
@@ -114,6 +134,21 @@ fn local(text: &str) -> Result<SocketAddr, String> {
     let port = || text.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let address = text.parse().or_else(|_| port());
     address.map_err(|_| "an address is like 3340, 127.0.0.1:3340 or [::1]:3340".into())
+}
+
+/// A host name, as a certificate has it.
+fn domain(text: &str) -> Result<String, String> {
+    let name = text.to_ascii_lowercase();
+    match DnsName::try_from(&*name) {
+        Ok(_) if name.contains('.') && name.parse::<IpAddr>().is_err() => Ok(name),
+        _ => Err("a name is like relay.example.org".into()),
+    }
+}
+
+fn directory(text: &str) -> Result<Uri, String> {
+    let url = text.parse::<Uri>().ok();
+    let url = url.filter(|url| url.scheme_str() == Some("https") && url.host().is_some());
+    url.ok_or_else(|| "a directory of ACME is like https://ca.example.org/directory".into())
 }
 
 /// As `--limit` takes it.
@@ -144,6 +179,32 @@ mod tests {
         ] {
             let expected = expected.map(|text| text.parse().unwrap());
             assert_eq!(local(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_for_certificates() {
+        for (text, expected) in [
+            ("relay.example.org", Some("relay.example.org")),
+            ("Relay.Example.org", Some("relay.example.org")),
+            ("relay", None),
+            ("192.0.2.7", None),
+            ("2001:db8::1", None),
+            ("*.example.org", None),
+            ("https://relay.example.org", None),
+            ("relay.example.org/..", None),
+            ("", None),
+        ] {
+            assert_eq!(domain(text).ok().as_deref(), expected, "{text}");
+        }
+        for (text, expected) in [
+            (DIRECTORY, true),
+            ("https://127.0.0.1:14000/dir", true),
+            ("http://ca.example.org/directory", false),
+            ("ca.example.org", false),
+            ("", false),
+        ] {
+            assert_eq!(directory(text).is_ok(), expected, "{text}");
         }
     }
 

@@ -17,7 +17,8 @@ use crate::trust::credentials::Credentials;
 pub struct Own {
     certificate: PathBuf,
     key: PathBuf,
-    shown: Mutex<Credentials>,
+    /// Nothing before a CA has given it.
+    shown: Mutex<Option<Credentials>>,
     /// As the files were when they were last looked at.
     stamps: Mutex<[Option<(SystemTime, u64)>; 2]>,
 }
@@ -29,12 +30,19 @@ impl Own {
     /// [`Exit::Usage`](crate::error::Exit::Usage) with what is wrong with them.
     pub fn load(certificate: &Path, key: &Path) -> Result<Arc<Self>> {
         let stamps = Mutex::new([stamp(certificate), stamp(key)]);
-        let shown = Mutex::new(usable(certificate, key)?);
+        let shown = Mutex::new(Some(usable(certificate, key)?));
         Ok(Arc::new(Self { certificate: certificate.into(), key: key.into(), shown, stamps }))
     }
 
+    /// From a file with both, which may be there only later; it is loaded by [`Own::renew`].
+    pub fn awaited(file: &Path) -> Arc<Self> {
+        let shown = Mutex::new(None);
+        let stamps = Mutex::new([None, None]);
+        Arc::new(Self { certificate: file.into(), key: file.into(), shown, stamps })
+    }
+
     /// What is shown now.
-    pub fn shown(&self) -> MutexGuard<'_, Credentials> {
+    pub fn shown(&self) -> MutexGuard<'_, Option<Credentials>> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -52,7 +60,7 @@ impl Own {
             }
             *stamps = now;
         }
-        *self.shown() = usable(&self.certificate, &self.key)?;
+        *self.shown() = Some(usable(&self.certificate, &self.key)?);
         Ok(true)
     }
 
@@ -61,17 +69,25 @@ impl Own {
     /// # Errors
     /// The cryptography does not fit, which is a fault of this program.
     pub fn config(self: &Arc<Self>) -> Result<ServerConfig> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|error| Error::failure(format!("no cryptography for TLS: {error}")))?;
-        Ok(config.with_no_client_auth().with_cert_resolver(Arc::<Self>::clone(self)))
+        tls(Arc::<Self>::clone(self))
     }
+}
+
+/// TLS 1.3 with what `resolver` gives.
+///
+/// # Errors
+/// The cryptography does not fit, which is a fault of this program.
+pub fn tls(resolver: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| Error::failure(format!("no cryptography for TLS: {error}")))?;
+    Ok(config.with_no_client_auth().with_cert_resolver(resolver))
 }
 
 impl ResolvesServerCert for Own {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.shown().certified())
+        self.shown().as_ref().map(Credentials::certified)
     }
 }
 

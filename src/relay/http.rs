@@ -18,12 +18,16 @@ use iroh_relay::http::{RELAY_PATH, RELAY_PROBE_PATH};
 use iroh_relay::server::RelayService;
 use iroh_relay::server::http_server::{BytesBody, HyperError, RelayServiceWithNotify};
 use iroh_relay::server::streams::MaybeTlsStream;
+use rustls::ServerConfig;
+use rustls::server::Acceptor;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout_at};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::access::VISIT;
+use super::acme;
 use super::door::{Door, Refusal, Visit};
 use crate::bounds::{HANDSHAKE_LIMIT, MAX_RELAY_HEAD};
 use crate::ui::RelayEvent;
@@ -38,11 +42,33 @@ pub struct Port {
     /// Who may come in.
     pub door: Arc<Door>,
     /// Without it nothing is encrypted, and a proxy is in front.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<Tls>,
     /// Proxies that say for whom they ask.
     pub proxies: Vec<IpAddr>,
     /// What is told.
     pub events: SyncSender<RelayEvent>,
+}
+
+/// TLS for those who come.
+pub struct Tls {
+    /// For clients.
+    pub own: Arc<ServerConfig>,
+    /// For the CA, where the relay asks one.
+    pub challenge: Option<Arc<ServerConfig>>,
+}
+
+impl Tls {
+    /// Nothing where there is no client, or none any more.
+    async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+        let asked = LazyConfigAcceptor::new(Acceptor::default(), stream).await.ok()?;
+        let is_challenge = acme::is_challenge(asked.client_hello().alpn().into_iter().flatten());
+        if let (Some(challenge), true) = (&self.challenge, is_challenge) {
+            // All that the CA wants to see is in the handshake.
+            let _ = asked.into_stream(Arc::clone(challenge)).await;
+            return None;
+        }
+        asked.into_stream(Arc::clone(&self.own)).await.ok()
+    }
 }
 
 impl Port {
@@ -99,8 +125,8 @@ impl Port {
         let stream = match &self.tls {
             None => MaybeTlsStream::Plain(stream),
             Some(tls) => match tls.accept(stream).await {
-                Ok(stream) => MaybeTlsStream::Tls(stream),
-                Err(_) => return,
+                Some(stream) => MaybeTlsStream::Tls(stream),
+                None => return,
             },
         };
         let mut server = http1::Builder::new();

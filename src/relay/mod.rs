@@ -5,6 +5,7 @@
 //! Whatever is async stays in this room.
 
 mod access;
+mod acme;
 mod certificate;
 mod discovery;
 mod door;
@@ -13,7 +14,7 @@ mod metrics;
 pub mod options;
 mod sockets;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
@@ -21,19 +22,21 @@ use std::time::{Duration, Instant, SystemTime};
 use iroh_relay::KeyCache;
 use iroh_relay::server::http_server::Handlers;
 use iroh_relay::server::{ClientRateLimit, Metrics, RelayService};
+use rustls::ServerConfig;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
 use self::access::{Guard, Tokens};
+use self::acme::Applicant;
 use self::certificate::Own;
 use self::door::Door;
-use self::http::Port;
-use self::options::{Front, Limits, RelayOptions};
+use self::http::{Port, Tls};
+use self::options::{Front, Limits, Papers, RelayOptions};
 use self::sockets::Sockets;
 use crate::bounds::{MAX_INCOMING, MAX_RELAY_KEYS, MAX_RELAY_LINES};
 use crate::control::{self, SLICE};
 use crate::error::{Error, Exit, Result};
+use crate::trust::credentials::Credentials;
 use crate::ui::{RelayEvent, Relayed, Ui};
 
 /// How often the certificate's files are looked at.
@@ -46,34 +49,49 @@ const LEAVE: Duration = Duration::from_secs(1);
 /// Runs `transfer relay`, until it is stopped.
 pub fn run(options: &RelayOptions, ui: &Ui) -> Result<Exit> {
     let tokens = options.tokens.as_deref().map(Tokens::read).transpose()?;
-    let own = match &options.front {
-        Front::Plain { .. } => None,
-        Front::Tls { certificate, key, .. } => Some(Own::load(certificate, key)?),
+    let (own, asked) = match &options.front {
+        Front::Plain { .. } => (None, None),
+        Front::Tls { papers: Papers::Files { certificate, key }, .. } => {
+            (Some(Own::load(certificate, key)?), None)
+        }
+        Front::Tls { papers: Papers::Acme(wanted), .. } => {
+            let (applicant, file, failures) = Applicant::new(wanted)?;
+            (Some(Own::awaited(&file)), Some((applicant, failures)))
+        }
     };
     sockets::allow(&options.limits);
     let sockets = Sockets::open(options)?;
-    let url = url(&sockets, own.as_deref());
-    let at = (&*url, sockets.port.local, sockets.discovery_port(), sockets.metrics_address());
+    let local = sockets.port.local;
+    let at = (local, sockets.discovery_port(), sockets.metrics_address());
     let (events, told) = sync_channel(MAX_INCOMING);
     let runtime = Builder::new_multi_thread()
         .thread_name("relay")
         .enable_all()
         .build()
         .map_err(|error| Error::no_thread(&error))?;
-    let relay = Relay::start(options, &runtime, sockets, own.as_ref(), tokens, events)?;
-    ui.relays(at, options.tokens.is_some());
-    own.iter().for_each(|own| remind(own, ui));
-    relay.watch(options, own.as_deref(), &told, &runtime, ui);
+    let challenge = asked.as_ref().map(|(applicant, _)| applicant.challenge()).transpose()?;
+    let relay = Relay::start(options, &runtime, sockets, own.as_ref(), challenge, tokens, events)?;
+    let failures = asked.map(|(applicant, failures)| {
+        ui.note(&applicant.to_string());
+        runtime.spawn(applicant.apply());
+        failures
+    });
+    let papers = own.as_deref().map(|own| Certificate { own, failures });
+    if papers.as_ref().is_none_or(|papers| papers.is_there(ui)) {
+        ui.relays((&url(local, own.as_deref()), at), options.tokens.is_some());
+        own.iter().for_each(|own| remind(own, ui));
+        relay.watch(options, papers.as_ref(), &told, &runtime, ui);
+    }
     relay.stop(runtime);
     ui.note("stopped");
     Ok(Exit::Done)
 }
 
 /// What clients are to be told.
-fn url(sockets: &Sockets, own: Option<&Own>) -> String {
-    let local = sockets.port.local;
+fn url(local: SocketAddr, own: Option<&Own>) -> String {
     let Some(own) = own else { return format!("http://{local}") };
-    let host = own.shown().certificate().names.first().map(ToString::to_string).unwrap_or_default();
+    let first = |it: &Credentials| it.certificate().names.first().map(ToString::to_string);
+    let host = own.shown().as_ref().and_then(first).unwrap_or_default();
     let host = match host.parse::<IpAddr>() {
         Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
         _ => host,
@@ -85,8 +103,40 @@ fn url(sockets: &Sockets, own: Option<&Own>) -> String {
 }
 
 fn remind(own: &Own, ui: &Ui) {
-    if let Some(end) = own.shown().certificate().expiry() {
+    if let Some(end) = own.shown().as_ref().and_then(|it| it.certificate().expiry()) {
         ui.warn(&format!("the certificate {end}; replace its files, and it is loaded anew"));
+    }
+}
+
+/// The certificate, and why there is no newer one.
+struct Certificate<'a> {
+    own: &'a Own,
+    /// From whoever asks a CA for it.
+    failures: Option<Receiver<String>>,
+}
+
+impl Certificate<'_> {
+    /// Waits until there is one. Returns whether there is; it does not wait for ever.
+    fn is_there(&self, ui: &Ui) -> bool {
+        while control::check().is_ok() {
+            self.look(ui);
+            if self.own.shown().is_some() {
+                return true;
+            }
+            std::thread::sleep(SLICE);
+        }
+        false
+    }
+
+    /// Loads it if it has changed. Returns whether it was.
+    fn look(&self, ui: &Ui) -> bool {
+        if let Some(why) = self.failures.as_ref().and_then(|failures| failures.try_recv().ok()) {
+            ui.warn(&why);
+        }
+        self.own.renew().unwrap_or_else(|error| {
+            ui.warn(&format!("{error}; the certificate of before stays"));
+            false
+        })
     }
 }
 
@@ -105,6 +155,7 @@ impl Relay {
         runtime: &Runtime,
         sockets: Sockets,
         own: Option<&Arc<Own>>,
+        challenge: Option<Arc<ServerConfig>>,
         tokens: Option<Tokens>,
         events: SyncSender<RelayEvent>,
     ) -> Result<Self> {
@@ -135,7 +186,7 @@ impl Relay {
         let port = Port {
             service: service.clone(),
             door: Arc::clone(&door),
-            tls: tls.map(|tls| TlsAcceptor::from(Arc::new(tls))),
+            tls: tls.map(|own| Tls { own: Arc::new(own), challenge }),
             proxies,
             events,
         };
@@ -155,7 +206,7 @@ impl Relay {
     fn watch(
         &self,
         options: &RelayOptions,
-        own: Option<&Own>,
+        certificate: Option<&Certificate<'_>>,
         told: &Receiver<RelayEvent>,
         runtime: &Runtime,
         ui: &Ui,
@@ -186,16 +237,14 @@ impl Relay {
                     ui.note("a new day has begun; it goes on");
                 }
             }
-            if let (Some(own), true) = (own, looked.elapsed() >= LOOK) {
+            if let (Some(certificate), true) = (certificate, looked.elapsed() >= LOOK) {
                 looked = Instant::now();
-                match own.renew() {
-                    Ok(true) => ui.note("the certificate was loaded anew"),
-                    Ok(false) => {}
-                    Err(error) => ui.warn(&format!("{error}; the certificate of before stays")),
+                if certificate.look(ui) {
+                    ui.note("the certificate was loaded anew");
                 }
                 if reminded.elapsed() >= REMIND {
                     reminded = Instant::now();
-                    remind(own, ui);
+                    remind(certificate.own, ui);
                 }
             }
             if counted.elapsed() >= options.every {

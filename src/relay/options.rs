@@ -5,8 +5,14 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hyper::Uri;
+use tokio_rustls_acme::acme::LETS_ENCRYPT_PRODUCTION_DIRECTORY;
+
 /// UDP port of address discovery, where clients expect it.
 pub const DISCOVERY_PORT: u16 = iroh_relay::defaults::DEFAULT_RELAY_QUIC_PORT;
+
+/// The CA that is asked, if no other is named: Let's Encrypt.
+pub const DIRECTORY: &str = LETS_ENCRYPT_PRODUCTION_DIRECTORY;
 
 /// How a relay is reached; resolved from the command line.
 #[derive(Debug, Clone)]
@@ -20,10 +26,8 @@ pub enum Front {
     },
     /// With a certificate of its own.
     Tls {
-        /// Certificates (PEM), its own first.
-        certificate: PathBuf,
-        /// The private key (PEM).
-        key: PathBuf,
+        /// Where that comes from.
+        papers: Papers,
         /// The address to listen at; nothing for all of this machine.
         bind: Option<IpAddr>,
         /// TCP port.
@@ -31,6 +35,33 @@ pub enum Front {
         /// UDP port of address discovery.
         discovery: u16,
     },
+}
+
+/// Where a relay's certificate comes from.
+#[derive(Debug, Clone)]
+pub enum Papers {
+    /// Somebody puts it there.
+    Files {
+        /// Certificates (PEM), its own first.
+        certificate: PathBuf,
+        /// The private key (PEM).
+        key: PathBuf,
+    },
+    /// The relay asks a CA for it.
+    Acme(Acme),
+}
+
+/// A certificate to be asked for.
+#[derive(Debug, Clone)]
+pub struct Acme {
+    /// The name that it is for.
+    pub domain: String,
+    /// To whom the CA may write: an e-mail address.
+    pub contact: Option<String>,
+    /// The CA, by its directory (RFC 8555, section 7.1.1): an https URL with a host.
+    pub directory: Uri,
+    /// What the CA itself is verified with (PEM), if not by the public CAs.
+    pub roots: Option<PathBuf>,
 }
 
 /// What may be used of a relay.

@@ -55,7 +55,7 @@ impl Ui {
     /// The relay is there.
     pub fn relays(
         &self,
-        (url, address, discovery, metrics): (&str, SocketAddr, Option<u16>, Option<SocketAddr>),
+        (url, (address, discovery, metrics)): (&str, (SocketAddr, Option<u16>, Option<SocketAddr>)),
         is_closed: bool,
     ) {
         let token = if is_closed { ", with a token" } else { "" };

@@ -2,8 +2,10 @@
 //! with raw sockets, over 127.0.0.1.
 
 #![cfg(all(unix, feature = "relay"))]
+#![allow(clippy::print_stderr, reason = "says what was skipped")]
 
 mod abuse;
+mod acme;
 #[path = "../e2e/events.rs"]
 #[allow(dead_code, reason = "the other suite uses all of it")]
 mod events;

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use iroh::dns::DnsResolver;
 use iroh::{EndpointId, RelayUrl, SecretKey};
 use iroh_relay::client::{Client, ClientBuilder};
 use iroh_relay::protos::relay::{ClientToRelayMsg, Datagrams, RelayToClientMsg};
@@ -33,6 +34,8 @@ pub struct Relay {
     pub told: Value,
     /// What its certificate is verified with, if it has one.
     pub roots: Vec<Vec<u8>>,
+    /// Who tells where its name is, if that is an own server for names.
+    names: Option<SocketAddr>,
 }
 
 impl Relay {
@@ -50,9 +53,18 @@ impl Relay {
     }
 
     fn start(words: &[&str], roots: Vec<Vec<u8>>) -> Result<Self> {
-        let mut process = Process::start(relay(&[words, &["--json"][..]].concat()))?;
+        Self::start_as(relay(&[words, &["--json"][..]].concat()), roots, None)
+    }
+
+    /// By a command with `--json`.
+    pub fn start_as(
+        command: Command,
+        roots: Vec<Vec<u8>>,
+        names: Option<SocketAddr>,
+    ) -> Result<Self> {
+        let mut process = Process::start(command)?;
         let line = process.wait_for(Pipe::Out, "\"event\":\"relay\"")?;
-        Ok(Self { process, told: serde_json::from_str(&line)?, roots })
+        Ok(Self { process, told: serde_json::from_str(&line)?, roots, names })
     }
 
     pub fn url(&self) -> Result<RelayUrl> {
@@ -67,7 +79,10 @@ impl Relay {
     pub fn client(&self, token: Option<&str>) -> Result<Guest> {
         let key = SecretKey::generate();
         let id = key.public();
-        let resolver = iroh::dns::DnsResolver::builder().build();
+        let resolver = match self.names {
+            None => DnsResolver::builder().build(),
+            Some(names) => DnsResolver::with_nameserver(names),
+        };
         let roots = self.roots.iter().cloned().map(Into::into);
         let config = match self.roots.is_empty() {
             true => CaTlsConfig::embedded(),
