@@ -491,7 +491,8 @@ fn the_engines_agree() {
     use transfer::receive::assembler;
     use transfer::receive::files::{Modes, await_offer};
     use transfer::receive::lock::{Head, Remembered, TransferLockManager};
-    use transfer::receive::plan::{OnConflict, Plan, Survey};
+    use transfer::receive::plan::{OnConflict, Plan};
+    use transfer::receive::survey::Survey;
     use transfer::send::content::StreamOptions;
     use transfer::send::files::send_over;
     use uuid::Uuid;

@@ -4,9 +4,11 @@
 pub mod allowance;
 pub mod assembler;
 pub mod blocks;
+pub mod claims;
 pub mod consent;
 pub mod decide;
 pub mod decisions;
+pub mod eyes;
 pub mod files;
 pub mod lock;
 pub mod names;
@@ -19,6 +21,7 @@ pub mod pool;
 pub mod resume;
 mod session;
 pub mod single;
+pub mod survey;
 pub mod tree;
 pub mod writer;
 

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use super::*;
 use crate::files::mapping::as_text;
 use crate::files::naming::Naming;
