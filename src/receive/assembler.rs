@@ -1,40 +1,33 @@
 //! Data items in, files out: the part of the receiving engine that touches the disk.
 
 mod checks;
+mod current;
 mod fates;
 pub(super) mod holes;
 mod kept;
+mod named;
 mod repairs;
 mod small;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io;
 use std::time::Instant;
 
 use self::checks::Ended;
+use self::current::{Current, Target};
 use self::kept::Flushing;
 use super::allowance::Allowance;
-use super::blocks::{Check, Damage, Repair};
+use super::blocks::{Check, Repair};
 use super::lock::{Head, Known, TransferLockManager};
-use super::part::Part;
 use super::plan::{Action, Plan};
 use super::pool::{Job, WriterPool};
 use super::resume::Resume;
 use super::tree::Tree;
-use super::writer::{FileWriter, Verified};
 use crate::bounds::MAX_BATCH;
 use crate::crypto::record::Buffer;
 use crate::event::{Event, Sink, Summary};
-use crate::files::disk;
-use crate::files::folder::Found;
-use crate::files::manifest::{Entry, Manifest};
-use crate::files::path::RelPath;
+use crate::files::manifest::Manifest;
 use crate::files::root::Root;
-use crate::files::sparse::ContentHash;
-use crate::files::stamp::Stamp;
-use crate::files::states::{self, Blocks};
-use crate::protocol::course::Course;
+use crate::files::states;
 use crate::protocol::data::{self, Item};
 use crate::protocol::fault::Fault;
 use crate::protocol::features::Features;
@@ -62,43 +55,6 @@ enum State {
     Arrived,
     /// Given up.
     Failed(Fault),
-}
-
-/// Where the content of the file at hand goes.
-enum Target {
-    /// To the disk.
-    Writer(FileWriter),
-    /// To the disk, into a file that is there but for some of its blocks.
-    Repair(FileWriter),
-    /// Nowhere: the file that is at this place has the sender's content, if the hash agrees.
-    Same(RelPath, [u8; HASH_LEN], Found),
-    /// Nowhere: the unfinished file is not any more what it was when the plan was made. The
-    /// whole file is asked for again.
-    Stale,
-    /// Nowhere: it cannot be written, and is only counted.
-    Nowhere,
-}
-
-struct Current {
-    index: u32,
-    target: Target,
-    course: Course,
-    /// Of a file with holes: what of its content came.
-    sparse: holes::Came,
-    /// Whether the blocks that were there are what their states say, while more comes.
-    check: Option<Check>,
-    /// Blocks that came and differ from the state behind them.
-    damage: Damage,
-    /// Whether the sender may find that it has another content than what was gone on with.
-    may_begin_anew: bool,
-}
-
-impl Current {
-    fn new(index: u32, entry: &Entry, target: Target, course: Course) -> Self {
-        let sparse = holes::Came::begin(entry, course.at());
-        let (check, damage) = (None, Damage::default());
-        Self { index, target, course, sparse, check, damage, may_begin_anew: false }
-    }
 }
 
 /// What a session needs to begin writing.
@@ -439,132 +395,6 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    fn start(&mut self, index: u32, offset: u64) -> Take {
-        if self.repairs.contains_key(&index) {
-            return self.start_range(index, offset);
-        }
-        let may_begin_anew = |current: &Current| current.index == index && current.may_begin_anew;
-        if offset == 0 && self.current.as_ref().is_some_and(may_begin_anew) {
-            return self.start_anew();
-        }
-        let wanted = state(&self.states, index) == Some(State::Wanted);
-        let entry = self.tree.manifest.get(index).filter(|_| wanted);
-        let entry = entry.ok_or(Malformed("a file came that was not asked for"))?;
-        let resume = self.resume.remove(&index);
-        let agreed =
-            offset == 0 || resume.as_ref().is_some_and(|resume| resume.offset(entry) == offset);
-        if self.current.is_some() || !agreed {
-            return Err(OUT_OF_TURN.into());
-        }
-        let course = Course::new(self.blocks_of(entry), offset, entry.size());
-        let mut current = Current::new(index, entry, Target::Nowhere, course);
-        let begins = ContentHash::in_blocks(entry, self.block());
-        current.target = match resume {
-            Some(Resume::Same { place, hash, seen }) if offset == entry.size() => {
-                Target::Same(place, hash, seen)
-            }
-            Some(Resume::Part { hash, seen, .. }) => {
-                let hash = if offset > 0 { hash } else { begins };
-                self.reopen(index, entry, (offset, hash), &seen)?
-            }
-            Some(Resume::Blocks { block, states, seen }) if offset > 0 => {
-                current.may_begin_anew = true;
-                let hash = ContentHash::Whole(Blocks::go_on(block, states.clone()));
-                let target = self.reopen(index, entry, (offset, hash), &seen)?;
-                let again = match &target {
-                    Target::Writer(writer) => {
-                        let place = self.tree.plan.place(index, entry);
-                        let folder = self.tree.root.parent_of(&place);
-                        folder.and_then(|folder| writer.open_again(folder)).map(Some)
-                    }
-                    _ => Ok(None),
-                };
-                match again {
-                    // What is not looked at is not named.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => Target::Stale,
-                    again => match self.survive(index, again)? {
-                        Some(file) => {
-                            current.check = file.map(|file| Check::start(file, block, states));
-                            target
-                        }
-                        None => Target::Nowhere,
-                    },
-                }
-            }
-            Some(Resume::Blocks { seen, .. }) => self.reopen(index, entry, (0, begins), &seen)?,
-            _ => self.create(index, entry)?,
-        };
-        if matches!(current.target, Target::Stale) && offset == 0 {
-            current.target = self.create(index, entry)?;
-        }
-        self.current = Some(current);
-        self.synced = None;
-        self.moved.1 = index;
-        Ok(())
-    }
-
-    fn create(&mut self, index: u32, entry: &Entry) -> Take<Target> {
-        let place = self.tree.place(index, entry);
-        let hash = ContentHash::in_blocks(entry, self.block());
-        let created = self.tree.begin(entry, &place).map(|writer| writer.hashed(hash));
-        Ok(self.survive(index, created)?.map_or(Target::Nowhere, Target::Writer))
-    }
-
-    fn reopen(
-        &mut self,
-        index: u32,
-        entry: &Entry,
-        (offset, hash): (u64, ContentHash),
-        seen: &Stamp,
-    ) -> Take<Target> {
-        let resumed = self.part(index, entry, seen).and_then(|part| {
-            let folder = self.tree.root.parent_of(&self.tree.plan.place(index, entry))?;
-            FileWriter::resume(part, folder, (offset, hash))
-        });
-        match resumed {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Target::Stale),
-            resumed => Ok(self.survive(index, resumed)?.map_or(Target::Nowhere, Target::Writer)),
-        }
-    }
-
-    /// The unfinished file of an entry, if nobody has written to it; `NotFound` else.
-    fn part(&mut self, index: u32, entry: &Entry, seen: &Stamp) -> io::Result<(File, Part)> {
-        let place = self.tree.place(index, entry);
-        let own = self.tree.root.own().clone();
-        let folder = self.tree.root.parent_of(&place)?;
-        let (file, part) = Part::find(folder, &own, &place).ok_or(io::ErrorKind::NotFound)?;
-        if !folder.stamp_of(&file)?.is_untouched(seen) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        Ok((file, part))
-    }
-
-    fn write(&mut self, content: &[u8]) -> Take {
-        let Current { index, course, target, .. } = self.current.as_mut().ok_or(OUT_OF_TURN)?;
-        course.bytes(content.len() as u64)?;
-        let index = *index;
-        let entry = self.tree.manifest.get(index).ok_or(OUT_OF_TURN)?;
-        if !matches!(target, Target::Writer(_) | Target::Repair(_)) {
-            return Ok(());
-        }
-        self.ask_for(content.len() as u64)?;
-        let Some(Current { target: Target::Writer(writer) | Target::Repair(writer), .. }) =
-            &mut self.current
-        else {
-            return Ok(());
-        };
-        let before = writer.put_bytes();
-        let written = writer.write(content);
-        self.allowance.wrote(writer.put_bytes().saturating_sub(before));
-        match written {
-            Ok(()) => {
-                self.count(index, content.len() as u64);
-                self.check_room(entry)
-            }
-            Err(error) => self.give_up(index, entry, error),
-        }
-    }
-
     /// Whether so many bytes may be written.
     fn ask_for(&mut self, bytes: u64) -> Take {
         let bytes = bytes.saturating_add(self.in_pool);
@@ -575,181 +405,10 @@ impl<'a> Assembler<'a> {
         })
     }
 
-    /// The file at hand cannot be written.
-    fn give_up(&mut self, index: u32, entry: &Entry, error: io::Error) -> Take {
-        // A full disk keeps what there is; what cannot be written at all is given up.
-        self.survive::<()>(index, Err(error))?;
-        if let Some(Current { target, .. }) = &mut self.current
-            && let Target::Writer(writer) | Target::Repair(writer) =
-                std::mem::replace(target, Target::Nowhere)
-        {
-            self.tree.discard(index, entry, writer);
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, size: u64, hash: [u8; HASH_LEN]) -> Take {
-        let index = self.current.as_ref().ok_or(OUT_OF_TURN)?.index;
-        if self.repairs.contains_key(&index) {
-            return self.end_range(Some((size, hash)));
-        }
-        let current = self.current.take().ok_or(OUT_OF_TURN)?;
-        let Current { target, course, check, damage, .. } = current;
-        let entry = self.tree.manifest.get(index).ok_or(OUT_OF_TURN)?;
-        course.end(size)?;
-        let arrived = match target {
-            Target::Nowhere | Target::Repair(_) => {
-                self.finished.push(index);
-                return Ok(());
-            }
-            Target::Same(place, own, seen) if own == hash => self.keep(index, entry, place, &seen),
-            Target::Same(..) | Target::Stale => Ok(Named::Again),
-            Target::Writer(writer) => {
-                let ended = Ended { index, writer, hash, damage };
-                return match check {
-                    Some(check) => {
-                        self.set(index, State::InHand);
-                        self.ended.push((check, ended));
-                        Ok(())
-                    }
-                    None => self.conclude_whole(ended),
-                };
-            }
-        };
-        let arrived = self.survive(index, arrived)?;
-        self.settled(index, entry, hash, arrived);
-        Ok(())
-    }
-
-    /// It is known what became of a file that came.
-    fn settled(&mut self, index: u32, entry: &Entry, hash: [u8; HASH_LEN], arrived: Option<Named>) {
-        // One of which blocks come again is done with when they are here.
-        if !matches!(arrived, Some(Named::Torn)) {
-            self.finished.push(index);
-        }
-        match arrived {
-            Some(Named::At(mtime)) => {
-                self.arrived(index, hash, mtime);
-                // One of another name that could not be gone on with. What is not this user's alone stays.
-                let (place, own) = (self.tree.place(index, entry), self.tree.root.own().clone());
-                if self.older.contains_key(&index)
-                    && let Ok(folder) = self.tree.root.parent_of(&place)
-                {
-                    Part::sweep_found(folder, &own, &place);
-                }
-            }
-            Some(Named::Again) => self.set(index, State::Again),
-            Some(Named::Torn) => self.set(index, State::Torn),
-            // What there is of a file that is given up is of no use.
-            None => self.sweep_all(index, entry),
-        }
-    }
-
     /// Content came.
     fn count(&mut self, index: u32, bytes: u64) {
         self.moved = (self.moved.0.saturating_add(bytes), index);
         self.summary.bytes = self.summary.bytes.saturating_add(bytes);
-    }
-
-    /// The file is at its place, with the time of last change that the disk has made of the
-    /// offered one, where that was looked up.
-    fn arrived(&mut self, index: u32, hash: [u8; HASH_LEN], mtime: Option<i64>) {
-        self.set(index, State::Arrived);
-        self.summary.files += 1;
-        let offered = self.tree.manifest.get(index).map(|entry| entry.mtime);
-        if let Some(mtime) = mtime.filter(|_| mtime != offered) {
-            self.times.insert(index, mtime);
-        }
-        if let Some(slot) = usize::try_from(index).ok().and_then(|at| self.hashes.get_mut(at)) {
-            *slot = Some(hash);
-        }
-    }
-
-    /// Names the file if its content is the sender's.
-    fn name(
-        &mut self,
-        index: u32,
-        entry: &Entry,
-        writer: FileWriter,
-        hash: [u8; HASH_LEN],
-    ) -> io::Result<Named> {
-        let folder = self.tree.root.parent_of(&self.tree.plan.place(index, entry))?;
-        let Some(verified) = writer.verify(folder, entry, &hash)? else {
-            return Ok(Named::Again);
-        };
-        self.put(index, entry, verified, hash)
-    }
-
-    /// Gives a verified file its name.
-    fn put(
-        &mut self,
-        index: u32,
-        entry: &Entry,
-        verified: Verified,
-        hash: [u8; HASH_LEN],
-    ) -> io::Result<Named> {
-        let put = match self.tree.twin(index, entry, &hash) {
-            // It is here already under another name.
-            Some(place) => {
-                self.discard(index, entry, verified);
-                let seen = self.tree.root.look(&place);
-                return self.keep(index, entry, place, &seen);
-            }
-            None => self.tree.put(index, entry, &verified),
-        };
-        match put {
-            Ok(mtime) => Ok(Named::At(Some(mtime))),
-            // What could go on later is kept.
-            Err(error) if disk::is_full(&error) || disk::may_be_gone(&error) => Err(error),
-            Err(error) => {
-                self.discard(index, entry, verified);
-                // Somebody has put another file in its place: once more.
-                let swapped = error.kind() == io::ErrorKind::InvalidData;
-                if swapped { Ok(Named::Again) } else { Err(error) }
-            }
-        }
-    }
-
-    fn discard(&mut self, index: u32, entry: &Entry, verified: Verified) {
-        if let Ok(folder) = self.tree.root.parent_of(&self.tree.plan.place(index, entry)) {
-            verified.discard(folder);
-        }
-    }
-
-    /// A file that is here already gets the mode and time that were offered.
-    fn keep(
-        &mut self,
-        index: u32,
-        entry: &Entry,
-        place: RelPath,
-        seen: &Found,
-    ) -> io::Result<Named> {
-        if !self.tree.root.look(&place).is_still(seen) {
-            return Ok(Named::Again);
-        }
-        // First what may be a second name of it.
-        self.sweep(index, entry);
-        // What a colleague owns is here all the same.
-        let _ = self.tree.attribute(&place, entry);
-        let mtime = self.tree.root.look(&place).stamp().map(|stamp| stamp.mtime);
-        self.tree.plan.move_to(index, entry, place);
-        self.summary.already += 1;
-        Ok(Named::At(mtime))
-    }
-
-    /// Removes what an interrupted run may have left of a file that does not need it.
-    fn sweep(&mut self, index: u32, entry: &Entry) {
-        if self.older.contains_key(&index) {
-            self.sweep_all(index, entry);
-        }
-    }
-
-    /// Removes every unfinished file of an entry.
-    fn sweep_all(&mut self, index: u32, entry: &Entry) {
-        let (place, own) = (self.tree.place(index, entry), self.tree.root.own().clone());
-        if let Ok(folder) = self.tree.root.parent_of(&place) {
-            Part::sweep(folder, &own, &place);
-        }
     }
 
     fn fail(&mut self, index: u32, fault: Fault) -> Take {
@@ -779,16 +438,6 @@ impl<'a> Assembler<'a> {
         self.finished.push(index);
         Ok(())
     }
-}
-
-/// What became of a file whose content is all here.
-enum Named {
-    /// It is at its place, and has this time of last change.
-    At(Option<i64>),
-    /// It is not what was sent, or not what it was: it is asked for once more.
-    Again,
-    /// Some of its blocks are not what was sent: they are.
-    Torn,
 }
 
 fn is_missing(state: &State) -> bool {

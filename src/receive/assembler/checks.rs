@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::{Assembler, Named, Take};
+use super::named::Named;
+use super::{Assembler, Take};
 use crate::control;
 use crate::protocol::pages::HASH_LEN;
 use crate::protocol::reason::Reason;

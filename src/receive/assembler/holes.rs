@@ -1,6 +1,7 @@
 //! Files with holes: what their sender may leave out, and what it may not bring.
 
-use super::{Assembler, Current, OUT_OF_TURN, Take, Target};
+use super::current::{Current, Target};
+use super::{Assembler, OUT_OF_TURN, Take};
 use crate::bounds::HOLE_BLOCK;
 use crate::control;
 use crate::error::{Error, bytes};

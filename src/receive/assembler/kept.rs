@@ -5,7 +5,8 @@ use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 use std::time::Instant;
 
-use super::{Assembler, Current, State, Take, Target, state};
+use super::current::{Current, Target};
+use super::{Assembler, State, Take, state};
 use crate::bounds::{FLUSH_PACE, MAX_TOLD};
 use crate::error::{self, Error, reason};
 use crate::files::disk::{self, Flush};

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use super::{Assembler, Current, Named, State, Take, Target, state};
+use super::current::{Current, Target};
+use super::named::Named;
+use super::{Assembler, State, Take, state};
 use crate::bounds::BLOCK;
 use crate::files::manifest::Entry;
 use crate::files::sparse::ContentHash;

@@ -4,6 +4,7 @@ use super::*;
 use crate::files::mapping::as_text;
 use crate::files::naming::Naming;
 use crate::files::path::is_text;
+use crate::receive::lock::{self, Known};
 
 fn manifest(entries: &[(impl AsRef<[u8]>, Kind)]) -> Manifest {
     let mut manifest = Manifest::default();
