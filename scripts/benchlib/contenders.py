@@ -36,7 +36,7 @@ class Lab:
     def __init__(self, folder, programs):
         self.folder = folder
         self.prefix = {SENDER: [], RECEIVER: []}  # what runs a command at that end
-        self.host = "127.0.0.1"  # the receiving end
+        self.host = self.sender_host = "127.0.0.1"  # the receiving end, and the sending one
         self.reach = ["--pod"]  # what `transfer send` is told of the network
         self.programs = programs  # those that are not on the PATH, by name
         self.logs = itertools.count()
@@ -63,19 +63,52 @@ class Lab:
             self.mailbox.kill()
             self.mailbox.wait()
 
-    def transfer(self, source, into, *options):
+    def transfer(self, source, into, *options, reach=None, ticket=lambda typed, port: typed):
         begin = time.monotonic()
-        sender = self.start(self.programs["transfer"], "send", *self.reach, "-y", "--port", str(free_port()),
+        port = free_port()
+        sender = self.start(self.programs["transfer"], "send", *(reach or self.reach), "-y", "--port", str(port),
                             *options, source, stdout=subprocess.PIPE)
         with sender.popen.stdout as stdout:
             command = stdout.readline().decode().split()
-        if not command:
-            sender.wait()
-            raise Failed("transfer send printed no ticket")
-        receiver = self.start(self.programs["transfer"], "receive", "-y", "-o", into, command[-1], at=RECEIVER)
-        received = receiver.wait()  # first: when it fails, the sender would wait for another
-        sent = sender.wait()
+            if not command:
+                sender.wait()
+                raise Failed("transfer send printed no ticket")
+            receiver = self.start(self.programs["transfer"], "receive", "-y", "-o", into, ticket(command[-1], port),
+                                  at=RECEIVER)
+            received = receiver.wait()  # first: when it fails, the sender would wait for another
+            sent = sender.wait()
         return Run(time.monotonic() - begin, sent, received)
+
+    def direct(self, source, into):
+        """Over QUIC, without a relay."""
+        def here(typed, port):
+            return f"{typed.partition('@')[0]}@{self.sender_host}:{port}"
+        return self.transfer(source, into, reach=["--direct", "--relay", "none"], ticket=here)
+
+    def device(self, end):
+        return ["env", f"TRANSFER_CONFIG={self.folder}/device-{end}", self.programs["transfer"]]
+
+    def pair(self):
+        """Two devices that trust each other; once for all runs, as for a user."""
+        for end in (SENDER, RECEIVER):
+            subprocess.run([*self.device(end), "device"], check=True, capture_output=True)
+        for end, other in ((SENDER, RECEIVER), (RECEIVER, SENDER)):
+            certificate = f"{self.folder}/device-{other}/device.pem"
+            subprocess.run([*self.device(end), "trust", "import", certificate], check=True, capture_output=True)
+
+    def to_server(self, source, into):
+        """Over TLS, to a server that is always there."""
+        if not (self.folder / f"device-{SENDER}").exists():
+            self.pair()
+        port = free_port()
+        server = self.start(*self.device(RECEIVER), "serve", into, "--flat", "--pod", "--hidden", "--port", str(port),
+                            at=RECEIVER)
+        poll(lambda: is_listening(port), "the server listening")
+        begin = time.monotonic()
+        sent = self.start(*self.device(SENDER), "send", "--to", f"{self.host}:{port}", "-y", source).wait()
+        wall_s = time.monotonic() - begin
+        os.kill(self.own_pid(server), signal.SIGTERM)
+        return Run(wall_s, sent, server.wait())
 
     def bare(self, source, into):
         begin = time.monotonic()
@@ -228,6 +261,8 @@ def compressible(case):
 AES = "aes128-gcm@openssh.com"
 CONTENDERS = [
     Contender("transfer", ["transfer"], Lab.transfer),
+    Contender("transfer send --to (TLS)", ["transfer"], Lab.to_server),
+    Contender("transfer --direct (QUIC)", ["transfer"], Lab.direct),
     Contender("transfer --compress", ["transfer"],
               lambda lab, source, into: lab.transfer(source, into, "--compress=auto"), compressible),
     Contender("bare pipeline (no protocol)", ["bare"], Lab.bare, single_file, keeps="contents"),

@@ -101,7 +101,7 @@ class NetworkLab(Lab):
 
     def __init__(self, folder, programs, network):
         super().__init__(folder, programs)
-        self.host = ADDRESS[RECEIVER]
+        self.host, self.sender_host = ADDRESS[RECEIVER], ADDRESS[SENDER]
         self.reach = []
         for end, namespace in network.namespace.items():
             (folder / end).mkdir(exist_ok=True)
