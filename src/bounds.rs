@@ -199,6 +199,8 @@ pub const MAX_KNOCKS_EACH: usize = 2;
 pub const LOOK_LIMIT: Duration = Duration::from_secs(10);
 /// How long all addresses of one server may take to answer, tried one after the other.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// The same for all ports of a server in the tailnet, to which a relay at the other end of the world may lead.
+pub const FAR_ANSWER_LIMIT: Duration = Duration::from_secs(15);
 /// How long saying goodbye may take.
 pub const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 

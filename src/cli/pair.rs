@@ -22,6 +22,9 @@ pub struct PairArgs {
     /// With another device on this machine, on 127.0.0.1
     #[arg(long)]
     pod: bool,
+    /// With another device of the tailnet
+    #[arg(long, conflicts_with_all = ["pod", "interface"])]
+    tailnet: bool,
     /// Use these network interfaces alone, by name or address; else all that lead to a local network,
     /// and none of a VPN or of containers
     #[arg(long, value_name = "IF", value_delimiter = ',', conflicts_with = "pod")]
@@ -49,9 +52,10 @@ impl PairArgs {
         Ok(PairOptions {
             ticket,
             name: self.name,
-            way: match self.pod {
-                true => Way::Pod,
-                false => Way::Lan(Choice::new(&self.interface)),
+            way: match (self.pod, self.tailnet) {
+                (true, _) => Way::Pod,
+                (_, true) => Way::Tailnet,
+                _ => Way::Lan(Choice::new(&self.interface)),
             },
             port: self.port,
         })

@@ -114,7 +114,11 @@ impl ReceiveArgs {
             ticket: ticket.map(Zeroizing::new),
             token,
             wait: self.wait,
-            dial: Dial { is_pod: self.pod, direct: Direct::new(&self.relay, self.relay_only)? },
+            dial: Dial {
+                is_pod: self.pod,
+                direct: Direct::new(&self.relay, self.relay_only)?,
+                ..Dial::default()
+            },
             output: self.output_dir,
             max_entries: self.max_entries,
             on_conflict: match self.on_conflict.unwrap_or(ConflictArg::Ask) {

@@ -10,6 +10,7 @@ use crate::connect::devices::Papers;
 use crate::connect::ways::Way;
 use crate::error::Result;
 use crate::net::interfaces::Choice;
+use crate::net::tailscale::{PROGRAM, SOCKET};
 use crate::protocol::features::Features;
 use crate::receive::options::Conflict;
 use crate::receive::plan::OnConflict;
@@ -62,6 +63,13 @@ pub struct ServeArgs {
     /// Serve this machine only, on 127.0.0.1
     #[arg(long)]
     pod: bool,
+    /// Serve the tailnet beside the local network: whoever comes from there has to be a device of it,
+    /// and trusted
+    #[arg(long, conflicts_with = "pod")]
+    tailnet: bool,
+    /// Serve the tailnet and nobody else
+    #[arg(long, conflicts_with_all = ["pod", "interface"])]
+    tailnet_only: bool,
     /// Use these network interfaces alone, by name or address; else all that lead to a local network,
     /// and none of a VPN or of containers
     #[arg(long, value_name = "IF", value_delimiter = ',', conflicts_with = "pod", alias = "host")]
@@ -148,6 +156,15 @@ fn mask_of(text: &str) -> Result<u16, String> {
     }
 }
 
+/// The variables that lead to Tailscale here, which a service would not have.
+fn leads_to_tailscale() -> Vec<(&'static str, PathBuf)> {
+    let named = |name| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+        Some((name, PathBuf::from(value)))
+    };
+    [PROGRAM, SOCKET].into_iter().filter_map(named).collect()
+}
+
 impl ServeArgs {
     /// The terminal as the options want it, and whether the log could be opened.
     pub fn ui(&self) -> (Ui, Result<()>) {
@@ -175,6 +192,10 @@ impl ServeArgs {
             words,
             from: std::env::current_dir().unwrap_or_default(),
             writes: std::iter::once(folder.to_owned()).chain(log).collect(),
+            tailscale: match self.tailnet || self.tailnet_only {
+                true => leads_to_tailscale(),
+                false => vec![],
+            },
         }
     }
 
@@ -186,9 +207,11 @@ impl ServeArgs {
             folder,
             name: self.name.clone(),
             hidden: self.hidden,
-            way: match self.pod {
-                true => Way::Pod,
-                false => Way::Lan(Choice::new(&self.interface)),
+            way: match (self.pod, self.tailnet_only, self.tailnet) {
+                (true, ..) => Way::Pod,
+                (_, true, _) => Way::Tailnet,
+                (.., true) => Way::LanAndTailnet(Choice::new(&self.interface)),
+                _ => Way::Lan(Choice::new(&self.interface)),
             },
             port: self.port,
             papers: Papers { allow: self.allow.clone(), ..self.papers.resolve() },

@@ -292,10 +292,10 @@ fn accept(shared: &Arc<Shared>, listener: &Listener) {
         if !shared.state().list(id, watched, Origin::of(&caller)) {
             continue;
         }
-        let handling = Arc::clone(shared);
+        let (handling, at) = (Arc::clone(shared), listener.address().ip());
         let started = thread::Builder::new().name("handshake".into()).spawn(move || {
             let slot = Slot(id);
-            let receive = AssertUnwindSafe(|| handling.receive(slot, stream, &caller));
+            let receive = AssertUnwindSafe(|| handling.receive(slot, stream, &caller, at));
             let event = catch_unwind(receive);
             handling.leave(id);
             // A fault of this program costs one connection, and neither its place nor its slot.
@@ -339,11 +339,11 @@ impl Shared {
         true
     }
 
-    /// One connection from the first byte to the verdict.
-    fn receive(&self, slot: Slot, stream: Stream, caller: &Caller) -> Incoming {
+    /// One connection, to this address of ours, from the first byte to the verdict.
+    fn receive(&self, slot: Slot, stream: Stream, caller: &Caller, at: IpAddr) -> Incoming {
         let admitted = match caller {
             Caller::Address(address) => {
-                (self.admit)(*address).map_err(|why| (Peer::unknown(address.ip()), why))
+                (self.admit)(*address, at).map_err(|why| (Peer::unknown(address.ip()), why))
             }
             // Of whoever comes this way nothing is known that could be judged.
             Caller::Relay(host) => Ok(Peer::relayed(host)),
@@ -364,7 +364,7 @@ impl Shared {
                     }
                 }
                 Ok(Outcome::Carried(channel)) => {
-                    let connection = Connection::carried(*channel, peer.address);
+                    let connection = Connection::carried(*channel, peer);
                     return Incoming::Accepted(Box::new(Accepted { slot, connection }));
                 }
                 Ok(Outcome::WrongToken(left)) => Incoming::WrongToken { peer, left },
@@ -431,7 +431,7 @@ mod tests {
         let at = |last: u8| SocketAddr::from(([127, 0, 0, last], 0));
         let listener = Listener::bind(at(1).ip(), 0).unwrap();
         let port = listener.address().port();
-        let admit = Box::new(|remote: SocketAddr| Ok(Peer::unknown(remote.ip())));
+        let admit = Box::new(|remote: SocketAddr, _| Ok(Peer::unknown(remote.ip())));
         let prove = Box::new(|_: &Stream, _: Judge<'_>| Err("no".to_owned()));
         let mut acceptor = Acceptor::open(vec![listener], 1, admit, prove).unwrap();
         let reached = |last: u8| TcpStream::connect(with_port(at(last), port)).is_ok();
@@ -457,10 +457,10 @@ mod tests {
     fn a_crowd_from_one_device_keeps_another_in_that_has_its_address() {
         let known_ports = Arc::new(Mutex::new(Vec::<u16>::new()));
         let known = Arc::clone(&known_ports);
-        let admit = move |remote: SocketAddr| {
+        let admit = move |remote: SocketAddr, _| {
             let is_known = known.lock().unwrap().contains(&remote.port());
             let name = if is_known { "known" } else { "crowd" };
-            Ok(Peer { name: name.into(), address: None, id: Some(name.into()) })
+            Ok(Peer { name: name.into(), address: None, id: Some(name.into()), tailnet: None })
         };
         let listener = Listener::bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
         let address = listener.address();
@@ -508,7 +508,7 @@ mod tests {
         let listener = Listener::bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
         let address = listener.address();
         let faults = AtomicU64::new(0);
-        let admit = |remote: SocketAddr| Ok(Peer::unknown(remote.ip()));
+        let admit = |remote: SocketAddr, _| Ok(Peer::unknown(remote.ip()));
         let prove = move |_: &Stream, judge: Judge<'_>| {
             let fault = faults.fetch_add(1, Ordering::Relaxed);
             assert!(fault > MAX_CONNECTIONS_EACH as u64, "a fault before the proof");

@@ -103,7 +103,7 @@ pub fn endpoint(direct: &Direct) -> Result<Endpoint> {
         Some(relays) => Some(relays.clone()),
         None => usual()?,
     };
-    let admit = Box::new(|remote: SocketAddr| Ok(Peer::unknown(remote.ip().to_canonical())));
+    let admit = Box::new(|remote: SocketAddr, _| Ok(Peer::unknown(remote.ip().to_canonical())));
     if named.as_ref().is_some_and(Vec::is_empty) {
         if direct.relay_only {
             return Err(Error::usage(format!(
@@ -182,7 +182,7 @@ pub fn remote(plate: &Plate, relays: &[RelayUrl], direct: &Direct) -> Result<Rem
                 .hint(format!("name one with --relay, or change ${RELAYS}")),
         });
     }
-    let peer = Peer { name: plate.to_string(), address: None, id: None };
+    let peer = Peer { name: plate.to_string(), address: None, id: None, tailnet: None };
     let (plate, relay_only, relay_token) = (plate.clone(), direct.relay_only, relay_token(direct)?);
     let meeting = Meeting { plate, relays, address: None, relay_only, relay_token };
     Ok(Remote { target: Target::Quic(Dialler::new(meeting)?), peer })

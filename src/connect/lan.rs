@@ -20,7 +20,8 @@ use crate::ticket::Host;
 /// # Errors
 /// Exit 5, with each interface and the reason, where none is used.
 pub fn endpoint(choice: &Choice) -> Result<Endpoint> {
-    let interfaces = Interfaces::look(choice)?;
+    let here = Here::look(choice)?;
+    let interfaces = here.interfaces();
     if let Some(error) = interfaces.nothing() {
         return Err(error);
     }
@@ -45,30 +46,67 @@ pub fn endpoint(choice: &Choice) -> Result<Endpoint> {
             .map(|(interface, why)| format!("{} {why}", crate::error::shown(&interface.name)))
             .collect(),
     };
-    let known = Arc::new(Mutex::new(interfaces));
-    let (latest, choice) = (Arc::clone(&known), choice.clone());
-    let follow = move || {
-        let interfaces = Interfaces::look(&choice).ok()?;
-        let listen = sockets(&interfaces);
-        *latest.lock().unwrap_or_else(PoisonError::into_inner) = interfaces;
-        Some(listen)
-    };
-    let admit = move |remote: SocketAddr| {
-        let ip = remote.ip().to_canonical();
-        if known.lock().unwrap_or_else(PoisonError::into_inner).is_local(ip) {
-            return Ok(peer(ip));
-        }
-        Err("it is neither in this local network nor at a private address".into())
-    };
+    let followed = here.clone();
     Ok(Endpoint {
         listen: Listen::Tcp(listen),
         address,
         ticket: Host::Ip(address),
         elsewhere: Some(elsewhere),
-        follow: Some(Box::new(follow)),
-        admit: Box::new(admit),
+        follow: Some(Box::new(move || followed.follow())),
+        admit: Box::new(move |remote, _| here.admit(remote)),
         reach,
     })
+}
+
+/// The local network as it was when it was last looked at. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Here {
+    choice: Choice,
+    known: Arc<Mutex<Interfaces>>,
+}
+
+impl Here {
+    /// Looks at the interfaces.
+    ///
+    /// # Errors
+    /// The system does not tell, or has no interface of a name that was asked for.
+    pub fn look(choice: &Choice) -> Result<Self> {
+        let known = Arc::new(Mutex::new(Interfaces::look(choice)?));
+        Ok(Self { choice: choice.clone(), known })
+    }
+
+    fn interfaces(&self) -> Interfaces {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All addresses to bind; none where no interface leads to a local network.
+    pub fn sockets(&self) -> Vec<SocketAddr> {
+        sockets(&self.interfaces())
+    }
+
+    /// Looks again, and tells the addresses to bind; nothing while the system does not tell.
+    pub fn follow(&self) -> Option<Vec<SocketAddr>> {
+        let interfaces = Interfaces::look(&self.choice).ok()?;
+        let listen = sockets(&interfaces);
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = interfaces;
+        Some(listen)
+    }
+
+    /// Whether an address is one of this machine's there.
+    pub fn has(&self, ip: IpAddr) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.used().any(|interface| interface.addresses().any(|own| own == ip))
+    }
+
+    /// Whoever is in one of its networks, or has a private address.
+    pub fn admit(&self, remote: SocketAddr) -> Result<Peer, String> {
+        let ip = remote.ip().to_canonical();
+        match self.known.lock().unwrap_or_else(PoisonError::into_inner).is_local(ip) {
+            true => Ok(Peer::unknown(ip)),
+            false if is_tailnet(ip) => Err("it comes from a tailnet, without --tailnet".into()),
+            false => Err("it is neither in this local network nor at a private address".into()),
+        }
+    }
 }
 
 /// All addresses to bind.
@@ -101,12 +139,10 @@ fn is_meant_among(ip: IpAddr, interfaces: impl FnOnce() -> Option<Interfaces>) -
 
 /// A machine at an address of a local network.
 pub fn remote(ip: IpAddr, port: u16) -> Remote {
-    Remote { target: Target::Address(SocketAddr::new(ip, port), Route::Local), peer: peer(ip) }
-}
-
-/// Nothing is known of it but its address.
-fn peer(ip: IpAddr) -> Peer {
-    Peer { name: ip.to_string(), address: Some(ip), id: None }
+    Remote {
+        target: Target::Address(SocketAddr::new(ip, port), Route::Local),
+        peer: Peer::unknown(ip),
+    }
 }
 
 #[cfg(test)]

@@ -9,10 +9,12 @@ pub mod around;
 pub mod connector;
 pub mod devices;
 pub mod direct;
+pub mod far;
 pub mod handshake;
 pub mod lan;
 mod pod;
 pub mod redial;
+mod served;
 pub mod servers;
 pub mod tailnet;
 pub mod ways;
@@ -41,29 +43,37 @@ use crate::trust::verifier;
 pub struct Peer {
     /// To be shown: escaped already.
     pub name: String,
-    /// Where it connects from, or is dialled; behind a proxy or a userspace node that is the
-    /// forwarder's. Nothing where a way has no addresses.
+    /// Where it connects from, or is dialled; behind a proxy that is the proxy's. Nothing where a way has
+    /// no addresses.
     pub address: Option<IpAddr>,
     /// What tells it from all others, where more is known of it than an address: in a tailnet the
     /// stable id of the device.
     pub id: Option<String>,
+    /// The device of the tailnet that it comes from, as the tailnet calls it, escaped already.
+    pub tailnet: Option<String>,
 }
 
 impl Peer {
     /// Somebody of whom only the address is known.
     pub fn unknown(address: IpAddr) -> Self {
-        Self { name: address.to_string(), address: Some(address), id: None }
+        Self { name: address.to_string(), address: Some(address), id: None, tailnet: None }
     }
 
     /// Somebody whose address a relay keeps.
     pub fn relayed(host: &str) -> Self {
         let name = format!("somebody through the relay {}", shown(host));
-        Self { name, address: None, id: None }
+        Self { name, address: None, id: None, tailnet: None }
     }
 
     /// Where it is: its address, or its name where it has none.
     pub fn place(&self) -> String {
         self.address.map_or_else(|| self.name.clone(), |address| address.to_string())
+    }
+
+    /// The same, with the device of the tailnet that it comes from.
+    pub fn origin(&self) -> String {
+        let tailnet = self.tailnet.as_deref().map_or_else(String::new, |it| format!(", {it}"));
+        self.place() + &tailnet
     }
 }
 
@@ -103,11 +113,11 @@ impl Connection {
         Ok(Self { reader, writer, closer, protection, session, peer, device: None, paths })
     }
 
-    /// Inside a channel whose two ends know each other.
-    pub fn carried(channel: Channel, address: Option<IpAddr>) -> Self {
+    /// Inside a channel whose two ends know each other, to somebody of whom this was known before.
+    pub fn carried(channel: Channel, before: Peer) -> Self {
         let Channel { reader, writer, closer, peer: device, watch: _ } = channel;
         let name = shown(&device.name).into_owned();
-        let peer = Peer { name, address, id: Some(device.id.to_string()) };
+        let peer = Peer { name, id: Some(device.id.to_string()), ..before };
         Self {
             reader: Box::new(reader),
             writer: Box::new(writer),
@@ -283,8 +293,8 @@ pub enum Reach {
     },
 }
 
-/// Tells who is at an address, or why it may not connect. Runs before a byte is written.
-pub type Admit = dyn Fn(SocketAddr) -> Result<Peer, String> + Send + Sync;
+/// Tells who is at an address, or why it may not connect to this one of ours. Runs before a byte is written.
+pub type Admit = dyn Fn(SocketAddr, IpAddr) -> Result<Peer, String> + Send + Sync;
 
 /// Tells where to listen now, whatever port it says; nothing while the system does not tell. Who may
 /// connect goes by what was told last.

@@ -28,7 +28,7 @@ pub fn endpoint() -> Endpoint {
         }
     });
     drop(looking);
-    let admit = move |remote: SocketAddr| {
+    let admit = move |remote: SocketAddr, _| {
         if !remote.ip().to_canonical().is_loopback() {
             return Err("only this machine may connect in pod mode".into());
         }
@@ -47,6 +47,7 @@ pub fn endpoint() -> Endpoint {
                 name: "a program on this machine".into(),
                 address: Some(remote.ip()),
                 id: None,
+                tailnet: None,
             }),
         }
     };
@@ -64,6 +65,6 @@ pub fn endpoint() -> Endpoint {
 
 /// A loopback address.
 pub fn remote(ip: IpAddr, port: u16) -> Remote {
-    let peer = Peer { name: "this machine".into(), address: Some(ip), id: None };
+    let peer = Peer { name: "this machine".into(), ..Peer::unknown(ip) };
     Remote { target: Target::Address(SocketAddr::new(ip, port), Route::Direct), peer }
 }

@@ -1,8 +1,8 @@
 //! The way to a server: by its address, by a name that the system knows, or by the record that it
 //! announces. It is found anew each time, as it may have another address by then.
 
-use std::cell::{Cell, RefCell};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use super::around::{Answer, Around, Knock, Look, Rank};
 use super::devices::{Own, PORT};
+use super::far::{self, Far, Meet};
 use super::{Connection, NotConnected};
 use crate::bounds::{ANSWER_LIMIT, LOOK_LIMIT};
 use crate::error::{Cause, Error, Result, reason, shown};
-use crate::net::dial::dial_first;
-use crate::net::interfaces::{Choice, Interfaces};
+use crate::net::dial::{Stream, dial_first};
+use crate::net::interfaces::{Choice, Interfaces, is_tailnet};
 use crate::net::mdns::{Server, Silence};
 use crate::net::tls::{self, Channel, Failure, Watch};
 use crate::ticket::Host;
@@ -34,9 +35,9 @@ const NAME_FIRST: Duration = Duration::from_millis(1500);
 /// Where a server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// At a host and a port.
-    Host(Host, u16),
-    /// Where its record says, or the system, at this port if one is named.
+    /// At a host, and a port if one is named.
+    Host(Host, Option<u16>),
+    /// Where its record says, or the tailnet, or the system, at this port if one is named.
     Named(String, Option<u16>),
     /// Where its record says: the server that was chosen among those that were found.
     Known(Box<Chosen>),
@@ -60,11 +61,11 @@ impl Place {
             (Host::Name(name), port) if Host::Name(name.clone()).address().is_none() => {
                 let label = name.strip_suffix(".local").unwrap_or(&name);
                 match label.contains('.') {
-                    true => Self::Host(Host::Name(name), port.unwrap_or(PORT)),
+                    true => Self::Host(Host::Name(name), port),
                     false => Self::Named(label.to_owned(), port),
                 }
             }
-            (host, port) => Self::Host(host, port.unwrap_or(PORT)),
+            (host, port) => Self::Host(host, port),
         })
     }
 }
@@ -137,6 +138,8 @@ pub struct Dialler {
     met: Cell<Option<Id>>,
     /// What it was announced as: a device may have several servers, and this upload is for that one.
     record: RefCell<Option<String>>,
+    /// The tailnet, where there is one.
+    far: OnceCell<Option<Far>>,
 }
 
 /// Which records of a device are meant.
@@ -168,7 +171,7 @@ impl Dialler {
     /// To what was asked for.
     pub fn new(own: Arc<Own>, sought: Sought) -> Self {
         let (last, met, record) = (Cell::new(None), Cell::new(None), RefCell::new(None));
-        Self { own, sought, last, met, record }
+        Self { own, sought, last, met, record, far: OnceCell::new() }
     }
 
     /// Who should be there.
@@ -197,10 +200,7 @@ impl Dialler {
             None => self.sought.expect(rules.trusted()),
         };
         let reached = match &self.sought.place {
-            Place::Host(host, port) => {
-                let to = self.addresses(host, *port)?;
-                connect(&self.own, &self.name(), expect, &to, ANSWER_LIMIT)
-            }
+            Place::Host(host, port) => self.at_host(host, *port, expect),
             Place::Named(name, port) => self.look_up(name, *port, expect),
             Place::Known(chosen) => self.look_up(&chosen.name, None, expect),
         };
@@ -220,7 +220,7 @@ impl Dialler {
         self.last.set(Some(at));
         self.met.set(Some(channel.peer.id));
         let watch = channel.watch.clone();
-        Ok((Connection::carried(channel, Some(at.ip())), watch))
+        Ok((Connection::carried(channel, super::Peer::unknown(at.ip())), watch))
     }
 
     /// What a connection came to that had a channel and ended early.
@@ -229,6 +229,62 @@ impl Dialler {
             Some(failure) if !failure.may_pass() => explain(&self.own, &self.name(), &failure),
             _ => error.into(),
         }
+    }
+
+    fn at_host(
+        &self,
+        host: &Host,
+        port: Option<u16>,
+        expect: Expect,
+    ) -> Result<(Channel, SocketAddr), NotConnected> {
+        if let Some(ip) = self.of_tailnet(host)? {
+            return self.connect_far(ip, port, expect);
+        }
+        let to = self.addresses(host, port.unwrap_or(PORT))?;
+        match to.iter().find(|at| is_tailnet(at.ip())) {
+            // A name server may know it as well.
+            Some(at) => {
+                let ip = Far::find()?.address(&Host::Ip(at.ip()))?;
+                self.connect_far(ip, port, expect)
+            }
+            None => connect(&self.own, &self.name(), expect, &to, ANSWER_LIMIT),
+        }
+    }
+
+    /// The device of the tailnet that a host means, if it means one.
+    fn of_tailnet(&self, host: &Host) -> Result<Option<IpAddr>> {
+        let far = || self.far().map_or_else(Far::find, |far| Ok(far.clone()));
+        match (host, host.address()) {
+            (_, Some(ip)) if is_tailnet(ip) => far()?.address(host).map(Some),
+            // Nobody else has such names.
+            (Host::Name(name), None) if name.ends_with(".ts.net") => far()?.address(host).map(Some),
+            (Host::Name(_), None) => match self.far().map(|far| far.address(host)) {
+                Some(Err(error)) if matches!(error.cause, Cause::Usage | Cause::Refused) => {
+                    Err(error)
+                }
+                // The system may know it.
+                found => Ok(found.and_then(Result::ok)),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    /// The tailnet, where there is a program that tells of it.
+    fn far(&self) -> Option<&Far> {
+        self.far.get_or_init(|| Far::find().ok()).as_ref()
+    }
+
+    /// At a device of the tailnet: at the port that was named, or where it was, or at all that it may have.
+    fn connect_far(
+        &self,
+        ip: IpAddr,
+        port: Option<u16>,
+        expect: Expect,
+    ) -> Result<(Channel, SocketAddr), NotConnected> {
+        let far = self.far().map_or_else(Far::find, |far| Ok(far.clone()))?;
+        let port = port.or_else(|| self.last.get().map(|at| at.port()));
+        let (own, who) = (Arc::clone(&self.own), self.name());
+        far.connect(ip, &far::ports(port), &meet(own, who, expect))
     }
 
     fn addresses(&self, host: &Host, port: u16) -> Result<Vec<SocketAddr>> {
@@ -248,7 +304,7 @@ impl Dialler {
     }
 
     /// Whoever answers behind a record of that name, or of that key, and is the one that is expected;
-    /// then at the address that the system knows for the name, or where it was before.
+    /// then where it was before, in the tailnet, or at the address that the system knows for the name.
     fn look_up(
         &self,
         name: &str,
@@ -271,6 +327,7 @@ impl Dialler {
             Expect::Fingerprint(hash) => Some(Id(*hash)),
             _ => None,
         };
+        let device = self.ask_tailnet(name);
         let begun = Instant::now();
         let meant = Meant { id, ..self.meant(name, begun + NAME_FIRST.min(patience / 2)) };
         let wanted = |server: &Server| meant.rank(server, Instant::now());
@@ -309,14 +366,49 @@ impl Dialler {
             return Err(NotConnected::Over(error));
         }
         // What is known of it beside its record.
-        let elsewhere = met.map(|at| vec![at]).or_else(|| asked?.recv_timeout(RECORDS_FIRST).ok());
-        let elsewhere = elsewhere.unwrap_or_default();
+        if let Some(at) = met.filter(|at| !is_tailnet(at.ip())) {
+            match connect(&self.own, name, expect.clone(), &[at], ANSWER_LIMIT) {
+                Ok(found) => return Ok(found),
+                Err(NotConnected::Over(error)) => return Err(NotConnected::Over(error)),
+                Err(error) if device.is_none() => return Err(error),
+                Err(error) => _ = failed.insert(error.into_error()),
+            }
+        }
+        // One that hangs has been asked for a while by now.
+        let device = device.and_then(|it| it.recv_timeout(RECORDS_FIRST).ok());
+        let mut until = until;
+        let unknown = match device {
+            Some(Ok(ip)) => {
+                // Records alone are not waited for: whoever waits longer comes again.
+                until = until.min(begun + LOOK_LIMIT);
+                match self.connect_far(ip, port, expect.clone()) {
+                    Err(NotConnected::Lost(error) | NotConnected::Refused(error)) => {
+                        failed.get_or_insert(error);
+                        None
+                    }
+                    ended => return ended,
+                }
+            }
+            Some(Err(error)) => {
+                // It may not have come up yet.
+                if error.cause == Cause::Network {
+                    until = until.min(begun + LOOK_LIMIT);
+                }
+                Some(error)
+            }
+            None => None,
+        };
+        if met.is_some() {
+            return Err(failed.or(unknown).unwrap_or_else(|| not_found(name, &[], None)).into());
+        }
+        let elsewhere = asked.and_then(|it| it.recv_timeout(RECORDS_FIRST).ok());
+        let elsewhere: Vec<_> =
+            elsewhere.unwrap_or_default().into_iter().filter(|at| !is_tailnet(at.ip())).collect();
         if !elsewhere.is_empty() {
             match connect(&self.own, name, expect, &elsewhere, ANSWER_LIMIT) {
                 Ok(found) => return Ok(found),
                 Err(NotConnected::Over(error)) => return Err(NotConnected::Over(error)),
-                Err(error) if met.is_some() => return Err(error),
-                Err(error) => failed = Some(error.into_error()),
+                Err(error) => _ = failed.get_or_insert(error.into_error()),
             }
         }
         let silence = match (&mut around, looked) {
@@ -336,15 +428,24 @@ impl Dialler {
                 around.silence()
             }
             (_, Err(error)) => {
-                failed.get_or_insert(error);
+                failed.get_or_insert_with(|| neither(error, unknown.as_ref()));
                 vec![]
             }
             (Err(_), Ok(())) => vec![],
         };
-        let (channel, record) =
-            found.ok_or_else(|| failed.unwrap_or_else(|| not_found(name, &silence)))?;
+        let (channel, record) = found
+            .ok_or_else(|| failed.unwrap_or_else(|| not_found(name, &silence, unknown.as_ref())))?;
         *self.record.borrow_mut() = Some(record);
         Ok(channel)
+    }
+
+    /// Asks for the device of the tailnet that has this name, or the address where it was. Whoever names
+    /// interfaces means no other way.
+    fn ask_tailnet(&self, name: &str) -> Option<Receiver<Result<IpAddr>>> {
+        let far = self.far().filter(|_| self.sought.choice == Choice::Local)?;
+        let was = self.last.get().map(|at| at.ip()).filter(|ip| is_tailnet(*ip));
+        let host = was.map(Host::Ip).or_else(|| Host::parse_name(name).map(Host::Name))?;
+        Some(far.ask(host))
     }
 
     /// The records to look for; from `others` on, any of the key will do where nobody was met yet.
@@ -400,6 +501,24 @@ fn ask_system(name: &str, port: u16) -> Receiver<Vec<SocketAddr>> {
     answer
 }
 
+/// Looks whether it is the one who is behind a connection through the tailnet.
+fn meet(own: Arc<Own>, who: String, expect: Expect) -> Arc<Meet<Channel>> {
+    Arc::new(move |stream: Stream, deadline| {
+        let verifier = Verifier::new(own.rules()?, expect.clone());
+        tls::connect(stream, &own.credentials, &verifier, deadline).map_err(|failure| match failure
+        {
+            Failure::Cut => {
+                let error = format!("{} closed the connection before a word", shown(&who));
+                NotConnected::Cut(Error::network(error).hint(
+                    "is this machine a device of its tailnet? `transfer serve` there tells whom it \
+                     turns away, and why",
+                ))
+            }
+            failure => explain(&own, &who, &failure),
+        })
+    })
+}
+
 /// Connects to the first of a server's addresses that answers, and looks who is there, all within `limit`.
 ///
 /// # Errors
@@ -449,11 +568,20 @@ fn copied(error: Error, name: &str) -> Error {
         .hint(format!("somebody copies what {name} announces; is {name} switched on?"))
 }
 
-fn not_found(name: &str, silence: &[Silence]) -> Error {
+fn not_found(name: &str, silence: &[Silence], unknown: Option<&Error>) -> Error {
     let message = format!("{} is not found in the local network", shown(name));
     let reasons: Vec<String> = silence.iter().map(ToString::to_string).collect();
-    Error::network(message)
-        .hint(format!("`transfer find` shows who is here; {}", reasons.join("; ")))
+    let error = Error::network(message)
+        .hint(format!("`transfer find` shows who is here; {}", reasons.join("; ")));
+    neither(error, unknown)
+}
+
+/// The same, with why it was not found in the tailnet either.
+fn neither(error: Error, unknown: Option<&Error>) -> Error {
+    let Some(unknown) = unknown else { return error };
+    let message = format!("{}; in the tailnet: {}", error.message, unknown.message);
+    let hints: Vec<String> = error.hint.iter().chain(&unknown.hint).cloned().collect();
+    Error::new(error.cause, message).hint(hints.join("; "))
 }
 
 #[cfg(test)]
@@ -498,13 +626,13 @@ mod tests {
             ("attic.local", named("attic", None)),
             ("attic (2)", named("attic (2)", None)),
             ("Béatrice's laptop", named("Béatrice's laptop", None)),
-            ("attic.example.org", host("attic.example.org", PORT)),
-            ("attic.example.org:9", host("attic.example.org", 9)),
-            ("localhost", host("localhost", PORT)),
-            ("192.168.1.9", ip("192.168.1.9", PORT)),
-            ("192.168.1.9:15822", ip("192.168.1.9", 15822)),
-            ("fd12::9", ip("fd12::9", PORT)),
-            ("[fd12::9]:7", ip("fd12::9", 7)),
+            ("attic.example.org", host("attic.example.org", None)),
+            ("attic.example.org:9", host("attic.example.org", Some(9))),
+            ("localhost", host("localhost", None)),
+            ("192.168.1.9", ip("192.168.1.9", None)),
+            ("192.168.1.9:15822", ip("192.168.1.9", Some(15822))),
+            ("fd12::9", ip("fd12::9", None)),
+            ("[fd12::9]:7", ip("fd12::9", Some(7))),
             ("192.168.1.300", None),
             ("a/b", None),
             ("a b:9", None),

@@ -20,24 +20,31 @@ pub fn endpoint() -> Result<Endpoint> {
     let name = tailscale.own_name()?;
     let ticket = name.as_deref().and_then(Host::parse_name).map_or(Host::Ip(own), Host::Name);
     let (elsewhere, follow) = (None, None);
-    if tailscale.is_userspace()? {
-        let admit = move |remote: SocketAddr| match tailscale.whois(remote) {
-            Ok(Some(device)) => Ok(peer(&device, remote.ip())),
-            Ok(None) => Err("it does not come from the tailnet".into()),
-            Err(error) => Err(error.message),
-        };
-        let listen = Listen::Tcp(vec![(Ipv4Addr::LOCALHOST, 0).into()]);
-        let admit = Box::new(admit);
-        let reach = Reach::Userspace;
-        return Ok(Endpoint { listen, address: own, ticket, elsewhere, follow, admit, reach });
-    }
-    let admit = move |remote: SocketAddr| match tailscale.verify_peer_ip_cached(remote.ip()) {
-        Ok(device) => Ok(peer(&device, remote.ip())),
-        Err(error) => Err(error.message),
+    let is_userspace = tailscale.is_userspace()?;
+    let admit = Box::new(move |remote: SocketAddr, _: IpAddr| admit(&tailscale, remote));
+    let (listen, reach) = match is_userspace {
+        true => (Ipv4Addr::LOCALHOST.into(), Reach::Userspace),
+        false => (own, Reach::Tailnet),
     };
-    let (admit, reach) = (Box::new(admit), Reach::Tailnet);
-    let listen = Listen::Tcp(vec![SocketAddr::new(own, 0)]);
+    let listen = Listen::Tcp(vec![SocketAddr::new(listen, 0)]);
     Ok(Endpoint { listen, address: own, ticket, elsewhere, follow, admit, reach })
+}
+
+/// Who comes from an address, if that is a device of the tailnet whose key has not expired.
+pub(super) fn admit(tailscale: &TailscaleDetector, remote: SocketAddr) -> Result<Peer, String> {
+    let is_userspace = tailscale.is_userspace().map_err(|error| error.message)?;
+    if !is_userspace {
+        let device = tailscale.verify_peer_ip_cached(remote.ip());
+        return device.map(|it| peer(&it, remote.ip())).map_err(|error| error.message);
+    }
+    match tailscale.whois(remote) {
+        // What is seen of it is the address of whoever forwards it.
+        Ok(Some(device)) => {
+            Ok(peer(&device, device.addresses.first().copied().unwrap_or(remote.ip())))
+        }
+        Ok(None) => Err("it does not come from the tailnet".into()),
+        Err(error) => Err(error.message),
+    }
 }
 
 /// The device that a host names, and the way there.
@@ -66,5 +73,6 @@ pub fn find(host: &Host, tailscale: &TailscaleDetector) -> Result<(IpAddr, tails
 
 /// A device as a peer, at this address.
 pub fn peer(device: &tailscale::Peer, address: IpAddr) -> Peer {
-    Peer { name: device.to_string(), address: Some(address), id: Some(device.id.clone()) }
+    let (name, address) = (device.to_string(), Some(address.to_canonical()));
+    Peer { tailnet: Some(name.clone()), name, address, id: Some(device.id.clone()) }
 }

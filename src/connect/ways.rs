@@ -5,9 +5,10 @@
 use std::net::SocketAddr;
 
 use super::direct::{self, Direct};
-use super::{Endpoint, Remote, lan, pod, tailnet};
+use super::{Endpoint, Remote, lan, pod, served, tailnet};
 use crate::error::{Error, Result};
 use crate::net::interfaces::Choice;
+use crate::net::tailscale::watch::Watch;
 use crate::ticket::Host;
 
 /// A way that a command line names.
@@ -20,6 +21,8 @@ pub enum Way {
     Pod,
     /// The local network, without Tailscale, on these interfaces.
     Lan(Choice),
+    /// The local network on these interfaces, and the tailnet beside it.
+    LanAndTailnet(Choice),
     /// Any two networks, directly or through a relay.
     Direct(Direct),
 }
@@ -34,7 +37,21 @@ pub fn endpoint(way: &Way) -> Result<Endpoint> {
         Way::Tailnet => tailnet::endpoint(),
         Way::Pod => Ok(pod::endpoint()),
         Way::Lan(choice) => lan::endpoint(choice),
+        Way::LanAndTailnet(choice) => served::endpoint(Some(choice)).map(|(endpoint, _)| endpoint),
         Way::Direct(direct) => direct::endpoint(direct),
+    }
+}
+
+/// Where to listen for whoever stays: a tailnet is waited for, and followed.
+///
+/// # Errors
+/// As those of [`endpoint`], but for a Tailscale that does not run.
+pub fn served(way: &Way) -> Result<(Endpoint, Option<Watch>)> {
+    let both = |lan| served::endpoint(lan).map(|(endpoint, watch)| (endpoint, Some(watch)));
+    match way {
+        Way::Tailnet => both(None),
+        Way::LanAndTailnet(choice) => both(Some(choice)),
+        Way::Pod | Way::Lan(_) | Way::Direct(_) => Ok((endpoint(way)?, None)),
     }
 }
 
@@ -43,6 +60,8 @@ pub fn endpoint(way: &Way) -> Result<Endpoint> {
 pub struct Dial {
     /// Nobody but this machine is meant.
     pub is_pod: bool,
+    /// Nobody but a device of the tailnet is meant.
+    pub is_tailnet: bool,
     /// Which relays, where the ticket needs one.
     pub direct: Direct,
 }
@@ -62,6 +81,7 @@ pub fn remote(host: &Host, port: u16, dial: &Dial) -> Result<Remote> {
         Host::Ip(_) | Host::Name(_) => direct::without_relay(&dial.direct, is_here)?,
     }
     match (host, host.address()) {
+        (Host::Ip(_) | Host::Name(_), _) if dial.is_tailnet => tailnet::remote(host, port),
         (Host::Ip(_) | Host::Name(_), Some(ip)) if ip.is_loopback() => Ok(pod::remote(ip, port)),
         _ if dial.is_pod => Err(Error::usage(format!("{host} is not this machine"))
             .hint("leave --pod away to receive from another machine")),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::connect::around::{Answer, Around, Knock, Look, Rank};
 use crate::connect::devices::{Own, Papers};
 use crate::connect::servers::{connect, explain};
-use crate::connect::{Connection, NotConnected};
+use crate::connect::{Connection, NotConnected, Peer};
 use crate::crypto::keys::Role;
 use crate::error::{Cause, Error, Exit, Result, shown};
 use crate::net::interfaces::Choice;
@@ -115,7 +115,7 @@ fn look_at(own: &Own, server: &Server, at: &[std::net::SocketAddr]) -> Result<Se
     let (channel, at) = connect(own, &server.name, Expect::Server, at, LOOK_LIMIT)?;
     let (watch, id) = (channel.watch.clone(), channel.peer.id);
     let Connection { reader, writer, closer: _closer, protection, peer, .. } =
-        Connection::carried(channel, Some(at.ip()));
+        Connection::carried(channel, Peer::unknown(at.ip()));
     let limits = Limits { patience: LOOK_LIMIT, lanes: 1, ..Limits::default() };
     let mut session = Session::start((reader, writer), protection, Role::Receiver, limits)?;
     match session.await_welcome() {

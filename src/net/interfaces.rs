@@ -215,6 +215,11 @@ impl Interfaces {
         }
     }
 
+    /// Whether an address is this machine's, by an interface that is used or by another.
+    pub fn has(&self, ip: IpAddr) -> bool {
+        self.all.iter().any(|interface| interface.addresses().any(|own| own == ip))
+    }
+
     /// Why no interface is used, in a sentence with all of them; nothing if one is.
     pub fn nothing(&self) -> Option<Error> {
         if self.used().next().is_some() {

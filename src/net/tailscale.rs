@@ -4,6 +4,7 @@
 mod status;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod watch;
 
 use std::{
     env,
@@ -23,6 +24,11 @@ pub use self::status::{Link, Peer, Status, Way, parse_whois};
 use crate::bounds::{MAX_STATUS, STATUS_FRESH, STATUS_PAUSE, TAILSCALE_LIMIT};
 use crate::error::{Cause, Error, Result, reason, shown, shown_os};
 
+/// The variable that names the program, where it is not found by itself.
+pub const PROGRAM: &str = "TRANSFER_TAILSCALE";
+/// The variable that names the service's socket, where it is another than usual.
+pub const SOCKET: &str = "TS_SOCKET";
+
 /// Asks the `tailscale` program, and remembers its answer for 30 s. May be shared by threads.
 #[derive(Debug)]
 pub struct TailscaleDetector {
@@ -40,9 +46,8 @@ impl TailscaleDetector {
     /// `$TS_SOCKET` names the service's socket where it is not the usual one. Fails (exit 5)
     /// when there is none.
     pub fn find() -> Result<Self> {
-        let program =
-            locate(env::var_os("TRANSFER_TAILSCALE"), env::var_os("PATH"), usual_places())?;
-        let socket = env::var_os("TS_SOCKET").filter(|socket| !socket.is_empty());
+        let program = locate(env::var_os(PROGRAM), env::var_os("PATH"), usual_places())?;
+        let socket = env::var_os(SOCKET).filter(|socket| !socket.is_empty());
         Ok(Self::new(Cli { program, socket }))
     }
 

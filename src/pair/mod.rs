@@ -39,7 +39,7 @@ pub struct PairOptions {
     pub ticket: Option<Zeroizing<String>>,
     /// What to call the other here.
     pub name: Option<String>,
-    /// Who can reach it: the local network, or this machine.
+    /// Who can reach it: the local network, the tailnet, or this machine.
     pub way: Way,
     /// TCP port to listen on; nothing for the usual one or the next.
     pub port: Option<u16>,
@@ -78,7 +78,11 @@ pub fn run(options: PairOptions, ui: &Ui) -> Result<Exit> {
 
 fn dial(ticket: &str, options: &PairOptions) -> Result<Connection> {
     let ticket = Ticket::parse(ticket)?;
-    let dial = Dial { is_pod: options.way == Way::Pod, ..Dial::default() };
+    let dial = Dial {
+        is_pod: options.way == Way::Pod,
+        is_tailnet: options.way == Way::Tailnet,
+        ..Dial::default()
+    };
     let remote = ways::remote(&ticket.host, ticket.port, &dial)?;
     let mut connector = Connector::new(remote, ticket.token)?;
     let stream = connector.dial().map_err(|end| match end.into_error() {

@@ -52,11 +52,12 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
         return print_unit(wish, ui);
     }
     let own = Arc::new(Own::load(&options.papers)?);
-    let endpoint = ways::endpoint(&options.way)?;
+    let (endpoint, watch) = ways::served(&options.way)?;
     let (listeners, port) = endpoint.bind(options.port, PORTS)?;
-    let addresses: Vec<_> = listeners.iter().map(|it| it.address().ip()).collect();
+    let listens: Vec<_> = listeners.iter().map(|it| it.address().ip()).collect();
+    let followed = (endpoint.follow, watch);
     let (mut presence, record) =
-        Presence::new(options.name.as_deref(), &own, port, endpoint.follow)?;
+        Presence::new(options.name.as_deref(), &own, (port, &listens), followed)?;
     let name = options.name.clone().unwrap_or_else(|| own.name());
     let mut acceptor =
         Acceptor::open(listeners, 0, endpoint.admit, devices::prove(Arc::clone(&own)))
@@ -65,8 +66,9 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
     let trusted = rules.trusted();
     let devices: Vec<&str> = trusted.devices.iter().map(|it| &*it.name).collect();
     let cas: Vec<&str> = rules.authorities().map(|it| &*it.subject).collect();
-    ui.serves((&name, own.id()), &folder, (port, &addresses), &devices, &cas);
+    ui.serves((&name, own.id()), &folder, presence.reached(), &devices, &cas);
 
+    presence.tell_of_tailnet(ui);
     match own.doubt(true) {
         Some(doubt) => ui.warn(&doubt),
         // What ends soon, is no news beside that.
@@ -93,6 +95,7 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
             }
             if control::is_to_reload() {
                 notify::tell(Told::Reloading);
+                presence.look_again();
                 changed = own.changed();
                 if own.reload().is_ok() {
                     ui.note("the list of devices and the certificates are read again");
@@ -110,7 +113,7 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
                 }
             }
             presence.turn(&own, &mut acceptor, ui, |at| {
-                ui.moved((&name, own.id()), &folder, (port, at))
+                ui.moved((&name, own.id()), &folder, at);
             });
             match acceptor.next(SLICE) {
                 Some(Incoming::Accepted(accepted)) => {

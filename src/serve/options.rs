@@ -18,7 +18,7 @@ pub struct ServeOptions {
     pub name: Option<String>,
     /// Whether it is not announced.
     pub hidden: bool,
-    /// Who can reach it: the local network, or this machine.
+    /// Who can reach it: the local network, the tailnet, both, or this machine.
     pub way: Way,
     /// TCP port to listen on; 0 lets the system choose. Nothing for the usual one or the next.
     pub port: Option<u16>,

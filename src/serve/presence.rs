@@ -11,11 +11,12 @@ use crate::connect::devices::{Own, PORTS};
 use crate::connect::ways::Way;
 use crate::crypto::handshake::VERSION;
 use crate::error::{Cause, Error, Result, reason, shown};
-use crate::net::interfaces::{Choice, Interfaces};
+use crate::net::interfaces::{Choice, Interfaces, is_tailnet};
 use crate::net::mdns::{Announcement, Record, Search, Told, Txt};
+use crate::net::tailscale::watch::Watch;
 use crate::trust::certificate::Certificate;
 use crate::trust::check_name;
-use crate::ui::Ui;
+use crate::ui::{InTailnet, Reached, Ui};
 
 /// How often it is looked which addresses there are.
 const LOOK: Duration = Duration::from_secs(2);
@@ -32,8 +33,12 @@ const COUNT: Duration = Duration::from_secs(30);
 /// Of one run of the server.
 pub struct Presence {
     follow: Option<Box<Follow>>,
+    /// What Tailscale says meanwhile, where the tailnet is served.
+    watch: Option<Watch>,
+    /// Why the tailnet is not served for the moment, as it was told.
+    missing: Option<String>,
     announced: State,
-    port: u16,
+    reached: Reached,
     looked: Instant,
     /// Addresses of which it was told that they cannot be listened at.
     told: BTreeSet<IpAddr>,
@@ -42,6 +47,8 @@ pub struct Presence {
 enum State {
     /// Nobody is to see it, or nobody can.
     Silent,
+    /// There is no local network yet to be announced in.
+    Waits { record: Record, choice: Choice },
     /// It is looked which names are taken.
     Looks { search: Search, until: Instant, record: Record, choice: Choice },
     /// Others see it.
@@ -57,8 +64,8 @@ impl Presence {
     pub fn new(
         called: Option<&str>,
         own: &Own,
-        port: u16,
-        follow: Option<Box<Follow>>,
+        (port, listens): (u16, &[IpAddr]),
+        (follow, watch): (Option<Box<Follow>>, Option<Watch>),
     ) -> Result<(Self, Record)> {
         let (id, txt) = (own.id(), txt_of(own.certificate()));
         let record = match called {
@@ -74,23 +81,71 @@ impl Presence {
             }
         };
         let (looked, told) = (Instant::now(), BTreeSet::new());
-        Ok((Self { follow, announced: State::Silent, port, looked, told }, record))
+        let (announced, missing) = (State::Silent, None);
+        let reached = reached(port, listens, watch.as_ref());
+        Ok((Self { follow, watch, missing, announced, reached, looked, told }, record))
+    }
+
+    /// Where it is reached, as it was when that was last looked at.
+    pub fn reached(&self) -> &Reached {
+        &self.reached
+    }
+
+    /// Has it looked again what Tailscale says, without a wait.
+    pub fn look_again(&self) {
+        if let Some(watch) = &self.watch {
+            watch.look_again();
+        }
+    }
+
+    /// Says why the tailnet is not served, once for each reason.
+    pub fn tell_of_tailnet(&mut self, ui: &Ui) {
+        let Some(watch) = &self.watch else { return };
+        let missing = watch
+            .node()
+            .err()
+            .map(|error| format!("{error}: the tailnet is served once Tailscale runs"));
+        if let Some(why) = missing.as_ref().filter(|_| missing != self.missing) {
+            ui.warn(why);
+        }
+        self.missing = missing;
     }
 
     /// Announces it, where the way is one of a local network. A server that cannot be announced is one
     /// all the same.
     pub fn announce(&mut self, record: Record, way: &Way, ui: &Ui) {
-        let Way::Lan(choice) = way else { return };
-        let begun = Interfaces::look(choice).and_then(|it| Search::begin(&it, choice));
-        match begun {
-            Ok(search) => {
-                let before = if PORTS.contains(&self.port) { self.port - PORTS.start() } else { 0 };
-                let until = Instant::now() + NAMES + STEP * before.into();
-                let choice = choice.clone();
-                self.announced = State::Looks { search, until, record, choice };
+        match way {
+            Way::Lan(choice) => self.look_for_names(record, choice.clone(), ui),
+            Way::LanAndTailnet(choice) => {
+                self.announced = State::Waits { record, choice: choice.clone() };
+                self.announce_once_it_can(ui);
             }
-            Err(error) => cannot_announce(ui, &error),
+            Way::Tailnet | Way::Pod | Way::Direct(_) => {}
         }
+    }
+
+    /// Begins to announce it, if a local network has come.
+    fn announce_once_it_can(&mut self, ui: &Ui) {
+        let State::Waits { record, choice } = &self.announced else { return };
+        if Interfaces::look(choice).is_ok_and(|it| it.nothing().is_none()) {
+            self.look_for_names(record.clone(), choice.clone(), ui);
+        }
+    }
+
+    fn look_for_names(&mut self, record: Record, choice: Choice, ui: &Ui) {
+        let begun = Interfaces::look(&choice).and_then(|it| Search::begin(&it, &choice));
+        self.announced = match begun {
+            Ok(search) => {
+                let port = self.reached.port;
+                let before = if PORTS.contains(&port) { port - PORTS.start() } else { 0 };
+                let until = Instant::now() + NAMES + STEP * before.into();
+                State::Looks { search, until, record, choice }
+            }
+            Err(error) => {
+                cannot_announce(ui, &error);
+                State::Silent
+            }
+        };
     }
 
     /// Under a name that nobody has.
@@ -167,7 +222,7 @@ impl Presence {
         own: &Own,
         acceptor: &mut Acceptor,
         ui: &Ui,
-        tell: impl FnOnce(&[IpAddr]),
+        tell: impl FnOnce(&Reached),
     ) {
         if let State::Looks { search, until, record, choice } = &mut self.announced {
             let flooded = loop {
@@ -211,20 +266,43 @@ impl Presence {
         }
         self.looked = Instant::now();
         self.renew(own, ui);
+        self.announce_once_it_can(ui);
         let Some(addresses) = self.follow.as_mut().and_then(|follow| follow()) else { return };
-        let before = ips(acceptor);
-        for (ip, error) in acceptor.move_to(&addresses, self.port) {
+        let port = self.reached.port;
+        for (ip, error) in acceptor.move_to(&addresses, port) {
             // A new IPv6 address is none for a second.
             if error.kind() != std::io::ErrorKind::AddrNotAvailable && self.told.insert(ip) {
-                ui.warn(&format!("cannot listen at {ip} port {}: {}", self.port, reason(&error)));
+                ui.warn(&format!("cannot listen at {ip} port {port}: {}", reason(&error)));
             }
         }
-        let now = ips(acceptor);
-        if now != before {
+        let now = reached(port, &ips(acceptor), self.watch.as_ref());
+        if now != self.reached {
             self.told.retain(|ip| addresses.iter().any(|at| at.ip() == *ip));
             tell(&now);
+            self.reached = now;
         }
+        self.tell_of_tailnet(ui);
     }
+}
+
+/// Where whoever listens there is reached: in the tailnet another address may be the way to one of these.
+fn reached(port: u16, listens: &[IpAddr], watch: Option<&Watch>) -> Reached {
+    let Some(watch) = watch else {
+        return Reached { port, addresses: listens.to_vec(), tailnet: None };
+    };
+    let (far, addresses): (Vec<IpAddr>, Vec<IpAddr>) =
+        listens.iter().copied().partition(|ip| is_tailnet(*ip) || ip.is_loopback());
+    let tailnet = watch.node().map_or_else(
+        |_| InTailnet::default(),
+        |node| InTailnet {
+            name: node.name.filter(|_| !far.is_empty()),
+            addresses: match node.is_userspace && !far.is_empty() {
+                true => node.addresses,
+                false => far.into_iter().filter(|ip| !ip.is_loopback()).collect(),
+            },
+        },
+    );
+    Reached { port, addresses, tailnet: Some(tailnet) }
 }
 
 /// What is announced of whoever shows this certificate.

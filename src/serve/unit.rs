@@ -25,6 +25,8 @@ pub struct Wish {
     pub from: PathBuf,
     /// What it writes: its folder, a log.
     pub writes: Vec<PathBuf>,
+    /// Variables that lead to Tailscale here, if it is needed.
+    pub tailscale: Vec<(&'static str, PathBuf)>,
 }
 
 /// The file, and what to do with it.
@@ -37,6 +39,11 @@ pub fn text(wish: &Wish, program: &Path, config: Option<&Path>) -> Result<(Strin
     let words = words.collect::<Result<Vec<_>>>()?;
     // Always: what else leads to it here, a service may not have.
     let named = config.map(|folder| plain(&wish.from.join(folder))).transpose()?;
+    let mut variables = vec![];
+    variables.extend(named.iter().map(|folder| (crate::config::FOLDER, folder.clone())));
+    for (name, value) in &wish.tailscale {
+        variables.push((name, plain(&wish.from.join(value))?));
+    }
     match wish.manager {
         Manager::Systemd => {
             let mut writes = vec![];
@@ -44,10 +51,20 @@ pub fn text(wish: &Wish, program: &Path, config: Option<&Path>) -> Result<(Strin
                 writes.push(quoted(&plain(&path)?));
             }
             writes.extend(named.as_deref().map(quoted));
-            let environment = named.map(|folder| {
-                let line = quoted(&format!("{}={folder}", crate::config::FOLDER));
-                format!("Environment={line}\n")
-            });
+            let environment: String = variables
+                .iter()
+                .map(|(name, value)| {
+                    format!("Environment={}\n", quoted(&format!("{name}={value}")))
+                })
+                .collect();
+            // A socket that lies there is not seen from a folder of its own.
+            let is_there = |(_, path): &(_, PathBuf)| {
+                ["/tmp", "/var/tmp"].iter().any(|folder| path.starts_with(folder))
+            };
+            let private = match wish.tailscale.iter().any(is_there) {
+                true => "no",
+                false => "yes",
+            };
             let words: Vec<_> = words.iter().map(|word| quoted(word).replace('$', "$$")).collect();
             let text = format!(
                 "[Unit]\n\
@@ -66,7 +83,7 @@ pub fn text(wish: &Wish, program: &Path, config: Option<&Path>) -> Result<(Strin
                  NoNewPrivileges=yes\n\
                  ProtectSystem=strict\n\
                  ReadWritePaths={}\n\
-                 PrivateTmp=yes\n\
+                 PrivateTmp={private}\n\
                  RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK\n\
                  MemoryMax=1G\n\
                  \n\
@@ -74,7 +91,7 @@ pub fn text(wish: &Wish, program: &Path, config: Option<&Path>) -> Result<(Strin
                  WantedBy=default.target\n",
                 words.join(" "),
                 from.replace('%', "%%"),
-                environment.unwrap_or_default(),
+                environment,
                 writes.join(" ")
             );
             Ok((text, SYSTEMD))
@@ -84,14 +101,18 @@ pub fn text(wish: &Wish, program: &Path, config: Option<&Path>) -> Result<(Strin
                 .iter()
                 .map(|word| format!("    <string>{}</string>\n", escaped(word)))
                 .collect();
-            let environment = named.map(|folder| {
-                format!(
-                    "  <key>EnvironmentVariables</key>\n  <dict>\n    <key>{}</key>\n    \
-                     <string>{}</string>\n  </dict>\n",
-                    crate::config::FOLDER,
-                    escaped(&folder)
-                )
-            });
+            let entries: String = variables
+                .iter()
+                .map(|(name, value)| {
+                    format!("    <key>{name}</key>\n    <string>{}</string>\n", escaped(value))
+                })
+                .collect();
+            let environment = match entries.is_empty() {
+                true => String::new(),
+                false => {
+                    format!("  <key>EnvironmentVariables</key>\n  <dict>\n{entries}  </dict>\n")
+                }
+            };
             let text = format!(
                 "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
                  <!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" \
@@ -99,12 +120,11 @@ pub fn text(wish: &Wish, program: &Path, config: Option<&Path>) -> Result<(Strin
                  <plist version=\"1.0\">\n<dict>\n  \
                  <key>Label</key>\n  <string>transfer.serve</string>\n  \
                  <key>ProgramArguments</key>\n  <array>\n{words}  </array>\n  \
-                 <key>WorkingDirectory</key>\n  <string>{}</string>\n{}  \
+                 <key>WorkingDirectory</key>\n  <string>{}</string>\n{environment}  \
                  <key>KeepAlive</key>\n  <true/>\n  \
                  <key>RunAtLoad</key>\n  <true/>\n\
                  </dict>\n</plist>\n",
-                escaped(&from),
-                environment.unwrap_or_default()
+                escaped(&from)
             );
             Ok((text, LAUNCHD))
         }
@@ -154,6 +174,7 @@ mod tests {
             words: words.iter().map(|word| (*word).to_owned()).collect(),
             from: "/home/a user".into(),
             writes: vec!["incoming 100%".into()],
+            tailscale: vec![],
         }
     }
 
@@ -179,6 +200,24 @@ mod tests {
         let (agent, _) = text(&wish(Manager::Launchd, &odd), program, None).unwrap();
         assert!(agent.contains("    <string>&lt;&amp;&gt;</string>\n"), "{agent}");
         assert!(agent.contains("    <string>q\"q</string>\n"), "{agent}");
+        // What leads to Tailscale here leads there too.
+        let tailnet = |manager, socket: &str| {
+            let tailscale =
+                vec![("TRANSFER_TAILSCALE", "bin/ts".into()), ("TS_SOCKET", socket.into())];
+            text(&Wish { tailscale, ..wish(manager, &[]) }, program, Some(config)).unwrap().0
+        };
+        for (socket, private) in [("/run/ts.sock", "yes"), ("/tmp/ts.sock", "no")] {
+            let unit = tailnet(Manager::Systemd, socket);
+            let lines = format!(
+                "Environment=\"TRANSFER_TAILSCALE=/home/a user/bin/ts\"\n\
+                 Environment=\"TS_SOCKET={socket}\"\n"
+            );
+            assert!(unit.contains(&lines), "{unit}");
+            assert!(unit.contains(&format!("PrivateTmp={private}\n")), "{unit}");
+        }
+        let agent = tailnet(Manager::Launchd, "/var/run/ts.sock");
+        let entry = "    <key>TS_SOCKET</key>\n    <string>/var/run/ts.sock</string>\n  </dict>\n";
+        assert!(agent.contains(entry), "{agent}");
         for bad in ["two\nlines", "esc\u{1b}", "no text \u{fffd}"] {
             text(&wish(Manager::Systemd, &[bad]), program, None).unwrap_err();
         }

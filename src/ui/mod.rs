@@ -46,6 +46,7 @@ pub use self::progress::{Crowd, Progress};
 pub use self::prompt::{Choice, Clash, Here, Target, said_no};
 #[cfg(feature = "relay")]
 pub use self::relay::{RelayEvent, Relayed};
+pub use self::served::{InTailnet, Reached};
 pub use self::signals::watch as watch_signals;
 pub use self::text::{Data, Text};
 

@@ -132,7 +132,7 @@ impl Ui {
     /// The offer's `number`th connection that came to nothing.
     pub fn turned_away(&self, peer: &Peer, why: &str, number: u32) {
         if number <= MAX_REFUSALS {
-            self.came_to_nothing(&format!("turned away {}: {why}", peer.place()), number);
+            self.came_to_nothing(&format!("turned away {}: {why}", peer.origin()), number);
             self.tell(|json| json.turned_away(peer, why));
         }
     }

@@ -1,5 +1,6 @@
 //! A server that is always there: where it listens, whom it lets in, and what became of each upload.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -10,17 +11,54 @@ use crate::error::{Error, bytes, shown};
 use crate::event::Summary;
 use crate::trust::certificate::Id;
 
+/// Where a server is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// At this port…
+    pub port: u16,
+    /// …of these addresses of the local network, or of this machine alone.
+    pub addresses: Vec<IpAddr>,
+    /// The same in the tailnet; nothing where that is not served.
+    pub tailnet: Option<InTailnet>,
+}
+
+/// A server in its tailnet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InTailnet {
+    /// The name of its machine there. Not escaped.
+    pub name: Option<String>,
+    /// Its addresses; none while Tailscale does not run.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// `192.168.1.9; in the tailnet: attic, 100.64.0.1`.
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let near: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        f.write_str(&near.join(", "))?;
+        let Some(InTailnet { name, addresses }) = &self.tailnet else { return Ok(()) };
+        if !near.is_empty() {
+            f.write_str("; ")?;
+        }
+        if addresses.is_empty() {
+            return f.write_str("in the tailnet once Tailscale runs");
+        }
+        let name = name.iter().map(|name| shown(name).into_owned());
+        let far: Vec<String> = name.chain(addresses.iter().map(ToString::to_string)).collect();
+        write!(f, "in the tailnet: {}", far.join(", "))
+    }
+}
+
 impl Ui {
     /// The server is there, and lets in these devices and those of these CAs.
     pub fn serves(
         &self,
         (name, id): (&str, Id),
         folder: &str,
-        (port, addresses): (u16, &[IpAddr]),
+        reached: &Reached,
         devices: &[&str],
         cas: &[&str],
     ) {
-        let at: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let devices = devices.iter().map(|name| shown(name).into_owned());
         let cas = cas.iter().map(|name| format!("CA \"{}\"", shown(name)));
         let trusted: Vec<String> = devices.chain(cas).collect();
@@ -29,29 +67,28 @@ impl Ui {
             false => trusted.join(", "),
         };
         self.say(&format!(
-            "{} takes uploads into {folder} on port {port} ({}); its words: {}; trusted: {trusted}",
+            "{} takes uploads into {folder} on port {} ({reached}); its words: {}; trusted: {trusted}",
             shown(name),
-            at.join(", "),
+            reached.port,
             id.words()
         ));
-        self.tell(|json| json.listening(name, &id, folder, port, addresses));
+        self.tell(|json| json.listening(name, &id, folder, reached));
     }
 
     /// Its addresses are others now.
-    pub fn moved(&self, (name, id): (&str, Id), folder: &str, (port, addresses): (u16, &[IpAddr])) {
-        let at: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        let now = match at.is_empty() {
-            true => "has no address now, and waits for one".to_owned(),
-            false => format!("listens on port {port} ({})", at.join(", ")),
+    pub fn moved(&self, (name, id): (&str, Id), folder: &str, reached: &Reached) {
+        let now = match (&*reached.addresses, &reached.tailnet) {
+            ([], None) => "has no address now, and waits for one".to_owned(),
+            _ => format!("listens on port {} ({reached})", reached.port),
         };
         self.say(&format!("{} {now}", shown(name)));
-        self.tell(|json| json.listening(name, &id, folder, port, addresses));
+        self.tell(|json| json.listening(name, &id, folder, reached));
     }
 
     /// A device has offered nothing: `transfer find` looks like that, and so does a connection that was
     /// lost.
     pub fn came_and_went(&self, peer: &Peer) {
-        self.detail(&format!("{} ({}): came, and offered nothing", peer.name, peer.place()));
+        self.detail(&format!("{} ({}): came, and offered nothing", peer.name, peer.origin()));
     }
 
     /// A device begins to send.
@@ -59,7 +96,7 @@ impl Ui {
         self.say(&format!(
             "{} ({}): {}, {}",
             peer.name,
-            peer.place(),
+            peer.origin(),
             counted(files, "file", "files"),
             bytes(size)
         ));
@@ -95,7 +132,36 @@ fn audited(peer: &Peer, folder: Option<&str>, received: &Result<Summary, Error>)
         "upload: device \"{}\", id {}, from {}, into \"{}\", files {files}, bytes {size}, exit {exit}{why}",
         peer.name,
         peer.id.as_deref().unwrap_or("unknown"),
-        peer.place(),
+        peer.origin(),
         folder.unwrap_or_default()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_server_is_reached() {
+        let at = |addresses: &[&str]| addresses.iter().map(|it| it.parse().unwrap()).collect();
+        for (near, tailnet, expected) in [
+            (&["10.0.0.1", "fd12::9"][..], None, "10.0.0.1, fd12::9"),
+            (&[], Some((None, &["100.64.0.1"][..])), "in the tailnet: 100.64.0.1"),
+            (
+                &["10.0.0.1"],
+                Some((Some("attic"), &["100.64.0.1", "fd7a:115c:a1e0::1"])),
+                "10.0.0.1; in the tailnet: attic, 100.64.0.1, fd7a:115c:a1e0::1",
+            ),
+            (&["10.0.0.1"], Some((None, &[])), "10.0.0.1; in the tailnet once Tailscale runs"),
+            (&[], Some((None, &[])), "in the tailnet once Tailscale runs"),
+            (&[], Some((Some("\u{1b}["), &["100.64.0.1"])), "in the tailnet: \\u{1b}[, 100.64.0.1"),
+        ] {
+            let tailnet = tailnet.map(|(name, addresses)| InTailnet {
+                name: name.map(str::to_owned),
+                addresses: at(addresses),
+            });
+            let reached = Reached { port: 15821, addresses: at(near), tailnet };
+            assert_eq!(reached.to_string(), expected);
+        }
+    }
 }

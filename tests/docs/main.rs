@@ -58,6 +58,8 @@ const RELAY: &str =
 
 const LAN: &str = "needs a local network, which tests/lan has";
 
+const TAILNET: &str = "needs a tailnet, which tests/tailnet has";
+
 const ENDLESS: &str = "runs until it is stopped, which tests/relay does";
 
 /// Commands that are not run, each with its page and the reason.
@@ -74,6 +76,10 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("docs/lan.md", "transfer serve ~/incoming", LAN),
     ("docs/lan.md", "transfer find", LAN),
     ("docs/lan.md", "transfer send --to desktop photos", LAN),
+    ("docs/lan.md", "transfer pair --tailnet", TAILNET),
+    ("docs/lan.md", "transfer pair desktop:ocean-tiger", TAILNET),
+    ("docs/lan.md", "transfer serve ~/incoming --tailnet", TAILNET),
+    ("docs/lan.md", "transfer send --to desktop -y photos", TAILNET),
     ("docs/relay.md", "transfer relay --http 3340", ENDLESS),
     ("docs/relay.md", "transfer relay --cert relay.pem --key relay.key", ENDLESS),
 ];

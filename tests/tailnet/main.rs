@@ -3,6 +3,10 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
 
+#[path = "../e2e/events.rs"]
+#[allow(dead_code, reason = "these tests use a part of it")]
+mod events;
+mod serving;
 mod userspace;
 #[path = "../util/mod.rs"]
 mod util;

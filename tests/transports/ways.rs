@@ -46,7 +46,7 @@ fn stage(route: impl Fn() -> Route + Send + 'static, kept: Option<Box<dyn Any + 
     let start =
         Start::new(Role::Receiver, &token, Binding::None, &mut token::system_rng().unwrap());
     let hello = *start.hello();
-    let admit = |remote: SocketAddr| Ok(Peer::unknown(remote.ip()));
+    let admit = |remote: SocketAddr, _| Ok(Peer::unknown(remote.ip()));
     let prove = move |stream: &Stream, judge: Judge<'_>| handshake::answer(stream, &token, judge);
     let acceptor = Acceptor::open(vec![listener], 1, Box::new(admit), Box::new(prove)).unwrap();
     let dial = move |token: &str| {
@@ -125,12 +125,12 @@ fn meeting(listener: Listener, there: Meeting, kept: Option<Box<dyn Any + Send>>
     let start =
         Start::new(Role::Receiver, &token, Binding::None, &mut token::system_rng().unwrap());
     let hello = *start.hello();
-    let admit = |remote: SocketAddr| Ok(Peer::unknown(remote.ip()));
+    let admit = |remote: SocketAddr, _| Ok(Peer::unknown(remote.ip()));
     let prove = move |stream: &Stream, judge: Judge<'_>| handshake::answer(stream, &token, judge);
     let acceptor = Acceptor::open(vec![listener], 1, Box::new(admit), Box::new(prove)).unwrap();
     let dialled = there.clone();
     let dial = move |token: &str| {
-        let peer = Peer { name: dialled.plate.to_string(), address: None, id: None };
+        let peer = Peer { name: dialled.plate.to_string(), address: None, id: None, tailnet: None };
         let remote = Remote { target: Target::Quic(Dialler::new(dialled.clone())?), peer };
         let mut connector = Connector::new(remote, Token::parse(token)?)?;
         let connection = connector.authenticate(connector.dial()?);

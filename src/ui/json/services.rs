@@ -1,6 +1,5 @@
 //! What the commands tell that move nothing themselves, or go on for ever: the doctor, servers, relays.
 
-use std::net::IpAddr;
 #[cfg(feature = "relay")]
 use std::net::SocketAddr;
 
@@ -13,6 +12,7 @@ use crate::connect::Peer;
 use crate::error::Error;
 use crate::event::Summary;
 use crate::trust::certificate::Id;
+use crate::ui::Reached;
 #[cfg(feature = "relay")]
 use crate::ui::relay::Relayed;
 use crate::ui::{Finding, Found, Mark};
@@ -36,21 +36,16 @@ impl Json {
     }
 
     /// A server is there.
-    pub(in crate::ui) fn listening(
-        &self,
-        name: &str,
-        id: &Id,
-        folder: &str,
-        port: u16,
-        addresses: &[IpAddr],
-    ) {
+    pub(in crate::ui) fn listening(&self, name: &str, id: &Id, folder: &str, reached: &Reached) {
+        let tailnet = reached.tailnet.as_ref();
         let fields = json!({
             "name": name,
             "id": id,
             "words": id.words(),
             "folder": folder,
-            "port": port,
-            "addresses": addresses,
+            "port": reached.port,
+            "addresses": reached.addresses,
+            "tailnet": tailnet.map(|it| json!({ "name": it.name, "addresses": it.addresses })),
         });
         self.stream().emit("listening", fields);
     }
@@ -125,6 +120,7 @@ impl Json {
             "name": peer.name,
             "id": peer.id,
             "address": peer.address,
+            "tailnet": peer.tailnet,
             "folder": folder,
             "files": summary.map(|summary| summary.files),
             "bytes": summary.map(|summary| summary.bytes),
@@ -141,7 +137,7 @@ impl Json {
     }
 
     pub(in crate::ui) fn turned_away(&self, peer: &Peer, why: &str) {
-        let fields = json!({ "result": "turned_away", "address": peer.address, "text": why });
+        let fields = json!({ "result": "turned_away", "address": peer.address, "tailnet": peer.tailnet, "text": why });
         self.stream().emit("peer", fields);
     }
 }
