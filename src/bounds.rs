@@ -166,6 +166,8 @@ pub const GONE_LIMIT: Duration = Duration::from_secs(60);
 pub const BUSY_LIMIT: Duration = Duration::from_secs(5);
 /// How long a device that is pinned already may take to confirm that it has paired too.
 pub const PAIRED_LIMIT: Duration = Duration::from_secs(30);
+/// How long each step of a pairing before that may take; a person may be asked in between.
+pub const PAIRING_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// Connections in a row that may bring nothing.
 pub const MAX_TRIES: u32 = 40;
 /// How long a side that stops waits for the other to have read why.

@@ -8,6 +8,7 @@ use crate::connect::ways::Way;
 use crate::error::Result;
 use crate::net::interfaces::Choice;
 use crate::pair::PairOptions;
+use crate::protocol::features::{Feature, Features};
 use crate::ui::Ui;
 
 /// `transfer pair`, as typed.
@@ -19,6 +20,10 @@ pub struct PairArgs {
     /// Call the other machine by this name here; without this by its own
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Join a CA without being asked: the other machine joins the one that `transfer ca` has made here, or this
+    /// one that of the other
+    #[arg(long)]
+    join: bool,
     /// With another device on this machine, on 127.0.0.1
     #[arg(long)]
     pod: bool,
@@ -32,12 +37,16 @@ pub struct PairArgs {
     /// Listen on this port; 0 takes any that is free; without this 15820, or the next free one
     #[arg(long, value_name = "N", conflicts_with = "ticket")]
     port: Option<u16>,
+    /// Do without what newer versions can do; for tests.
+    #[arg(long, hide = true, value_name = "FEATURE", value_delimiter = ',',
+        value_parser = Feature::parse)]
+    without: Vec<Feature>,
 }
 
 impl PairArgs {
     /// The terminal as the options want it.
     pub fn ui(&self) -> Ui {
-        Ui::new(false, 0, true, false)
+        Ui::new(false, 0, false, false)
     }
 
     /// Everything decided that can be decided without the other machine.
@@ -58,6 +67,8 @@ impl PairArgs {
                 _ => Way::Lan(Choice::new(&self.interface)),
             },
             port: self.port,
+            join: self.join,
+            features: Features::of_pairing().without(&self.without),
         })
     }
 }

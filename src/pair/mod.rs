@@ -1,12 +1,16 @@
 //! Two machines get to know each other: one shows a token, the other types it, and each pins the
-//! other's key.
+//! other's key. Where one has a CA, the other may join that.
+
+mod join;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use crate::bounds::{MAX_GUESSES, PAIRED_LIMIT};
+use self::join::{Means, Membership, Outcome};
+use crate::bounds::{MAX_GUESSES, PAIRED_LIMIT, PAIRING_LIMIT};
 use crate::connect::acceptor::{Acceptor, Incoming};
 use crate::connect::connector::Connector;
 use crate::connect::handshake::{self, Judge};
@@ -14,15 +18,16 @@ use crate::connect::ways::{self, Dial, Way};
 use crate::connect::{Connection, NotConnected};
 use crate::control::{self, SLICE};
 use crate::crypto::keys::Role;
-use crate::crypto::record::Follows;
 use crate::error::{Cause, Error, Exit, Result, shown};
 use crate::net::dial::Stream;
-use crate::protocol::message::{Control, Message, Pair};
+use crate::protocol::features::{Feature, Features};
+use crate::protocol::message::{Control, Pair};
 use crate::protocol::reason::Reason;
 use crate::protocol::session::{Limits, OUT_OF_TURN, Session, Stop, receive_last_within};
 use crate::ticket::{Ticket, USUAL_PORTS};
 use crate::token::{DEFAULT_WORDS, Token};
 use crate::trust::certificate::{Certificate, Id};
+use crate::trust::credentials::Credentials;
 use crate::trust::device::Device;
 use crate::trust::folder::Folder;
 use crate::trust::store::{Removed, Trusted, Via, day};
@@ -43,6 +48,10 @@ pub struct PairOptions {
     pub way: Way,
     /// TCP port to listen on; nothing for the usual one or the next.
     pub port: Option<u16>,
+    /// A CA is joined, without a question.
+    pub join: bool,
+    /// What this side says that it can do.
+    pub features: Features,
 }
 
 /// Runs `transfer pair`.
@@ -54,13 +63,16 @@ pub fn run(options: PairOptions, ui: &Ui) -> Result<Exit> {
     let device = Device::load_or_make(&folder)?;
     // A list that cannot be read is told before anybody types anything.
     Trusted::load(&folder)?;
+    let means = Means::look(options.join, &folder, ui)?;
     let (connection, peer) = match &options.ticket {
         Some(ticket) => (dial(ticket, &options)?, Role::Sender),
         None => (wait(&options, ui)?, Role::Receiver),
     };
-    let Connection { reader, writer, closer: _closer, protection, .. } = connection;
-    let session = Session::start((reader, writer), protection, peer, Limits::default())?;
-    let (name, certificate, removed) = exchange(session, peer, &device, options.name, &folder)?;
+    let Connection { reader, writer, closer: _closer, protection, peer: other, .. } = connection;
+    let limits = Limits { features: options.features, ..Limits::default() };
+    let session = Session::start((reader, writer), protection, peer, limits)?;
+    let own = Own { device, folder, called: options.name, means };
+    let Paired { name, id, removed, outcome } = exchange(session, peer, other.address, own, ui)?;
     if let Some(removed) = removed {
         ui.note(&format!(
             "{} was removed from this device on {}, and is trusted again",
@@ -71,9 +83,36 @@ pub fn run(options: PairOptions, ui: &Ui) -> Result<Exit> {
     ui.note(&format!(
         "paired with {} ({}): each trusts the other from now on",
         shown(&name),
-        certificate.id.words()
+        id.words()
     ));
+    tell(&name, &outcome, ui);
     Ok(Exit::Done)
+}
+
+/// What became of the CAs.
+fn tell(name: &str, outcome: &Outcome, ui: &Ui) {
+    if let Some((called, certificate)) = &outcome.issued {
+        ui.note(&format!(
+            "{} has joined \"{}\" as {}, until {}: all devices that trust this CA trust it",
+            shown(name),
+            shown(&certificate.issuer),
+            shown(called),
+            certificate.until
+        ));
+    }
+    if let Some(Membership { chain, ca }) = &outcome.membership
+        && let Some(certificate) = chain.first()
+    {
+        ui.note(&format!(
+            "this device has joined \"{}\" as {}, until {}: it trusts all devices that this CA vouches for, and they trust it",
+            shown(&ca.subject),
+            shown(&certificate.device_name()),
+            certificate.until
+        ));
+    }
+    if let Some(remark) = &outcome.remark {
+        ui.warn(remark);
+    }
 }
 
 fn dial(ticket: &str, options: &PairOptions) -> Result<Connection> {
@@ -125,55 +164,122 @@ fn wait(options: &PairOptions, ui: &Ui) -> Result<Connection> {
     Err(Error::network("nobody came within 5 minutes").hint("`transfer pair` shows another token"))
 }
 
-/// Tells the other side who this device is, learns who it is, and pins it once both know. Whoever gets no
-/// confirmation takes its own entry away again.
+/// This side of a pairing.
+struct Own {
+    device: Device,
+    folder: Folder,
+    /// What the other is to be called here.
+    called: Option<String>,
+    means: Means,
+}
+
+/// Who is at the other end.
+struct Met {
+    /// What it is called here.
+    name: String,
+    certificate: Certificate,
+    /// Where it is, as far as this side sees.
+    address: Option<IpAddr>,
+}
+
+/// What a pairing has come to.
+struct Paired {
+    name: String,
+    id: Id,
+    /// When it had been removed before.
+    removed: Option<Removed>,
+    outcome: Outcome,
+}
+
+/// Tells the other side who this device is, learns who it is, lets one join the CA of the other if they want that,
+/// and pins it once both know. Whoever gets no confirmation takes its own entry away again.
 fn exchange(
     mut session: Session,
     peer: Role,
-    device: &Device,
-    called: Option<String>,
-    folder: &Folder,
-) -> Result<(String, Certificate, Option<Removed>)> {
-    let (name, certificate) = match introduce(&mut session, device) {
+    address: Option<IpAddr>,
+    own: Own,
+    ui: &Ui,
+) -> Result<Paired> {
+    let Own { mut device, folder, called, means } = own;
+    let met = introduce(&mut session, &device).and_then(|(name, certificate)| {
+        let met = Met { name: called.unwrap_or(name), certificate, address };
+        let outcome = match session.agreed().has(Feature::Join) {
+            true => means.use_them(&mut session, &met, &device, &folder, ui)?,
+            false => Outcome { remark: means.in_vain(&met), ..Outcome::default() },
+        };
+        Ok((met, outcome))
+    });
+    let (Met { name, certificate, .. }, outcome) = match met {
         Ok(met) => met,
         Err(stop) => return Err(session.stop(stop)),
     };
-    let name = called.unwrap_or(name);
-    let pinned = Trusted::change(folder, |trusted| {
-        let before = Before::of(trusted, certificate.id);
-        Ok((trusted.pin(&name, &certificate, Via::Pair)?, before))
-    });
-    let (name, before) = match pinned {
-        Ok(pinned) => pinned,
+    let name = outcome.issued.as_ref().map_or(name, |(name, _)| name.clone());
+    let before = match keep(&name, &certificate, &outcome, &mut device, &folder) {
+        Ok(kept) => kept,
         Err(error) => return Err(session.stop(Stop::Own(Reason::Failed, error))),
     };
+    let (name, before) = before;
     let ended = session.send_last(&Control::Paired);
     let confirmed =
         ended.and_then(|inbox| receive_last_within(&inbox, peer, &Control::Paired, PAIRED_LIMIT));
     match confirmed {
-        Ok(()) => Ok((name, certificate, before.removal)),
+        Ok(()) => Ok(Paired { name, id: certificate.id, removed: before.removal, outcome }),
         Err(Stop::Gone(error) | Stop::Own(_, error)) => {
-            Trusted::change(folder, |trusted| {
-                before.restore(trusted);
-                Ok(())
-            })?;
-            let message = format!("{}, so the two are not paired: {error}", unconfirmed(&name));
+            before.restore_all(&mut device, &folder)?;
+            let mut message = format!("{}, so the two are not paired: {error}", unconfirmed(&name));
+            if outcome.issued.is_some() {
+                message += "; the certificate that was sent stays in `transfer ca list`";
+            }
             Err(Error::new(error.cause, message).hint("run `transfer pair` on both again"))
         }
     }
+}
+
+/// Pins the other's key, and keeps what its CA has signed: all of it, or nothing.
+fn keep(
+    name: &str,
+    certificate: &Certificate,
+    outcome: &Outcome,
+    device: &mut Device,
+    folder: &Folder,
+) -> Result<(String, Before)> {
+    let membership = outcome.membership.as_ref();
+    let (name, mut before) = Trusted::change(folder, |trusted| {
+        let mut before = Before::of(trusted, certificate.id);
+        let name = trusted.pin(name, certificate, Via::Pair)?;
+        if let Some(Membership { ca, .. }) = membership {
+            let known = trusted.cas.len();
+            let called = trusted.add_ca(ca)?;
+            before.joined = (trusted.cas.len() > known).then_some(called);
+        }
+        Ok((name, before))
+    })?;
+    if let Some(Membership { chain, .. }) = membership {
+        before.signed = Some(device.signed.clone());
+        if let Err(error) = device.install(folder, chain.clone(), "the new certificate") {
+            before.signed = None;
+            before.restore_all(device, folder)?;
+            return Err(error);
+        }
+    }
+    Ok((name, before))
 }
 
 fn unconfirmed(name: &str) -> String {
     format!("{} has not confirmed it", shown(name))
 }
 
-/// What the list said of a key before it was pinned.
+/// What there was before: what the list said of the key, and what was kept of CAs.
 struct Before {
     id: Id,
     was_pinned: bool,
     removal: Option<Removed>,
     /// Names under which a CA vouched for it.
     names: BTreeMap<String, Id>,
+    /// What a CA is called here that was not trusted before.
+    joined: Option<String>,
+    /// The certificate in whose place another has come, if there was one.
+    signed: Option<Option<Credentials>>,
 }
 
 impl Before {
@@ -181,7 +287,21 @@ impl Before {
         let mut names = trusted.names.clone();
         names.retain(|_, seen| *seen == id);
         let was_pinned = trusted.pinned(&id).is_some();
-        Self { id, was_pinned, removal: trusted.removal(&id).cloned(), names }
+        let removal = trusted.removal(&id).cloned();
+        Self { id, was_pinned, removal, names, joined: None, signed: None }
+    }
+
+    /// Makes everything as it was.
+    fn restore_all(mut self, device: &mut Device, folder: &Folder) -> Result<()> {
+        let put_back = match self.signed.take() {
+            Some(before) => device.put_back(folder, before),
+            None => Ok(()),
+        };
+        Trusted::change(folder, |trusted| {
+            self.restore(trusted);
+            Ok(())
+        })?;
+        put_back
     }
 
     /// Makes the list say it again.
@@ -193,18 +313,21 @@ impl Before {
         for (name, id) in self.names {
             trusted.names.entry(name).or_insert(id);
         }
+        trusted.cas.retain(|ca| Some(&ca.name) != self.joined.as_ref());
     }
 }
 
 fn introduce(session: &mut Session, device: &Device) -> Result<(String, Certificate), Stop> {
     let own = device.own.certificate();
-    let pair = Pair { name: device.name.clone(), certificate: own.to_pem() };
+    let features = session.ours().shared(Features::of_pairing()).names();
+    let pair = Pair { name: device.name.clone(), certificate: own.to_pem(), features };
     session.send_control(&Control::Pair(pair))?;
-    let Pair { name, certificate } =
-        session.receive(|message, follows| match (message, follows) {
-            (Message::Control(Control::Pair(pair)), Follows::More) => Ok(pair),
-            _ => Err(OUT_OF_TURN.into()),
-        })?;
+    let Control::Pair(Pair { name, certificate, features }) =
+        session.receive_control(PAIRING_LIMIT)?
+    else {
+        return Err(OUT_OF_TURN.into());
+    };
+    session.agree(&features);
     let refuse = |why: &str| {
         let error = Error::refused(format!("the other machine cannot be paired with: {why}"));
         Stop::Own(Reason::Failed, error.hint("is it this machine itself?"))
@@ -223,29 +346,4 @@ fn introduce(session: &mut Session, device: &Device) -> Result<(String, Certific
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::trust::samples::{alone, wish};
-
-    #[test]
-    fn what_is_not_confirmed_leaves_the_list_as_it_was() {
-        let certificate = alone(&wish("laptop", &[])).certificate().clone();
-        let id = certificate.id;
-        let mut seen = Trusted::empty();
-        seen.remember("laptop", id).unwrap();
-        let mut removed = Trusted::empty();
-        removed.remove(&id.to_string()).unwrap();
-        let mut pinned = Trusted::empty();
-        pinned.pin("laptop", &certificate, Via::Import).unwrap();
-        for (row, list) in
-            [("new", Trusted::empty()), ("seen", seen), ("removed", removed), ("pinned", pinned)]
-        {
-            let mut trusted = list.clone();
-            let before = Before::of(&trusted, id);
-            trusted.pin("notebook", &certificate, Via::Pair).unwrap();
-            assert!(trusted.pinned(&id).is_some(), "{row}");
-            before.restore(&mut trusted);
-            assert_eq!(trusted, list, "{row}");
-        }
-    }
-}
+mod tests;

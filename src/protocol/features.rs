@@ -17,16 +17,19 @@ pub enum Feature {
     Sparse,
     /// Files that are resumed and mended block by block.
     Blocks,
+    /// In a pairing: one side signs the other's device with its CA.
+    Join,
 }
 
 impl Feature {
     /// All that have a meaning here.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Codec(Method::Lz4),
         Self::Codec(Method::Blosc),
         Self::RawNames,
         Self::Sparse,
         Self::Blocks,
+        Self::Join,
     ];
 
     /// What it is called on the wire.
@@ -36,6 +39,7 @@ impl Feature {
             Self::RawNames => "raw-names",
             Self::Sparse => "sparse",
             Self::Blocks => "blocks",
+            Self::Join => "join",
         }
     }
 
@@ -59,9 +63,14 @@ impl Feature {
 pub struct Features(u32);
 
 impl Features {
-    /// What this program can do.
+    /// What this program can do in a transfer.
     pub fn ours() -> Self {
-        Feature::ALL.into_iter().collect()
+        Feature::ALL.into_iter().filter(|it| *it != Feature::Join).collect()
+    }
+
+    /// What it can do in a pairing.
+    pub fn of_pairing() -> Self {
+        [Feature::Join].into_iter().collect()
     }
 
     /// What the other side names. Names without a meaning here count for nothing.
@@ -128,7 +137,7 @@ mod tests {
         }
         assert!(Feature::ALL.len() < MAX_FEATURES && Feature::ALL.len() < 32);
         let error = Feature::parse("telepathy").unwrap_err();
-        assert_eq!(error, "the features are lz4, blosc, raw-names, sparse, blocks");
+        assert_eq!(error, "the features are lz4, blosc, raw-names, sparse, blocks, join");
     }
 
     #[test]
@@ -148,6 +157,8 @@ mod tests {
         assert!(named(&["blosc"]).check(lz4).is_err());
         assert_eq!(named(&["lz4", "blosc"]).without(&[lz4]).names(), ["blosc"]);
         assert_eq!(Features::ours().without(&Feature::ALL), Features::default());
+        // What is of no use in a transfer is not named there.
+        assert_eq!(Features::ours().shared(Features::of_pairing()), Features::default());
     }
 
     #[test]

@@ -39,6 +39,12 @@ pub enum Control {
     Ready(Ready),
     /// Either, once and before all else, where two devices are paired: who it is.
     Pair(Pair),
+    /// Either, where both can join CAs (feature `join`): which CA the other may join.
+    Join(Join),
+    /// Whoever may join a CA: its request for a certificate, or that it wants none.
+    Request(Request),
+    /// Whoever has the CA, to such a request: the certificate.
+    Issued(Issued),
     /// Either, and the end of its direction: it trusts the other from now on.
     Paired,
     /// Sender: what is about to be listed.
@@ -80,6 +86,32 @@ pub struct Pair {
     /// What it is called; to be checked like any name.
     pub name: String,
     /// Its certificate, PEM.
+    pub certificate: String,
+    /// What it can do beyond that, by name; see [`super::features`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
+}
+
+/// An invitation, or none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// The certificate of the CA that the other side may join, PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+}
+
+/// What becomes of an invitation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// A request for a certificate (PKCS#10, PEM), where it is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+}
+
+/// What a CA has signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issued {
+    /// The device's certificate and those of CAs in between, PEM.
     pub certificate: String,
 }
 
@@ -213,7 +245,9 @@ impl Control {
             Self::Wait(_) => value.get("why").is_none_or(|why| why.is_string() || why.is_null()),
             Self::Welcome(_) => ["name", "free", "left", "queue"].into_iter().all(is_not_null),
             Self::Ready(_) => true,
-            Self::Pair(_) | Self::Paired => true,
+            Self::Join(_) => is_not_null("ca"),
+            Self::Request(_) => is_not_null("request"),
+            Self::Pair(_) | Self::Issued(_) | Self::Paired => true,
             Self::Done | Self::Complete(_) | Self::Bye => true,
         };
         Ok((is_plain && is_text("type")).then_some(control))
@@ -345,6 +379,15 @@ mod tests {
             (Control::Welcome(welcome),
                 r#"{"type":"welcome","name":"attic","free":1,"left":2,"queue":3}"#),
             (Control::Welcome(Welcome::default()), r#"{"type":"welcome"}"#),
+            (Control::Pair(Pair { name: "attic".into(), certificate: "c".into(), features: vec![] }),
+                r#"{"type":"pair","name":"attic","certificate":"c"}"#),
+            (Control::Pair(Pair { name: "attic".into(), certificate: "c".into(), features: vec!["join".into()] }),
+                r#"{"type":"pair","name":"attic","certificate":"c","features":["join"]}"#),
+            (Control::Join(Join { ca: Some("c".into()) }), r#"{"type":"join","ca":"c"}"#),
+            (Control::Join(Join::default()), r#"{"type":"join"}"#),
+            (Control::Request(Request { request: Some("r".into()) }), r#"{"type":"request","request":"r"}"#),
+            (Control::Request(Request::default()), r#"{"type":"request"}"#),
+            (Control::Issued(Issued { certificate: "c".into() }), r#"{"type":"issued","certificate":"c"}"#),
             (Control::Wait(Wait::default()), r#"{"type":"wait"}"#),
             (Control::Wait(Wait { why: Some(Why::Paused) }), r#"{"type":"wait","why":"paused"}"#),
             (Control::Done, r#"{"type":"done"}"#),
@@ -457,6 +500,17 @@ mod tests {
             r#"{"type":"welcome","name":7}"#,
             r#"{"type":"welcome","name":null}"#,
             r#"{"type":"welcome","queue":null}"#,
+            r#"{"type":"pair","name":"x","certificate":"x","features":null}"#,
+            r#"{"type":"pair","name":"x","certificate":"x","features":"join"}"#,
+            r#"{"type":"join","ca":null}"#,
+            r#"{"type":"join","ca":["x"]}"#,
+            r#"{"type":"join","ca":"x","ca":"x"}"#,
+            r#"["join",{"ca":"x"}]"#,
+            r#"{"type":"request","request":null}"#,
+            r#"{"type":"request","request":{}}"#,
+            r#"{"type":"issued"}"#,
+            r#"{"type":"issued","certificate":null}"#,
+            r#"{"type":"issued","certificate":["x"]}"#,
             r#"{"type":"offer","kind":"stream","name":null,"files":0,"folders":0,"links":0,"bytes":0,"unsent":0}"#,
             r#"["note-x"]"#,
             r#"{"type":"note-x"}{}"#,

@@ -195,6 +195,23 @@ impl Session {
         })
     }
 
+    /// The next control message, which comes within `limit`: whoever says no more than that it is there keeps
+    /// nobody.
+    pub fn receive_control(&mut self, limit: Duration) -> Result<Control, Stop> {
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            self.check_control()?;
+            let Some((buffer, follows)) = self.inbox.recv_within(control::SLICE)? else { continue };
+            return match (filter_stop(&buffer, follows, self.peer)?, follows) {
+                (Message::Control(control), Follows::More) => Ok(control),
+                _ => Err(OUT_OF_TURN.into()),
+            };
+        }
+        let seconds = limit.as_secs();
+        let error = Error::network(format!("nothing but signs of life came for {seconds} s"));
+        Err(Stop::Own(Reason::Failed, error))
+    }
+
     fn take_ready(&mut self, control: Control) -> Result<(), Stop> {
         match control {
             Control::Ready(ready) => {

@@ -68,6 +68,14 @@ pub struct Line {
     pub until: i64,
 }
 
+/// A request, if its key has signed it.
+fn read_request(text: &str) -> Result<CertificateSigningRequestParams> {
+    CertificateSigningRequestParams::from_pem(text).map_err(|_| {
+        Error::usage("that is no request for a certificate that can be signed")
+            .hint("`transfer device --csr` writes one; copy it whole")
+    })
+}
+
 /// Where the CA of a device's folder is.
 fn beneath(folder: &Folder) -> Folder {
     Folder::new(folder.path("ca"))
@@ -193,10 +201,7 @@ impl Authority {
                 (made, Some(Zeroizing::new(pair.serialize_pem())))
             }
             Subject::Request(text) => {
-                let request = CertificateSigningRequestParams::from_pem(text).map_err(|_| {
-                    Error::usage("that is no request for a certificate that can be signed")
-                        .hint("`transfer device --csr` writes one; copy it whole")
-                })?;
+                let request = read_request(text)?;
                 let request = CertificateSigningRequestParams {
                     params: wish,
                     public_key: request.public_key,
@@ -213,6 +218,25 @@ impl Authority {
         }
         self.write_down(&certificate, name)?;
         Ok(Issued { certificate, key })
+    }
+
+    /// The key of a request (PKCS#10, PEM), which has signed it.
+    ///
+    /// # Errors
+    /// When it is damaged, or not signed by its key.
+    pub fn key_of_request(text: &str) -> Result<Id> {
+        let request = read_request(text)?;
+        Ok(Id::of_key(&rcgen::PublicKeyData::subject_public_key_info(&request.public_key)))
+    }
+
+    /// Whether a certificate of this name was issued to another key: to whoever trusts this CA, names tell
+    /// devices apart.
+    ///
+    /// # Errors
+    /// When the list of what was issued cannot be read.
+    pub fn is_taken(&self, name: &str, id: Id) -> Result<bool> {
+        let name = name.to_lowercase();
+        Ok(self.issued()?.iter().any(|line| line.name.to_lowercase() == name && line.id != id))
     }
 
     fn write_down(&self, certificate: &Certificate, name: &str) -> Result<()> {
@@ -290,6 +314,14 @@ mod tests {
             ca.issue("laptop", &hosts_of("laptop"), 10, Subject::Request(&request)).unwrap();
         assert!(signed.key.is_none());
         assert_eq!(signed.certificate.id, laptop.id());
+        assert_eq!(Authority::key_of_request(&request).unwrap(), laptop.id());
+        for (name, id, expected) in [
+            ("laptop", laptop.id(), false),
+            ("Laptop", issued.certificate.id, true),
+            ("phone", laptop.id(), false),
+        ] {
+            assert_eq!(ca.is_taken(name, id).unwrap(), expected, "{name}");
+        }
         assert_eq!(signed.certificate.hosts(), "laptop, laptop.local");
         assert!(signed.certificate.expiry().unwrap().starts_with("ends in "));
 
@@ -303,6 +335,7 @@ mod tests {
         assert_eq!(long.certificate.until, ca.certificate.until);
         for damaged in ["", "x", &request.replace('A', "B")] {
             ca.issue("x", &[], 1, Subject::Request(damaged)).unwrap_err();
+            Authority::key_of_request(damaged).unwrap_err();
         }
     }
 }

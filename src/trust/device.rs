@@ -138,6 +138,22 @@ impl Device {
         }
     }
 
+    /// Takes a certificate that was installed away again, and puts the one before in its place, if there was one.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn put_back(&mut self, folder: &Folder, before: Option<Credentials>) -> Result<()> {
+        match &before {
+            Some(before) => {
+                let chain = before.chain().to_vec();
+                self.install(folder, chain, &folder.shown(SIGNED))?;
+            }
+            None => folder.remove(&folder.lock()?, SIGNED)?,
+        }
+        self.signed = before;
+        Ok(())
+    }
+
     /// Keeps a certificate that a CA has signed, in the place of the one before.
     ///
     /// # Errors

@@ -188,6 +188,19 @@ impl Folder {
         Ok(())
     }
 
+    /// Removes a file, if it is there.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove(&self, _: &Lock, name: &str) -> Result<()> {
+        match fs::remove_file(self.path(name)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(self.cannot("remove", name, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn cannot(&self, what: &str, name: &str, error: &io::Error) -> Error {
         cannot(what, &self.path(name), error)
     }
@@ -307,6 +320,10 @@ mod tests {
         folder.replace(&lock, "x", Access::Private, b"three").unwrap();
         assert_eq!(folder.read("x", Access::Private).unwrap().unwrap(), b"three");
         assert!(!folder.path("x.new").exists());
+        for _ in 0..2 {
+            folder.remove(&lock, "x").unwrap();
+            assert_eq!(folder.read("x", Access::Private).unwrap(), None);
+        }
     }
 
     #[cfg(unix)]

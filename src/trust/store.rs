@@ -298,6 +298,12 @@ impl Trusted {
         self.pinned(id).is_some() || self.names.get(name) == Some(id)
     }
 
+    /// Whether a name is nobody's, or that of this key.
+    pub fn is_free_for(&self, name: &str, id: &Id) -> bool {
+        self.key_of(name).is_none_or(|known| known == *id)
+            && !self.cas.iter().any(|ca| is_same(&ca.name, name))
+    }
+
     fn is_taken(&self, name: &str) -> bool {
         self.key_of(name).is_some() || self.cas.iter().any(|ca| is_same(&ca.name, name))
     }

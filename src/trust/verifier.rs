@@ -9,6 +9,7 @@
 //! What no rule accepts is refused.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -106,6 +107,15 @@ impl Rules {
             (true, Some(host)) => Asked::Server(std::slice::from_ref(host)),
         };
         self.by_ca(own, &others, asked, UnixTime::now()).map_err(|refused| refused.0)
+    }
+
+    /// Whether one of the CAs has signed a chain, be it out of date by now.
+    pub fn have_signed(&self, chain: &[Certificate]) -> bool {
+        let Some((own, others)) = chain.split_first() else { return false };
+        let others: Vec<_> = others.iter().map(|it| it.der.clone()).collect();
+        let begun = Duration::from_secs(own.from.0.try_into().unwrap_or_default());
+        let begun = UnixTime::since_unix_epoch(begun);
+        self.by_ca(own, &others, Asked::Client, begun).is_ok()
     }
 
     /// Rule 3, short of the name.

@@ -221,6 +221,28 @@ impl Ui {
         Ok(())
     }
 
+    /// Let this device join the CA here?
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub fn ask_let_join(&self, who: &str, ca: &str) -> Result<bool> {
+        let question =
+            format!("let {who} join \"{}\", so that all its devices trust it?", shown(ca));
+        self.confirm(&question, false)
+    }
+
+    /// Join the CA of that device?
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub fn ask_join(&self, name: &str, ca: &str) -> Result<bool> {
+        let question = format!(
+            "join \"{}\", the CA of {name}, and so trust all devices that it vouches for?",
+            shown(ca)
+        );
+        self.confirm(&question, false)
+    }
+
     /// Remove it?
     ///
     /// # Errors
