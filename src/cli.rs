@@ -121,7 +121,9 @@ pub enum Command {
     /// Let this device and another trust each other: one shows a token, the other types it
     #[command(after_help = "Examples:\n  \
         attic$ transfer pair                     shows a ticket\n  \
-        laptop$ transfer pair 192.168.1.9:ocean-tiger\n\n\
+        laptop$ transfer pair 192.168.1.9:ocean-tiger\n  \
+        laptop$ transfer pair ocean-tiger        looks for attic in the local network\n  \
+        attic$ transfer pair --join              the other device may join the CA here\n\n\
         Once for two devices; `transfer trust list` shows them, `transfer trust remove` ends it.")]
     Pair(PairArgs),
     /// See and change whom this device trusts

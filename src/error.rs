@@ -46,6 +46,8 @@ pub enum Cause {
     NothingListens,
     /// Whatever is in between cannot get there.
     Unreachable,
+    /// A program that is needed is not on this machine.
+    NotInstalled,
     /// Nobody has that name.
     UnknownName,
     /// The port that this side would listen on is in use.
@@ -75,6 +77,7 @@ impl Cause {
             Self::Network
             | Self::NothingListens
             | Self::Unreachable
+            | Self::NotInstalled
             | Self::UnknownName
             | Self::PortTaken
             | Self::PeerStopped

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::serve::PapersArgs;
 use super::{Output, duration};
 use crate::error::Result;
 use crate::find::FindOptions;
@@ -23,6 +24,9 @@ pub struct FindArgs {
     /// network, and none of a VPN or of containers
     #[arg(long, value_name = "IF", value_delimiter = ',')]
     interface: Vec<String>,
+    /// What this device shows, and whom it trusts.
+    #[command(flatten)]
+    papers: PapersArgs,
     /// What it says.
     #[command(flatten)]
     output: Output,
@@ -36,6 +40,11 @@ impl FindArgs {
 
     /// Everything decided that can be decided without looking.
     pub fn resolve(&self) -> FindOptions {
-        FindOptions { all: self.all, wait: self.wait, choice: Choice::new(&self.interface) }
+        FindOptions {
+            all: self.all,
+            wait: self.wait,
+            choice: Choice::new(&self.interface),
+            papers: self.papers.resolve(),
+        }
     }
 }

@@ -14,8 +14,9 @@ use crate::ui::Ui;
 /// `transfer pair`, as typed.
 #[derive(Debug, Args)]
 pub struct PairArgs {
-    /// What the other machine shows; without it this one shows it
-    #[arg(value_name = "HOST[:PORT]:TOKEN")]
+    /// What the other machine shows, or of it the token alone: then that machine is looked for in the local network.
+    /// Without it this one shows it
+    #[arg(value_name = "[HOST[:PORT]:]TOKEN")]
     ticket: Vec<String>,
     /// Call the other machine by this name here; without this by its own
     #[arg(long, value_name = "NAME")]

@@ -13,7 +13,7 @@ use crate::bounds::{ANSWER_LIMIT, MAX_KNOCKS, MAX_KNOCKS_EACH};
 use crate::control;
 use crate::error::{Error, Exit, Result};
 use crate::net::interfaces::{Choice, Interfaces};
-use crate::net::mdns::{Search, Server, Silence};
+use crate::net::mdns::{Search, Server, Service, Silence};
 
 /// How long to wait for the next record before it is looked who has answered.
 const SLICE: Duration = Duration::from_millis(20);
@@ -42,8 +42,10 @@ pub enum Look {
 /// How near a record comes to what is looked for: the nearest are knocked at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
-    /// It has the very name.
+    /// It has the very name, which no other record has.
     Exact,
+    /// It says that it is the one, as anybody's can.
+    Likely,
     /// It may be the one.
     Other,
 }
@@ -75,11 +77,12 @@ enum State {
 }
 
 impl Knocks {
-    /// How many run, and how many of those at one machine.
+    /// How many run, and how many of those at one machine: the one that is dialled first, as a record can name
+    /// anybody's addresses behind its own.
     fn running(&self, machine: Option<IpAddr>) -> usize {
         let runs = self.0.values().filter(|tried| tried.state == State::Runs);
         runs.filter(|tried| {
-            machine.is_none_or(|machine| tried.at.iter().any(|at| at.ip() == machine))
+            machine.is_none_or(|machine| tried.at.first().is_some_and(|at| at.ip() == machine))
         })
         .count()
     }
@@ -91,8 +94,8 @@ impl Knocks {
         let is_new = known.is_none_or(|it| it.state == State::Failed && it.at != at);
         let has_slot = match rank {
             Rank::Exact => self.running(None) < MAX_KNOCKS,
-            Rank::Other => {
-                let at_one = at.iter().map(|at| self.running(Some(at.ip()))).max();
+            Rank::Likely | Rank::Other => {
+                let at_one = at.first().map(|at| self.running(Some(at.ip())));
                 self.running(None) < MAX_KNOCKS - MAX_KNOCKS_EACH
                     && at_one.is_none_or(|count| count < MAX_KNOCKS_EACH)
             }
@@ -106,7 +109,7 @@ impl<T: Send + 'static> Around<T> {
     ///
     /// # Errors
     /// Exit 5 where no interface is used, or multicast DNS cannot be spoken.
-    pub fn begin(choice: &Choice) -> Result<Self> {
+    pub fn begin(service: Service, choice: &Choice) -> Result<Self> {
         let interfaces = Interfaces::look(choice)?;
         if let Some(error) = interfaces.nothing() {
             let reasons = Silence::here(&interfaces, None);
@@ -116,7 +119,7 @@ impl<T: Send + 'static> Around<T> {
                 None => error,
             });
         }
-        let search = Search::begin(&interfaces, choice)?;
+        let search = Search::of(service, &interfaces, choice)?;
         let (sender, answers) = mpsc::channel();
         Ok(Self { interfaces, search, knocks: Knocks::default(), sender, answers })
     }
@@ -226,6 +229,7 @@ mod tests {
             Knocks(machines.iter().enumerate().map(runs).collect())
         };
         let two = ["10.0.0.2:1", "10.0.0.2:2 10.0.0.3:2"];
+        let behind = ["10.0.0.2:1 10.0.0.1:9", "10.0.0.2:2 10.0.0.1:9"];
         let crowd: Vec<String> = (0..16).map(|number| format!("10.0.1.{number}:1")).collect();
         let crowd: Vec<&str> = crowd.iter().map(|it| &**it).collect();
         for (row, running, rank, text, expected) in [
@@ -234,10 +238,13 @@ mod tests {
             ("another machine", &two, Rank::Other, "10.0.0.1:1", true),
             ("one of a machine that is knocked at", &two, Rank::Other, "10.0.0.3:1", true),
             ("a third of one machine", &two, Rank::Other, "10.0.0.2:3", false),
-            ("also by another address", &two, Rank::Other, "10.0.0.1:1 10.0.0.2:3", false),
+            ("the same, which says that it is the one", &two, Rank::Likely, "10.0.0.2:3", false),
+            ("one that names it behind its own", &two, Rank::Other, "10.0.0.1:1 10.0.0.2:3", true),
+            ("one that others name behind theirs", &behind, Rank::Other, "10.0.0.1:1", true),
             ("a third that is named", &two, Rank::Exact, "10.0.0.2:3", true),
             ("nearly all", &crowd[..13], Rank::Other, "10.0.0.1:1", true),
             ("all but what is kept for the named", &crowd[..14], Rank::Other, "10.0.0.1:1", false),
+            ("a copy of its key", &crowd[..14], Rank::Likely, "10.0.0.1:1", false),
             ("one that is named", &crowd[..14], Rank::Exact, "10.0.0.1:1", true),
             ("more than may run", &crowd, Rank::Exact, "10.0.0.1:1", false),
         ] {

@@ -74,6 +74,13 @@ impl Own {
         Ok(own)
     }
 
+    /// A device with this key, which trusts whom its folder says.
+    #[cfg(test)]
+    pub(super) fn of(folder: &Folder, credentials: Credentials) -> Self {
+        let (papers, read) = (Papers::default(), Mutex::default());
+        Self { folder: folder.clone(), credentials, papers, read }
+    }
+
     /// All files that it is read from.
     fn files(&self) -> Vec<PathBuf> {
         let mut files = vec![self.folder.path(store::FILE)];
@@ -88,27 +95,24 @@ impl Own {
 
     /// What others are shown as its name.
     pub fn name(&self) -> String {
-        self.credentials.certificate().device_name()
+        self.certificate().device_name()
     }
 
-    /// What it shows.
-    pub fn certificate(&self) -> &Certificate {
-        self.credentials.certificate()
-    }
-
-    /// What it shows by now, where its files can be read: it may have been renewed.
-    pub fn shows(&self) -> Option<Certificate> {
-        Some(self.current().ok()?.shows.certificate().clone())
+    /// What it shows by now: it may have been renewed. Where its files cannot be read, what it began with.
+    pub fn certificate(&self) -> Certificate {
+        let shows = self.current().map(|current| current.shows);
+        shows.unwrap_or_else(|_| self.credentials.clone()).certificate().clone()
     }
 
     /// Its key.
     pub fn id(&self) -> Id {
-        self.credentials.certificate().id
+        self.certificate().id
     }
 
     /// Its name and words, to be found among others.
     pub(super) fn called(&self) -> String {
-        format!("{}, {}", self.name(), self.id().words())
+        let shown = self.certificate();
+        format!("{}, {}", shown.device_name(), shown.id.words())
     }
 
     /// What is wrong with the certificate that it shows, in the eyes of those who trust the same CA, and what
@@ -284,8 +288,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let folder = Folder::new(scratch.path().join("own"));
         let shows = Device::load_or_make(&folder).unwrap().shows().clone();
-        let (papers, read) = (Papers::default(), Mutex::default());
-        let own = Own { folder: folder.clone(), credentials: shows, papers, read };
+        let own = Own::of(&folder, shows);
         let pin = |name: &str| {
             let device = alone(&wish(name, &[]));
             Trusted::change(&folder, |it| it.pin(name, device.certificate(), Via::Pair)).unwrap();

@@ -12,8 +12,8 @@ use rand::RngExt;
 use super::NotConnected;
 use crate::bounds::{HANDSHAKE_LIMIT, MAX_UNANSWERED};
 use crate::crypto::handshake::{
-    self, ANSWER_LEN, Binding, CONFIRM_LEN, HELLO_LEN, HandshakeError, LOOK, Proven, ReceiverId,
-    Start, Verdict,
+    self, ANSWER_LEN, Binding, CONFIRM_LEN, HELLO_LEN, HandshakeError, Hello, LOOK, Proven,
+    ReceiverId, Start, Verdict, agreed_version,
 };
 use crate::crypto::keys::{Role, SessionKeys};
 use crate::error::{Error, Result, reason};
@@ -155,6 +155,25 @@ pub enum Outcome {
     WrongToken(u8),
     /// A `transfer doctor` that had a look, or somebody who says so.
     Look,
+}
+
+/// Looks whether somebody waits behind a stream for whoever has a token, and says that this was only a look, which costs no
+/// guess.
+///
+/// # Errors
+/// Exit 5: somebody else is there, or nobody says anything.
+pub fn look(stream: &Stream, deadline: Instant) -> Result<()> {
+    let mut said = [0; HELLO_LEN];
+    let read = stream.until(deadline).read_exact(&mut said);
+    let hello = read.map_err(|error| Error::network(reason(&error))).and_then(|()| {
+        Hello::try_from(&said[..]).map_err(|error| Error::network(error.to_string()))
+    });
+    // Should it be lost, the other side only wonders who that was.
+    let _ = stream.until(deadline).write_all(&LOOK);
+    stream.shutdown();
+    hello.and_then(|hello| {
+        agreed_version(&hello).map(drop).map_err(|error| Error::network(error.to_string()))
+    })
 }
 
 /// The side that listens. Of what went wrong it tells in words.

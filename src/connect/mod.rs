@@ -193,9 +193,11 @@ impl NotConnected {
 impl From<Error> for NotConnected {
     fn from(error: Error) -> Self {
         match error.cause {
-            Cause::Network | Cause::Unreachable | Cause::PeerStopped | Cause::PortTaken => {
-                Self::Lost(error)
-            }
+            Cause::Network
+            | Cause::NotInstalled
+            | Cause::Unreachable
+            | Cause::PeerStopped
+            | Cause::PortTaken => Self::Lost(error),
             Cause::NothingListens => Self::Refused(error),
             Cause::Unconfirmed => Self::Unconfirmed(error),
             // Nobody has that name; no wait mends a slip.

@@ -12,11 +12,11 @@ use super::around::{Answer, Around, Knock, Look, Rank};
 use super::devices::{Own, PORT};
 use super::far::{self, Far, Meet};
 use super::{Connection, NotConnected};
-use crate::bounds::{ANSWER_LIMIT, LOOK_LIMIT};
+use crate::bounds::{ANSWER_LIMIT, LOOK_LIMIT, MAX_SERVER_ADDRESSES};
 use crate::error::{Cause, Error, Result, reason, shown};
 use crate::net::dial::{Stream, dial_first};
 use crate::net::interfaces::{Choice, Interfaces, is_tailnet};
-use crate::net::mdns::{Server, Silence};
+use crate::net::mdns::{Server, Service, Silence};
 use crate::net::tls::{self, Channel, Failure, Watch};
 use crate::ticket::Host;
 use crate::trust::certificate::{HASH_LEN, Id};
@@ -160,7 +160,7 @@ impl Meant {
         let is_port = self.port.is_some_and(|it| server.addresses.iter().any(|at| at.port() == it));
         match self.is_of_key(server) {
             _ if server.name.eq_ignore_ascii_case(&self.name) => Some(Rank::Exact),
-            true if is_port => Some(Rank::Exact),
+            true if is_port => Some(Rank::Likely),
             true if self.others.is_some_and(|from| now >= from) => Some(Rank::Other),
             _ => None,
         }
@@ -349,7 +349,7 @@ impl Dialler {
             }
             Look::On
         };
-        let mut around = Around::begin(&self.sought.choice);
+        let mut around = Around::begin(Service::Server, &self.sought.choice);
         let first = until.min(Instant::now() + RECORDS_FIRST);
         let looked = match &mut around {
             Ok(around) => around.knock(first, &wanted, &knock, &mut tell),
@@ -519,7 +519,8 @@ fn meet(own: Arc<Own>, who: String, expect: Expect) -> Arc<Meet<Channel>> {
     })
 }
 
-/// Connects to the first of a server's addresses that answers, and looks who is there, all within `limit`.
+/// Connects to the first of a server's addresses at which the one answers that is expected, all within `limit`.
+/// Whoever answers faster at another of them may be anybody, and keeps nobody from the next.
 ///
 /// # Errors
 /// Nobody, or somebody who is not the one that is expected.
@@ -531,11 +532,39 @@ pub fn connect(
     limit: Duration,
 ) -> Result<(Channel, SocketAddr), NotConnected> {
     let deadline = Instant::now() + limit;
-    let (stream, address) = dial_first(at, limit).map_err(not_there)?;
-    let verifier = Verifier::new(own.rules()?, expect);
-    let channel = tls::connect(stream, &own.credentials, &verifier, deadline)
-        .map_err(|failure| explain(own, who, &failure))?;
-    Ok((channel, address))
+    let mut left: Vec<SocketAddr> = at.iter().copied().take(MAX_SERVER_ADDRESSES).collect();
+    let mut first: Option<NotConnected> = None;
+    loop {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let (stream, address) = match (dial_first(&left, patience), first) {
+            (Ok(answered), told) => {
+                first = told;
+                answered
+            }
+            // Whoever was there says more than an address where nobody is.
+            (Err(_), Some(told)) => return Err(told),
+            (Err(error), None) => return Err(not_there(error).into()),
+        };
+        left.retain(|it| *it != address);
+        // Somebody who says nothing has a part of the time, if there are others.
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let patience = if left.is_empty() { patience } else { patience / 2 };
+        let verifier = Verifier::new(own.rules()?, expect.clone());
+        let connected =
+            tls::connect(stream, &own.credentials, &verifier, Instant::now() + patience);
+        match connected {
+            Ok(channel) => return Ok((channel, address)),
+            Err(failure) => {
+                let told = explain(own, who, &failure);
+                let told =
+                    first.take().filter(|it| matches!(it, NotConnected::Over(_))).unwrap_or(told);
+                if left.is_empty() || Instant::now() >= deadline {
+                    return Err(told);
+                }
+                first = Some(told);
+            }
+        }
+    }
 }
 
 fn not_there(error: Error) -> Error {
@@ -586,10 +615,73 @@ fn neither(error: Error, unknown: Option<&Error>) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
     use super::*;
     use crate::error::Exit;
+    use crate::net::dial::Stream;
+    use crate::trust::credentials::Credentials;
+    use crate::trust::device::Device;
+    use crate::trust::folder::Folder;
     use crate::trust::samples::{alone, wish};
     use crate::trust::store::Via;
+    use crate::trust::verifier::Rules;
+
+    /// Whoever answers at one of a record's addresses and is another, or says nothing, keeps nobody from the server
+    /// that is at the next.
+    #[test]
+    fn all_addresses_are_tried_for_the_one_that_is_expected() {
+        let (attic, evil, laptop) =
+            (alone(&wish("attic", &[])), alone(&wish("evil", &[])), alone(&wish("laptop", &[])));
+        let id = attic.certificate().id;
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = Folder::new(scratch.path().join("own"));
+        let own = Own::of(&folder, Device::load_or_make(&folder).unwrap().shows().clone());
+        Trusted::change(&folder, |it| it.pin("attic", attic.certificate(), Via::Pair)).unwrap();
+        let mut trusts = Trusted::empty();
+        trusts.pin("laptop", own.credentials.certificate(), Via::Pair).unwrap();
+        trusts.pin("other", laptop.certificate(), Via::Pair).unwrap();
+        let rules = Rules::new(trusts, vec![], vec![], tls::provider()).unwrap();
+        let (limit, long) = (Duration::from_secs(8), Duration::from_secs(30));
+        let serve = |shows: Option<Credentials>| {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let (at, rules) = (listener.local_addr().unwrap(), Arc::clone(&rules));
+            thread::spawn(move || {
+                let mut kept = vec![];
+                for stream in listener.incoming().flatten() {
+                    let Some(shows) = &shows else {
+                        kept.push(stream);
+                        continue;
+                    };
+                    let verifier = Verifier::new(Arc::clone(&rules), Expect::Anybody);
+                    let _ =
+                        tls::accept(Stream::tcp(stream), shows, &verifier, Instant::now() + long);
+                }
+            });
+            at
+        };
+        let [real, impostor, silent] = [Some(attic), Some(evil), None].map(serve);
+        let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        for (row, at) in [
+            ("alone", vec![real]),
+            ("behind another", vec![impostor, real]),
+            ("behind one that is silent", vec![silent, real]),
+            ("behind all of them", vec![closed, impostor, silent, real]),
+            ("before another", vec![real, impostor]),
+        ] {
+            for expect in [Expect::Key("attic".into(), id), Expect::Server] {
+                let (channel, found) = connect(&own, "attic", expect, &at, limit).unwrap();
+                assert_eq!((channel.peer.id, found), (id, real), "{row}");
+            }
+        }
+        // Who was there is told, and not where nobody is.
+        for at in [vec![impostor], vec![impostor, closed], vec![impostor, silent]] {
+            let expect = Expect::Key("attic".into(), id);
+            let ended = connect(&own, "attic", expect, &at, Duration::from_secs(2));
+            let Err(NotConnected::Over(error)) = ended else { panic!("{at:?}") };
+            assert_eq!(error.cause, Cause::Refused, "{error}");
+        }
+    }
 
     /// What a certificate of a CA has to be for, by what was typed.
     #[test]

@@ -74,6 +74,9 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
     };
     let answers = server.as_ref().is_some_and(|server| server.answers);
     let is_near = |(host, _): &(Host, _)| answers || host.address().is_some_and(lan::is_meant);
+    let own_network = local::address();
+    let is_here = |(host, _): &(Host, _)| host.address().is_some_and(|ip| ip.is_loopback());
+    let needs_tailnet = peer.as_ref().is_some_and(|peer| !is_here(peer));
     let near = peer.as_ref().filter(|peer| is_near(peer)).map(|(host, _)| host);
     let tailscale = if options.pod {
         doctor.tell("Tailscale", &[Finding::skipped("--pod needs none")]);
@@ -85,7 +88,7 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
                 doctor.tell("Tailscale", &[Finding::skipped(format!("{host} needs none"))]);
                 None
             }
-            None => Some(doctor.tailscale()),
+            None => Some(doctor.tailscale(own_network, needs_tailnet)),
         };
         doctor.tell("Local network", &local::interfaces(options.port));
         let multicast = local::multicast();
@@ -95,12 +98,15 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
         tailscale
     };
     let node = match &tailscale {
-        None if near.is_some() => Node::Lan(local::address()),
+        None if near.is_some() => Node::Lan(own_network),
         None => Node::Pod,
         Some(Ok((_, status))) => Node::Tailnet(status),
+        Some(Err(error)) if tailnet::is_spared(error, own_network.is_some(), needs_tailnet) => {
+            Node::Lan(own_network)
+        }
         Some(Err(_)) => Node::Unknown,
     };
-    let own = peer.as_ref().filter(|(host, _)| host.address().is_some_and(|ip| ip.is_loopback()));
+    let own = peer.as_ref().filter(|peer| is_here(peer));
     let is_looked_at = own.is_some_and(|(_, port)| port.or(options.port) == options.port);
     doctor.port(&node, options.port, is_looked_at);
     doctor.proxy(&node);
@@ -190,7 +196,7 @@ impl Doctor<'_> {
         receiver.recv_timeout(limit + LEAST).ok()
     }
 
-    fn tailscale(&mut self) -> Tailscale {
+    fn tailscale(&mut self, own_network: Option<IpAddr>, needs_tailnet: bool) -> Tailscale {
         let asked = TailscaleDetector::find().and_then(|tailscale| {
             let tailscale = tailscale.with_limit(self.limit(TAILSCALE_LIMIT));
             let status = tailscale.status()?;
@@ -200,7 +206,7 @@ impl Doctor<'_> {
             Ok((tailscale, status)) => {
                 tailnet::node(status, tailscale.cli().program(), SystemTime::now())
             }
-            Err(error) => vec![error.into()],
+            Err(error) => vec![tailnet::missing(error, own_network.is_some(), needs_tailnet)],
         };
         self.tell("Tailscale", &findings);
         asked

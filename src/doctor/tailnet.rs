@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::error::{shown, shown_os};
+use crate::error::{Cause, Error, shown, shown_os};
 use crate::net::tailscale::{Link, Peer, Status, Way};
 use crate::ui::Finding;
 
@@ -109,6 +109,24 @@ pub fn way(link: &Link) -> Finding {
     }
 }
 
+/// Whether Tailscale is not needed, where it is not on this machine: a local network will do, unless the device that
+/// was asked for is elsewhere.
+pub fn is_spared(error: &Error, is_in_network: bool, needs_tailnet: bool) -> bool {
+    error.cause == Cause::NotInstalled && is_in_network && !needs_tailnet
+}
+
+/// What there is to say where Tailscale does not answer.
+pub fn missing(error: &Error, is_in_network: bool, needs_tailnet: bool) -> Finding {
+    if !is_spared(error, is_in_network, needs_tailnet) {
+        return error.into();
+    }
+    let finding = Finding::skipped(format!("{error}; the local network needs none"));
+    match &error.hint {
+        Some(hint) => finding.advice(format!("for devices elsewhere: {hint}")),
+        None => finding,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +199,26 @@ mod tests {
         let odd = Status::parse(odd.as_bytes()).unwrap();
         assert_eq!(lines(&odd, "2026-08-22T00:00:00Z").len(), 2);
         assert!(!odd.link("100.64.0.2".parse().unwrap()).unwrap().online);
+    }
+
+    /// A machine without Tailscale is well where a local network is all that is wanted.
+    #[test]
+    fn where_none_is_needed_a_missing_one_is_no_problem() {
+        for (cause, is_in_network, needs_tailnet, mark) in [
+            (Cause::NotInstalled, true, false, Mark::Skipped),
+            (Cause::NotInstalled, false, false, Mark::Problem),
+            (Cause::NotInstalled, true, true, Mark::Problem),
+            (Cause::NotInstalled, false, true, Mark::Problem),
+            (Cause::Network, true, false, Mark::Problem),
+            (Cause::Network, false, true, Mark::Problem),
+        ] {
+            let error = Error::new(cause, "it is not here").hint("install it");
+            let found = missing(&error, is_in_network, needs_tailnet);
+            assert_eq!(found.mark, mark, "{cause:?} {is_in_network} {needs_tailnet}");
+            assert_eq!(is_spared(&error, is_in_network, needs_tailnet), mark == Mark::Skipped);
+            assert!(found.what.starts_with("it is not here"), "{found:?}");
+            assert!(found.advice.unwrap().ends_with("install it"));
+        }
     }
 
     #[test]

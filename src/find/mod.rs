@@ -11,8 +11,9 @@ use crate::connect::{Connection, NotConnected, Peer};
 use crate::crypto::keys::Role;
 use crate::error::{Cause, Error, Exit, Result, shown};
 use crate::net::interfaces::Choice;
-use crate::net::mdns::{Server, Silence};
+use crate::net::mdns::{Server, Service, Silence};
 use crate::protocol::session::{Limits, Session};
+use crate::trust::store::Known;
 use crate::trust::verifier::Expect;
 use crate::ui::{Found, Seen, Ui};
 
@@ -28,11 +29,13 @@ pub struct FindOptions {
     pub wait: Duration,
     /// The interfaces to look at.
     pub choice: Choice,
+    /// Certificates that the command line names.
+    pub papers: Papers,
 }
 
 /// Runs `transfer find`.
 pub fn run(options: &FindOptions, ui: &Ui) -> Result<Exit> {
-    let own = Arc::new(Own::load(&Papers::default())?);
+    let own = Arc::new(Own::load(&options.papers)?);
     let Here { found, silence } =
         look_around(&own, &options.choice, options.wait, &|_, _| Look::On)?;
     ui.found(&found, options.all)?;
@@ -61,13 +64,24 @@ pub fn look_around(
     wait: Duration,
     enough: &dyn Fn(&[Found], Duration) -> Look,
 ) -> Result<Here> {
-    let mut around = Around::begin(choice)?;
+    let mut around = Around::begin(Service::Server, choice)?;
+    // Those that are known here first: a record has its name for itself, and whoever floods the network has others.
+    let rules = own.rules()?;
+    let trusted = rules.trusted();
+    let wanted = |server: &Server| {
+        let is_key = |known: &Known| known.id.0.starts_with(&server.txt.id);
+        Some(match trusted.key_of(&server.name) {
+            Some(_) => Rank::Exact,
+            None if trusted.devices.iter().any(is_key) => Rank::Likely,
+            None => Rank::Other,
+        })
+    };
     let owner = Arc::clone(own);
     let knock: Knock<Seen> =
         Arc::new(move |server, at| look_at(&owner, server, at).map_err(NotConnected::into_error));
     let mut found: Vec<Found> = Vec::new();
     let begun = Instant::now();
-    let looked = around.knock(begun + wait, &|_| Some(Rank::Other), &knock, &mut |answer| {
+    let looked = around.knock(begun + wait, &wanted, &knock, &mut |answer| {
         answer.into_iter().for_each(|answer| note(&mut found, answer));
         enough(&found, begun.elapsed())
     });

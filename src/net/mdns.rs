@@ -29,8 +29,25 @@ use socket2::{Domain, Socket, Type};
 use super::interfaces::{Choice, Interfaces};
 use crate::error::{Error, Result, reason, shown};
 
-/// What servers announce, and are looked for as.
-pub const SERVICE: &str = "_transfer-tls._tcp.local.";
+/// What is announced, and looked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Service {
+    /// A server that devices send to.
+    #[default]
+    Server,
+    /// A machine that shows a token, and waits for another to be paired with.
+    Pairing,
+}
+
+impl Service {
+    /// What it is called in a record.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Server => "_transfer-tls._tcp.local.",
+            Self::Pairing => "_transfer-pair._tcp.local.",
+        }
+    }
+}
 
 /// A speaker of multicast DNS on the interfaces that were chosen. Those that come later are used
 /// too, by the same rules.

@@ -326,9 +326,10 @@ fn locate(named: Option<OsString>, path: Option<OsString>, usual: Vec<PathBuf>) 
         if is_program(&named) {
             return Ok(real_path(named));
         }
+        let cause = if named.exists() { Cause::Network } else { Cause::NotInstalled };
         let named = shown_os(&named);
         let message = format!("TRANSFER_TAILSCALE names {}, which is no program", named);
-        return Err(Error::network(message)
+        return Err(Error::new(cause, message)
             .hint("give it the full path of the tailscale program, or unset it"));
     }
     let file = format!("tailscale{}", env::consts::EXE_SUFFIX);
@@ -340,7 +341,8 @@ fn locate(named: Option<OsString>, path: Option<OsString>, usual: Vec<PathBuf>) 
         .find(|program| is_program(program))
         .map(real_path)
         .ok_or_else(|| {
-            Error::network("the tailscale program is not on this machine").hint(format!(
+            let message = "the tailscale program is not on this machine";
+            Error::new(Cause::NotInstalled, message).hint(format!(
                 "install it from https://tailscale.com/download, or set TRANSFER_TAILSCALE to \
                  it; {WITHOUT}"
             ))

@@ -74,7 +74,8 @@ impl Means {
     /// What was wanted here and cannot be had there.
     pub fn in_vain(&self, met: &Met) -> Option<String> {
         let name = shown(&met.name);
-        self.said.then(|| format!("nobody has joined a CA: the program of {name} is too old for it"))
+        self.said
+            .then(|| format!("nobody has joined a CA: the program of {name} is too old for it"))
     }
 
     /// Lets the other side join the CA here, or joins its, as both want it.
@@ -211,7 +212,9 @@ fn authority_in(text: &str) -> Result<Certificate, Stop> {
     let chain = pem::certificates_in(text.as_bytes(), SENT).map_err(malformed)?;
     match &*chain {
         [ca] if ca.is_ca && ca.version >= 3 && ca.key.problem().is_none() => Ok(ca.clone()),
-        _ => Err(malformed(Error::failure("the other machine has not sent the certificate of a CA"))),
+        _ => {
+            Err(malformed(Error::failure("the other machine has not sent the certificate of a CA")))
+        }
     }
 }
 
@@ -230,7 +233,9 @@ fn sign(
 ) -> Result<(String, Certificate), Stop> {
     let id = Authority::key_of_request(request).map_err(malformed)?;
     if id != met.certificate.id {
-        return Err(malformed(Error::refused("the request is of another key than the certificate")));
+        return Err(malformed(Error::refused(
+            "the request is of another key than the certificate",
+        )));
     }
     let trusted = Trusted::load(folder).map_err(failed)?;
     let name = free_name(ca, met, device, &trusted).map_err(failed)?;
@@ -265,8 +270,10 @@ fn hosts(name: &str, address: Option<IpAddr>) -> Vec<San> {
     if hosts.is_empty() {
         // A name that no host can have.
         let letters = name.to_lowercase();
-        let label: Vec<&str> =
-            letters.split(|c: char| !c.is_ascii_alphanumeric()).filter(|it| !it.is_empty()).collect();
+        let label: Vec<&str> = letters
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .filter(|it| !it.is_empty())
+            .collect();
         hosts = hosts_of(&label.join("-"));
     }
     let is_told = |ip: &IpAddr| match ip {

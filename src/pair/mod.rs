@@ -2,29 +2,31 @@
 //! other's key. Where one has a CA, the other may join that.
 
 mod join;
+mod waiting;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
 use self::join::{Means, Membership, Outcome};
+use self::waiting::Shown;
 use crate::bounds::{MAX_GUESSES, PAIRED_LIMIT, PAIRING_LIMIT};
 use crate::connect::acceptor::{Acceptor, Incoming};
 use crate::connect::connector::Connector;
 use crate::connect::handshake::{self, Judge};
 use crate::connect::ways::{self, Dial, Way};
-use crate::connect::{Connection, NotConnected};
+use crate::connect::{Connection, NotConnected, Peer, Remote, Target};
 use crate::control::{self, SLICE};
 use crate::crypto::keys::Role;
 use crate::error::{Cause, Error, Exit, Result, shown};
-use crate::net::dial::Stream;
+use crate::net::dial::{Route, Stream};
 use crate::protocol::features::{Feature, Features};
 use crate::protocol::message::{Control, Pair};
 use crate::protocol::reason::Reason;
 use crate::protocol::session::{Limits, OUT_OF_TURN, Session, Stop, receive_last_within};
-use crate::ticket::{Ticket, USUAL_PORTS};
+use crate::ticket::{DEFAULT_PORT, Host, Ticket, USUAL_PORTS};
 use crate::token::{DEFAULT_WORDS, Token};
 use crate::trust::certificate::{Certificate, Id};
 use crate::trust::credentials::Credentials;
@@ -65,8 +67,8 @@ pub fn run(options: PairOptions, ui: &Ui) -> Result<Exit> {
     Trusted::load(&folder)?;
     let means = Means::look(options.join, &folder, ui)?;
     let (connection, peer) = match &options.ticket {
-        Some(ticket) => (dial(ticket, &options)?, Role::Sender),
-        None => (wait(&options, ui)?, Role::Receiver),
+        Some(ticket) => (dial(ticket, &options, ui)?, Role::Sender),
+        None => (wait(&options, &device.name, ui)?, Role::Receiver),
     };
     let Connection { reader, writer, closer: _closer, protection, peer: other, .. } = connection;
     let limits = Limits { features: options.features, ..Limits::default() };
@@ -115,15 +117,35 @@ fn tell(name: &str, outcome: &Outcome, ui: &Ui) {
     }
 }
 
-fn dial(ticket: &str, options: &PairOptions) -> Result<Connection> {
-    let ticket = Ticket::parse(ticket)?;
+/// Connects to the machine that shows a token: where the ticket says, or wherever it is in the local network.
+fn dial(typed: &str, options: &PairOptions, ui: &Ui) -> Result<Connection> {
     let dial = Dial {
         is_pod: options.way == Way::Pod,
         is_tailnet: options.way == Way::Tailnet,
         ..Dial::default()
     };
-    let remote = ways::remote(&ticket.host, ticket.port, &dial)?;
-    let mut connector = Connector::new(remote, ticket.token)?;
+    let (remote, token) = match (words(typed)?, &options.way) {
+        (Some(token), Way::Lan(choice)) => {
+            let waiting = waiting::find(choice, ui)?;
+            ui.note(&format!("found {} at {}", shown(&waiting.name), waiting.at));
+            let peer = Peer::unknown(waiting.at.ip());
+            let target = Target::Address(waiting.at, Route::Direct);
+            (Remote { target, peer }, token)
+        }
+        (Some(_), Way::Tailnet) => {
+            return Err(Error::usage("in a tailnet nobody is looked for by the token alone")
+                .hint("type the whole ticket, `HOST:TOKEN`"));
+        }
+        (Some(token), _) => {
+            let here = Host::Ip(Ipv4Addr::LOCALHOST.into());
+            (ways::remote(&here, DEFAULT_PORT, &dial)?, token)
+        }
+        (None, _) => {
+            let ticket = Ticket::parse(typed)?;
+            (ways::remote(&ticket.host, ticket.port, &dial)?, ticket.token)
+        }
+    };
+    let mut connector = Connector::new(remote, token)?;
     let stream = connector.dial().map_err(|end| match end.into_error() {
         error if error.cause == Cause::NothingListens => {
             error.hint("is `transfer pair` still running there, and is this its newest ticket?")
@@ -133,8 +155,17 @@ fn dial(ticket: &str, options: &PairOptions) -> Result<Connection> {
     connector.authenticate(stream).map_err(NotConnected::into_error)
 }
 
+/// The token, where that is all that was typed.
+fn words(typed: &str) -> Result<Option<Token>> {
+    let is_word = |c: char| c.is_ascii_alphabetic() || matches!(c, '-' | '_') || c.is_whitespace();
+    match typed.trim().chars().all(is_word) && !typed.trim().is_empty() {
+        true => Token::parse(typed).map(Some).map_err(Error::secret),
+        false => Ok(None),
+    }
+}
+
 /// Shows a token and waits until somebody has proved that it is known there.
-fn wait(options: &PairOptions, ui: &Ui) -> Result<Connection> {
+fn wait(options: &PairOptions, name: &str, ui: &Ui) -> Result<Connection> {
     let endpoint = ways::endpoint(&options.way)?;
     ui.listens(&endpoint);
     let token = Token::generate(DEFAULT_WORDS)?;
@@ -143,10 +174,12 @@ fn wait(options: &PairOptions, ui: &Ui) -> Result<Connection> {
     let prove = move |stream: &Stream, judge: Judge<'_>| handshake::answer(stream, &shared, judge);
     let acceptor = Acceptor::open(listeners, 1, endpoint.admit, Box::new(prove))
         .map_err(|error| Error::no_thread(&error))?;
-    ui.pair_ticket(&Ticket { host: endpoint.ticket, port, token })?;
+    let mut waits = Shown::begin(name, port, &options.way, ui);
+    ui.pair_ticket(&Ticket { host: endpoint.ticket, port, token }, waits.is_announced())?;
     let (until, mut refused) = (Instant::now() + PATIENCE, 0);
     while Instant::now() < until {
         control::check()?;
+        waits.turn();
         match acceptor.next(SLICE) {
             Some(Incoming::Accepted(accepted)) => return Ok(accepted.connection),
             Some(Incoming::WrongToken { left: 0, .. }) => {

@@ -1,6 +1,7 @@
 //! One connection of a device that is trusted, from the welcome to the last word.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
@@ -8,6 +9,7 @@ use super::folder;
 use super::line::{Line, Place};
 use super::options::ServeOptions;
 use super::room::{Metered, Promise, Room};
+use crate::connect::devices::Own;
 use crate::connect::ways::Dial;
 use crate::connect::{Connection, Peer};
 use crate::control::SLICE;
@@ -29,7 +31,7 @@ use crate::ui::Ui;
 
 /// What all connections share.
 pub struct Host<'a> {
-    name: String,
+    own: Arc<Own>,
     options: &'a ServeOptions,
     ui: &'a Ui,
     /// Who is served, and who waits.
@@ -39,9 +41,14 @@ pub struct Host<'a> {
 
 impl<'a> Host<'a> {
     /// For one run of the server.
-    pub fn new(name: String, options: &'a ServeOptions, ui: &'a Ui) -> Self {
+    pub fn new(own: Arc<Own>, options: &'a ServeOptions, ui: &'a Ui) -> Self {
         let line = Line::new(if options.flat { 1 } else { options.uploads });
-        Self { name, options, ui, line, room: Room::new(options.limits) }
+        Self { own, options, ui, line, room: Room::new(options.limits) }
+    }
+
+    /// What it is called now: the device may have got another name since it began.
+    pub fn name(&self) -> String {
+        self.options.name.clone().unwrap_or_else(|| self.own.name())
     }
 
     /// One connection that is in line, to its end.
@@ -75,7 +82,7 @@ impl<'a> Host<'a> {
     ) -> Result<Summary> {
         let device = peer.id.as_deref().unwrap_or_default();
         let welcome = Welcome {
-            name: Some(self.name.clone()),
+            name: Some(self.name()),
             free: self.room.free(disk::free(&self.options.folder)),
             left: self.room.left(folder::find(&self.options.folder, &peer.name, device).as_deref()),
             queue: Some(self.line.before(place)),

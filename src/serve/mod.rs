@@ -30,9 +30,10 @@ use crate::control::{self, SLICE};
 use crate::error::{Error, Exit, Result, reason, shown};
 use crate::files::attributes::set_creation_mask;
 use crate::receive::output::check_output;
+use crate::trust::certificate::Id;
 use crate::trust::folder::Folder;
-use crate::trust::verifier::Peer as Device;
-use crate::ui::Ui;
+use crate::trust::verifier::{Peer as Device, Rules};
+use crate::ui::{Reached, Ui};
 
 /// How often it is looked whether somebody was removed from the list.
 const LOOK: Duration = Duration::from_secs(1);
@@ -58,15 +59,14 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
     let followed = (endpoint.follow, watch);
     let (mut presence, record) =
         Presence::new(options.name.as_deref(), &own, (port, &listens), followed)?;
-    let name = options.name.clone().unwrap_or_else(|| own.name());
     let mut acceptor =
         Acceptor::open(listeners, 0, endpoint.admit, devices::prove(Arc::clone(&own)))
             .map_err(|error| Error::no_thread(&error))?;
     let rules = own.rules()?;
     let trusted = rules.trusted();
-    let devices: Vec<&str> = trusted.devices.iter().map(|it| &*it.name).collect();
-    let cas: Vec<&str> = rules.authorities().map(|it| &*it.subject).collect();
-    ui.serves((&name, own.id()), &folder, presence.reached(), &devices, &cas);
+    let host = Host::new(Arc::clone(&own), options, ui);
+    let mut identity = (host.name(), own.id());
+    greet(&identity, &rules, &folder, presence.reached(), ui);
 
     presence.tell_of_tailnet(ui);
     match own.doubt(true) {
@@ -84,7 +84,6 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
     }
     notify::tell(Told::Ready);
 
-    let host = Host::new(name.clone(), options, ui);
     thread::scope(|scope| {
         let (mut refused, mut looked, mut changed) = (0, Instant::now(), own.changed());
         let mut is_judged = true;
@@ -110,10 +109,16 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
                 if now != changed || !is_judged {
                     is_judged = judge_again(&own, &host, (now != changed).then_some(ui));
                     changed = now;
+                    // Another certificate may have another name, or be of another key.
+                    let is = (host.name(), own.id());
+                    if let (true, Ok(rules)) = (is != identity, own.rules()) {
+                        identity = is;
+                        greet(&identity, &rules, &folder, presence.reached(), ui);
+                    }
                 }
             }
             presence.turn(&own, &mut acceptor, ui, |at| {
-                ui.moved((&name, own.id()), &folder, at);
+                ui.moved((&identity.0, identity.1), &folder, at);
             });
             match acceptor.next(SLICE) {
                 Some(Incoming::Accepted(accepted)) => {
@@ -165,6 +170,13 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
     });
     ui.note("stopped");
     Ok(Exit::Done)
+}
+
+/// Says who it is, where it listens and whom it trusts.
+fn greet((name, id): &(String, Id), rules: &Rules, folder: &str, at: &Reached, ui: &Ui) {
+    let devices: Vec<&str> = rules.trusted().devices.iter().map(|it| &*it.name).collect();
+    let cas: Vec<&str> = rules.authorities().map(|it| &*it.subject).collect();
+    ui.serves((name, *id), folder, at, &devices, &cas);
 }
 
 /// Prints what makes a service of the command line. Where all else is for reading alone, a folder that is not there

@@ -39,6 +39,8 @@ pub struct Presence {
     missing: Option<String>,
     announced: State,
     reached: Reached,
+    /// Whether it is called as was said, whatever its device is called.
+    is_called: bool,
     looked: Instant,
     /// Addresses of which it was told that they cannot be listened at.
     told: BTreeSet<IpAddr>,
@@ -67,23 +69,18 @@ impl Presence {
         (port, listens): (u16, &[IpAddr]),
         (follow, watch): (Option<Box<Follow>>, Option<Watch>),
     ) -> Result<(Self, Record)> {
-        let (id, txt) = (own.id(), txt_of(own.certificate()));
         let record = match called {
             Some(name) => {
                 check_name(name)?;
-                Record::new(name, port, txt)?
+                Record::new(name, port, txt_of(&own.certificate()))?
             }
-            None => {
-                let name = own.name();
-                let label = name.split(['.', '\\']).next().unwrap_or_default();
-                Record::new(label, port, txt.clone())
-                    .or_else(|_| Record::new(&format!("device-{}", id.short()), port, txt))?
-            }
+            None => record_of(&own.certificate(), port)?,
         };
-        let (looked, told) = (Instant::now(), BTreeSet::new());
+        let (looked, told, is_called) = (Instant::now(), BTreeSet::new(), called.is_some());
         let (announced, missing) = (State::Silent, None);
         let reached = reached(port, listens, watch.as_ref());
-        Ok((Self { follow, watch, missing, announced, reached, looked, told }, record))
+        let presence = Self { follow, watch, missing, announced, reached, is_called, looked, told };
+        Ok((presence, record))
     }
 
     /// Where it is reached, as it was when that was last looked at.
@@ -180,15 +177,25 @@ impl Presence {
         self.announce_anew(ui);
     }
 
-    /// Announces another certificate, once there is one.
+    /// Announces another certificate, once there is one, and another name, if its device has got one.
     fn renew(&mut self, own: &Own, ui: &Ui) {
-        let (State::Looks { record, .. } | State::Announced { record, .. }) = &mut self.announced
+        let (State::Looks { record, choice, .. } | State::Announced { record, choice, .. }) =
+            &mut self.announced
         else {
             return;
         };
-        let Some(txt) = own.shows().map(|certificate| txt_of(&certificate)) else { return };
+        let certificate = own.certificate();
+        let txt = txt_of(&certificate);
         if *record.txt() == txt {
             return;
+        }
+        if let (false, Ok(other)) = (self.is_called, record_of(&certificate, self.reached.port))
+            && other.name() != record.name()
+        {
+            let choice = choice.clone();
+            // The goodbye of the old name comes first.
+            self.announced = State::Silent;
+            return self.look_for_names(other, choice, ui);
         }
         *record = record.telling(txt);
         self.announce_anew(ui);
@@ -303,6 +310,15 @@ fn reached(port: u16, listens: &[IpAddr], watch: Option<&Watch>) -> Reached {
         },
     );
     Reached { port, addresses, tailnet: Some(tailnet) }
+}
+
+/// The record of a device that shows this certificate, and listens on a port: by as much of its name as a record
+/// takes.
+fn record_of(certificate: &Certificate, port: u16) -> Result<Record> {
+    let (name, txt) = (certificate.device_name(), txt_of(certificate));
+    let label = name.split(['.', '\\']).next().unwrap_or_default();
+    Record::new(label, port, txt.clone())
+        .or_else(|_| Record::new(&format!("device-{}", certificate.id.short()), port, txt))
 }
 
 /// What is announced of whoever shows this certificate.

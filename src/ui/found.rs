@@ -1,6 +1,6 @@
 //! Servers that were found, and the choice among them. What was asked for goes to stdout.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use dialoguer::Input;
 use dialoguer::console::Term;
@@ -146,16 +146,33 @@ impl Ui {
                 announced(server, servers)
             ));
         }
-        let typed: String = Input::new()
-            .with_prompt("which? (its number; Enter for none)")
-            .allow_empty(true)
-            .interact_text_on(&Term::stderr())
-            .map_err(unanswered)?;
-        let number: Option<usize> = typed.trim().parse().ok();
-        number
-            .and_then(|number| servers.get(number.checked_sub(1)?))
-            .ok_or_else(|| said_no().hint("nothing was sent"))
+        let number = ask_number()?;
+        number.and_then(|at| servers.get(at)).ok_or_else(|| said_no().hint("nothing was sent"))
     }
+
+    /// Which of these machines, by their names and addresses, shows the token that was typed?
+    ///
+    /// # Errors
+    /// [`crate::error::Exit::Declined`] when it is none of them.
+    pub fn ask_waiting(&self, machines: &[(String, IpAddr)]) -> Result<usize> {
+        screen::paragraph("several machines here wait to be paired:");
+        for (number, (name, at)) in (1..).zip(machines) {
+            screen::paragraph(&format!("{number}  {} ({at})", shown(name)));
+        }
+        let chosen = ask_number()?.filter(|at| *at < machines.len());
+        chosen.ok_or_else(|| said_no().hint("nothing was changed"))
+    }
+}
+
+/// Which of a list, counted from 0; nothing if it is none.
+fn ask_number() -> Result<Option<usize>> {
+    let typed: String = Input::new()
+        .with_prompt("which? (its number; Enter for none)")
+        .allow_empty(true)
+        .interact_text_on(&Term::stderr())
+        .map_err(unanswered)?;
+    let number: Option<usize> = typed.trim().parse().ok();
+    Ok(number.and_then(|number| number.checked_sub(1)))
 }
 
 fn free(seen: &Seen) -> String {

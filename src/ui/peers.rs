@@ -44,13 +44,16 @@ impl Ui {
     ///
     /// # Errors
     /// When stdout cannot be written to.
-    pub fn pair_ticket(&self, ticket: &Ticket) -> Result<()> {
+    pub fn pair_ticket(&self, ticket: &Ticket, is_announced: bool) -> Result<()> {
         self.say("on the other machine, run:");
         let command = ticket.command();
         let typed = command.strip_prefix(COMMAND).unwrap_or_default();
         let line = Zeroizing::new(format!("transfer pair {typed}\n"));
         self.print(&line)?;
         drop((command, line));
+        if is_announced {
+            self.say("in this local network the words behind the last colon will do");
+        }
         self.say("waiting for the other machine; Ctrl-C stops");
         Ok(())
     }

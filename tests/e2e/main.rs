@@ -29,6 +29,8 @@ mod fingers;
 #[cfg(unix)]
 mod git_hostile;
 mod gitignore;
+#[cfg(unix)]
+mod joining;
 mod json;
 #[cfg(unix)]
 mod kept;

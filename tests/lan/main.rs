@@ -9,6 +9,7 @@
 #[path = "../e2e/events.rs"]
 mod events;
 mod finding;
+mod pairing;
 mod sending;
 mod serving;
 mod stage;

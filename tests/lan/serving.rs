@@ -23,25 +23,25 @@ use super::util::terminal::Terminal;
 use super::util::tree::{Scratch, ensure_same, noise, tree, write};
 
 /// Devices at the machines of a network: each has a key of its own, and a folder to work in.
-struct Home<'a> {
+pub struct Home<'a> {
     lan: &'a Lan,
     scratch: Scratch,
 }
 
 impl<'a> Home<'a> {
-    fn new(lan: &'a Lan) -> Result<Self> {
+    pub fn new(lan: &'a Lan) -> Result<Self> {
         let home = Self { lan, scratch: Scratch::new()? };
         write(&home.path("tree/sub/data"), noise(2_000_000, 1))?;
         write(&home.path("tree/notes.txt"), "hello")?;
         Ok(home)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.scratch.join(name)
     }
 
     /// `transfer` of a device at a machine: `b`, or `b/phone` for another than its only one.
-    fn command(&self, device: &str, words: &[&str]) -> Command {
+    pub fn command(&self, device: &str, words: &[&str]) -> Command {
         let machine = device.split('/').next().unwrap_or(device);
         let mut command = self.lan.transfer(machine, words);
         command.current_dir(self.scratch.path());
@@ -49,12 +49,12 @@ impl<'a> Home<'a> {
         command
     }
 
-    fn run(&self, device: &str, words: &[&str]) -> Result<Ended> {
+    pub fn run(&self, device: &str, words: &[&str]) -> Result<Ended> {
         run(self.command(device, words))
     }
 
     /// Two devices are introduced; the one calls the other by this name, and is called so there.
-    fn pair(&self, (one, called): (&str, &str), (other, its): (&str, &str)) -> Result<()> {
+    pub fn pair(&self, (one, called): (&str, &str), (other, its): (&str, &str)) -> Result<()> {
         let mut shows = Process::start(self.command(one, &["pair", "--name", its]))?;
         let line = shows.wait_for(Pipe::Out, "transfer pair ")?;
         let ticket = line.trim_end().rsplit(' ').next().context("a ticket")?.to_owned();
@@ -63,7 +63,7 @@ impl<'a> Home<'a> {
         Ok(())
     }
 
-    fn serve(&self, device: &str, folder: &str, options: &[&str]) -> Result<Process> {
+    pub fn serve(&self, device: &str, folder: &str, options: &[&str]) -> Result<Process> {
         let words = [&["serve", folder], options].concat();
         let mut server = Process::start(self.command(device, &words))?;
         server.wait_for(Pipe::Err, " takes uploads into ")?;
@@ -71,7 +71,7 @@ impl<'a> Home<'a> {
     }
 
     /// What `find` tells, an object a server, once there are so many.
-    fn found(&self, device: &str, count: usize, options: &[&str]) -> Result<Vec<Value>> {
+    pub fn found(&self, device: &str, count: usize, options: &[&str]) -> Result<Vec<Value>> {
         until("servers", || {
             let words = [&["find", "--json"], options].concat();
             let told = self.run(device, &words)?.stdout;
@@ -85,13 +85,13 @@ impl<'a> Home<'a> {
     }
 
     /// What a device is.
-    fn card(&self, device: &str) -> Result<Value> {
+    pub fn card(&self, device: &str) -> Result<Value> {
         let card = self.run(device, &["device", "--json"])?.expect(0)?.stdout;
         let line = card.lines().find(|line| line.contains("\"this\"")).context("a card")?;
         Ok(serde_json::from_str(line)?)
     }
 
-    fn arrived(&self, folder: &str) -> Result<()> {
+    pub fn arrived(&self, folder: &str) -> Result<()> {
         ensure_same(&tree(&self.path("tree"))?, &tree(&self.path(folder).join("tree"))?)
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mdns_sd::{DaemonEvent, RRType, Receiver, ServiceDaemon, ServiceInfo};
 
-use super::{Record, SERVICE, cannot_speak, chosen, deaf, kept, list, speaker};
+use super::{Record, Service, cannot_speak, chosen, deaf, kept, list, speaker};
 use crate::bounds::{GOODBYE_LIMIT, MAX_KEPT};
 use crate::error::{Result, shown};
 use crate::net::interfaces::{Choice, Interfaces};
@@ -15,6 +15,7 @@ pub struct Announcement {
     events: Receiver<DaemonEvent>,
     /// What was registered; `mdns-sd` goes on calling it so when it has another name.
     registered: String,
+    service: Service,
     name: String,
     /// Why it cannot work, until that is told.
     trouble: Option<String>,
@@ -42,12 +43,14 @@ impl Announcement {
         let events = daemon.monitor().map_err(|error| cannot_speak(&error))?;
         let (name, port) = (record.name(), record.port());
         let txt = record.txt().pairs();
-        let service = ServiceInfo::new(SERVICE, name, &record.host(), (), port, &*txt);
+        let service =
+            ServiceInfo::new(record.service().name(), name, &record.host(), (), port, &*txt);
         let mut service = service.map_err(|error| cannot_speak(&error))?.enable_addr_auto();
         service.set_interfaces(vec![chosen(interfaces, choice)]);
         let registered = service.get_fullname().to_owned();
         daemon.register(service).map_err(|error| cannot_speak(&error))?;
-        Ok(Self { daemon, events, registered, name: name.to_owned(), trouble: deaf() })
+        let (service, name) = (record.service(), name.to_owned());
+        Ok(Self { daemon, events, registered, service, name, trouble: deaf() })
     }
 
     /// The name that others see.
@@ -71,7 +74,9 @@ impl Announcement {
         while let Ok(event) = self.events.recv_deadline(deadline) {
             match event {
                 DaemonEvent::NameChange(change) if change.rr_type == RRType::SRV => {
-                    let Some(name) = list::instance(&change.new_name) else { continue };
+                    let Some(name) = list::instance(self.service, &change.new_name) else {
+                        continue;
+                    };
                     self.name = name;
                     return Some(Told::Renamed(self.name.clone()));
                 }

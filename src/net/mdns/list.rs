@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use mdns_sd::{ResolvedService, ScopedIp, ServiceEvent};
 
-use super::{SERVICE, Txt};
+use super::{Service, Txt};
 use crate::bounds::{MAX_SERVER_ADDRESSES, MAX_SERVERS};
 use crate::error::shown;
 use crate::net::interfaces::{Interfaces, Scope};
@@ -58,12 +58,18 @@ impl fmt::Display for Server {
 /// The servers that are announced now.
 #[derive(Debug, Default)]
 pub struct List {
+    service: Service,
     servers: BTreeMap<String, Server>,
     /// Records of the service that are none of ours, or too many.
     pub ignored: u64,
 }
 
 impl List {
+    /// An empty one of a service.
+    pub fn of(service: Service) -> Self {
+        Self { service, ..Self::default() }
+    }
+
     /// The servers, by name.
     pub fn servers(&self) -> impl Iterator<Item = &Server> + Clone {
         self.servers.values()
@@ -88,7 +94,9 @@ impl List {
 
     /// A record that came, or changed.
     fn put(&mut self, full: &str, addresses: Vec<SocketAddr>, txt: Option<Txt>) -> bool {
-        let (Some(name), Some(txt), false) = (instance(full), txt, addresses.is_empty()) else {
+        let (Some(name), Some(txt), false) =
+            (instance(self.service, full), txt, addresses.is_empty())
+        else {
             self.ignored += 1;
             // What was a server is none any more.
             return self.remove(full);
@@ -136,19 +144,21 @@ fn sifted(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     addresses
 }
 
-/// The name in `NAME._transfer-tls._tcp.local.`, if it is one.
-pub(super) fn instance(full: &str) -> Option<String> {
-    let at = full.len().checked_sub(SERVICE.len())?;
+/// The name in `NAME._transfer-tls._tcp.local.`, or what it is called of another service, if it is one.
+pub(super) fn instance(of: Service, full: &str) -> Option<String> {
+    let at = full.len().checked_sub(of.name().len())?;
     let (name, service) = (full.get(..at)?, full.get(at..)?);
     let name = name.strip_suffix('.')?;
     let fits = (1..=MAX_INSTANCE).contains(&name.len());
-    (fits && service.eq_ignore_ascii_case(SERVICE)).then(|| name.to_owned())
+    (fits && service.eq_ignore_ascii_case(of.name())).then(|| name.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::net::interfaces::Network;
+
+    const SERVICE: &str = "_transfer-tls._tcp.local.";
 
     fn txt() -> Txt {
         Txt { version: 1, fingerprint: None, id: [7; 8], words: Some("ocean-tiger".into()) }
@@ -205,9 +215,12 @@ mod tests {
             ("é", None),
             ("éé_transfer-tls._tcp.local.", None),
         ] {
-            assert_eq!(instance(full).as_deref(), expected, "{full:?}");
+            assert_eq!(instance(Service::Server, full).as_deref(), expected, "{full:?}");
         }
-        assert!(instance(&format!("{}.{SERVICE}", "a".repeat(64))).is_none());
+        let waiting = "attic._transfer-pair._tcp.local.";
+        assert_eq!(instance(Service::Server, waiting), None);
+        assert_eq!(instance(Service::Pairing, waiting).as_deref(), Some("attic"));
+        assert!(instance(Service::Server, &format!("{}.{SERVICE}", "a".repeat(64))).is_none());
         let found = [
             "127.0.0.1:1",
             "[::1]:1",

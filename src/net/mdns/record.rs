@@ -2,6 +2,7 @@
 
 use mdns_sd::TxtProperties;
 
+use super::Service;
 use crate::error::{Error, Result, shown};
 
 /// Bytes of a name that is announced, so that ` (99)` fits behind it into the 63 of a label.
@@ -12,6 +13,7 @@ const MAX_WORD: usize = 16;
 /// What a server announces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
+    service: Service,
     name: String,
     port: u16,
     txt: Txt,
@@ -31,10 +33,25 @@ impl Record {
         } else if let Some(odd) = name.chars().find(|c| is_odd(*c)) {
             format!("holds {odd:?}")
         } else {
-            return Ok(Self { name: name.to_owned(), port, txt });
+            return Ok(Self { service: Service::Server, name: name.to_owned(), port, txt });
         };
         let message = format!("the name \"{}\" {why}", shown(name));
         Err(Error::usage(message).hint("choose another with --name, such as --name attic"))
+    }
+
+    /// A record of a machine that waits to be paired, of which nothing is told but that: its id is a number that is
+    /// drawn anew each time.
+    ///
+    /// # Errors
+    /// As [`Record::new`].
+    pub fn of_pairing(name: &str, port: u16, version: u32) -> Result<Self> {
+        let txt = Txt { version, fingerprint: None, id: rand::random(), words: None };
+        Ok(Self { service: Service::Pairing, ..Self::new(name, port, txt)? })
+    }
+
+    /// What it is a record of.
+    pub fn service(&self) -> Service {
+        self.service
     }
 
     /// The name, as it was asked for.
@@ -65,8 +82,12 @@ impl Record {
     /// The host name of this one server. With the machine's own, the goodbye of one server would
     /// take the addresses of another away, and macOS renames itself when it sees its name announced.
     pub fn host(&self) -> String {
+        let kind = match self.service {
+            Service::Server => 't',
+            Service::Pairing => 'p',
+        };
         // A device may have several servers.
-        format!("t-{}-{}.local.", hex(self.txt.id.get(..4).unwrap_or_default()), self.port)
+        format!("{kind}-{}-{}.local.", hex(self.txt.id.get(..4).unwrap_or_default()), self.port)
     }
 }
 
@@ -236,5 +257,10 @@ mod tests {
             assert_eq!(said.map(|(_, why)| why), why, "{name:?}");
         }
         assert_eq!(Record::new("attic", 1, txt()).unwrap().host(), "t-00010203-1.local.");
+        // Of a pairing nothing is told that leads anywhere but to it, or is the same the next time.
+        let [one, other] = [1, 2].map(|_| Record::of_pairing("attic", 1, 2).unwrap());
+        assert!(one.host().starts_with("p-") && one.host() != other.host());
+        let keys: Vec<_> = one.txt().pairs().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["v", "id"]);
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mdns_sd::{DaemonEvent, Receiver, RecvTimeoutError, ServiceDaemon, ServiceEvent};
 
-use super::{COUNTING, List, SERVICE, cannot_speak, deaf, kept, speaker};
+use super::{COUNTING, List, Service, cannot_speak, deaf, kept, speaker};
 use crate::bounds::{GOODBYE_LIMIT, MAX_HEARD, MAX_KEPT};
 use crate::control;
 use crate::error::{Error, Result, shown};
@@ -22,15 +22,23 @@ pub struct Search {
 }
 
 impl Search {
-    /// Asks who is here, on the interfaces that are used.
+    /// Asks which servers are here, on the interfaces that are used.
     ///
     /// # Errors
     /// Exit 5 where there is no socket or thread for it.
     pub fn begin(interfaces: &Interfaces, choice: &Choice) -> Result<Self> {
+        Self::of(Service::Server, interfaces, choice)
+    }
+
+    /// The same for any service.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn of(service: Service, interfaces: &Interfaces, choice: &Choice) -> Result<Self> {
         let daemon = speaker(interfaces, choice)?;
         let troubles = daemon.monitor().map_err(|error| cannot_speak(&error))?;
-        let found = daemon.browse(SERVICE).map_err(|error| cannot_speak(&error))?;
-        let (list, counted) = (List::default(), Instant::now());
+        let found = daemon.browse(service.name()).map_err(|error| cannot_speak(&error))?;
+        let (list, counted) = (List::of(service), Instant::now());
         Ok(Self { daemon, found, troubles, list, heard: 0, counted, trouble: deaf() })
     }
 

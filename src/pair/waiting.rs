@@ -1,0 +1,166 @@
+//! Machines of the local network that show a token: announced while they wait, and found by whoever has only the
+//! token. That they wait is all that is announced; a record leads to a place to try, and the token alone tells who
+//! is there.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::bounds::LOOK_LIMIT;
+use crate::connect::around::{Answer, Around, Knock, Look, Rank};
+use crate::connect::handshake;
+use crate::connect::ways::Way;
+use crate::crypto::handshake::VERSION;
+use crate::error::{Error, Result, shown};
+use crate::net::dial::dial_first;
+use crate::net::interfaces::{Choice, Interfaces};
+use crate::net::mdns::{Announcement, Record, Server, Service, Silence};
+use crate::ui::Ui;
+
+/// How long others are waited for, once one was found.
+const OTHERS: Duration = Duration::from_secs(2);
+/// How long one may take to answer.
+const ANSWER: Duration = Duration::from_secs(2);
+/// How often it is looked how much strangers have made it keep.
+const COUNT: Duration = Duration::from_secs(30);
+
+/// That a token is shown here, until it is dropped.
+pub struct Shown {
+    announcement: Option<Announcement>,
+    counted: Instant,
+}
+
+impl Shown {
+    /// Announces a machine of this name, which waits at a port, where the way is one of a local network. What cannot
+    /// be announced is reached by its address all the same.
+    pub fn begin(name: &str, port: u16, way: &Way, ui: &Ui) -> Self {
+        let announce = |choice: &Choice| {
+            let label = name.split(['.', '\\']).next().unwrap_or_default();
+            let record = Record::of_pairing(label, port, VERSION.into())
+                .or_else(|_| Record::of_pairing("device", port, VERSION.into()))?;
+            Announcement::begin(&record, &Interfaces::look(choice)?, choice)
+        };
+        let announcement = match way {
+            Way::Lan(choice) => announce(choice)
+                .map_err(|error| ui.warn(&format!("the whole ticket is needed there: {error}")))
+                .ok(),
+            _ => None,
+        };
+        Self { announcement, counted: Instant::now() }
+    }
+
+    /// Whether others can see it.
+    pub fn is_announced(&self) -> bool {
+        self.announcement.is_some()
+    }
+
+    /// Ends it where strangers have made it keep too much; takes no time of its own.
+    pub fn turn(&mut self) {
+        if self.counted.elapsed() < COUNT {
+            return;
+        }
+        self.counted = Instant::now();
+        if self.announcement.as_ref().is_some_and(Announcement::is_flooded) {
+            self.announcement = None;
+        }
+    }
+}
+
+/// A machine that waits, and has answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// What it announces itself as: not safe to show.
+    pub name: String,
+    /// Where it answers.
+    pub at: SocketAddr,
+}
+
+/// The one machine of the local network that waits. Of several the person says which: each wrong token costs a
+/// guess there.
+///
+/// # Errors
+/// Nobody waits (exit 5), or several, and there is nobody to ask (exit 2).
+pub fn find(choice: &Choice, ui: &Ui) -> Result<Waiting> {
+    ui.note("looking for the machine that shows the token");
+    let mut around = Around::begin(Service::Pairing, choice)?;
+    let knock: Knock<SocketAddr> = Arc::new(|_: &Server, at: &[SocketAddr]| {
+        let (stream, at) = dial_first(at, ANSWER)?;
+        handshake::look(&stream, Instant::now() + ANSWER)?;
+        Ok(at)
+    });
+    let (begun, mut since) = (Instant::now(), None);
+    let mut found: Vec<Waiting> = vec![];
+    let looked = around.knock(begun + LOOK_LIMIT, &|_| Some(Rank::Other), &knock, &mut |answer| {
+        if let Some(Answer { server, came: Ok(at) }) = answer {
+            note(&mut found, Waiting { name: server.name, at });
+            since.get_or_insert_with(Instant::now);
+        }
+        match since {
+            Some(since) if since.elapsed() >= OTHERS => Look::Done,
+            _ => Look::On,
+        }
+    });
+    // A flood of records ends the look, and takes nothing away of what was found.
+    if let Err(error) = looked
+        && (found.is_empty() || error.exit() != crate::error::Exit::Network)
+    {
+        return Err(error);
+    }
+    found.sort_by_key(|it| it.name.to_lowercase());
+    match &*found {
+        [] => Err(nobody(&around.silence())),
+        [one] => Ok(one.clone()),
+        several if ui.asks() => {
+            let named: Vec<(String, IpAddr)> =
+                several.iter().map(|it| (it.name.clone(), it.at.ip())).collect();
+            let chosen = ui.ask_waiting(&named)?;
+            several.get(chosen).cloned().ok_or_else(|| nobody(&[]))
+        }
+        several => Err(too_many(several)),
+    }
+}
+
+/// One more. Several records of one place are one machine.
+fn note(found: &mut Vec<Waiting>, waiting: Waiting) {
+    if !found.iter().any(|it| it.at == waiting.at) {
+        found.push(waiting);
+    }
+}
+
+fn too_many(several: &[Waiting]) -> Error {
+    let named = several.iter().map(|it| format!("{} ({})", shown(&it.name), it.at));
+    let named = named.collect::<Vec<_>>().join(", ");
+    Error::usage(format!("several machines here wait to be paired: {named}"))
+        .hint("type the whole ticket of the one that is meant: transfer pair HOST:TOKEN")
+}
+
+fn nobody(silence: &[Silence]) -> Error {
+    let reasons: Vec<String> = silence.iter().map(ToString::to_string).collect();
+    Error::network("no machine of the local network shows a token to pair with").hint(format!(
+        "`transfer pair` there shows one; its whole ticket, HOST:TOKEN, needs no search; {}",
+        reasons.join("; ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Exit;
+
+    #[test]
+    fn several_are_told_and_none_is_taken() {
+        let at = |text: &str| text.parse().unwrap();
+        let mut found = vec![];
+        for (name, place) in
+            [("attic", "10.0.0.1:1"), ("copy", "10.0.0.1:1"), ("evil\u{1b}[2J", "10.0.0.2:1")]
+        {
+            note(&mut found, Waiting { name: name.into(), at: at(place) });
+        }
+        let error = too_many(&found);
+        assert_eq!(error.exit(), Exit::Usage);
+        let expected = "several machines here wait to be paired: attic (10.0.0.1:1), \
+                        evil\\u{1b}[2J (10.0.0.2:1)";
+        assert_eq!(error.message, expected);
+        assert_eq!(nobody(&[Silence::Unknown]).exit(), Exit::Network);
+    }
+}
