@@ -12,6 +12,8 @@ mod bytes;
 #[cfg(unix)]
 mod changing;
 mod choosing;
+#[cfg(target_os = "linux")]
+mod clocks;
 mod completions;
 mod conflicts;
 #[cfg(unix)]

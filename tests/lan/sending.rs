@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use super::stage::Lan;
-use super::util::process::{Pipe, Sender, run};
+use super::util::process::{Ended, Pipe, Sender, run};
 use super::util::tree::{Scratch, chmod, ensure_arrived, noise, write};
 
 /// A small tree to send.
@@ -231,8 +231,13 @@ fn the_doctor_knows_the_local_network() -> Result<()> {
         command.current_dir(scratch.path());
         run(command)
     };
-    let here = doctor("a", &[])?;
+    // That Tailscale is not installed is in nobody's way here.
+    let here = doctor("a", &[])?.expect(0)?;
     for line in [
+        "Tailscale\n  skipped  TRANSFER_TAILSCALE names /nonexistent/tailscale, which is no program; the local \
+         network needs none\n",
+        "Port 15820\n  ok       free at 192.168.77.1, where `transfer send` listens\n",
+        "Proxy\n  skipped  the local network needs none\n",
         "Local network\n  ok       eth0 (192.168.77.1, fd77::1, fe80::1): `transfer send --lan` \
          listens there\n",
         "  skipped  docker0 belongs to containers or virtual machines\n",
@@ -255,5 +260,20 @@ fn the_doctor_knows_the_local_network() -> Result<()> {
         gone.stdout.contains("it answers, but nothing listens on port 15820 there"),
         "{gone:#?}"
     );
-    Ok(())
+    // A machine of the tailnet needs it, one that is broken is broken, and without any network it is missing.
+    let problem = |ended: Ended, part: &str| -> Result<()> {
+        let ended = ended.expect(1)?;
+        ensure!(ended.stdout.contains(part), "{part}: {ended:#?}");
+        Ok(())
+    };
+    let missing = "Tailscale\n  problem  TRANSFER_TAILSCALE names /nonexistent/tailscale, which is no program\n";
+    problem(doctor("b", &["nas"])?, missing)?;
+    let program = scratch.join("tailscale");
+    write(&program, "#!/bin/sh\necho '{\"BackendState\":\"Stopped\"}'\n")?;
+    chmod(&program, 0o755)?;
+    let mut command = lan.transfer("b", &["doctor"]);
+    command.current_dir(scratch.path()).env("TRANSFER_TAILSCALE", &program);
+    problem(run(command)?, "Tailscale\n  problem  tailscale is stopped (state Stopped)\n")?;
+    lan.ip("b", "link delete eth0")?;
+    problem(doctor("b", &[])?, missing)
 }
