@@ -31,6 +31,7 @@ pub use self::relay::RelayArgs;
 pub use self::send::SendArgs;
 pub use self::serve::ServeArgs;
 use crate::completions::CompletionsOptions;
+use crate::connect::direct::Direct;
 use crate::doctor::DoctorOptions;
 use crate::error::{Error, Exit, Result};
 use crate::protocol::features::{Feature, Features};
@@ -115,6 +116,7 @@ pub enum Command {
     #[command(after_help = "Examples:\n  \
         transfer doctor              this machine\n  \
         transfer doctor laptop       and the way to another\n  \
+        transfer doctor --direct     the way to any other network\n  \
         transfer doctor --pod        this machine, without Tailscale\n\n\
         The exit code is 0 when nothing is in the way, else 1.")]
     Doctor(DoctorArgs),
@@ -304,6 +306,13 @@ pub struct DoctorArgs {
     /// Leave Tailscale out
     #[arg(long)]
     pod: bool,
+    /// Look at the way to a machine of any other network: which relays answer, what the router here does
+    /// to UDP, and whether a direct way is likely. Asks those relays that anybody may use
+    #[arg(long, conflicts_with_all = ["peer", "pod", "port"])]
+    direct: bool,
+    /// With --direct: ask this relay in their place; may be repeated [env: TRANSFER_RELAY]
+    #[arg(long, value_name = "URL", requires = "direct")]
+    relay: Vec<String>,
     /// Look at this port, here and there; without this at 15820
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
@@ -317,13 +326,18 @@ pub struct DoctorArgs {
 
 impl DoctorArgs {
     /// Everything decided that can be decided without looking.
-    pub fn resolve(&self) -> DoctorOptions {
-        DoctorOptions {
+    ///
+    /// # Errors
+    /// A relay is named that is none.
+    pub fn resolve(&self) -> Result<DoctorOptions> {
+        let direct = Direct::new(&self.relay, false)?;
+        Ok(DoctorOptions {
             peer: self.peer.clone(),
             pod: self.pod,
+            direct: self.direct.then_some(direct),
             port: self.port,
             output: self.output_dir.clone(),
-        }
+        })
     }
 }
 

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
             Command::Serve(args) => serve::run(&args.resolve(), &ui),
             #[cfg(feature = "relay")]
             Command::Relay(args) => transfer::relay::run(&args.resolve(), &ui),
-            Command::Doctor(args) => doctor::run(&args.resolve(), &ui),
+            Command::Doctor(args) => doctor::run(&args.resolve()?, &ui),
             Command::Find(args) => find::run(&args.resolve(), &ui),
             Command::Pair(args) => pair::run(args.resolve()?, &ui),
             Command::Trust(args) => devices::run_trust(&args.resolve(), &ui),

@@ -94,6 +94,19 @@ fn usual() -> Result<Option<Vec<RelayUrl>>> {
     }
 }
 
+/// The relays at which this side would meet another, and what they want to see; none where there shall be
+/// none.
+///
+/// # Errors
+/// A relay is named that is none.
+pub fn relays(direct: &Direct) -> Result<(Vec<RelayUrl>, Option<RelayToken>)> {
+    let named = match &direct.relays {
+        Some(relays) => Some(relays.clone()),
+        None => usual()?,
+    };
+    Ok((named.unwrap_or_else(RelayUrl::defaults), relay_token(direct)?))
+}
+
 /// Under a new plate at a relay, or without one at all addresses of this machine. Anybody may connect.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 //! waited for.
 
 mod device;
+mod direct;
 mod folder;
 mod local;
 mod peer;
@@ -20,6 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{self, Config};
+use crate::connect::direct::Direct;
 use crate::connect::lan;
 use crate::error::{Cause, Error, Exit, Result, shown_os};
 use crate::net::dial::Proxy;
@@ -35,6 +37,8 @@ pub struct DoctorOptions {
     pub peer: Option<String>,
     /// Leave Tailscale out.
     pub pod: bool,
+    /// Look at the way between any two networks, and not at Tailscale: with these relays.
+    pub direct: Option<Direct>,
     /// TCP port, here and there; nothing for the usual one.
     pub port: Option<u16>,
     /// The folder to receive into.
@@ -51,6 +55,8 @@ const TAILSCALE_LIMIT: Duration = Duration::from_secs(8);
 const AGAIN_LIMIT: Duration = Duration::from_secs(2);
 /// A proxy is near, mostly on this machine.
 const PROXY_LIMIT: Duration = Duration::from_millis(1500);
+/// Each of its steps has an end of its own, and they run side by side.
+const DIRECT_LIMIT: Duration = Duration::from_secs(9);
 /// A disk that takes longer is none to receive on.
 const FOLDER_LIMIT: Duration = Duration::from_secs(2);
 
@@ -68,6 +74,12 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
     }
     ui.visit();
     let mut doctor = Doctor { ui, until: Instant::now() + PATIENCE, problems: 0, warnings: 0 };
+    if let Some(direct) = &options.direct {
+        doctor.direct(direct)?;
+        doctor.kept();
+        doctor.folder(&options.output);
+        return Ok(doctor.end());
+    }
     let server = match &peer {
         Some((Host::Name(name), _)) if !options.pod => server::look(name),
         _ => None,
@@ -264,6 +276,23 @@ impl Doctor<'_> {
             }
         };
         self.tell("Proxy", &[finding]);
+    }
+
+    /// The way between any two networks.
+    fn direct(&mut self, direct: &Direct) -> Result<()> {
+        for topic in ["Tailscale", "Local network"] {
+            self.tell(topic, &[Finding::skipped("--direct needs none")]);
+        }
+        self.tell("Proxy", &[direct::proxy()]);
+        let direct = direct.clone();
+        match self.within(DIRECT_LIMIT, move |_| direct::look(&direct)) {
+            Some(found) => found?.iter().for_each(|(topic, findings)| self.tell(topic, findings)),
+            None => {
+                let finding = Finding::problem("nothing answers in time");
+                self.tell("Relays", &[finding.advice("is this machine on line?")]);
+            }
+        }
+        Ok(())
     }
 
     fn folder(&mut self, output: &Path) {

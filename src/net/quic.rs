@@ -9,6 +9,8 @@ mod endpoint;
 #[cfg(feature = "direct")]
 mod listener;
 #[cfg(feature = "direct")]
+mod network;
+#[cfg(feature = "direct")]
 mod path;
 #[cfg(feature = "direct")]
 mod slept;
@@ -27,11 +29,12 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 #[cfg(not(feature = "direct"))]
-pub use self::without::{Dialler, Listener, Paths, Quic};
+pub use self::without::{Dialler, Listener, Paths, Quic, look};
 #[cfg(feature = "direct")]
-pub use self::{endpoint::Dialler, listener::Listener, path::Paths, stream::Quic};
+pub use self::{endpoint::Dialler, listener::Listener, network::look, path::Paths, stream::Quic};
 use super::plate::Plate;
 use super::relay_url::RelayUrl;
+use crate::error::Result;
 
 /// Whether this build has direct mode.
 pub const IS_BUILT: bool = cfg!(feature = "direct");
@@ -103,6 +106,41 @@ pub struct Traffic {
     pub relayed: u64,
     /// From address to address.
     pub direct: u64,
+}
+
+/// What the network here lets through, found out at relays and at the router.
+#[derive(Debug)]
+pub struct Network {
+    /// What came of each relay.
+    pub relays: Vec<AtRelay>,
+    /// By which protocols the router opens ports when it is asked; nothing where it was not asked.
+    pub openers: Option<Vec<&'static str>>,
+}
+
+/// What came of a relay.
+#[derive(Debug)]
+pub struct AtRelay {
+    /// Which.
+    pub relay: RelayUrl,
+    /// Whether it lets this machine in.
+    pub entered: Result<()>,
+    /// How long a packet takes there and back, where that could be measured.
+    pub round_trip: Option<Duration>,
+    /// Whether it was asked for the address of this machine, which takes UDP.
+    pub is_asked: bool,
+    /// As what it sees this machine: over IPv4, over IPv6, or both.
+    pub seen: Vec<Seen>,
+}
+
+/// As which address somebody outside sees a socket of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Who.
+    pub by: SocketAddr,
+    /// As what.
+    pub address: SocketAddr,
+    /// Whether that is the socket's own address, so that no NAT is in between.
+    pub is_own: bool,
 }
 
 #[cfg(test)]

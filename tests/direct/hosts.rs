@@ -90,6 +90,13 @@ impl<'a> Hosts<'a> {
         self.start("a", &words)
     }
 
+    /// `transfer doctor --direct --relay …` at a machine.
+    pub fn doctor(&self, machine: &str) -> Result<Side> {
+        let mut words = vec!["doctor", "--direct", "--json"];
+        self.relays.iter().for_each(|relay| words.extend(["--relay", relay]));
+        self.start(machine, &words)
+    }
+
     /// `transfer receive OPTIONS TICKET` at `b`, into `into`.
     pub fn receive(&self, ticket: &str, options: &[&str]) -> Result<Side> {
         let into = self.place();

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr, reason = "says what was skipped")]
 
 mod breaks;
+mod doctor;
 mod hosts;
 mod nats;
 mod pairs;

@@ -58,7 +58,10 @@ impl<'a> Relay<'a> {
 
     /// What clients are told to use.
     pub fn url(&self) -> String {
-        format!("https://{}", self.address)
+        match self.address.contains(':') {
+            true => format!("https://[{}]", self.address),
+            false => format!("https://{}", self.address),
+        }
     }
 
     /// What they are to trust.

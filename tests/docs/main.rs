@@ -68,6 +68,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("README.md", "cargo install --path . --locked", INSTALLS),
     ("docs/direct.md", "transfer send --direct photos/", RELAY),
     ("docs/direct.md", "transfer receive maple-river-ocean-tiger", RELAY),
+    ("docs/direct.md", "transfer doctor --direct", RELAY),
     ("docs/direct.md", "transfer send --direct --relay none --port 15820 photos/", RELAY),
     ("docs/lan.md", "transfer send --lan photos", LAN),
     ("docs/lan.md", "transfer receive 192.168.1.9:ocean-tiger", LAN),

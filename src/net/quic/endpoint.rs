@@ -132,7 +132,8 @@ pub fn plain(error: &(dyn std::error::Error + 'static)) -> String {
     reason(&io::Error::other(shown(&last.to_string()).into_owned()))
 }
 
-fn relay_config(relay: &RelayUrl, token: Option<&str>) -> Option<RelayConfig> {
+/// A relay as the engine knows it.
+pub fn relay_config(relay: &RelayUrl, token: Option<&str>) -> Option<RelayConfig> {
     let mut config = RelayConfig::from(relay.url().parse::<iroh::RelayUrl>().ok()?);
     if !relay.is_https() {
         // Address discovery needs a certificate; the engine would wait 3 s for an answer before it
@@ -199,6 +200,17 @@ pub async fn register(endpoint: &Endpoint, relays: &[RelayUrl]) -> Result<String
 
 /// Why no relay lets this side in.
 pub fn no_relay(endpoint: &Endpoint, relays: &[RelayUrl]) -> Error {
+    let tried =
+        relays.iter().find_map(|relay| Some((relay, obstacle(relay, endpoint.tls_config())?)));
+    not_let_in(endpoint, relays, tried)
+}
+
+/// The same, where one of them was tried plainly, and this was in the way.
+pub fn not_let_in(
+    endpoint: &Endpoint,
+    relays: &[RelayUrl],
+    tried: Option<(&RelayUrl, Obstacle)>,
+) -> Error {
     let status = endpoint.home_relay_status().get();
     let refusal =
         status.iter().find_map(|it| Some((path::host(it.url()), it.auth_denied_reason()?)));
@@ -207,8 +219,6 @@ pub fn no_relay(endpoint: &Endpoint, relays: &[RelayUrl]) -> Error {
             "$TRANSFER_RELAY_TOKEN is shown to relays that --relay or $TRANSFER_RELAY names",
         );
     }
-    let tried =
-        relays.iter().find_map(|relay| Some((relay, obstacle(relay, endpoint.tls_config())?)));
     if let Some((relay, Obstacle::Certificate(why))) = &tried {
         let host = relay.host();
         return Error::network(format!("the certificate of {host} is not valid: {why}")).hint(

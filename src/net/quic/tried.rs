@@ -4,7 +4,7 @@ use std::env;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig, ClientConnection};
@@ -23,28 +23,36 @@ pub enum Obstacle {
     Certificate(&'static str),
 }
 
-/// Connects to a relay, as a browser would. Nothing where that works, or where a proxy stands in between.
-pub fn obstacle(relay: &RelayUrl, tls: &ClientConfig) -> Option<Obstacle> {
+/// Connects to a relay, as a browser would, and tells how long it takes a packet to get there and back.
+/// Nothing where a proxy stands in between.
+pub fn plainly(relay: &RelayUrl, tls: &ClientConfig) -> Option<Result<Duration, Obstacle>> {
     if ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"]
         .iter()
         .any(|it| env::var_os(it).is_some())
     {
         return None;
     }
-    connect(relay, tls).err().map(|error| {
+    Some(connect(relay, tls).map_err(|error| {
         let certificate = error.get_ref().and_then(|it| it.downcast_ref::<rustls::Error>());
         match certificate {
             Some(rustls::Error::InvalidCertificate(why)) => Obstacle::Certificate(words(why)),
             _ => Obstacle::Unreachable(error),
         }
-    })
+    }))
 }
 
-fn connect(relay: &RelayUrl, tls: &ClientConfig) -> io::Result<()> {
+/// What is in the way of a relay, if that shows without a word of the engine's.
+pub fn obstacle(relay: &RelayUrl, tls: &ClientConfig) -> Option<Obstacle> {
+    plainly(relay, tls)?.err()
+}
+
+fn connect(relay: &RelayUrl, tls: &ClientConfig) -> io::Result<Duration> {
     let mut last = io::ErrorKind::AddrNotAvailable.into();
     for address in (relay.host(), relay.port()).to_socket_addrs()?.take(2) {
+        let began = Instant::now();
         match TcpStream::connect_timeout(&address, LIMIT) {
             Ok(mut stream) if relay.is_https() => {
+                let took = began.elapsed();
                 let name =
                     ServerName::try_from(relay.host().to_owned()).map_err(io::Error::other)?;
                 let connection = ClientConnection::new(Arc::new(tls.clone()), name);
@@ -54,9 +62,9 @@ fn connect(relay: &RelayUrl, tls: &ClientConfig) -> io::Result<()> {
                 while connection.is_handshaking() {
                     connection.complete_io(&mut stream)?;
                 }
-                return Ok(());
+                return Ok(took);
             }
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(began.elapsed()),
             Err(error) => last = error,
         }
     }
