@@ -6,6 +6,7 @@ use clap::CommandFactory;
 use transfer::cli::{self, Cli, Command};
 use transfer::config::{self, Config};
 use transfer::error::{Error, Exit, Result};
+use transfer::net::quic;
 use transfer::ui::Ui;
 use transfer::{completions, devices, doctor, find, manual, pair, receive, send, serve};
 
@@ -19,6 +20,8 @@ fn main() -> ExitCode {
         transfer::ui::watch_signals(&ui);
     }
     ui.begin();
+    let told = ui.clone();
+    quic::hear(move |warning| told.fine_detail(warning));
     if let Some(remark) = cli.command.remark() {
         ui.note(&remark);
     }

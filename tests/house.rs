@@ -188,8 +188,16 @@ fn nothing_goes_in_a_circle_inside_a_room() {
 /// The rest of the house blocks, and knows neither the engine of direct mode nor its runtime.
 #[test]
 fn what_is_async_stays_in_its_room() {
-    let names =
-        ["tokio::", "iroh::", "iroh_relay::", "n0_future::", "noq::", "portmapper::", "async "];
+    let names = [
+        "tokio::",
+        "iroh::",
+        "iroh_relay::",
+        "n0_future::",
+        "noq::",
+        "portmapper::",
+        "tracing::",
+        "async ",
+    ];
     let mut seen = BTreeSet::new();
     for (module, text) in sources() {
         // Of Windows' console only tokio's handlers leave a closing window the time that it takes.

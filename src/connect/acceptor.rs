@@ -22,7 +22,7 @@ use crate::bounds::{
     MAX_INCOMING,
 };
 use crate::crypto::handshake::{HandshakeError, ReceiverId};
-use crate::error::reason;
+use crate::error::{Error, reason};
 use crate::net::crowd::{CUSTOMER, crowded_out, network};
 use crate::net::dial::Stream;
 use crate::net::listener::Listener;
@@ -259,6 +259,14 @@ impl Acceptor {
             }
         }
         failed
+    }
+
+    /// Whether somebody can still come.
+    ///
+    /// # Errors
+    /// Why nobody can.
+    pub fn check(&self) -> Result<(), Error> {
+        self.listeners.iter().find_map(Listener::failure).map_or(Ok(()), Err)
     }
 
     /// The next connection of which there is something to tell, if there is one within `patience`.

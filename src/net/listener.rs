@@ -106,6 +106,14 @@ impl Listener {
         }
     }
 
+    /// Why nobody comes any more, where it has not been closed.
+    pub fn failure(&self) -> Option<Error> {
+        match &self.socket {
+            Socket::Tcp(_) => None,
+            Socket::Quic(listener) => listener.failure(),
+        }
+    }
+
     /// The address it is bound to; the port is the system's choice when 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -20,6 +20,8 @@ mod stream;
 mod stripes;
 #[cfg(feature = "direct")]
 mod tried;
+#[cfg(feature = "direct")]
+mod warnings;
 #[cfg(not(feature = "direct"))]
 mod without;
 
@@ -29,9 +31,11 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 #[cfg(not(feature = "direct"))]
-pub use self::without::{Dialler, Listener, Paths, Quic, look};
+pub use self::without::{Dialler, Listener, Paths, Quic, hear, look};
 #[cfg(feature = "direct")]
-pub use self::{endpoint::Dialler, listener::Listener, network::look, path::Paths, stream::Quic};
+pub use self::{
+    endpoint::Dialler, listener::Listener, network::look, path::Paths, stream::Quic, warnings::hear,
+};
 use super::plate::Plate;
 use super::relay_url::RelayUrl;
 use crate::error::Result;

@@ -313,6 +313,7 @@ impl Waiting {
         ui: &Ui,
         others: bool,
     ) -> Result<Option<Box<Accepted>>> {
+        acceptor.check()?;
         let left = self.deadline.saturating_duration_since(Instant::now());
         match acceptor.next(left.min(control::SLICE)) {
             None if others || !left.is_zero() => {}

@@ -261,6 +261,14 @@ impl Ui {
         }
     }
 
+    /// Something that only who looks for a fault wants to know.
+    pub fn fine_detail(&self, text: &str) {
+        self.log(text);
+        if self.verbose > 1 {
+            paragraph(text);
+        }
+    }
+
     /// Something that is not as it should be, but goes on.
     pub fn warn(&self, text: &str) {
         self.say_warning(text);

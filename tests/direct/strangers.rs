@@ -85,6 +85,66 @@ fn a_relay_whose_certificate_nobody_knows_is_not_used() -> Result<()> {
     told.ended.says("the certificate of 203.0.113.1 is not valid")
 }
 
+/// The key under which the sender of a ticket is found.
+fn key_of(ticket: &str) -> Result<SecretKey> {
+    let words = ticket.split('@').next().unwrap_or_default();
+    let plate = words.split('-').take(2).collect::<Vec<_>>().join("-");
+    Ok(SecretKey::from_bytes(&Plate::parse(&plate)?.seed()))
+}
+
+/// An endpoint that takes its place at a relay.
+async fn endpoint_at(url: RelayUrl, der: Vec<u8>, key: Option<SecretKey>) -> Result<Endpoint> {
+    let relays: RelayMap = std::iter::once(iroh::RelayConfig::from(url)).collect();
+    let builder = Endpoint::builder(presets::Minimal)
+        .relay_mode(RelayMode::Custom(relays))
+        .ca_tls_config(iroh::tls::CaTlsConfig::custom_roots([der.into()]));
+    let builder = match key {
+        Some(key) => builder.secret_key(key).alpns(vec![b"transfer/2".to_vec()]),
+        None => builder,
+    };
+    Ok(builder.bind().await?)
+}
+
+/// Two with one plate: the relay hands everything to the newer, and the older says so.
+#[test]
+fn a_sender_whose_plate_is_taken_says_so() -> Result<()> {
+    let Some(internet) = Internet::new(Nat::Cone, Nat::Cone)? else { return Ok(()) };
+    let relay = Relay::start(&internet, "203.0.113.1", &[])?;
+    let hosts = Hosts::new(&internet, &[&relay])?;
+    let tree = hosts.scratch.join("tree");
+    write(&tree.join("small"), "hello")?;
+    let log = hosts.scratch.join("log");
+    let (sender, ticket) = hosts.send(&tree, &["--log-file", &log.to_string_lossy()])?;
+    let (key, url, der) = (key_of(&ticket)?, relay.url().parse::<RelayUrl>()?, relay.der.clone());
+    let public = key.public();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let other = internet.at("b", move || -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let endpoint = endpoint_at(url, der, Some(key)).await?;
+            let _ = tokio::task::spawn_blocking(move || stopped.recv()).await;
+            endpoint.close().await;
+            Ok(())
+        })
+    });
+    let told = sender.end(5);
+    drop(stop);
+    other.join().expect("no panic")??;
+    let told = told?;
+    let plate = ticket.split('-').take(2).collect::<Vec<_>>().join("-");
+    let sentence = format!("another machine took {plate} at the relay 203.0.113.1");
+    let error = &told.one("end")?["error"];
+    assert_eq!(error["message"], sentence);
+    assert_eq!(error["hint"], "start again: a new ticket is drawn");
+    // What the engine said is in the log, and neither the key nor the token.
+    let log = std::fs::read_to_string(log)?;
+    assert!(log.contains("the engine warns: Relay server reports problem: Another"), "{log}");
+    for secret in [public.to_string(), public.fmt_short().to_string(), ticket] {
+        assert!(!log.contains(&secret), "{secret}: {log}");
+    }
+    Ok(())
+}
+
 /// Who knows the plate can connect, and say nothing. A receiver gets in all the same.
 #[test]
 fn idle_visitors_keep_no_receiver_out() -> Result<()> {
@@ -96,9 +156,7 @@ fn idle_visitors_keep_no_receiver_out() -> Result<()> {
     let tree = hosts.scratch.join("tree");
     write(&tree.join("small"), "hello")?;
     let (sender, ticket) = hosts.send(&tree, &[])?;
-    let words = ticket.split('@').next().unwrap_or_default();
-    let plate = words.split('-').take(2).collect::<Vec<_>>().join("-");
-    let id = SecretKey::from_bytes(&Plate::parse(&plate)?.seed()).public();
+    let id = key_of(&ticket)?.public();
     let (url, der) = (relay.url().parse::<RelayUrl>()?, relay.der.clone());
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let (tell, told) = std::sync::mpsc::channel();
@@ -106,13 +164,7 @@ fn idle_visitors_keep_no_receiver_out() -> Result<()> {
     let crowd = internet.at("b", move || -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let roots = iroh::tls::CaTlsConfig::custom_roots([der.into()]);
-            let relays: RelayMap = std::iter::once(iroh::RelayConfig::from(url.clone())).collect();
-            let endpoint = Endpoint::builder(presets::Minimal)
-                .relay_mode(RelayMode::Custom(relays))
-                .ca_tls_config(roots)
-                .bind()
-                .await?;
+            let endpoint = endpoint_at(url.clone(), der, None).await?;
             let there = EndpointAddr::new(id).with_relay_url(url);
             let mut visitors = vec![];
             for _ in 0..VISITORS {

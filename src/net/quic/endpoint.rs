@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 use super::slept::Moment;
 use super::stream::{Home, Quic};
 use super::tried::{Obstacle, obstacle};
-use super::{Caller, Meeting, path};
+use super::{Caller, Meeting, path, warnings};
 use crate::bounds::{
     HANDSHAKE_LIMIT, MAX_PEM, MAX_QUIC_STRIPES, QUIC_STREAM_WINDOW, QUIC_WINDOW, REGISTER_LIMIT,
     STRANGER_WINDOW,
@@ -53,6 +53,7 @@ pub fn runtime() -> Result<&'static Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let made = builder.worker_threads(1).thread_name("quic").enable_all().build();
     let made = made.map_err(|error| Error::no_thread(&error))?;
+    warnings::listen();
     Ok(RUNTIME.get_or_init(|| made))
 }
 

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -21,9 +21,9 @@ use tokio::time::{sleep, timeout};
 use super::endpoint::{self, ALPN};
 use super::slept::{Moment, Need, Watch};
 use super::stream::{Home, Quic, gone};
-use super::{Caller, Meeting, path};
+use super::{Caller, Meeting, path, warnings};
 use crate::bounds::{HANDSHAKE_LIMIT, MAX_HANDSHAKES, MAX_QUIC_CALLERS};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::net::crowd::{CUSTOMER, crowded_out, network};
 
 /// How often it is looked at how an endpoint is.
@@ -47,6 +47,8 @@ struct Shared {
     met: Mutex<Receiver<Met>>,
     is_closed: watch::Sender<bool>,
     is_over: watch::Receiver<bool>,
+    /// Another machine has its place at the relay.
+    is_displaced: AtomicBool,
     relay: Mutex<Option<String>>,
     port: AtomicU16,
     /// The port that was asked for, to which a firewall or router may have a hole.
@@ -67,6 +69,7 @@ impl Listener {
     /// Exit 5: no relay answers, or the port is taken.
     pub fn open(meeting: &Meeting, port: Option<u16>, usual: RangeInclusive<u16>) -> Result<Self> {
         let runtime = endpoint::runtime()?;
+        warnings::begin();
         let home = Home::new(runtime.handle().clone());
         let is_found_by_port = meeting.relays.is_empty();
         let ports: Vec<Option<u16>> = match (port, is_found_by_port) {
@@ -97,6 +100,7 @@ impl Listener {
             met: Mutex::new(met),
             is_closed: watch::Sender::new(false),
             is_over,
+            is_displaced: AtomicBool::new(false),
             relay: Mutex::new(relay),
             port: AtomicU16::new(port_of(&endpoint)),
             asked: port,
@@ -116,6 +120,17 @@ impl Listener {
         self.0.is_closed.send_replace(true);
         let mut is_over = self.0.is_over.clone();
         let _ = self.0.home.handle.block_on(is_over.wait_for(|is_over| *is_over));
+    }
+
+    /// Why nobody comes any more, where it has not been closed.
+    pub fn failure(&self) -> Option<Error> {
+        let Shared { is_displaced, meeting, .. } = &*self.0;
+        is_displaced.load(Ordering::Relaxed).then(|| {
+            let relay = self.relay().map_or_else(String::new, |host| format!(" {host}"));
+            let plate = &meeting.plate;
+            Error::network(format!("another machine took {plate} at the relay{relay}"))
+                .hint("start again: a new ticket is drawn")
+        })
     }
 
     /// The host of the relay where it is found now.
@@ -169,6 +184,9 @@ async fn run(
                         () = &mut lost => break,
                     }
                 }
+                if shared.is_displaced.load(Ordering::Relaxed) {
+                    return;
+                }
             }
             endpoint.close().await;
             let bound = shared.port.load(Ordering::Relaxed);
@@ -197,7 +215,8 @@ async fn run(
     let _ = over.send(true);
 }
 
-/// Comes back when the endpoint has had no relay for a while, or the machine has slept, and nobody is served.
+/// Comes back when the endpoint has had no relay for a while, or the machine has slept, or another machine
+/// has its place, and nobody is served.
 async fn is_no_good(endpoint: &Endpoint, shared: &Shared, met: Known) {
     let mut watch = Watch::new(Moment::now());
     loop {
@@ -208,6 +227,10 @@ async fn is_no_good(endpoint: &Endpoint, shared: &Shared, met: Known) {
         }
         let has_relay = home.is_some() || shared.meeting.relays.is_empty();
         let is_served = lock(&met).iter().any(|quic| quic.strong_count() > 0);
+        if warnings::is_displaced() && !is_served {
+            shared.is_displaced.store(true, Ordering::Relaxed);
+            return;
+        }
         match watch.look(Moment::now(), has_relay, is_served) {
             Need::Nothing => {}
             Need::Look => endpoint.network_change().await,
