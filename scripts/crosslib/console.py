@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Use the program for Windows on a console: a text that is not ASCII, and Ctrl-C.
+"""Use the program for Windows on a console: a text that is not ASCII, and the ways to end a program.
 
-    scripts/crosslib/console.py HERE THERE...
+    scripts/crosslib/console.py HERE EVENT WINE PROGRAM
 
-HERE is the program for this machine, which sends; THERE what runs that for Windows on it (`wine64
-transfer.exe`), which receives in a terminal. After Ctrl-C the exit code must be 130, the sender must have
-been told, what came must still be there, and the same line must end with the whole file. Needs Python 3.9.
+HERE is the program for this machine, which sends; PROGRAM that for Windows, which WINE runs and which receives;
+EVENT is event.c, built for Windows. After Ctrl-C in a terminal, and after Ctrl-Break and a closed window,
+the exit code must be 130, the sender must have been told, what came must still be there, and the same line
+must end with the whole file. Needs Python 3.9.
 """
 
 import os
@@ -62,24 +63,47 @@ def offer(here, *words):
     return sender, sender.stdout.readline().decode().split()[-1]
 
 
-def interrupted(work, here, there):
+def windows(path):
+    return "Z:" + str(path).replace("/", "\\")
+
+
+def interrupted(here, event, wine, program, what, number=None):
+    with tempfile.TemporaryDirectory() as work:
+        return interrupted_in(pathlib.Path(work), here, event, wine, program, what, number)
+
+
+def interrupted_in(work, here, event, wine, program, what, number):
     into = work / "into"
     into.mkdir()
     content = os.urandom(24_000_000)
     (work / "content").write_bytes(content)
     sender, ticket = offer(here, "--limit", "6MB", str(work / "content"))
-    receive = [*there, "receive", "-y", "-o", "Z:" + str(into).replace("/", "\\"), ticket]
+    words = ["receive", "-y", "-o", windows(into), ticket]
+    receive = [wine, program, *words]
+
+    def has_begun():
+        return any(part.stat().st_size > 3_000_000 for part in into.glob("*.part"))
+
     try:
-        terminal = Terminal(receive)
-        terminal.read_until(lambda: any(part.stat().st_size > 3_000_000 for part in into.glob("*.part")))
-        os.write(terminal.master, b"\x03")
-        code = terminal.code()
+        if number is None:
+            terminal = Terminal(receive)
+            terminal.read_until(has_begun)
+            os.write(terminal.master, b"\x03")
+            code = terminal.code()
+        else:
+            told = [wine, event, str(number), windows(program), *words]
+            with subprocess.Popen(told, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+                end = time.monotonic() + LIMIT
+                while not has_begun() and process.poll() is None and time.monotonic() < end:
+                    time.sleep(0.1)
+                process.communicate(b"!", timeout=LIMIT)
+                code = process.returncode
         left = sorted(file.name for file in into.iterdir())
         again = subprocess.run(receive, capture_output=True, timeout=LIMIT, check=False)
         _, heard = sender.communicate(timeout=LIMIT)
     finally:
         sender.kill()
-    print(f"Ctrl-C: exit code {code}, left {left}; the same line again: exit code {again.returncode}")
+    print(f"{what}: exit code {code}, left {left}; the same line again: exit code {again.returncode}")
     return (
         code == 130
         and ".transfer_lock.json" in left
@@ -104,13 +128,15 @@ def shown(here, there):
 
 
 def main():
-    if len(sys.argv) < 3:
-        sys.exit("usage: scripts/crosslib/console.py HERE THERE...")
-    here, there = os.path.abspath(sys.argv[1]), sys.argv[2:]
+    if len(sys.argv) != 5:
+        sys.exit("usage: scripts/crosslib/console.py HERE EVENT WINE PROGRAM")
+    here, event, wine, program = (os.path.abspath(word) for word in sys.argv[1:])
     with tempfile.TemporaryDirectory() as work:
         os.environ["XDG_STATE_HOME"] = os.path.join(work, "state")
         os.environ["TERM"] = "xterm"
-        good = [shown(here, there), interrupted(pathlib.Path(work), here, there)]
+        good = [shown(here, [wine, program])]
+        for what, number in (("Ctrl-C", None), ("Ctrl-Break", 1), ("a closed window", 2)):
+            good.append(interrupted(here, event, wine, program, what, number))
     sys.exit(0 if all(good) else 1)
 
 

@@ -325,14 +325,14 @@ impl<'a> Folder<'a> {
     #[cfg(windows)]
     fn rename_over(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
         let (from, to) = (at(from)?, at(to)?);
-        let old = self.dir.symlink_metadata(&to).ok().filter(|old| old.is_file());
+        let old = self.dir.symlink_metadata(to).ok().filter(|old| old.is_file());
         let kept = old.map(|old| old.permissions()).filter(|kept| kept.readonly());
-        let Some(kept) = kept else { return self.dir.rename(&from, self.dir, &to) };
+        let Some(kept) = kept else { return self.dir.rename(from, self.dir, to) };
         let mut writable = kept.clone();
         writable.set_readonly(false);
-        self.dir.set_permissions(&to, writable)?;
-        self.dir.rename(&from, self.dir, &to).inspect_err(|_| {
-            let _ = self.dir.set_permissions(&to, kept);
+        self.dir.set_permissions(to, writable)?;
+        self.dir.rename(from, self.dir, to).inspect_err(|_| {
+            let _ = self.dir.set_permissions(to, kept);
         })
     }
 

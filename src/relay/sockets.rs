@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::options::{Front, Limits, RelayOptions};
-use crate::bounds::{MAX_BACKLOG, MAX_RELAY_HANDSHAKES};
+use crate::bounds::MAX_BACKLOG;
 use crate::error::{Cause, Error, Result, reason};
 use crate::net::listener::cannot_bind;
 
@@ -129,6 +129,8 @@ fn cannot(address: SocketAddr, option: &str, error: &io::Error) -> Error {
 #[cfg(unix)]
 pub fn allow(limits: &Limits) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    use crate::bounds::MAX_RELAY_HANDSHAKES;
     /// For the program itself, and second handles of sockets.
     const OTHERS: usize = 3 * MAX_RELAY_HANDSHAKES;
     let wanted = u64::try_from(limits.clients.saturating_add(OTHERS)).unwrap_or(u64::MAX);

@@ -33,11 +33,15 @@ const FRESH: Duration = Duration::from_secs(2);
 pub struct Stamp {
     modified: SystemTime,
     len: u64,
-    #[cfg(unix)]
-    system: ([u32; 4], [u64; 2], [i64; 2]),
-    #[cfg(not(unix))]
-    system: (),
+    system: System,
 }
+
+/// What else tells states of a file apart: who may change it and its folder, which file it is, and when that
+/// changed.
+#[cfg(unix)]
+type System = ([u32; 4], [u64; 2], [i64; 2]);
+#[cfg(not(unix))]
+type System = ();
 
 /// Held while files are changed; others wait.
 #[derive(Debug)]
@@ -214,16 +218,18 @@ pub fn stamp(path: &Path) -> Option<Stamp> {
     if modified.elapsed().ok()? < FRESH {
         return None;
     }
-    #[cfg(unix)]
-    let system = {
-        use std::os::unix::fs::MetadataExt;
-        let access = [folder.mode(), folder.uid(), file.mode(), file.uid()];
-        (access, [file.dev(), file.ino()], [file.ctime(), file.ctime_nsec()])
-    };
-    #[cfg(not(unix))]
-    let system = drop(folder);
-    Some(Stamp { modified, len: file.len(), system })
+    Some(Stamp { modified, len: file.len(), system: system(&folder, &file) })
 }
+
+#[cfg(unix)]
+fn system(folder: &fs::Metadata, file: &fs::Metadata) -> System {
+    use std::os::unix::fs::MetadataExt;
+    let access = [folder.mode(), folder.uid(), file.mode(), file.uid()];
+    (access, [file.dev(), file.ino()], [file.ctime(), file.ctime_nsec()])
+}
+
+#[cfg(not(unix))]
+fn system(_: &fs::Metadata, _: &fs::Metadata) -> System {}
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> Error {
     Error::failure(format!("cannot {what} \"{}\": {}", shown_path(path), reason(error)))

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::util::process::{Pipe, Process, receiving, run, transfer};
+#[cfg(unix)]
 use crate::util::terminal::Terminal;
 use crate::util::tree::{Scratch, ensure_arrived, noise, write};
 
@@ -149,6 +150,7 @@ fn a_script_is_not_sent_over_the_internet_unasked() -> Result<()> {
 }
 
 /// A person is asked, and told through whom; what happens then is what was answered.
+#[cfg(unix)]
 #[test]
 fn where_there_is_no_tailnet_a_person_is_asked() -> Result<()> {
     let from = Scratch::new()?;

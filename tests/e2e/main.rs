@@ -18,7 +18,7 @@ mod completions;
 mod conflicts;
 #[cfg(unix)]
 mod devices;
-#[cfg(all(unix, feature = "direct"))]
+#[cfg(feature = "direct")]
 mod direct;
 mod doctor;
 mod door;
@@ -37,19 +37,15 @@ mod json;
 #[cfg(unix)]
 mod kept;
 mod log;
-#[cfg(unix)]
 mod many;
-#[cfg(unix)]
 mod pipes;
 mod proxy;
-#[cfg(unix)]
 mod resume;
 #[cfg(unix)]
 mod room;
 mod scripted;
 #[cfg(unix)]
 mod service;
-#[cfg(unix)]
 mod serving;
 #[cfg(unix)]
 mod sparse;

@@ -2,19 +2,23 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, Stdio};
+#[cfg(unix)]
+use std::process::Command;
+use std::process::Stdio;
 
 use anyhow::{Result, ensure};
 
-use crate::util::process::{Process, Sender, clean, receiving, run, transfer};
+#[cfg(unix)]
+use crate::util::process::clean;
+use crate::util::process::{Process, Sender, receiving, run, transfer};
 use crate::util::tree::{Scratch, names, noise, write};
 
 /// `transfer send OPTIONS < INPUT`.
 fn send_from(input: &Path, options: &[&str]) -> Result<Sender> {
-    let mut command = Command::new("sh");
-    command.args(["-c", "exec \"$0\" send --pod --port 0 \"$@\" < \"$INPUT\""]);
-    command.arg(transfer().get_program()).args(options).env("INPUT", input);
-    Sender::start(clean(command))
+    let mut command = transfer();
+    command.args(["send", "--pod", "--port", "0"]).args(options);
+    command.stdin(File::open(input)?).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Sender::of(Process::start_as_it_is(command)?)
 }
 
 #[test]

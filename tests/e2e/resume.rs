@@ -2,7 +2,7 @@
 //! else, and not to have the same thing twice.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::proxy::Proxy;
 use crate::util::process::{LIMIT, Pipe, Process, Sender, receiving, run};
-use crate::util::tree::{Scratch, chmod, ensure_arrived, names, noise, touch, write};
+use crate::util::tree::{Scratch, ensure_arrived, names, noise, touch, write};
 
 /// What a receiver knows of an interrupted run.
 pub const LOCK: &str = ".transfer_lock.json";
@@ -80,8 +80,13 @@ fn a_part_file_of_the_user_outlives_every_run() -> Result<()> {
 }
 
 /// A folder that the interrupted run did not offer was not made by it.
+#[cfg(unix)]
 #[test]
 fn a_folder_that_was_there_keeps_its_mode_in_a_second_run() -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+
+    use crate::util::tree::chmod;
+
     let (from, into) = (Scratch::new()?, Scratch::new()?);
     let (big, private) = (from.join("big"), from.join("private"));
     let made = from.join("a made");
@@ -107,6 +112,7 @@ fn a_folder_that_was_there_keeps_its_mode_in_a_second_run() -> Result<()> {
 
 /// A lock that another user owns, or that has a second name, is not believed, and an unfinished
 /// file of that kind is not written into.
+#[cfg(unix)]
 #[test]
 fn what_others_can_reach_is_not_gone_on_with() -> Result<()> {
     let from = Scratch::new()?;
@@ -215,6 +221,7 @@ fn a_part_file_that_vanishes_is_had_anew() -> Result<()> {
 }
 
 /// A path deeper than there may be open files.
+#[cfg(unix)]
 #[test]
 fn a_very_deep_tree_arrives() -> Result<()> {
     let (from, into) = (Scratch::new()?, Scratch::new()?);
@@ -299,8 +306,9 @@ fn a_flipped_bit_in_a_large_file_costs_blocks() -> Result<()> {
     ensure!(have > 260 * MB, "{have} bytes are here");
     let lock: serde_json::Value = serde_json::from_slice(&fs::read(into.join(LOCK))?)?;
     let states = lock["files"]["image"]["states"].as_str().map_or(0, str::len) as u64 / 64;
-    let file = fs::File::options().write(true).open(&part)?;
-    std::os::unix::fs::FileExt::write_all_at(&file, b"?", 3)?;
+    let mut file = fs::File::options().write(true).open(&part)?;
+    file.seek(SeekFrom::Start(3))?;
+    file.write_all(b"?")?;
     drop(file);
     let crossed = finish_counted(&[&image], into.path(), &[])?;
     // What the lock has not told of yet when the receiver was killed, and the damaged block.

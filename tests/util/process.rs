@@ -155,9 +155,14 @@ impl Process {
         Ok(rustix::process::kill_process(pid, rustix::process::Signal::INT)?)
     }
 
+    /// Ends it at once; what it has said is still to be read.
+    pub fn force(&mut self) -> Result<()> {
+        Ok(self.child.kill()?)
+    }
+
     /// `kill -9`.
     pub fn kill(mut self) -> Result<()> {
-        self.child.kill()?;
+        self.force()?;
         self.child.wait()?;
         Ok(())
     }
@@ -218,7 +223,11 @@ impl Sender {
 
     /// Starts a command and waits for its ticket.
     pub fn start(command: Command) -> Result<Self> {
-        let mut process = Process::start(command)?;
+        Self::of(Process::start(command)?)
+    }
+
+    /// Waits for the ticket of a process.
+    pub fn of(mut process: Process) -> Result<Self> {
         let line = process.wait_for(Pipe::Out, "")?;
         let ticket = line.trim_end().strip_prefix("transfer receive ");
         let ticket = ticket.with_context(|| format!("no ticket: {line:?}"))?.to_owned();
