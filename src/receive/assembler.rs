@@ -3,7 +3,7 @@
 mod checks;
 mod current;
 mod fates;
-pub(super) mod holes;
+mod holes;
 mod kept;
 mod named;
 mod repairs;

@@ -21,6 +21,7 @@ pub mod pool;
 pub mod resume;
 mod session;
 pub mod single;
+pub mod sparse;
 pub mod survey;
 pub mod tree;
 pub mod writer;

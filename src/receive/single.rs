@@ -6,11 +6,11 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::time::SystemTime;
 
-use super::assembler::holes;
 use super::files::{Offered, unconfirmed};
 use super::lock;
 use super::names::Names;
 use super::part::Part;
+use super::sparse;
 use super::writer::Verified;
 use crate::control;
 use crate::crypto::keys::Role;
@@ -272,7 +272,7 @@ impl Content {
                 }
                 Item::Hole(len) if self.begun && expected.is_sparse => {
                     let (begin, size) = (self.course.at(), expected.size.unwrap_or_default());
-                    holes::check((begin, begin.saturating_add(len)), (0, size))?;
+                    sparse::check((begin, begin.saturating_add(len)), (0, size))?;
                     self.course.bytes(len)?;
                     self.hash.skip(len);
                     self.holes = self.holes.saturating_add(len);

@@ -24,7 +24,7 @@ use super::certificate::tls;
 use super::options::Acme;
 use crate::error::{Error, Result, shown};
 use crate::trust::folder::{Access, Folder};
-use crate::trust::pem;
+use crate::trust::{armor, pem};
 
 /// Pauses after the first failure and at most: Let's Encrypt takes five failures an hour.
 const PAUSES: [Duration; 2] = [Duration::from_secs(5 * 60), Duration::from_secs(60 * 60)];
@@ -215,7 +215,7 @@ impl AccountCache for Kept {
     }
 
     async fn store_account(&self, _: &[String], _: &str, key: &[u8]) -> Result<()> {
-        self.replace(ACCOUNT, pem::encode("PRIVATE KEY", key).as_bytes())
+        self.replace(ACCOUNT, armor::encode("PRIVATE KEY", key).as_bytes())
     }
 }
 

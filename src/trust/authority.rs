@@ -11,7 +11,8 @@ use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use super::certificate::{Certificate, Id, Moment, San};
-use super::device::{cannot_make, common_name, sans, serial};
+use super::credentials::cannot_make;
+use super::device::{common_name, sans, serial};
 use super::folder::{Access, Folder};
 use super::{check_name, pem};
 use crate::error::{Error, Result};

@@ -317,7 +317,7 @@ impl Certificate {
 
     /// As OpenSSL writes it.
     pub fn to_pem(&self) -> String {
-        super::pem::encode("CERTIFICATE", &self.der)
+        super::armor::encode("CERTIFICATE", &self.der)
     }
 
     /// What to say of its end, from 30 days before.

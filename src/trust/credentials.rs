@@ -9,7 +9,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::{CertifiedKey, SigningKey};
 
 use super::certificate::Certificate;
-use super::{device, pem};
+use super::pem;
 use crate::error::{Error, Result, shown};
 
 /// A key that fits its certificates.
@@ -98,8 +98,14 @@ impl Credentials {
 
     /// As requests for certificates are signed.
     pub(super) fn key_pair(&self) -> Result<KeyPair> {
-        KeyPair::try_from(&*self.key).map_err(|error| device::cannot_make(&error))
+        KeyPair::try_from(&*self.key).map_err(|error| cannot_make(&error))
     }
+}
+
+/// What to say where none could be made or signed.
+pub(super) fn cannot_make(error: &rcgen::Error) -> Error {
+    Error::failure(format!("cannot make a certificate: {error}"))
+        .hint("if the key is one of OpenSSL's: `openssl pkcs8 -topk8 -nodes -in KEY -out NEW`")
 }
 
 /// What to say of a certificate of version 1: `file` is its name in quotes.

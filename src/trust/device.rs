@@ -10,7 +10,7 @@ use rustls::sign::CertifiedKey;
 use time::OffsetDateTime;
 
 use super::certificate::{Certificate, Id, San};
-use super::credentials::Credentials;
+use super::credentials::{Credentials, cannot_make};
 use super::folder::{Access, Folder, Lock};
 use super::{is_name, pem};
 use crate::error::{Error, Result};
@@ -192,11 +192,6 @@ pub(super) fn serial() -> rcgen::SerialNumber {
     let [first, ..] = &mut bytes;
     *first = (*first & 0x3f) | 0x40;
     rcgen::SerialNumber::from_slice(&bytes)
-}
-
-pub(super) fn cannot_make(error: &rcgen::Error) -> Error {
-    Error::failure(format!("cannot make a certificate: {error}"))
-        .hint("if the key is one of OpenSSL's: `openssl pkcs8 -topk8 -nodes -in KEY -out NEW`")
 }
 
 pub(super) fn common_name(name: &str) -> DistinguishedName {

@@ -3,6 +3,7 @@
 //!
 //! A device is its public key. Names and addresses are labels.
 
+pub mod armor;
 pub mod authority;
 pub mod certificate;
 pub mod credentials;

@@ -1,4 +1,4 @@
-//! PEM files (RFC 7468), ours and OpenSSL's: certificates and keys. What is in them that does not
+//! Reading PEM files (RFC 7468), ours and OpenSSL's: certificates and keys. What is in them that does not
 //! work is said by its name, with the command that mends it.
 
 use std::fs::File;
@@ -12,12 +12,6 @@ use super::certificate::Certificate;
 use super::folder::check_private;
 use crate::bounds::{MAX_CHAIN, MAX_PEM};
 use crate::error::{Error, Result, reason, shown};
-
-/// Writes one section as OpenSSL does.
-pub fn encode(tag: &str, der: &[u8]) -> String {
-    let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
-    pem::encode_config(&pem::Pem::new(tag, der), lines)
-}
 
 /// A file's bytes and its name for people.
 struct Source<'a> {
@@ -145,6 +139,7 @@ pub fn read(path: &Path, is_secret: bool) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trust::armor::encode;
 
     fn section(tag: &str) -> Vec<u8> {
         encode(tag, b"0123456789").into_bytes()

@@ -20,7 +20,8 @@ use tokio::time::{sleep, timeout};
 
 use super::endpoint::{self, ALPN};
 use super::slept::{Moment, Need, Watch};
-use super::stream::{Home, Quic, gone};
+use super::stream::{Home, Quic};
+use super::stripes::gone;
 use super::{Caller, Meeting, path, warnings};
 use crate::bounds::{HANDSHAKE_LIMIT, MAX_HANDSHAKES, MAX_QUIC_CALLERS};
 use crate::error::{Error, Result};

@@ -94,11 +94,6 @@ impl fmt::Debug for Quic {
     }
 }
 
-/// An error of the engine as one of a socket.
-pub fn gone(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
-    io::Error::new(ErrorKind::ConnectionReset, error)
-}
-
 impl Quic {
     /// Called inside the runtime.
     ///

@@ -2,11 +2,10 @@
 //! packets wait in one stream, so no stream may have a window of more than 2 MiB; that alone is
 //! 10 MB/s at 200 ms. Block k of the bytes goes over stream k mod n.
 
-use std::io;
+use std::io::{self, ErrorKind};
 
 use iroh::endpoint::{Connection, RecvStream, SendStream};
 
-use super::stream::gone;
 use crate::bounds::MAX_QUIC_STRIPES;
 
 /// Bytes of a block.
@@ -14,6 +13,11 @@ const BLOCK: u64 = 128 << 10;
 
 /// Into how many streams a sender's bytes are parted.
 const STRIPES: u8 = 4;
+
+/// An error of the engine as one of a socket.
+pub fn gone(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(ErrorKind::ConnectionReset, error)
+}
 
 /// What of `len` bytes belongs to the block at `at`, and to which of `count` streams that goes.
 fn piece(at: u64, len: usize, count: u8) -> (usize, usize) {

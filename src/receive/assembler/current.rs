@@ -5,7 +5,7 @@ use std::io;
 
 use super::checks::Ended;
 use super::named::Named;
-use super::{Assembler, State, Take, holes, state};
+use super::{Assembler, State, Take, state};
 use crate::files::folder::Found;
 use crate::files::manifest::Entry;
 use crate::files::path::RelPath;
@@ -19,6 +19,7 @@ use crate::protocol::session::OUT_OF_TURN;
 use crate::receive::blocks::{Check, Damage};
 use crate::receive::part::Part;
 use crate::receive::resume::Resume;
+use crate::receive::sparse::Came;
 use crate::receive::writer::FileWriter;
 
 /// Where the content of the file at hand goes.
@@ -42,7 +43,7 @@ pub(super) struct Current {
     pub(super) target: Target,
     pub(super) course: Course,
     /// Of a file with holes: what of its content came.
-    pub(super) sparse: holes::Came,
+    pub(super) sparse: Came,
     /// Whether the blocks that were there are what their states say, while more comes.
     pub(super) check: Option<Check>,
     /// Blocks that came and differ from the state behind them.
@@ -53,7 +54,7 @@ pub(super) struct Current {
 
 impl Current {
     pub(super) fn new(index: u32, entry: &Entry, target: Target, course: Course) -> Self {
-        let sparse = holes::Came::begin(entry, course.at());
+        let sparse = Came::begin(entry, course.at());
         let (check, damage) = (None, Damage::default());
         Self { index, target, course, sparse, check, damage, may_begin_anew: false }
     }

@@ -2,50 +2,13 @@
 
 use super::current::{Current, Target};
 use super::{Assembler, OUT_OF_TURN, Take};
-use crate::bounds::HOLE_BLOCK;
 use crate::control;
 use crate::error::{Error, bytes};
-use crate::files::manifest::{Entry, Kind};
+use crate::files::manifest::Entry;
 use crate::protocol::reader::Malformed;
 use crate::protocol::reason::Reason;
 use crate::protocol::session::Stop;
-
-/// What came of the content of a file with holes.
-pub(super) struct Came {
-    /// Where it began.
-    start: u64,
-    /// Bytes that its sender has said it takes; nothing where that does not matter any more.
-    stored: Option<u64>,
-}
-
-impl Came {
-    /// Nothing yet, from `offset` on.
-    pub(super) fn begin(entry: &Entry, offset: u64) -> Self {
-        let stored = match entry.kind {
-            Kind::Sparse { stored, .. } => Some(stored),
-            _ => None,
-        };
-        Self { start: offset, stored }
-    }
-
-    /// Whether it takes more now than was said, for the first time.
-    fn breaks(&mut self, taken: u64) -> bool {
-        let breaks = self.stored.is_some_and(|stored| taken > stored);
-        self.stored = self.stored.filter(|_| !breaks);
-        breaks
-    }
-}
-
-/// Whether a hole of these ends may be in a file of this size that began to come at `start`. Each piece
-/// of content between holes costs a page of hashing, so none is shorter than a block.
-pub(crate) fn check((begin, end): (u64, u64), (start, size): (u64, u64)) -> Result<(), Malformed> {
-    if end > size {
-        return Err(Malformed("a file is longer than was offered"));
-    }
-    let begins = begin.is_multiple_of(HOLE_BLOCK) || begin == start;
-    let ends = end.is_multiple_of(HOLE_BLOCK) || end == size;
-    if begins && ends { Ok(()) } else { Err(Malformed("a hole that is no whole blocks")) }
-}
+use crate::receive::sparse::check;
 
 impl Assembler<'_> {
     /// A hole of the file at hand.
