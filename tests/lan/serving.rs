@@ -224,6 +224,108 @@ fn silent_records_hold_nobody_up() -> Result<()> {
     Ok(())
 }
 
+/// A host with several addresses, as anybody can announce one.
+fn publish_host(avahi: &Avahi<'_>, host: &str, addresses: &[&str]) -> Result<Vec<Process>> {
+    let publish = |address: &&str| {
+        let args = ["-a", "-R", host, address];
+        let mut publisher = Process::start(avahi.program("avahi-publish", &args))?;
+        publisher.wait_until_said("Established")?;
+        Ok(publisher)
+    };
+    addresses.iter().map(publish).collect()
+}
+
+/// A record with two addresses, at the first of which another answers: the server at the second is sent to.
+#[test]
+fn further_addresses_of_a_record_are_tried() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let Some(avahi) = Avahi::start(&lan, "b")? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    home.pair(("c", "attic"), ("b", "laptop"))?;
+    let card = home.card("c")?;
+    let id = card["id"].as_str().context("an id")?;
+    let _real = home.serve("c", "incoming", &["--hidden"])?;
+    let _other = home.serve("a", "stolen", &["--hidden"])?;
+    let _host = publish_host(&avahi, "both.local", &["192.168.77.1", "192.168.77.3"])?;
+    let args = ["-s", "-H", "both.local", "attic", "_transfer-tls._tcp", "15821", "v=2"];
+    let mut command = avahi.program("avahi-publish", &args);
+    command.arg(format!("id={}", &id[..16]));
+    let mut record = Process::start(command)?;
+    record.wait_until_said("Established")?;
+    home.run("b", &["send", "-y", "--to", "attic", "tree"])?.expect(0)?;
+    home.arrived("incoming/laptop")?;
+    let found = home.found("b", 1, &[])?;
+    assert_eq!(
+        (&found[0]["name"], &found[0]["address"]),
+        (&"attic".into(), &"192.168.77.3".into())
+    );
+    assert_eq!(fs::read_dir(home.path("stolen"))?.count(), 0);
+    Ok(())
+}
+
+/// A crowd of records that name a server's address behind that of a silent machine: the server is found beside it.
+#[test]
+fn a_crowd_that_names_a_servers_address_does_not_hide_it() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let Some(avahi) = Avahi::start(&lan, "b")? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    home.run("a", &["ca", "init", "home"])?.expect(0)?;
+    let _silent = lan.at("b", || anyhow::Ok(TcpListener::bind("192.168.77.2:9999")?))??;
+    let _host = publish_host(&avahi, "crowd.local", &["192.168.77.2", "192.168.77.3"])?;
+    let mut crowd = Vec::new();
+    for number in 0..20 {
+        let name = format!("!{number}");
+        let args = ["-s", "-H", "crowd.local", &name, "_transfer-tls._tcp", "9999", "v=2"];
+        let mut command = avahi.program("avahi-publish", &args);
+        command.arg("id=0909090909090909");
+        let mut publisher = Process::start(command)?;
+        publisher.wait_until_said("Established")?;
+        crowd.push(publisher);
+    }
+    // It is known by its CA alone: neither its name nor its key is on a list.
+    home.run("a", &["ca", "issue", "nas"])?.expect(0)?;
+    home.run("a", &["ca", "issue", "desk"])?.expect(0)?;
+    let papers = |name: &'static str| match name {
+        "nas" => ["--cert", "nas.pem", "--key", "nas.key", "--ca", "config/a/ca/ca.pem"],
+        _ => ["--cert", "desk.pem", "--key", "desk.key", "--ca", "config/a/ca/ca.pem"],
+    };
+    let _server = home.serve("c", "incoming", &papers("nas"))?;
+    let found = until("the server", || {
+        let found = home.run("a", &[&["find"][..], &papers("desk")].concat())?;
+        Ok(found.stdout.contains("nas (").then_some(found))
+    })?;
+    ensure!(found.stdout.contains("192.168.77.3:15821"), "{found:?}");
+    for _ in 0..3 {
+        let found = home.run("a", &[&["find"][..], &papers("desk")].concat())?.expect(0)?;
+        ensure!(found.stdout.contains("nas ("), "{found:?}");
+    }
+    Ok(())
+}
+
+/// `find` with certificates of the command line: by them alone, whatever is kept of this device.
+#[test]
+fn certificates_of_the_command_line_find_servers() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    home.run("a", &["ca", "init", "home"])?.expect(0)?;
+    home.run("a", &["ca", "issue", "nas"])?.expect(0)?;
+    home.run("a", &["ca", "issue", "desk"])?.expect(0)?;
+    let ca = "config/a/ca/ca.pem";
+    let _server =
+        home.serve("c", "incoming", &["--cert", "nas.pem", "--key", "nas.key", "--ca", ca])?;
+    let papers = ["--cert", "desk.pem", "--key", "desk.key", "--ca", ca];
+    let found = home.found("b", 1, &papers)?;
+    assert_eq!(found[0]["name"], "nas");
+    home.run("b", &[&["send", "-y", "--to", "nas"][..], &papers, &["tree"]].concat())?.expect(0)?;
+    home.arrived("incoming/desk")?;
+    // Half of them is not enough, and what is no certificate is told.
+    home.run("b", &["find", "--ca", ca])?.expect(5)?.says("do not trust each other")?;
+    home.run("b", &["find"])?.expect(5)?.says("do not trust each other")?;
+    home.run("b", &["find", "--cert", "desk.pem"])?.expect(2)?;
+    home.run("b", &["find", "--cert", "tree/notes.txt", "--key", "desk.key"])?.expect(2)?;
+    Ok(())
+}
+
 /// A certificate that is renewed while the server runs is announced.
 #[test]
 fn a_renewed_certificate_is_announced() -> Result<()> {
