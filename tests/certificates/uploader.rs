@@ -100,6 +100,39 @@ fn a_tree_arrives_and_is_skipped_when_it_comes_again() -> Result<()> {
     Ok(())
 }
 
+/// A server whose certificate gets another name while it runs, and then another key, says so at once: in its first line,
+/// and in what it tells of itself.
+#[test]
+fn another_name_or_key_is_told_without_a_restart() -> Result<()> {
+    let Some(shop) = shop()? else { return Ok(()) };
+    shop.run("req -new -config config -key server.key -subj /CN=loft -out loft.csr")?;
+    shop.run(
+        "x509 -req -in loft.csr -CA ca.pem -CAkey ca.key -set_serial 7 -out loft.pem -days 20 \
+         -extfile config -extensions san",
+    )?;
+    shop.issue("fresh", "ca", "rsa:2048", "san", "")?;
+    let mut server = serve(&shop, "server", &["ca"], 0)?;
+    let welcomed = |name: &str, port| -> Result<()> {
+        let ended = upload(&shop, port, "client", &[])?.end()?.expect(0)?;
+        ensure!(ended.stdout.contains(&format!("\"name\": \"{name}\"")), "{ended:?}");
+        Ok(())
+    };
+    welcomed("deviceB", server.port)?;
+    std::fs::rename(shop.path("loft.pem"), shop.path("server.pem"))?;
+    let loft = server.process.wait_for(Pipe::Err, "loft takes uploads into ")?;
+    welcomed("loft", server.port)?;
+    std::fs::rename(shop.path("fresh.key"), shop.path("server.key"))?;
+    std::fs::rename(shop.path("fresh.pem"), shop.path("server.pem"))?;
+    let fresh = server.process.wait_for(Pipe::Err, "deviceB takes uploads into ")?;
+    welcomed("deviceB", server.port)?;
+    let words = |line: &str| {
+        let words = line.split("its words: ").nth(1).and_then(|it| it.split(';').next());
+        words.map(str::to_owned)
+    };
+    ensure!(words(&loft).is_some() && words(&loft) != words(&fresh), "{loft} {fresh}");
+    server.stop().map(drop)
+}
+
 /// A device that says in a later message that it is another stays who its handshake has shown (CVE-2025-66270: of KDE
 /// Connect, which believed the id of the second packet).
 #[test]
