@@ -313,6 +313,9 @@ pub struct DoctorArgs {
     /// With --direct: ask this relay in their place; may be repeated [env: TRANSFER_RELAY]
     #[arg(long, value_name = "URL", requires = "direct")]
     relay: Vec<String>,
+    /// With --relay: show the relay the token of this file, which nobody else may read
+    #[arg(long, value_name = "FILE", requires = "relay")]
+    relay_token_file: Option<PathBuf>,
     /// Look at this port, here and there; without this at 15820
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
@@ -330,7 +333,7 @@ impl DoctorArgs {
     /// # Errors
     /// A relay is named that is none.
     pub fn resolve(&self) -> Result<DoctorOptions> {
-        let direct = Direct::new(&self.relay, false)?;
+        let direct = Direct::new(&self.relay, false, self.relay_token_file.as_deref())?;
         Ok(DoctorOptions {
             peer: self.peer.clone(),
             pod: self.pod,

@@ -43,6 +43,10 @@ pub struct ReceiveArgs {
     /// [env: TRANSFER_RELAY, where the ticket names none]
     #[arg(long, value_name = "URL", conflicts_with = "pod")]
     relay: Vec<String>,
+    /// Show the relays of --relay (or $TRANSFER_RELAY) the token of this file, which nobody else may read
+    /// [env: TRANSFER_RELAY_TOKEN holds the token]
+    #[arg(long, value_name = "FILE", conflicts_with = "pod")]
+    relay_token_file: Option<PathBuf>,
     /// Never let the other side learn this machine's address: everything goes through the relay
     #[arg(long, env = "TRANSFER_RELAY_ONLY", value_parser = FalseyValueParser::new())]
     relay_only: bool,
@@ -116,7 +120,11 @@ impl ReceiveArgs {
             wait: self.wait,
             dial: Dial {
                 is_pod: self.pod,
-                direct: Direct::new(&self.relay, self.relay_only)?,
+                direct: Direct::new(
+                    &self.relay,
+                    self.relay_only,
+                    self.relay_token_file.as_deref(),
+                )?,
                 ..Dial::default()
             },
             output: self.output_dir,

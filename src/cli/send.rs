@@ -61,13 +61,17 @@ pub struct SendArgs {
     /// does without, and the ticket has an address of this machine [env: TRANSFER_RELAY]
     #[arg(long, value_name = "URL", conflicts_with_all = ["pod", "lan", "tailnet", "token_file"])]
     relay: Vec<String>,
+    /// With --direct: show the relays of --relay (or $TRANSFER_RELAY) the token of this file, which nobody
+    /// else may read [env: TRANSFER_RELAY_TOKEN holds the token]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["pod", "lan", "tailnet", "token_file"])]
+    relay_token_file: Option<PathBuf>,
     /// With --direct: never let the other side learn this machine's address
     #[arg(long, env = "TRANSFER_RELAY_ONLY", value_parser = FalseyValueParser::new())]
     relay_only: bool,
     /// Send to the server of that name (`transfer serve`), or at HOST, if it is trusted; without a
     /// ticket. --to alone, behind the paths: look around and choose
     #[arg(long, value_name = "NAME|HOST[:PORT]", num_args = 0..=1, default_missing_value = "",
-          conflicts_with_all = ["pod", "lan", "tailnet", "direct", "relay", "port", "words", "token_file", "receivers", "timeout",
+          conflicts_with_all = ["pod", "lan", "tailnet", "direct", "relay", "relay_token_file", "port", "words", "token_file", "receivers", "timeout",
                                 "text"])]
     to: Option<String>,
     /// With --to: take the server whose certificate or key has this SHA-256 (64 hex digits), and no
@@ -242,7 +246,7 @@ impl SendArgs {
 
     /// Who is served; and what is asked about where that is the tailnet and there is none.
     fn way(&self) -> Result<(Way, Option<Direct>)> {
-        let direct = Direct::new(&self.relay, self.relay_only)?;
+        let direct = Direct::new(&self.relay, self.relay_only, self.relay_token_file.as_deref())?;
         let said = match (self.pod, self.lan, self.tailnet, self.direct || !self.relay.is_empty()) {
             (true, ..) => WayArg::Pod,
             (_, true, ..) => WayArg::Lan,
@@ -263,6 +267,12 @@ impl SendArgs {
                 "--relay-only needs a relay, and without --direct there is none",
             )
             .hint("add --direct, or leave --relay-only and $TRANSFER_RELAY_ONLY away"));
+        }
+        if self.relay_token_file.is_some() && said != WayArg::Direct {
+            return Err(Error::usage(
+                "--relay-token-file is for a relay, and without --direct there is none",
+            )
+            .hint("add --direct, or leave --relay-token-file away"));
         }
         Ok(match said {
             WayArg::Pod => (Way::Pod, None),

@@ -6,36 +6,60 @@
 
 use std::env;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::mpsc;
 
 use zeroize::Zeroizing;
 
 use super::{Elsewhere, Endpoint, Listen, Peer, Reach, Remote, Target};
 use crate::bounds::MAX_RELAYS;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown_os};
 use crate::net::interfaces::{Choice, Interfaces, Scope};
 use crate::net::plate::Plate;
 use crate::net::quic::{Dialler, Meeting, RelayToken};
 use crate::net::relay_url::RelayUrl;
 use crate::ticket::Host;
+use crate::trust::pem;
 
 /// The relays of this user, in place of those that anybody may use.
 const RELAYS: &str = "TRANSFER_RELAY";
 
-/// What a relay of one's own wants to see. A secret, so no option, which others could read.
+/// What a relay of one's own wants to see. A secret, so no option has it, which others could read.
 const RELAY_TOKEN: &str = "TRANSFER_RELAY_TOKEN";
 
 /// For the relays that this user named, wherever the ticket leads.
 fn relay_token(direct: &Direct) -> Result<Option<RelayToken>> {
-    let Some(secret) = env::var(RELAY_TOKEN).ok().filter(|token| !token.is_empty()) else {
-        return Ok(None);
-    };
-    let secret = Zeroizing::new(secret);
     let relays = match &direct.relays {
         Some(relays) => Some(relays.clone()),
         None => usual()?,
     };
-    Ok(Some(RelayToken { secret, relays: relays.unwrap_or_default() }))
+    let relays = relays.unwrap_or_default();
+    let secret = match &direct.relay_token {
+        Some(_) if relays.is_empty() => {
+            return Err(Error::usage("--relay-token-file does nothing: no relay is named here")
+                .hint("name it with --relay: a token goes to no relay that a ticket names"));
+        }
+        Some(secret) => secret.clone(),
+        None => match env::var(RELAY_TOKEN).ok().filter(|token| !token.is_empty()) {
+            Some(secret) => Zeroizing::new(secret),
+            None => return Ok(None),
+        },
+    };
+    Ok(Some(RelayToken { secret, relays }))
+}
+
+/// The first token of a file that nobody else may read, such as the relay's own.
+fn token_in(file: &Path) -> Result<Zeroizing<String>> {
+    let bytes = Zeroizing::new(pem::read(file, true)?);
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let mut lines = text.lines().map(str::trim);
+    let token = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
+    // It travels in a header.
+    match token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic())) {
+        Some(token) => Ok(Zeroizing::new(token.to_owned())),
+        None => Err(Error::usage(format!("\"{}\" holds no token of a relay", shown_os(file)))
+            .hint("whoever runs the relay has one, in a line of its own")),
+    }
 }
 
 /// What the command line says about it.
@@ -45,14 +69,17 @@ pub struct Direct {
     pub relays: Option<Vec<RelayUrl>>,
     /// The other side is not to learn this one's address, whatever that costs.
     pub relay_only: bool,
+    /// What the relays want to see.
+    pub relay_token: Option<Zeroizing<String>>,
 }
 
 impl Direct {
-    /// What `--relay` was given, each time: relays, or `none`.
+    /// What `--relay` was given, each time: relays, or `none`; and the file of `--relay-token-file`.
     ///
     /// # Errors
-    /// [`Exit::Usage`](crate::error::Exit::Usage): one is no relay, or there is none to be used alone.
-    pub fn new(typed: &[String], relay_only: bool) -> Result<Self> {
+    /// [`Exit::Usage`](crate::error::Exit::Usage): one is no relay, or there is none to be used alone, or the
+    /// file holds no token.
+    pub fn new(typed: &[String], relay_only: bool, token_file: Option<&Path>) -> Result<Self> {
         let relays = match typed {
             [] => None,
             typed if typed.iter().any(|it| it == "none") => {
@@ -67,7 +94,14 @@ impl Direct {
             return Err(Error::usage("--relay-only needs a relay, and --relay none has none")
                 .hint("leave one of the two away"));
         }
-        Ok(Self { relays, relay_only })
+        let relay_token = token_file.map(token_in).transpose()?;
+        if relay_token.is_some() && relays.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::usage(
+                "--relay-token-file needs a relay, and --relay none has none",
+            )
+            .hint("leave one of the two away"));
+        }
+        Ok(Self { relays, relay_only, relay_token })
     }
 }
 
@@ -211,6 +245,10 @@ pub fn without_relay(direct: &Direct, is_here: bool) -> Result<()> {
         return Err(Error::usage("--relay-only needs a relay, and that ticket has none")
             .hint("leave --relay-only away, or use a relay at the sender"));
     }
+    if direct.relay_token.is_some() {
+        let message = "--relay-token-file does nothing for that ticket: it has an address";
+        return Err(Error::usage(message).hint("leave it away"));
+    }
     if direct.relays.as_ref().is_some_and(|relays| !relays.is_empty()) {
         return Err(Error::usage("--relay does nothing for that ticket: it has an address")
             .hint("leave --relay away, or use a relay at the sender"));
@@ -237,7 +275,7 @@ mod tests {
     fn relays_of_the_command_line() {
         let typed = |words: &[&str], only| {
             let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-            Direct::new(&words, only).map_err(|error| error.message)
+            Direct::new(&words, only, None).map_err(|error| error.message)
         };
         assert_eq!(typed(&[], false).unwrap(), Direct::default());
         assert_eq!(typed(&["none"], false).unwrap().relays, Some(vec![]));

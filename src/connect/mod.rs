@@ -32,6 +32,7 @@ use crate::crypto::record::Protection;
 use crate::error::{Cause, Error, Result, shown};
 use crate::net::dial::{Route, Stream, dial};
 use crate::net::listener::Listener;
+use crate::net::plate::Plate;
 use crate::net::quic::{self, Dialler, Meeting, Paths};
 use crate::net::relay_url::RelayUrl;
 use crate::net::tls::Channel;
@@ -241,21 +242,43 @@ pub enum Listen {
     Quic(Meeting),
 }
 
+/// How often a plate is drawn again.
+const DRAWS: u32 = 3;
+
 impl Endpoint {
-    /// Binds the port that was asked for, or else the first of `usual` that is free. Tells which.
+    /// Binds the port that was asked for, or else the first of `usual` that is free. Tells which. A plate
+    /// that is somebody else's is drawn again, and the ticket has the new one.
     ///
     /// # Errors
     /// It is taken, or no relay answers.
     pub fn bind(
-        &self,
+        &mut self,
         port: Option<u16>,
         usual: RangeInclusive<u16>,
     ) -> Result<(Vec<Listener>, u16)> {
         let first = *usual.start();
-        let listeners = match &self.listen {
+        let listeners = match &mut self.listen {
             Listen::Tcp(addresses) => Listener::bind_each(addresses, port, usual)?,
             Listen::Quic(meeting) => {
-                vec![Listener::quic(quic::Listener::open(meeting, port, usual)?)]
+                let mut left = DRAWS;
+                let listener = loop {
+                    match quic::Listener::open(meeting, port, usual.clone())? {
+                        Some(listener) => break listener,
+                        // Of 60 million somebody has the one that was drawn, again and again.
+                        None if left == 0 => {
+                            return Err(Error::network(
+                                "the relay answers for whomever it is asked",
+                            )
+                            .hint("it is none to be trusted: name another with --relay"));
+                        }
+                        None => left -= 1,
+                    }
+                    meeting.plate = Plate::generate()?;
+                    if let Host::Relay { plate, .. } = &mut self.ticket {
+                        plate.clone_from(&meeting.plate);
+                    }
+                };
+                vec![Listener::quic(listener)]
             }
         };
         let port = listeners.first().map_or(first, |listener| listener.address().port());

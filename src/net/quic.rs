@@ -13,6 +13,8 @@ mod network;
 #[cfg(feature = "direct")]
 mod path;
 #[cfg(feature = "direct")]
+mod plate;
+#[cfg(feature = "direct")]
 mod slept;
 #[cfg(feature = "direct")]
 mod stream;

@@ -166,7 +166,7 @@ fn words(typed: &str) -> Result<Option<Token>> {
 
 /// Shows a token and waits until somebody has proved that it is known there.
 fn wait(options: &PairOptions, name: &str, ui: &Ui) -> Result<Connection> {
-    let endpoint = ways::endpoint(&options.way)?;
+    let mut endpoint = ways::endpoint(&options.way)?;
     ui.listens(&endpoint);
     let token = Token::generate(DEFAULT_WORDS)?;
     let (listeners, port) = endpoint.bind(options.port, USUAL_PORTS)?;

@@ -71,7 +71,7 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
         return Err(Error::usage("what comes in can be read once, and for one receiver only")
             .hint("leave --receivers away, or send a file"));
     }
-    let endpoint = match ways::endpoint(&options.way) {
+    let mut endpoint = match ways::endpoint(&options.way) {
         Err(error) if error.exit() == Exit::Network => or_direct(error, options, ui)?,
         endpoint => endpoint?,
     };

@@ -67,7 +67,16 @@ fn a_closed_relay_says_why_and_lets_in_who_has_a_token() -> Result<()> {
     // A ticket may name any relay: the token is shown to those alone that its owner has named.
     let told = hosts.receive(&ticket, &[])?.end(5)?;
     told.ended.says("is shown to relays that --relay or $TRANSFER_RELAY names")?;
-    hosts.receive(&ticket, &["--relay", &relay.url()])?.end(0)?;
+    // A file has it as well as the environment; one that others may read is none.
+    hosts.token = None;
+    let with_file = ["--relay", &relay.url(), "--relay-token-file", &*file.to_string_lossy()];
+    let open = tokens.join("open");
+    write(&open, "ocean-tiger-ocean-tiger\n")?;
+    let with_open = ["--relay", &relay.url(), "--relay-token-file", &*open.to_string_lossy()];
+    hosts.receive(&ticket, &with_open)?.end(2)?;
+    let told = hosts.receive(&ticket, &with_file[2..])?.end(2)?;
+    told.ended.says("--relay-token-file does nothing: no relay is named here")?;
+    hosts.receive(&ticket, &with_file)?.end(0)?;
     sender.end(0)?;
     ensure_arrived(&hosts.place(), &[&tree])
 }

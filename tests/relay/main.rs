@@ -9,6 +9,8 @@ mod acme;
 #[path = "../e2e/events.rs"]
 #[allow(dead_code, reason = "the other suite uses all of it")]
 mod events;
+#[cfg(target_os = "linux")]
+mod plates;
 mod serving;
 mod stage;
 mod starting;

@@ -62,8 +62,9 @@ fn stage(route: impl Fn() -> Route + Send + 'static, kept: Option<Box<dyn Any + 
 /// QUIC from address to address.
 #[cfg(feature = "direct")]
 pub fn direct() -> Stage {
-    let listener =
-        Listener::quic(quic::Listener::open(&without_relay(None), Some(0), 0..=0).unwrap());
+    let listener = Listener::quic(
+        quic::Listener::open(&without_relay(None), Some(0), 0..=0).unwrap().unwrap(),
+    );
     let there = without_relay(Some((Ipv4Addr::LOCALHOST, listener.address().port()).into()));
     meeting(listener, there, None)
 }
@@ -78,9 +79,10 @@ fn without_relay(address: Option<SocketAddr>) -> Meeting {
 /// the plate, and passes on all that both sides say.
 #[cfg(feature = "direct")]
 pub fn between() -> Stage {
-    let listener =
-        Listener::quic(quic::Listener::open(&without_relay(None), Some(0), 0..=0).unwrap());
-    let middle = quic::Listener::open(&without_relay(None), Some(0), 0..=0).unwrap();
+    let listener = Listener::quic(
+        quic::Listener::open(&without_relay(None), Some(0), 0..=0).unwrap().unwrap(),
+    );
+    let middle = quic::Listener::open(&without_relay(None), Some(0), 0..=0).unwrap().unwrap();
     let at = |port| without_relay(Some((Ipv4Addr::LOCALHOST, port).into()));
     let there = at(middle.port());
     let onwards = Dialler::new(at(listener.address().port())).unwrap();
@@ -114,7 +116,7 @@ pub fn relayed() -> Stage {
         relay_only: true,
         relay_token: None,
     };
-    let listener = Listener::quic(quic::Listener::open(&there, None, 0..=0).unwrap());
+    let listener = Listener::quic(quic::Listener::open(&there, None, 0..=0).unwrap().unwrap());
     assert_eq!(listener.relay().as_deref(), Some("127.0.0.1"));
     meeting(listener, there, Some(Box::new((runtime, server))))
 }

@@ -57,8 +57,17 @@ pub fn runtime() -> Result<&'static Runtime> {
     Ok(RUNTIME.get_or_init(|| made))
 }
 
+/// When relays are asked as which address they see this side, over UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discovery {
+    /// Before a place is taken at one of them. Where UDP gets no answer that waits for 3 s.
+    First,
+    /// When [`discover`] is called, or never.
+    Later,
+}
+
 /// What an endpoint needs to know before it is bound.
-pub fn builder(meeting: &Meeting) -> Result<Builder> {
+pub fn builder(meeting: &Meeting, discovery: Discovery) -> Result<Builder> {
     let window = VarInt::from_u32(QUIC_STREAM_WINDOW);
     let idle = IdleTimeout::try_from(IDLE).ok();
     let transport = QuicTransportConfig::builder()
@@ -72,9 +81,14 @@ pub fn builder(meeting: &Meeting) -> Result<Builder> {
         .default_path_max_idle_timeout(PATH_IDLE)
         .default_path_keep_alive_interval(KEEP_ALIVE)
         .build();
-    let token = |relay| meeting.relay_token.as_ref()?.of(relay);
-    let relays = meeting.relays.iter().filter_map(|relay| relay_config(relay, token(relay)));
-    let relays: RelayMap = relays.collect();
+    let relays: RelayMap = relay_configs(meeting)
+        .map(|mut config| {
+            if discovery == Discovery::Later {
+                config.quic = None;
+            }
+            config
+        })
+        .collect();
     let is_local = meeting.relays.iter().all(RelayUrl::is_here);
     // A name server of others, which the engine would ask where this machine's own do not answer,
     // would learn where this user goes.
@@ -133,12 +147,26 @@ pub fn plain(error: &(dyn std::error::Error + 'static)) -> String {
     reason(&io::Error::other(shown(&last.to_string()).into_owned()))
 }
 
+/// Asks the relays for this side's addresses, now that it has a place at one of them.
+pub async fn discover(endpoint: &Endpoint, meeting: &Meeting) {
+    if meeting.relay_only {
+        return;
+    }
+    for config in relay_configs(meeting).filter(|config| config.quic.is_some()) {
+        endpoint.insert_relay(config.url.clone(), Arc::new(config)).await;
+    }
+}
+
+fn relay_configs(meeting: &Meeting) -> impl Iterator<Item = RelayConfig> {
+    let token = |relay| meeting.relay_token.as_ref()?.of(relay);
+    meeting.relays.iter().filter_map(move |relay| relay_config(relay, token(relay)))
+}
+
 /// A relay as the engine knows it.
 pub fn relay_config(relay: &RelayUrl, token: Option<&str>) -> Option<RelayConfig> {
     let mut config = RelayConfig::from(relay.url().parse::<iroh::RelayUrl>().ok()?);
     if !relay.is_https() {
-        // Address discovery needs a certificate; the engine would wait 3 s for an answer before it
-        // takes a place at the relay.
+        // Address discovery needs a certificate.
         config.quic = None;
     }
     Some(match token {
@@ -217,7 +245,8 @@ pub fn not_let_in(
         status.iter().find_map(|it| Some((path::host(it.url()), it.auth_denied_reason()?)));
     if let Some((host, refusal)) = refusal {
         return Error::network(format!("the relay {host} refuses: {}", shown(refusal))).hint(
-            "$TRANSFER_RELAY_TOKEN is shown to relays that --relay or $TRANSFER_RELAY names",
+            "the token of --relay-token-file or $TRANSFER_RELAY_TOKEN is shown to relays that --relay or \
+             $TRANSFER_RELAY names",
         );
     }
     if let Some((relay, Obstacle::Certificate(why))) = &tried {
@@ -276,7 +305,8 @@ impl Dialler {
                     if let Some((endpoint, _)) = known {
                         endpoint.close().await;
                     }
-                    bind(builder(&self.meeting)?, None, self.meeting.relay_only).await?
+                    let builder = builder(&self.meeting, Discovery::First)?;
+                    bind(builder, None, self.meeting.relay_only).await?
                 }
             };
             let dialled = self.connect(&endpoint, limit).await;

@@ -18,11 +18,11 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::endpoint::{self, ALPN};
+use super::endpoint::{self, ALPN, Discovery};
 use super::slept::{Moment, Need, Watch};
 use super::stream::{Home, Quic};
 use super::stripes::gone;
-use super::{Caller, Meeting, path, warnings};
+use super::{Caller, Meeting, path, plate, warnings};
 use crate::bounds::{HANDSHAKE_LIMIT, MAX_HANDSHAKES, MAX_QUIC_CALLERS};
 use crate::error::{Error, Result};
 use crate::net::crowd::{CUSTOMER, crowded_out, network};
@@ -64,11 +64,16 @@ fn port_again(asked: Option<u16>, bound: u16, is_found_by_port: bool) -> Option<
 
 impl Listener {
     /// Takes its place at the relay, or at a port where there is none: the one that is asked for, or any,
-    /// and without a relay the first of `usual` that is free.
+    /// and without a relay the first of `usual` that is free. Nothing where somebody answers under the
+    /// plate already, which would lose its place.
     ///
     /// # Errors
     /// Exit 5: no relay answers, or the port is taken.
-    pub fn open(meeting: &Meeting, port: Option<u16>, usual: RangeInclusive<u16>) -> Result<Self> {
+    pub fn open(
+        meeting: &Meeting,
+        port: Option<u16>,
+        usual: RangeInclusive<u16>,
+    ) -> Result<Option<Self>> {
         let runtime = endpoint::runtime()?;
         warnings::begin();
         let home = Home::new(runtime.handle().clone());
@@ -91,7 +96,20 @@ impl Listener {
         };
         let relay = match is_found_by_port {
             true => None,
-            false => Some(runtime.block_on(endpoint::register(&endpoint, &meeting.relays))?),
+            false => {
+                let registered = runtime.block_on(async {
+                    tokio::select! {
+                        biased;
+                        () = plate::answers(meeting) => None,
+                        relay = endpoint::register(&endpoint, &meeting.relays) => Some(relay),
+                    }
+                });
+                let Some(relay) = registered else {
+                    runtime.block_on(endpoint.close());
+                    return Ok(None);
+                };
+                Some(relay?)
+            }
         };
         let (tell, met) = mpsc::sync_channel(MAX_HANDSHAKES);
         let (over, is_over) = watch::channel(false);
@@ -107,7 +125,7 @@ impl Listener {
             asked: port,
         });
         runtime.spawn(run(Arc::clone(&shared), endpoint, tell, over));
-        Ok(Self(shared))
+        Ok(Some(Self(shared)))
     }
 
     /// The next connection, or nothing once the listener is closed.
@@ -151,7 +169,7 @@ fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 async fn bind(meeting: &Meeting, port: Option<u16>) -> Result<Endpoint> {
-    let builder = endpoint::builder(meeting)?;
+    let builder = endpoint::builder(meeting, Discovery::Later)?;
     let builder = builder.secret_key(endpoint::key(&meeting.plate)).alpns(vec![ALPN.to_vec()]);
     endpoint::bind(builder, port, meeting.relay_only).await
 }
@@ -220,11 +238,16 @@ async fn run(
 /// has its place, and nobody is served.
 async fn is_no_good(endpoint: &Endpoint, shared: &Shared, met: Known) {
     let mut watch = Watch::new(Moment::now());
+    let mut has_asked = false;
     loop {
         let status = endpoint.home_relay_status().get();
         let home = status.iter().find(|relay| relay.is_connected());
         if let Some(home) = home {
             *lock(&shared.relay) = Some(path::host(home.url()));
+            if !has_asked {
+                endpoint::discover(endpoint, &shared.meeting).await;
+                has_asked = true;
+            }
         }
         let has_relay = home.is_some() || shared.meeting.relays.is_empty();
         let is_served = lock(&met).iter().any(|quic| quic.strong_count() > 0);

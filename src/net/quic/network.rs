@@ -14,6 +14,7 @@ use noq::{ClientConfig, EndpointConfig, PathId, TokioRuntime, TransportConfig};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
+use super::endpoint::Discovery;
 use super::tried::{Obstacle, plainly};
 use super::{AtRelay, Meeting, Network, RelayToken, Seen, endpoint};
 use crate::error::Result;
@@ -82,7 +83,8 @@ async fn enter(
         relay_only: true,
         relay_token,
     };
-    let endpoint = endpoint::bind(endpoint::builder(&meeting)?, None, true).await?;
+    let endpoint =
+        endpoint::bind(endpoint::builder(&meeting, Discovery::Later)?, None, true).await?;
     let tls = endpoint.tls_config().clone();
     let config = discovery(&tls);
     let port = endpoint::relay_config(&relay, None).and_then(|it| Some(it.quic?.port));

@@ -253,7 +253,7 @@ mod tests {
     use iroh::EndpointAddr;
     use iroh::TransportAddr;
 
-    use super::super::endpoint::{self, ALPN};
+    use super::super::endpoint::{self, ALPN, Discovery};
     use super::super::{Dialler, Listener, Meeting};
     use super::*;
     use crate::net::plate::Plate;
@@ -272,13 +272,19 @@ mod tests {
             relay_only: false,
             relay_token: None,
         };
-        let listener = Listener::open(&meeting(None), Some(0), 0..=0).unwrap();
+        let listener = Listener::open(&meeting(None), Some(0), 0..=0).unwrap().unwrap();
         let there = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.port()));
         let dialler = Dialler::new(meeting(Some(there))).unwrap();
 
         let elsewhere = tokio::runtime::Runtime::new().unwrap();
         let endpoint = elsewhere.block_on(async {
-            endpoint::bind(endpoint::builder(&meeting(None)).unwrap(), None, false).await.unwrap()
+            endpoint::bind(
+                endpoint::builder(&meeting(None), Discovery::First).unwrap(),
+                None,
+                false,
+            )
+            .await
+            .unwrap()
         });
         let key = endpoint::key(&Plate::none()).public();
         let address = EndpointAddr::from_parts(key, [TransportAddr::Ip(there)]);

@@ -96,7 +96,7 @@ pub struct Listener(Never);
 
 #[expect(missing_docs, reason = "nobody has one")]
 impl Listener {
-    pub fn open(_: &Meeting, _: Option<u16>, _: RangeInclusive<u16>) -> Result<Self> {
+    pub fn open(_: &Meeting, _: Option<u16>, _: RangeInclusive<u16>) -> Result<Option<Self>> {
         Err(no_direct_mode())
     }
 
