@@ -5,14 +5,16 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueEnum};
 use hyper::Uri;
 use rustls::pki_types::DnsName;
 
+use super::serve::words_of_unit;
 use super::{Output, duration};
 use crate::error::Result;
 use crate::net::pace::Rate;
 use crate::relay::options::{Acme, DIRECTORY, DISCOVERY_PORT, Front, Limits, Papers, RelayOptions};
+use crate::relay::unit::Wish;
 use crate::ui::Ui;
 
 /// `transfer relay`, as typed.
@@ -80,9 +82,19 @@ pub struct RelayArgs {
     /// How often a line says how much it was used
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
     every: Duration,
+    /// Print what makes a service of this command line, for systemd, and do no more
+    #[arg(long, value_name = "WHICH")]
+    print_unit: Option<UnitArg>,
     /// What it says.
     #[command(flatten)]
     output: Output,
+}
+
+/// `--print-unit`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum UnitArg {
+    /// A unit of systemd, for the whole machine
+    Systemd,
 }
 
 impl RelayArgs {
@@ -113,7 +125,13 @@ impl RelayArgs {
                 proxies: here.into_iter().chain(self.proxy).collect(),
             },
         };
+        let unit = self.print_unit.map(|UnitArg::Systemd| Wish {
+            words: words_of_unit(),
+            from: std::env::current_dir().unwrap_or_default(),
+            has_log: self.output.log_file.is_some(),
+        });
         RelayOptions {
+            unit,
             front,
             limits: Limits {
                 clients: usize::try_from(self.clients).unwrap_or(usize::MAX),

@@ -139,6 +139,17 @@ enum HowArg {
     Fail,
 }
 
+/// What a service is to run: the words as they were typed, but for the one that asks for it.
+pub(super) fn words_of_unit() -> Vec<String> {
+    let mut words: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some(at) = words.iter().position(|word| word == "--print-unit") {
+        words.drain(at..(at + 2).min(words.len()));
+    }
+    words.retain(|word| !word.starts_with("--print-unit="));
+    words
+}
+
 fn size_of(text: &str) -> Result<u64, String> {
     size::parse(text).ok_or_else(|| "a size is like 500M, 50GB or 1.5GiB".into())
 }
@@ -172,14 +183,9 @@ impl ServeArgs {
         (ui.as_service(), log)
     }
 
-    /// What a service is to run: the words as they were typed, but for the one that asks for it.
+    /// What a service is to run, and what it needs for that.
     fn unit(&self, which: UnitArg, folder: &Path) -> Wish {
-        let mut words: Vec<String> =
-            std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-        if let Some(at) = words.iter().position(|word| word == "--print-unit") {
-            words.drain(at..(at + 2).min(words.len()));
-        }
-        words.retain(|word| !word.starts_with("--print-unit="));
+        let words = words_of_unit();
         let log = self.output.log_file.iter().map(|file| {
             let folder = file.parent().filter(|it| !it.as_os_str().is_empty());
             folder.unwrap_or(Path::new(".")).to_owned()

@@ -13,6 +13,7 @@ mod http;
 mod metrics;
 pub mod options;
 mod sockets;
+pub mod unit;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -33,9 +34,11 @@ use self::door::Door;
 use self::http::{Port, Tls};
 use self::options::{Front, Limits, Papers, RelayOptions};
 use self::sockets::Sockets;
+use self::unit::Wish;
 use crate::bounds::{MAX_INCOMING, MAX_RELAY_KEYS, MAX_RELAY_LINES};
 use crate::control::{self, SLICE};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result, shown_os};
+use crate::serve::unit::program;
 use crate::trust::credentials::Credentials;
 use crate::ui::{RelayEvent, Relayed, Ui};
 
@@ -48,6 +51,9 @@ const LEAVE: Duration = Duration::from_secs(1);
 
 /// Runs `transfer relay`, until it is stopped.
 pub fn run(options: &RelayOptions, ui: &Ui) -> Result<Exit> {
+    if let Some(wish) = &options.unit {
+        return print_unit(wish, options, ui);
+    }
     let tokens = options.tokens.as_deref().map(Tokens::read).transpose()?;
     let (own, asked) = match &options.front {
         Front::Plain { .. } => (None, None),
@@ -84,6 +90,19 @@ pub fn run(options: &RelayOptions, ui: &Ui) -> Result<Exit> {
     }
     relay.stop(runtime);
     ui.note("stopped");
+    Ok(Exit::Done)
+}
+
+fn print_unit(wish: &Wish, options: &RelayOptions, ui: &Ui) -> Result<Exit> {
+    let program = program()?;
+    ui.print(&unit::text(wish, options, &program)?)?;
+    if unit::is_at_home(&program) {
+        ui.warn(&format!(
+            "the service does not see {}: copy the program to /usr/local/bin, and run that",
+            shown_os(&program)
+        ));
+    }
+    ui.note(unit::HINT);
     Ok(Exit::Done)
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 use hyper::Uri;
 use tokio_rustls_acme::acme::LETS_ENCRYPT_PRODUCTION_DIRECTORY;
 
+use super::unit::Wish;
+
 /// UDP port of address discovery, where clients expect it.
 pub const DISCOVERY_PORT: u16 = iroh_relay::defaults::DEFAULT_RELAY_QUIC_PORT;
 
@@ -82,6 +84,8 @@ pub struct Limits {
 /// What to run, and how; resolved from the command line.
 #[derive(Debug, Clone)]
 pub struct RelayOptions {
+    /// Print what makes a service of it, and do no more.
+    pub unit: Option<Wish>,
     /// How it is reached.
     pub front: Front,
     /// What may be used of it.

@@ -53,7 +53,7 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
         return print_unit(wish, ui);
     }
     let own = Arc::new(Own::load(&options.papers)?);
-    let (endpoint, watch) = ways::served(&options.way)?;
+    let (mut endpoint, watch) = ways::served(&options.way)?;
     let (listeners, port) = endpoint.bind(options.port, PORTS)?;
     let listens: Vec<_> = listeners.iter().map(|it| it.address().ip()).collect();
     let followed = (endpoint.follow, watch);
@@ -183,9 +183,7 @@ fn greet((name, id): &(String, Id), rules: &Rules, folder: &str, at: &Reached, u
 /// yet cannot be made by the service, and so both are made here.
 fn print_unit(wish: &Wish, ui: &Ui) -> Result<Exit> {
     drop(Folder::of_user()?.lock()?);
-    let program = std::env::current_exe().map_err(|error| {
-        Error::failure(format!("where this program is cannot be told: {}", reason(&error)))
-    })?;
+    let program = unit::program()?;
     let (text, hint) = unit::text(wish, &program, config::folder().as_deref())?;
     ui.print(&text)?;
     ui.note(hint);

@@ -39,8 +39,8 @@ fn a_plate_that_is_somebodys_is_drawn_again() -> Result<()> {
     let plate = Plate::parse(&words.join("-"))?;
 
     let mut second = with_plate(endpoint(&url)?, &plate)?;
-    let Listen::Quic(meeting) = second.listen.clone() else { bail!("it listens to TCP") };
-    let found = Listener::open(&meeting, None, 0..=0).map_err(|it| anyhow::anyhow!("{it}"))?;
+    let Listen::Quic(meeting) = &second.listen else { bail!("it listens to TCP") };
+    let found = Listener::open(meeting, None, 0..=0).map_err(|it| anyhow::anyhow!("{it}"))?;
     ensure!(found.is_none(), "it took the place of the first");
     let (listeners, _) = second.bind(None, 0..=0).map_err(|it| anyhow::anyhow!("{it}"))?;
     let Host::Relay { plate: another, .. } = &second.ticket else { bail!("it has no relay") };

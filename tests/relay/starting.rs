@@ -77,3 +77,28 @@ fn what_cannot_be_used() -> Result<()> {
     }
     Ok(())
 }
+
+/// What makes a service of it is understood by systemd, and hands the files over.
+#[test]
+fn its_unit_is_one() -> Result<()> {
+    let papers = Papers::new()?;
+    let (certificate, key) = (papers.path("relay.pem"), papers.path("relay.key"));
+    let words =
+        ["--cert", &*certificate, "--key", &*key, "--print-unit", "systemd", "--daily", "9G"];
+    let printed = run(relay(&words))?.expect(0)?;
+    printed.says("systemctl enable --now transfer-relay")?;
+    let unit = printed.stdout;
+    ensure!(unit.contains("\"${CREDENTIALS_DIRECTORY}/key\" \"--daily\" \"9G\"\n"), "{unit}");
+    ensure!(unit.contains(&format!("LoadCredential=key:{key}\n")), "{unit}");
+    ensure!(!unit.contains("print-unit"), "{unit}");
+    let file = papers.path("transfer-relay.service");
+    std::fs::write(&file, &unit)?;
+    if let Ok(found) =
+        std::process::Command::new("systemd-analyze").arg("verify").arg(&file).output()
+    {
+        let said = String::from_utf8_lossy(&found.stderr);
+        ensure!(!said.contains("transfer-relay.service"), "{said}\n{unit}");
+    }
+    let logged = [&words[..], &["--log-file", "log"]].concat();
+    run(relay(&logged))?.expect(2)?.says("has no place to write a log to")
+}
