@@ -5,6 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
 
 use super::hosts::{Hosts, Side, Told};
 use super::relay::Relay;
@@ -41,10 +44,10 @@ fn finish(hosts: &Hosts<'_>, sender: Side, receiver: Side) -> Result<(Told, Told
 }
 
 /// Nothing passes between the gateways, until it is dropped.
-struct Cut<'a>(&'a Internet);
+pub struct Cut<'a>(&'a Internet);
 
 impl<'a> Cut<'a> {
-    fn new(internet: &'a Internet) -> Result<Self> {
+    pub fn new(internet: &'a Internet) -> Result<Self> {
         for (gateway, other) in [("ga", "203.0.113.12"), ("gb", "203.0.113.11")] {
             let rules = format!(
                 "table ip cut {{ chain pre {{ type filter hook prerouting priority -300; \
@@ -200,6 +203,57 @@ fn either_side_may_die_at_any_moment() -> Result<()> {
     let (sender, ticket) = hosts.send(&tree, &[])?;
     let receiver = hosts.receive(&ticket, &[])?;
     finish(&hosts, sender, receiver).map(drop)
+}
+
+/// The same 20 times, ten of each side, whose other side goes on where it can. By hand, as a sender notices only
+/// after 20 s that its receiver is gone: `TRANSFER_SEED=7 cargo test --test direct twenty -- --ignored
+/// --nocapture`.
+#[test]
+#[ignore = "takes some five minutes"]
+fn twenty_deaths() -> Result<()> {
+    let seed = std::env::var("TRANSFER_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(rand::random::<u16>);
+    eprintln!("TRANSFER_SEED={seed}");
+    let mut rng = StdRng::seed_from_u64(seed.into());
+    let Some(internet) = Internet::new(Nat::Cone, Nat::Full)? else { return Ok(()) };
+    let relay = Relay::start(&internet, "203.0.113.1", &[])?;
+    let hosts = Hosts::new(&internet, &[&relay])?;
+    let tree = hosts.scratch.join("tree");
+    write(&tree.join("large"), noise(70_000_000, 1))?;
+    (0..2000).try_for_each(|at| write(&tree.join(format!("folder/{at}")), noise(5000, at)))?;
+    let mut deaths = [[true; 10], [false; 10]].concat();
+    deaths.shuffle(&mut rng);
+    let start = || -> Result<(Side, Side, String)> {
+        let (sender, ticket) = hosts.send(&tree, &["--limit", "3M"])?;
+        let receiver = hosts.receive(&ticket, &[])?;
+        Ok((sender, receiver, ticket))
+    };
+    let (mut sender, mut receiver, mut ticket) = start()?;
+    for (round, of_sender) in deaths.into_iter().enumerate() {
+        // From the first packet to the middle of the content.
+        let when = Duration::from_millis(rng.random_range(50..3000));
+        thread::sleep(when);
+        let who = if of_sender { "sender" } else { "receiver" };
+        let told = if of_sender {
+            sender.kill()?;
+            // Its next run has another ticket.
+            receiver.kill()?;
+            (sender, receiver, ticket) = start()?;
+            None
+        } else {
+            receiver.kill()?;
+            receiver = hosts.receive(&ticket, &[])?;
+            // Once it is let in it has a plan: some is there already.
+            let plan = receiver.wait_for("plan", |_| true)?;
+            plan["bytes"].as_u64()
+        };
+        let named = hosts.place().join("tree/large");
+        ensure!(!named.exists(), "round {round}: it has the name of the whole");
+        eprintln!("{round}: the {who} after {when:.1?}; left: {told:?}");
+    }
+    let (_, received) = finish(&hosts, sender, receiver)?;
+    eprintln!("whole; {} bytes were left at the end", received.one("plan")?["bytes"]);
+    Ok(())
 }
 
 /// With several relays one is enough, whichever of them the sender is at.

@@ -135,6 +135,13 @@ impl Side {
         Ok(Told { ended, lines })
     }
 
+    /// Most memory that it has had, in kB, as the system tells it.
+    pub fn memory(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().strip_suffix(" kB")?.parse().ok()
+    }
+
     /// The process ends now, by `kill -9`.
     pub fn kill(self) -> Result<()> {
         self.0.kill()

@@ -5,7 +5,9 @@
 #![allow(clippy::print_stderr, reason = "says what was skipped")]
 
 mod breaks;
+mod distance;
 mod doctor;
+mod far;
 mod hosts;
 mod nats;
 mod pairs;

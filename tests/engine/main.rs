@@ -1,5 +1,5 @@
 //! Both engines over a pipe in memory: tiny records, cuts, damage, and peers that follow a
-//! script. No socket, no process, no clock.
+//! script. No socket, no process, no clock; but the central cases once more over QUIC.
 
 #![cfg_attr(not(target_os = "linux"), allow(unused, reason = "some tests are for Linux alone"))]
 
@@ -9,6 +9,8 @@ mod blocks;
 mod hostile_blocks;
 mod patience;
 mod pipe;
+#[cfg(feature = "direct")]
+mod quic;
 mod script;
 mod stream;
 mod util;

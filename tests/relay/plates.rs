@@ -31,9 +31,10 @@ fn a_plate_that_is_somebodys_is_drawn_again() -> Result<()> {
     let relay = Relay::plain(&[])?;
     let url = relay.url()?.to_string();
     let scratch = Scratch::new()?;
-    write(&scratch.join("small"), "hello")?;
+    let tree = scratch.join("tree");
+    write(&tree.join("small"), "hello")?;
     let mut command = transfer();
-    command.args(["send", "--direct", "--relay", &url]).arg(scratch.join("small"));
+    command.args(["send", "--direct", "--relay", &url]).arg(&tree);
     let first = Sender::start(command)?;
     let words: Vec<&str> = first.ticket.split('-').take(2).collect();
     let plate = Plate::parse(&words.join("-"))?;
@@ -59,5 +60,5 @@ fn a_plate_that_is_somebodys_is_drawn_again() -> Result<()> {
     let into = scratch.join("into");
     run(receiving(&first.ticket, &into, &[]))?.expect(0)?;
     first.end()?.expect(0)?;
-    ensure_arrived(&into, &[&scratch.join("small")])
+    ensure_arrived(&into, &[&tree])
 }
