@@ -111,13 +111,13 @@ def windows(path):
     return "Z:" + os.fsdecode(path).replace("/", "\\")
 
 
-def send(sender, path, receiver, into, codes=(0,)):
+def send(sender, path, receiver, into, codes=(0,), options=()):
     """One transfer; what the receiver said, once both ended with one of these exit codes."""
     command = [*sender, "send", "--pod", "--port", "0", "-y", path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as sending:
         try:
             ticket = sending.stdout.readline().decode().split()[-1]
-            command = [*receiver, "receive", "-v", "-y", "-o", into, ticket]
+            command = [*receiver, "receive", "-v", "-y", *options, "-o", into, ticket]
             received = subprocess.run(command, capture_output=True, timeout=LIMIT, check=False)
             _, said = sending.communicate(timeout=LIMIT)
         except BaseException:
@@ -201,4 +201,5 @@ def report(offered, arrived, returned, heard):
     return failed
 
 
-main()
+if __name__ == "__main__":
+    main()
