@@ -179,6 +179,11 @@ impl Dialler {
         self.sought.name()
     }
 
+    /// Where it was, once it has been.
+    pub fn at(&self) -> Option<SocketAddr> {
+        self.last.get()
+    }
+
     /// What to say of certificates that end soon: this device's, and the server's.
     pub fn ends(&self, peer: Option<&Peer>) -> Vec<String> {
         self.own.ends(peer)
@@ -362,11 +367,13 @@ impl Dialler {
             *self.record.borrow_mut() = Some(record);
             return Ok(channel);
         }
-        if let Some(error) = refused.take() {
-            return Err(NotConnected::Over(error));
+        // What is known of it beside its record; whoever announces its name in this network and is another, is
+        // nobody in the tailnet.
+        let refused = refused.take();
+        if let (Some(error), None) = (&refused, &device) {
+            return Err(NotConnected::Over(error.clone()));
         }
-        // What is known of it beside its record.
-        if let Some(at) = met.filter(|at| !is_tailnet(at.ip())) {
+        if let Some(at) = met.filter(|at| refused.is_none() && !is_tailnet(at.ip())) {
             match connect(&self.own, name, expect.clone(), &[at], ANSWER_LIMIT) {
                 Ok(found) => return Ok(found),
                 Err(NotConnected::Over(error)) => return Err(NotConnected::Over(error)),
@@ -398,6 +405,9 @@ impl Dialler {
             }
             None => None,
         };
+        if let Some(error) = refused {
+            return Err(NotConnected::Over(error));
+        }
         if met.is_some() {
             return Err(failed.or(unknown).unwrap_or_else(|| not_found(name, &[], None)).into());
         }

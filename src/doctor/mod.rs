@@ -130,7 +130,7 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
     }
     // What is announced and does not answer may be anybody's, and says nothing of the one that is meant.
     if let Some((host, port)) = peer.filter(|_| !answers) {
-        doctor.peer(&host, port.or(options.port).unwrap_or(DEFAULT_PORT), tailscale);
+        doctor.peer(&host, port.or(options.port), tailscale);
     }
     Ok(doctor.end())
 }
@@ -216,7 +216,10 @@ impl Doctor<'_> {
         });
         let findings = match &asked {
             Ok((tailscale, status)) => {
-                tailnet::node(status, tailscale.cli().program(), SystemTime::now())
+                let program = tailscale.cli().program();
+                let mut findings = tailnet::node(status, program, SystemTime::now());
+                findings.extend(server::would_listen(&status.own().addresses));
+                findings
             }
             Err(error) => vec![tailnet::missing(error, own_network.is_some(), needs_tailnet)],
         };

@@ -5,24 +5,27 @@ use std::net::{IpAddr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Doctor, LEAST, Tailscale, local, tailnet};
+use super::{Doctor, LEAST, Tailscale, local, server, tailnet};
 use crate::connect;
+use crate::connect::devices::PORTS;
 use crate::crypto::handshake::{HELLO_LEN, HandshakeError, Hello, LOOK, MAGIC, agreed_version};
 use crate::error::{Cause, Error, Result, reason};
 use crate::net::dial::{Route, Stream, dial};
 use crate::net::tailscale::{TailscaleDetector, Way};
-use crate::ticket::Host;
+use crate::ticket::{DEFAULT_PORT, Host};
 use crate::ui::Finding;
 
 /// For connecting and for the first bytes; a relay at the other end of the world needs one or two.
 const PEER_LIMIT: Duration = Duration::from_secs(4);
+/// For the ports of a server, and its first word.
+const SERVER_LIMIT: Duration = Duration::from_secs(4);
 /// A way through a relay often becomes a direct one after a moment of traffic.
 const BETTER_WAY: Duration = Duration::from_secs(2);
 
 impl Doctor<'_> {
     /// All about the other machine; `tailscale` is nothing where none is needed.
-    pub(super) fn peer(&mut self, host: &Host, port: u16, tailscale: Option<Tailscale>) {
-        let topic = host.to_string();
+    pub(super) fn peer(&mut self, host: &Host, asked: Option<u16>, tailscale: Option<Tailscale>) {
+        let (topic, port) = (host.to_string(), asked.unwrap_or(DEFAULT_PORT));
         if let Some(ip) = host.address().filter(|ip| connect::lan::is_meant(*ip)) {
             self.tell(&topic, &[local::device(ip)]);
             return self.answers(SocketAddr::new(ip, port), Route::Local);
@@ -49,10 +52,31 @@ impl Doctor<'_> {
             // The proxy, and that is told above.
             Err(_) => return self.tell("", &[Finding::skipped("there is no way to it")]),
         };
-        self.answers(SocketAddr::new(ip, port), route);
+        let is_of_server = tailscale.is_some() && self.server(host, asked);
+        if !(is_of_server && asked.is_some_and(|port| PORTS.contains(&port))) {
+            self.answers(SocketAddr::new(ip, port), route);
+        }
         // Only now: before there was traffic, there is no way to speak of.
         if let Some(finding) = tailscale.and_then(|tailscale| self.way(&tailscale, ip)) {
             self.tell("", &[finding]);
+        }
+    }
+
+    /// What there is to say of a server there, and whether one has answered.
+    fn server(&mut self, host: &Host, port: Option<u16>) -> bool {
+        let host = host.clone();
+        let found = self.within(SERVER_LIMIT, move |limit| server::look_far(&host, port, limit));
+        match found {
+            Some(None) => false,
+            Some(Some((finding, answers))) => {
+                self.tell("", &[finding]);
+                answers
+            }
+            None => {
+                let late = "whether a `transfer serve` is there: its ports do not answer in time";
+                self.tell("", &[Finding::skipped(late)]);
+                false
+            }
         }
     }
 

@@ -1,13 +1,21 @@
-//! A server of the local network, by its name: whether it is announced, answers and is trusted.
+//! A server of the local network, by its name: whether it is announced, answers and is trusted. And one of the
+//! tailnet: whether there is one at a machine.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connect::around::Look;
-use crate::connect::devices::{Own, Papers};
-use crate::error::{Error, bytes};
+use crate::connect::devices::{Own, PORTS, Papers};
+use crate::connect::servers::{Dialler, Place, Sought};
+use crate::connect::{Connection, NotConnected};
+use crate::crypto::keys::Role;
+use crate::error::{Cause, Error, bytes};
 use crate::find::look_around;
 use crate::net::interfaces::Choice;
+use crate::protocol::message::Welcome;
+use crate::protocol::session::{Limits, Session};
+use crate::ticket::Host;
 use crate::trust::folder::Folder;
 use crate::trust::store::Trusted;
 use crate::ui::{Finding, Found};
@@ -27,10 +35,7 @@ pub struct Near {
 /// is none, or nobody is trusted here yet.
 pub fn look(name: &str) -> Option<Near> {
     let name = name.strip_suffix(".local").unwrap_or(name);
-    let trusted = Trusted::load(&Folder::of_user().ok()?).ok()?;
-    if trusted.devices.is_empty() && trusted.cas.is_empty() {
-        return None;
-    }
+    let trusted = trusted()?;
     let own = Arc::new(Own::load(&Papers::default()).ok()?);
     let key = trusted.named(name).map(|known| known.id);
     let is_meant = |found: &Found| {
@@ -51,6 +56,77 @@ pub fn look(name: &str) -> Option<Near> {
         here.found.iter().filter(|found| is_meant(found)).map(finding).collect();
     let answers = here.found.iter().any(is_there);
     (!findings.is_empty()).then_some(Near { answers, findings })
+}
+
+/// Whom this device trusts; nothing where that is nobody.
+fn trusted() -> Option<Trusted> {
+    let trusted = Trusted::load(&Folder::of_user().ok()?).ok()?;
+    (!trusted.devices.is_empty() || !trusted.cas.is_empty()).then_some(trusted)
+}
+
+/// Where this machine would serve the tailnet; nothing where nobody is trusted here.
+pub fn would_listen(addresses: &[IpAddr]) -> Option<Finding> {
+    trusted()?;
+    let at: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    Some(Finding::fine(format!(
+        "`transfer serve --tailnet` is reached at {}, on the first free port of {} to {}, if the rules of \
+         the tailnet let that in",
+        at.join(", "),
+        PORTS.start(),
+        PORTS.end()
+    )))
+}
+
+/// What there is to say of a server at a machine of the tailnet, at this port or at all that a server takes by
+/// itself, and whether one has answered; nothing where nobody is trusted here.
+pub fn look_far(host: &Host, port: Option<u16>, limit: Duration) -> Option<(Finding, bool)> {
+    trusted()?;
+    let own = Arc::new(Own::load(&Papers::default()).ok()?);
+    let port = port.filter(|port| PORTS.contains(port));
+    let place = Place::Host(host.clone(), port);
+    let sought = Sought { place, choice: Choice::Local, fingerprint: None, wait: None };
+    Some(match greet(&Dialler::new(own, sought), limit) {
+        Ok((name, words, at, welcome)) => {
+            let free = welcome.free.map_or_else(String::new, |it| format!(", {} free", bytes(it)));
+            let finding = Finding::fine(format!(
+                "{name} ({words}) serves at {at}; it and this device trust each other{free}"
+            ));
+            (finding, true)
+        }
+        Err(NotConnected::Refused(_)) => {
+            let at = port.map_or_else(
+                || format!("ports {} to {}", PORTS.start(), PORTS.end()),
+                |port| format!("port {port}"),
+            );
+            (Finding::skipped(format!("no `transfer serve --tailnet` there on {at}")), false)
+        }
+        Err(end) => {
+            let refused =
+                matches!(&end, NotConnected::Over(error) if error.cause == Cause::Refused);
+            let error = end.into_error();
+            let finding = Finding::warning(format!("no server there to send to: {error}"));
+            (finding.advice(error.hint.unwrap_or_default()), refused)
+        }
+    })
+}
+
+/// Dials it, and reads what it says of itself: its name here, its words, where it is.
+fn greet(
+    dialler: &Dialler,
+    patience: Duration,
+) -> Result<(String, String, String, Welcome), NotConnected> {
+    let (connection, watch) = dialler.dial()?;
+    let Connection { reader, writer, closer: _closer, protection, peer, device, .. } = connection;
+    let limits = Limits { patience, lanes: 1, ..Limits::default() };
+    let mut session = Session::start((reader, writer), protection, Role::Receiver, limits)?;
+    match session.await_welcome() {
+        Ok(welcome) => {
+            let words = device.map_or_else(String::new, |device| device.id.words());
+            let at = dialler.at().map_or_else(String::new, |at| at.to_string());
+            Ok((peer.name, words, at, welcome))
+        }
+        Err(stop) => Err(dialler.ended(&watch, session.stop(stop))),
+    }
 }
 
 fn finding(found: &Found) -> Finding {

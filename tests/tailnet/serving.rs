@@ -13,8 +13,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::events::check_line;
-use crate::util::process::{Ended, Pipe, Process, run};
-use crate::util::tree::{Scratch, ensure_same, noise, tree, write};
+use crate::userspace::{proxy, socks5};
+use crate::util::process::{Ended, Pipe, Process, run, transfer};
+use crate::util::tree::{Scratch, chmod, ensure_same, noise, tree, write};
 use crate::{ALPHA, BETA, GAMMA, Host, Net, fixture, status, tailscale};
 
 /// Machines of a tailnet, each a device with a key of its own; alpha does not know gamma. Alpha and gamma
@@ -401,6 +402,127 @@ fn why_nobody_is_found() -> Result<()> {
     Ok(())
 }
 
+/// Out through the proxy of a node's own tailscaled.
+#[test]
+fn a_server_behind_a_proxy() -> Result<()> {
+    let scratch = Scratch::new()?;
+    write(&scratch.join("tree/notes.txt"), "hello")?;
+    let whois = "exec cat \"$here/whois.json\"";
+    let here = tailscale(&scratch.join("alpha"), &status(ALPHA, &[BETA], false)?, whois)?;
+    fs::copy(fixture("whois_user.json"), scratch.join("alpha/whois.json"))?;
+    let there = tailscale(&scratch.join("beta"), &status(BETA, &[ALPHA], false)?, "")?;
+    let command = |program: &PathBuf, device: &str, words: &[&str]| {
+        let mut command = transfer();
+        command.args(words).current_dir(scratch.path());
+        command.env("TRANSFER_TAILSCALE", program);
+        command.env("TRANSFER_CONFIG", scratch.join("config").join(device));
+        command
+    };
+    let through = |words: &[&str]| -> Result<()> {
+        let (at, serving) = proxy(socks5)?;
+        let mut command = command(&there, "beta", words);
+        command.env("ALL_PROXY", format!("socks5://127.0.0.1:{at}"));
+        run(command)?.expect(0)?;
+        let target = serving.join().ok().context("the proxy has panicked")??;
+        assert_eq!(target.ip().to_string(), "100.64.0.1");
+        Ok(())
+    };
+    let words = ["pair", "--tailnet", "--port", "0", "--name", "beta"];
+    let mut shows = Process::start(command(&here, "alpha", &words))?;
+    let line = shows.wait_for(Pipe::Out, "transfer pair ")?;
+    through(&["pair", "--name", "alpha", line.trim_end().rsplit(' ').next().context("a ticket")?])?;
+    shows.end()?.expect(0)?;
+    let words = ["serve", "incoming", "--tailnet-only", "--port", "0"];
+    let mut server = Process::start(command(&here, "alpha", &words))?;
+    let line = server.wait_for(Pipe::Err, " takes uploads into ")?;
+    let (_, port) = line.split_once(" on port ").context("a port")?;
+    let port = port.split(' ').next().context("a port")?;
+    through(&["send", "--to", &format!("alpha:{port}"), "-y", "tree"])?;
+    assert_eq!(fs::read(scratch.join("incoming/beta/tree/notes.txt"))?, b"hello");
+    Ok(())
+}
+
+/// In a network of strangers: whoever announces the name there, and has another key, keeps nobody from the one that
+/// is in the tailnet. And a local network that comes later is served and announced in.
+#[test]
+fn a_local_network_beside_it() -> Result<()> {
+    let Some(house) = House::new()? else { return Ok(()) };
+    house.pair(BETA)?;
+    let mut server = house.serve(&["--tailnet", "--name", "alpha"])?;
+    house.cable(GAMMA, BETA)?;
+    let mut command = house.command(GAMMA, &["serve", "stolen", "--name", "alpha"]);
+    let mut stranger = Process::start({
+        command.env("TRANSFER_TAILSCALE", "/nonexistent/tailscale");
+        command
+    })?;
+    stranger.wait_for(Pipe::Err, " takes uploads into ")?;
+    // Its record has gone out.
+    thread::sleep(Duration::from_secs(3));
+    house.run(BETA, &["find", "--all"])?.expect(5)?;
+    house.send(BETA, "alpha")?.expect(0)?;
+    house.arrived("incoming/beta")?;
+    ensure!(fs::read_dir(house.path("stolen"))?.count() == 0);
+    drop(stranger);
+    house.net.0.ip(GAMMA.name, "link delete eth0")?;
+    house.cable(ALPHA, BETA)?;
+    server.wait_until_said("listens on port 15821 (192.168.77.1")?;
+    for _ in 0..10 {
+        if house.run(BETA, &["find", "--wait", "2s"])?.code == Some(0) {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("it is not announced")
+}
+
+/// A `tailscale` that hangs holds up neither the start for long nor the end.
+#[test]
+fn a_tailscale_that_hangs() -> Result<()> {
+    let Some(net) = Net::alone(ALPHA)? else { return Ok(()) };
+    let scratch = Scratch::new()?;
+    let program = scratch.join("tailscale");
+    write(&program, "#!/bin/sh\nexec sleep 600\n")?;
+    chmod(&program, 0o755)?;
+    let mut command = net.transfer(ALPHA, &program);
+    command.args(["serve", "incoming", "--tailnet"]).current_dir(scratch.path());
+    command.env("TRANSFER_CONFIG", scratch.join("config"));
+    let mut server = Process::start(command)?;
+    server.wait_until_said("(in the tailnet once Tailscale runs)")?;
+    server.wait_until_said("gave no answer in 3s: the tailnet is served once Tailscale runs")?;
+    server.interrupt()?;
+    server.end()?.expect(0)?;
+    Ok(())
+}
+
+/// `doctor` says where this machine would serve, and finds the server of another.
+#[test]
+fn the_doctor_looks_for_a_server() -> Result<()> {
+    let Some(house) = House::new()? else { return Ok(()) };
+    house.pair(BETA)?;
+    let doctor = |place: &str, code: i32, parts: &[&str]| -> Result<()> {
+        let seen = house.run(BETA, &["doctor", place])?.expect(code).context(place.to_owned())?;
+        for part in parts {
+            ensure!(seen.stdout.contains(part), "{part:?}: {seen:#?}");
+        }
+        Ok(())
+    };
+    let own = "  ok       `transfer serve --tailnet` is reached at 100.64.0.2, fd7a:115c:a1e0::2, on the \
+               first free port of 15821 to 15830";
+    let none = "  skipped  no `transfer serve --tailnet` there on ports 15821 to 15830\n";
+    doctor("alpha", 0, &[own, none])?;
+    let server = house.serve(&["--tailnet"])?;
+    let serves = ") serves at 100.64.0.1:15821; it and this device trust each other, ";
+    doctor("alpha", 0, &["  ok       alpha (", serves])?;
+    doctor("alpha:15821", 0, &[serves])?;
+    house.run(ALPHA, &["trust", "remove", "--yes", "beta"])?.expect(0)?;
+    doctor(
+        "alpha",
+        0,
+        &["  warning  no server there to send to: alpha has removed this device\n"],
+    )?;
+    drop(server);
+    Ok(())
+}
+
 /// Both in nodes without a network device: tailscaled delivers to 127.0.0.1 and says who comes, and `tailscale
 /// nc` leads out.
 #[test]
@@ -436,7 +558,8 @@ fn nodes_without_a_network_device() -> Result<()> {
     let line = server.wait_for(Pipe::Err, " takes uploads into ")?;
     let at = "on port 15822 (in the tailnet: alpha, 100.64.0.1, fd7a:115c:a1e0::1)";
     ensure!(line.contains(at), "{line}");
-    let words = ["send", "--to", "alpha:15822", "-y", "tree"];
+    // The first port says nothing, and is not waited for.
+    let words = ["send", "--to", "alpha", "-y", "tree"];
     run(command(&there, "beta", &words))?.expect(0)?;
     assert_eq!(fs::read(scratch.join("incoming/beta/tree/notes.txt"))?, b"hello");
     let line = server.wait_until_said("beta (100.101.7.12, desk-alice (alice@example.org)): ")?;

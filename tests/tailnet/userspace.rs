@@ -109,7 +109,7 @@ type Greet = fn(&mut BufReader<TcpStream>) -> Result<SocketAddr>;
 
 /// Serves one connection of a proxy: `greet` talks until it knows the target. The connection
 /// then goes to this machine, where the tests' sender is. Returns the target.
-fn proxy(
+pub fn proxy(
     greet: impl FnOnce(&mut BufReader<TcpStream>) -> Result<SocketAddr> + Send + 'static,
 ) -> Result<(u16, JoinHandle<Result<SocketAddr>>)> {
     proxy_at(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, greet)
@@ -142,7 +142,7 @@ fn proxy_at(
 }
 
 /// RFC 1928, no authentication, IPv4.
-fn socks5(client: &mut BufReader<TcpStream>) -> Result<SocketAddr> {
+pub fn socks5(client: &mut BufReader<TcpStream>) -> Result<SocketAddr> {
     let mut greeting = [0; 2];
     client.read_exact(&mut greeting)?;
     let mut methods = vec![0; greeting[1].into()];
