@@ -227,7 +227,35 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::crypto::handshake::{MAGIC, VERSION};
     use crate::error::Exit;
+
+    /// A look costs no guess, and takes nobody else for one who waits.
+    #[test]
+    fn a_look_tells_who_waits() {
+        let hello = |version: u16| [&MAGIC[..], &version.to_be_bytes(), &[7; 65]].concat();
+        for (row, said, expected) in [
+            ("one who waits", hello(VERSION), true),
+            ("a newer one", hello(VERSION + 1), true),
+            ("an older one", hello(VERSION - 1), false),
+            ("another program", [b' '; HELLO_LEN].to_vec(), false),
+            ("one who is cut off", hello(VERSION)[..70].to_vec(), false),
+            ("nobody", vec![], false),
+        ] {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let stream = Stream::tcp(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            let serving = thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                stream.write_all(&said).unwrap();
+                stream.shutdown(std::net::Shutdown::Write).unwrap();
+                let mut came = vec![];
+                stream.read_to_end(&mut came).map(|_| came)
+            });
+            let looked = look(&stream, Instant::now() + HANDSHAKE_LIMIT);
+            assert_eq!(looked.is_ok(), expected, "{row}: {looked:?}");
+            assert_eq!(serving.join().unwrap().unwrap(), LOOK, "{row}");
+        }
+    }
 
     /// Takes one connection and its proof, if there is one, and answers with `verdict` or not.
     fn serve(listener: &TcpListener, token: &Token, verdict: Option<Verdict>) -> io::Result<()> {

@@ -14,7 +14,7 @@ use crate::crypto::handshake::VERSION;
 use crate::error::{Error, Result, shown};
 use crate::net::dial::dial_first;
 use crate::net::interfaces::{Choice, Interfaces};
-use crate::net::mdns::{Announcement, Record, Server, Service, Silence};
+use crate::net::mdns::{Announcement, Record, Server, Service, Silence, Told};
 use crate::ui::Ui;
 
 /// How long others are waited for, once one was found.
@@ -38,7 +38,12 @@ impl Shown {
             let label = name.split(['.', '\\']).next().unwrap_or_default();
             let record = Record::of_pairing(label, port, VERSION.into())
                 .or_else(|_| Record::of_pairing("device", port, VERSION.into()))?;
-            Announcement::begin(&record, &Interfaces::look(choice)?, choice)
+            let mut announcement =
+                Announcement::begin(&record, &Interfaces::look(choice)?, choice)?;
+            match announcement.next(Duration::ZERO) {
+                Some(Told::Trouble(trouble)) => Err(Error::network(trouble)),
+                _ => Ok(announcement),
+            }
         };
         let announcement = match way {
             Way::Lan(choice) => announce(choice)
@@ -56,6 +61,8 @@ impl Shown {
 
     /// Ends it where strangers have made it keep too much; takes no time of its own.
     pub fn turn(&mut self) {
+        // Whatever becomes of it, the whole ticket leads here.
+        while self.announcement.as_mut().and_then(|it| it.next(Duration::ZERO)).is_some() {}
         if self.counted.elapsed() < COUNT {
             return;
         }
@@ -106,6 +113,9 @@ pub fn find(choice: &Choice, ui: &Ui) -> Result<Waiting> {
     {
         return Err(error);
     }
+    let interfaces = Interfaces::look(choice)?;
+    let own: Vec<IpAddr> = interfaces.addresses().into_iter().map(|(ip, _)| ip).collect();
+    let mut found = of_others(found, &own);
     found.sort_by_key(|it| it.name.to_lowercase());
     match &*found {
         [] => Err(nobody(&around.silence())),
@@ -125,6 +135,15 @@ fn note(found: &mut Vec<Waiting>, waiting: Waiting) {
     if !found.iter().any(|it| it.at == waiting.at) {
         found.push(waiting);
     }
+}
+
+/// Whoever shows a token here as well does not mean this machine, if there is another.
+fn of_others(found: Vec<Waiting>, own: &[IpAddr]) -> Vec<Waiting> {
+    let is_other = |it: &Waiting| !own.contains(&it.at.ip());
+    if !found.iter().any(is_other) {
+        return found;
+    }
+    found.into_iter().filter(is_other).collect()
 }
 
 fn too_many(several: &[Waiting]) -> Error {
@@ -156,6 +175,10 @@ mod tests {
         {
             note(&mut found, Waiting { name: name.into(), at: at(place) });
         }
+        let own = |ip: &str| of_others(found.clone(), &[ip.parse().unwrap()]).len();
+        assert_eq!((own("10.0.0.1"), own("10.0.0.9")), (1, 2));
+        let alone = found.get(..1).unwrap().to_vec();
+        assert_eq!(of_others(alone.clone(), &["10.0.0.1".parse().unwrap()]), alone);
         let error = too_many(&found);
         assert_eq!(error.exit(), Exit::Usage);
         let expected = "several machines here wait to be paired: attic (10.0.0.1:1), \
