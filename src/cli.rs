@@ -92,6 +92,7 @@ pub enum Command {
         transfer serve ~/incoming                     on the local network, announced there\n  \
         transfer serve --name attic ~/incoming        under another name than this machine's\n  \
         transfer serve --allow laptop ~/incoming      one device alone, of those that are trusted\n  \
+        transfer serve --tailnet ~/incoming           devices of the tailnet as well, that are trusted\n  \
         transfer serve --cert a.pem --key a.key --ca ca.pem ~/incoming\n\n\
         `transfer pair` and `transfer trust import` say whom it trusts; `transfer send --to NAME PATHS`\n\
         sends to it. Ctrl-C or SIGTERM stops it, and the exit code is 0.")]
@@ -125,6 +126,7 @@ pub enum Command {
         attic$ transfer pair                     shows a ticket\n  \
         laptop$ transfer pair 192.168.1.9:ocean-tiger\n  \
         laptop$ transfer pair ocean-tiger        looks for attic in the local network\n  \
+        attic$ transfer pair --tailnet           the same between machines of a tailnet\n  \
         attic$ transfer pair --join              the other device may join the CA here\n\n\
         Once for two devices; `transfer trust list` shows them, `transfer trust remove` ends it.")]
     Pair(PairArgs),

@@ -10,7 +10,7 @@ use crate::connect::devices::Papers;
 use crate::connect::ways::Way;
 use crate::error::Result;
 use crate::net::interfaces::Choice;
-use crate::net::tailscale::{PROGRAM, SOCKET};
+use crate::net::tailscale::{PROGRAM, SOCKET, TailscaleDetector};
 use crate::protocol::features::Features;
 use crate::receive::options::Conflict;
 use crate::receive::plan::OnConflict;
@@ -167,13 +167,12 @@ fn mask_of(text: &str) -> Result<u16, String> {
     }
 }
 
-/// The variables that lead to Tailscale here, which a service would not have.
+/// The variables that lead to Tailscale here: a service has neither these nor this `$PATH`.
 fn leads_to_tailscale() -> Vec<(&'static str, PathBuf)> {
-    let named = |name| {
-        let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
-        Some((name, PathBuf::from(value)))
-    };
-    [PROGRAM, SOCKET].into_iter().filter_map(named).collect()
+    let named = |name| Some(PathBuf::from(std::env::var_os(name).filter(|it| !it.is_empty())?));
+    let found = || Some(TailscaleDetector::find().ok()?.cli().program().to_owned());
+    let program = named(PROGRAM).or_else(found).map(|program| (PROGRAM, program));
+    program.into_iter().chain(named(SOCKET).map(|socket| (SOCKET, socket))).collect()
 }
 
 impl ServeArgs {

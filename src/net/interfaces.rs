@@ -236,7 +236,12 @@ impl Interfaces {
             let message = "no network interface leads to a local network: ";
             (
                 format!("{message}{}", left_out.join("; ")),
-                "name one with --interface to use it all the same",
+                match self.all.iter().any(|it| it.addresses().any(is_tailnet)) {
+                    true => {
+                        "--tailnet is for the tailnet; --interface names one to use all the same"
+                    }
+                    false => "name one with --interface to use it all the same",
+                },
             )
         };
         Some(Error::network(message).hint(hint))
@@ -507,6 +512,10 @@ mod tests {
              virtual machines; wg0 belongs to a VPN"
         );
         assert_eq!(error.cause, Cause::Network);
+        assert_eq!(error.hint.unwrap(), "name one with --interface to use it all the same");
+        let tailnet = vec![address("tailscale0", 2, "100.64.0.1", 32)];
+        let error = Interfaces::judge(tailnet, BTreeMap::new()).nothing().unwrap();
+        assert!(error.hint.unwrap().starts_with("--tailnet is for the tailnet"));
     }
 
     /// The system's own list can be read, and has this machine in it.

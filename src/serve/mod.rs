@@ -25,7 +25,7 @@ use crate::config;
 use crate::connect::Connection;
 use crate::connect::acceptor::{Accepted, Acceptor, Incoming};
 use crate::connect::devices::{self, Own, PORTS};
-use crate::connect::ways;
+use crate::connect::ways::{self, Way};
 use crate::control::{self, SLICE};
 use crate::error::{Error, Exit, Result, reason, shown};
 use crate::files::attributes::set_creation_mask;
@@ -50,7 +50,7 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
             .hint("name another folder")
     })?;
     if let Some(wish) = &options.unit {
-        return print_unit(wish, ui);
+        return print_unit(wish, &options.way, ui);
     }
     let own = Arc::new(Own::load(&options.papers)?);
     let (mut endpoint, watch) = ways::served(&options.way)?;
@@ -181,12 +181,15 @@ fn greet((name, id): &(String, Id), rules: &Rules, folder: &str, at: &Reached, u
 
 /// Prints what makes a service of the command line. Where all else is for reading alone, a folder that is not there
 /// yet cannot be made by the service, and so both are made here.
-fn print_unit(wish: &Wish, ui: &Ui) -> Result<Exit> {
+fn print_unit(wish: &Wish, way: &Way, ui: &Ui) -> Result<Exit> {
     drop(Folder::of_user()?.lock()?);
     let program = unit::program()?;
     let (text, hint) = unit::text(wish, &program, config::folder().as_deref())?;
     ui.print(&text)?;
     ui.note(hint);
+    if matches!(way, Way::Tailnet | Way::LanAndTailnet(_)) {
+        ui.note("it may start before Tailscale, and serves the tailnet once that runs");
+    }
     Ok(Exit::Done)
 }
 

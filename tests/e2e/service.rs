@@ -161,6 +161,15 @@ fn its_unit_is_one() -> Result<()> {
             ensure!(!said.contains("transfer.service"), "{said}\n{unit}");
         }
     }
+    // What leads to Tailscale, for the tailnet alone.
+    ensure!(!unit.contains("TRANSFER_TAILSCALE"), "{unit}");
+    let mut tailnet = house.command("attic", &["serve", "in", "--tailnet", "--print-unit=systemd"]);
+    tailnet.env("TS_SOCKET", "/run/ts.sock");
+    let printed = run(tailnet)?.expect(0)?;
+    printed.says("it may start before Tailscale")?;
+    for line in ["TRANSFER_TAILSCALE=/nonexistent/tailscale", "TS_SOCKET=/run/ts.sock"] {
+        ensure!(printed.stdout.contains(&format!("\nEnvironment=\"{line}\"\n")), "{printed:#?}");
+    }
     let words = ["serve", "incoming", "--print-unit=launchd"];
     let agent = house.run("attic", &words)?.expect(0)?.stdout;
     let arguments = "<string>serve</string>\n    <string>incoming</string>\n  </array>";
