@@ -41,6 +41,12 @@ fn send(distance: Distance, size: usize) -> Result<Option<Told>> {
     let received = receiver.end(0)?;
     sender.end(0)?;
     assert_eq!(received.reconnected(), 0, "{:#?}", received.ended);
+    // It went that way and no other, and that way is as long as it is said to be.
+    for path in received.lines.iter().filter(|line| line["event"] == "path") {
+        let shortest = 2e3 * distance.delay.as_secs_f64();
+        ensure!(path["address"] == "203.0.113.1", "{path}");
+        ensure!(path["rtt_ms"].as_f64().is_some_and(|it| it >= shortest), "{path}");
+    }
     ensure_arrived(&hosts.place(), &[&tree])?;
     ensure!(fs::metadata(hosts.place().join("tree/large"))?.len() == size as u64);
     Ok(Some(Told { elapsed, memory }))
