@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Send from and receive into the places of Windows that other systems do not have.
+
+    scripts/crosslib/places.py HERE WINE PROGRAM
+
+HERE is the program for this machine (Linux), PROGRAM that for Windows, which WINE runs; $WINEPREFIX gets a
+drive and a network share, which are folders here. Shows what is sent of each under which name, that a device is
+refused at once, that a long path is no obstacle, and what becomes of a read-only file. Needs Python 3.9.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from names import LIMIT, listing, send, windows
+
+
+def mount(prefix, name, folder):
+    """Gives a folder a name of Windows."""
+    place = prefix / "dosdevices" / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    place.symlink_to(folder)
+
+
+def fill(folder):
+    (folder / "sub").mkdir(parents=True)
+    (folder / "file").write_bytes(b"content")
+    (folder / "sub" / "other").write_bytes(b"more")
+    return folder
+
+
+def same(what, one, other):
+    good = listing(one) == listing(other)
+    print(f"{what}: {'equal' if good else f'{listing(one)} is not {listing(other)}'}")
+    return good
+
+
+def refused(there, path):
+    """A device that is named is an error, and nothing waits for it."""
+    command = [*there, "send", "--pod", "--port", "0", "-y", path]
+    ended = subprocess.run(command, capture_output=True, timeout=LIMIT, check=False)
+    said = ended.stderr.decode(errors="replace").strip()
+    print(f"send {path}: exit code {ended.returncode}: {said.splitlines()[0] if said else ''}")
+    return ended.returncode == 2 and "is a device" in said
+
+
+def main():
+    if len(sys.argv) != 4:
+        sys.exit("usage: scripts/crosslib/places.py HERE WINE PROGRAM")
+    here, there = [os.path.abspath(sys.argv[1])], sys.argv[2:]
+    prefix = pathlib.Path(os.environ["WINEPREFIX"])
+    good = []
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["XDG_STATE_HOME"] = os.path.join(scratch, "state")
+        work = pathlib.Path(scratch)
+        drive, share = fill(work / "drive"), fill(work / "share")
+        mount(prefix, "x:", drive)
+        mount(prefix, "unc/server/share", share)
+
+        into = work / "into"
+        send(there, "X:\\", here, str(into))
+        good.append(same("send X:\\ arrives as X", drive, into / "X"))
+        send(there, r"\\server\share", here, str(into))
+        good.append(same(r"send \\server\share arrives as share", share, into / "share"))
+        send(there, r"\\server\share\sub", here, str(into))
+        good.append(same(r"send \\server\share\sub arrives as sub", share / "sub", into / "sub"))
+
+        tree = fill(work / "tree")
+        send(here, str(tree), there, "X:\\")
+        good.append(same("receive -o X:\\", tree, drive / "tree"))
+        send(here, str(tree), there, r"\\server\share\in")
+        good.append(same(r"receive -o \\server\share\in", tree, share / "in" / "tree"))
+
+        # wine 8 cannot tell where a folder of so long a path is; a file of one is no obstacle.
+        deep = work / "deep"
+        bottom = fill(deep.joinpath(*["a folder with a long name"] * 7))
+        (bottom / ("n" * 120)).write_bytes(b"far away")
+        send(here, str(deep), there, windows(work / "long"))
+        good.append(same("receive a path of more than 300 letters", deep, work / "long" / "deep"))
+        send(there, windows(deep), here, str(into))
+        good.append(same("send a path of more than 300 letters", deep, into / "deep"))
+
+        kept = work / "kept"
+        kept.mkdir()
+        (kept / "file").write_bytes(b"first")
+        (kept / "file").chmod(0o444)
+        send(here, str(kept), there, windows(work / "over"))
+        good.append(same("a read-only file", kept, work / "over" / "kept"))
+        (kept / "file").unlink()
+        (kept / "file").write_bytes(b"second")
+        (kept / "file").chmod(0o444)
+        send(here, str(kept), there, windows(work / "over"), options=["--on-conflict", "overwrite"])
+        good.append(same("another in its place", kept, work / "over" / "kept"))
+
+        for name in ("COM1", "aux.txt", r"sub\NUL"):
+            good.append(refused(there, windows(work / "tree") + "\\" + name))
+        for name in ("x:", "unc/server/share"):
+            (prefix / "dosdevices" / name).unlink()
+    sys.exit(0 if all(good) else 1)
+
+
+main()
