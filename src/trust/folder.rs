@@ -163,12 +163,16 @@ impl Folder {
         })
     }
 
-    /// Makes a file that is not there yet.
+    /// Makes a file that is not there yet, in one step: others read without the lock, and a run that is killed
+    /// must leave no half of a key.
     ///
     /// # Errors
     /// When it is, or cannot be made.
-    pub fn make(&self, _: &Lock, name: &str, access: Access, bytes: &[u8]) -> Result<()> {
-        make_file(&self.path(name), access, bytes)
+    pub fn make(&self, lock: &Lock, name: &str, access: Access, bytes: &[u8]) -> Result<()> {
+        match fs::symlink_metadata(self.path(name)) {
+            Ok(_) => Err(is_there(&self.path(name))),
+            Err(_) => self.replace(lock, name, access, bytes),
+        }
     }
 
     /// Puts a file in the place of an older one, in one step.
@@ -249,10 +253,7 @@ pub fn make_file(path: &Path, access: Access, bytes: &[u8]) -> Result<()> {
         file.sync_all()
     });
     made.map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => {
-            Error::usage(format!("\"{}\" is there already", shown_path(path)))
-                .hint("it is never overwritten; move it away, or choose another name")
-        }
+        ErrorKind::AlreadyExists => is_there(path),
         _ => {
             // A half of a key is no key.
             let _ = fs::remove_file(path);
@@ -260,6 +261,11 @@ pub fn make_file(path: &Path, access: Access, bytes: &[u8]) -> Result<()> {
                 .hint("is there room, and is the folder your own?")
         }
     })
+}
+
+fn is_there(path: &Path) -> Error {
+    Error::usage(format!("\"{}\" is there already", shown_path(path)))
+        .hint("it is never overwritten; move it away, or choose another name")
 }
 
 #[cfg(unix)]
@@ -330,6 +336,26 @@ mod tests {
             folder.remove(&lock, "x").unwrap();
             assert_eq!(folder.read("x", Access::Private).unwrap(), None);
         }
+    }
+
+    #[test]
+    fn nobody_sees_a_half_of_what_is_made() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = Folder::new(scratch.path());
+        let lock = folder.lock().unwrap();
+        let whole = vec![b'x'; 4 << 20];
+        let path = folder.path("x");
+        std::thread::scope(|scope| {
+            let seen = scope.spawn(|| {
+                loop {
+                    if let Ok(bytes) = fs::read(&path) {
+                        return bytes.len();
+                    }
+                }
+            });
+            folder.make(&lock, "x", Access::Private, &whole).unwrap();
+            assert_eq!(seen.join().unwrap(), whole.len());
+        });
     }
 
     #[cfg(unix)]
