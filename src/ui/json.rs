@@ -402,7 +402,8 @@ impl Stream {
     }
 
     fn last_progress(&mut self) {
-        if self.meter.has_news() {
+        // Also where a line was due with the very last file, and names that.
+        if self.meter.has_news() || self.path.is_some() {
             self.path = None;
             self.progress(Instant::now());
         }
