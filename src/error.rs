@@ -202,6 +202,7 @@ fn in_words(kind: io::ErrorKind) -> Option<&'static str> {
     use io::ErrorKind::*;
     Some(match kind {
         NotFound => "no such file or directory",
+        InvalidFilename => "invalid file name",
         PermissionDenied => "permission denied",
         AlreadyExists => "file exists",
         NotADirectory => "not a directory",

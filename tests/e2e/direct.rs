@@ -29,9 +29,10 @@ fn a_tree_crosses_without_a_relay() -> Result<()> {
     let (mut sender, ticket) = sender(&from, &[])?;
     sender.wait_until_said("direct, without a relay: anybody may connect who gets here")?;
     let received = run(receiving(&ticket, into.path(), &["-v"]))?.expect(0)?;
-    received.says("connected: directly to 127.0.0.1")?;
+    // A machine has several addresses, and another may be quicker than the one that was dialled.
+    received.says("connected: directly to ")?;
     received.says("0 B went through a relay, 2")?;
-    sender.end()?.expect(0)?.says("connected: directly to 127.0.0.1")?;
+    sender.end()?.expect(0)?.says("connected: directly to ")?;
     ensure_arrived(into.path(), &[&from.join("tree")])
 }
 
@@ -44,7 +45,8 @@ fn programs_learn_of_the_way() -> Result<()> {
     let events: Vec<Value> =
         received.stdout.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let path = events.iter().find(|it| it["event"] == "path").context("no event `path`")?;
-    ensure!(path["via"] == "direct" && path["address"] == "127.0.0.1", "{path}");
+    let address = path["address"].as_str().unwrap_or_default().parse::<std::net::IpAddr>();
+    ensure!(path["via"] == "direct" && address.is_ok(), "{path}");
     let end = events.last().context("no last line")?;
     ensure!(end["relayed_bytes"] == 0, "{end}");
     // The content, and what frames it.

@@ -47,7 +47,10 @@ fn mistakes_are_told_in_plain_words() -> Result<()> {
         (
             &["send", "--pod", "nope/\u{1b}[2J"],
             1,
-            "cannot send \"nope/\\u{1b}[2J\": no such file or directory",
+            match cfg!(windows) {
+                true => "cannot send \"nope/\\u{1b}[2J\": invalid file name",
+                false => "cannot send \"nope/\\u{1b}[2J\": no such file or directory",
+            },
             "check the path; a name with spaces needs quotes",
         ),
         (

@@ -40,6 +40,7 @@ mod log;
 mod many;
 mod pipes;
 mod proxy;
+#[cfg(unix)]
 mod resume;
 #[cfg(unix)]
 mod room;

@@ -80,7 +80,8 @@ pub fn sessions_of(
     (there, back): (Faults, Faults),
 ) -> (Session, Session, Closer) {
     let Sizes { content, block } = sizes.into();
-    let patience = Duration::from_secs(5);
+    // wine takes ten times as long for a file; but what is damaged is waited for so long each time.
+    let patience = Duration::from_secs(if cfg!(windows) { 15 } else { 5 });
     // A side that waits for the rest of a record whose length was damaged would be kept by a heart
     // that beats meanwhile.
     let heartbeat = 100 * patience;
