@@ -60,10 +60,11 @@ pub fn runtime() -> Result<&'static Runtime> {
 /// When relays are asked as which address they see this side, over UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Discovery {
-    /// Before a place is taken at one of them. Where UDP gets no answer that waits for 3 s.
+    /// Before a place is taken at one of them. Where UDP gets no answer that waits for 3 s; asked later, a direct
+    /// path that broke was not found again.
     First,
-    /// When [`discover`] is called, or never.
-    Later,
+    /// Never: nobody is to find a way here.
+    Never,
 }
 
 /// What an endpoint needs to know before it is bound.
@@ -83,7 +84,7 @@ pub fn builder(meeting: &Meeting, discovery: Discovery) -> Result<Builder> {
         .build();
     let relays: RelayMap = relay_configs(meeting)
         .map(|mut config| {
-            if discovery == Discovery::Later {
+            if discovery == Discovery::Never {
                 config.quic = None;
             }
             config
@@ -145,16 +146,6 @@ pub fn plain(error: &(dyn std::error::Error + 'static)) -> String {
         last = source;
     }
     reason(&io::Error::other(shown(&last.to_string()).into_owned()))
-}
-
-/// Asks the relays for this side's addresses, now that it has a place at one of them.
-pub async fn discover(endpoint: &Endpoint, meeting: &Meeting) {
-    if meeting.relay_only {
-        return;
-    }
-    for config in relay_configs(meeting).filter(|config| config.quic.is_some()) {
-        endpoint.insert_relay(config.url.clone(), Arc::new(config)).await;
-    }
 }
 
 fn relay_configs(meeting: &Meeting) -> impl Iterator<Item = RelayConfig> {

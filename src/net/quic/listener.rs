@@ -169,7 +169,7 @@ fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 async fn bind(meeting: &Meeting, port: Option<u16>) -> Result<Endpoint> {
-    let builder = endpoint::builder(meeting, Discovery::Later)?;
+    let builder = endpoint::builder(meeting, Discovery::First)?;
     let builder = builder.secret_key(endpoint::key(&meeting.plate)).alpns(vec![ALPN.to_vec()]);
     endpoint::bind(builder, port, meeting.relay_only).await
 }
@@ -238,16 +238,11 @@ async fn run(
 /// has its place, and nobody is served.
 async fn is_no_good(endpoint: &Endpoint, shared: &Shared, met: Known) {
     let mut watch = Watch::new(Moment::now());
-    let mut has_asked = false;
     loop {
         let status = endpoint.home_relay_status().get();
         let home = status.iter().find(|relay| relay.is_connected());
         if let Some(home) = home {
             *lock(&shared.relay) = Some(path::host(home.url()));
-            if !has_asked {
-                endpoint::discover(endpoint, &shared.meeting).await;
-                has_asked = true;
-            }
         }
         let has_relay = home.is_some() || shared.meeting.relays.is_empty();
         let is_served = lock(&met).iter().any(|quic| quic.strong_count() > 0);

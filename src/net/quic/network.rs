@@ -84,7 +84,7 @@ async fn enter(
         relay_token,
     };
     let endpoint =
-        endpoint::bind(endpoint::builder(&meeting, Discovery::Later)?, None, true).await?;
+        endpoint::bind(endpoint::builder(&meeting, Discovery::Never)?, None, true).await?;
     let tls = endpoint.tls_config().clone();
     let config = discovery(&tls);
     let port = endpoint::relay_config(&relay, None).and_then(|it| Some(it.quic?.port));

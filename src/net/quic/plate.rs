@@ -29,7 +29,7 @@ async fn is_somebodys(meeting: &Meeting) -> bool {
         relay_only: true,
         relay_token,
     };
-    let Ok(builder) = endpoint::builder(&visitor, Discovery::Later) else { return false };
+    let Ok(builder) = endpoint::builder(&visitor, Discovery::Never) else { return false };
     let Ok(endpoint) = endpoint::bind(builder, None, true).await else { return false };
     let _closing = Closing(endpoint.clone());
     let ways = relays.iter().filter_map(|relay| relay.url().parse().ok()).map(TransportAddr::Relay);
