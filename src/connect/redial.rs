@@ -124,9 +124,10 @@ impl Redial {
         (self.met, self.had_session) = (true, true);
     }
 
-    /// The peer notices late that a connection is gone: no system tells it of a process that was killed.
+    /// The peer notices late that a connection is gone: no system tells it of a process that was killed. Where it
+    /// looks for another way meanwhile, that takes longer than silence alone.
     pub fn is_noticed_late(&mut self) {
-        self.busy_limit = LOST_LIMIT + BUSY_LIMIT;
+        self.busy_limit = 2 * LOST_LIMIT + BUSY_LIMIT;
     }
 
     /// Whether there has been a session.
@@ -318,7 +319,7 @@ mod tests {
             ("cut at once", new(), Cut, false, second, MAX_CUTS, over),
             ("cut, later", met(), Cut, false, minute, 5, Some(Why::NoProgress)),
             ("busy", new(), Busy, false, second, 5, Some(Why::NoProgress)),
-            ("busy, and noticed late", late(), Busy, false, second, 25, Some(Why::NoProgress)),
+            ("busy, and noticed late", late(), Busy, false, second, MAX_TRIES, Some(Why::NoProgress)),
             ("busy, later", met(), Busy, false, minute, 5, Some(Why::NoProgress)),
             ("lost", met(), Lost, false, minute, 5, Some(Why::NoProgress)),
             ("lost too often", met(), Lost, false, second, MAX_TRIES, Some(Why::NoProgress)),
