@@ -72,7 +72,8 @@ fn a_direct_path_that_breaks_is_left_for_the_relay_and_found_again() -> Result<(
     let Some(internet) = Internet::new(Nat::Cone, Nat::Cone)? else { return Ok(()) };
     let relay = Relay::start(&internet, "203.0.113.1", &[])?;
     let hosts = Hosts::new(&internet, &[&relay])?;
-    let (sender, mut receiver, _) = under_way_at(&hosts, "direct", "800k")?;
+    // The engine looks for ways anew every half a minute, so it has to last for one.
+    let (sender, mut receiver, _) = under_way_at(&hosts, "direct", "400k")?;
     let cut = Cut::new(&internet)?;
     receiver.wait_for("path", |line| line["via"] == "relay")?;
     receiver.wait_for("progress", |_| true)?;

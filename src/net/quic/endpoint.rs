@@ -60,8 +60,7 @@ pub fn runtime() -> Result<&'static Runtime> {
 /// When relays are asked as which address they see this side, over UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Discovery {
-    /// Before a place is taken at one of them. Where UDP gets no answer that waits for 3 s; asked later, a direct
-    /// path that broke was not found again.
+    /// Before a place is taken at one of them. Where UDP gets no answer that waits for 3 s.
     First,
     /// Never: nobody is to find a way here.
     Never,
