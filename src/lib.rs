@@ -11,7 +11,7 @@
 //!   [`event`].
 //! - [`files`]: names, manifests, the disk; [`net`]: sockets, TLS and Tailscale; [`trust`]: this
 //!   device's key, and whom it knows; [`compress`], [`token`], [`config`], [`control`],
-//!   [`bounds`], [`error`], [`shown`],
+//!   [`service`], [`bounds`], [`error`], [`shown`],
 //!   [`size`].
 
 pub mod bounds;
@@ -37,6 +37,7 @@ pub mod receive;
 pub mod relay;
 pub mod send;
 pub mod serve;
+pub mod service;
 pub mod shown;
 pub mod size;
 pub mod ticket;

@@ -13,8 +13,9 @@ use super::serve::words_of_unit;
 use super::{Output, duration};
 use crate::error::Result;
 use crate::net::pace::Rate;
-use crate::relay::options::{Acme, DIRECTORY, DISCOVERY_PORT, Front, Limits, Papers, RelayOptions};
-use crate::relay::unit::Wish;
+use crate::relay::options::{
+    Acme, DIRECTORY, DISCOVERY_PORT, Front, Limits, Papers, RelayOptions, Wish,
+};
 use crate::ui::Ui;
 
 /// `transfer relay`, as typed.

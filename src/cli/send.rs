@@ -13,7 +13,7 @@ use crate::bounds::MAX_TEXT;
 use crate::compress::Compression;
 use crate::connect::devices::Papers;
 use crate::connect::direct::Direct;
-use crate::connect::servers::Place;
+use crate::connect::place::Place;
 use crate::connect::ways::Way;
 use crate::error::{Error, Result, reason, shown, shown_os};
 use crate::files::exclude::Pattern;

@@ -158,13 +158,7 @@ pub fn endpoint(direct: &Direct) -> Result<Endpoint> {
             ))
             .hint(format!("name one with --relay, or change ${RELAYS}")));
         }
-        let meeting = Meeting {
-            plate: Plate::none(),
-            relays: vec![],
-            address: None,
-            relay_only: false,
-            relay_token: None,
-        };
+        let meeting = Meeting::without_relay(None);
         let mut addresses = addresses().into_iter();
         let first = addresses.next().map_or(Ipv4Addr::LOCALHOST.into(), |(ip, _)| ip);
         let (tell, elsewhere) = mpsc::channel();
@@ -262,9 +256,8 @@ pub fn without_relay(direct: &Direct, is_here: bool) -> Result<()> {
 /// This build has no direct mode.
 pub fn remote_at(address: SocketAddr) -> Result<Remote> {
     let peer = Peer::unknown(address.ip());
-    let (plate, address) = (Plate::none(), Some(address));
-    let meeting = Meeting { plate, relays: vec![], address, relay_only: false, relay_token: None };
-    Ok(Remote { target: Target::Quic(Dialler::new(meeting)?), peer })
+    let dialler = Dialler::new(Meeting::without_relay(Some(address)))?;
+    Ok(Remote { target: Target::Quic(dialler), peer })
 }
 
 #[cfg(test)]

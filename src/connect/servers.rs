@@ -10,20 +10,19 @@ use std::time::{Duration, Instant};
 
 use super::around::{Answer, Around, Knock, Look, Rank};
 use super::devices::{Own, PORT};
-use super::far::{self, Far, Meet};
+use super::far::{self, Far};
+use super::place::{Place, Sought};
+use super::secured::{connect, explain, meet};
 use super::{Connection, NotConnected};
-use crate::bounds::{ANSWER_LIMIT, LOOK_LIMIT, MAX_SERVER_ADDRESSES};
+use crate::bounds::{ANSWER_LIMIT, LOOK_LIMIT};
 use crate::error::{Cause, Error, Result, reason, shown};
-use crate::net::dial::{Stream, dial_first};
 use crate::net::interfaces::{Choice, Interfaces, is_tailnet};
 use crate::net::mdns::{Server, Service, Silence};
-use crate::net::tls::{self, Channel, Failure, Watch};
+use crate::net::tls::{Channel, Watch};
 use crate::ticket::Host;
-use crate::trust::certificate::{HASH_LEN, Id};
-use crate::trust::is_name;
+use crate::trust::certificate::Id;
 use crate::trust::refusal::{Refusal, Who};
-use crate::trust::store::Trusted;
-use crate::trust::verifier::{Expect, Peer, Verifier};
+use crate::trust::verifier::{Expect, Peer};
 
 /// How long records alone are waited for, before whatever else is known of a name is tried.
 const RECORDS_FIRST: Duration = Duration::from_secs(2);
@@ -31,101 +30,6 @@ const RECORDS_FIRST: Duration = Duration::from_secs(2);
 /// one device have a name each. Whoever has answered somebody a moment ago keeps silent for a second (RFC 6762,
 /// section 6).
 const NAME_FIRST: Duration = Duration::from_millis(1500);
-
-/// Where a server is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// At a host, and a port if one is named.
-    Host(Host, Option<u16>),
-    /// Where its record says, or the tailnet, or the system, at this port if one is named.
-    Named(String, Option<u16>),
-    /// Where its record says: the server that was chosen among those that were found.
-    Known(Box<Chosen>),
-}
-
-impl Place {
-    /// Reads `NAME` or `HOST[:PORT]`. What has no dot, or ends in `.local`, is looked for in the local
-    /// network.
-    ///
-    /// # Errors
-    /// [`Exit::Usage`](crate::error::Exit::Usage) when it is no place.
-    pub fn parse(text: &str) -> Result<Self> {
-        let parsed = match Host::parse_place(text) {
-            // Names of servers have spaces and letters that no host has.
-            Err(_) if is_name(text) && !text.contains(['.', '[']) => {
-                return Ok(Self::Named(text.to_owned(), None));
-            }
-            parsed => parsed?,
-        };
-        Ok(match parsed {
-            (Host::Name(name), port) if Host::Name(name.clone()).address().is_none() => {
-                let label = name.strip_suffix(".local").unwrap_or(&name);
-                match label.contains('.') {
-                    true => Self::Host(Host::Name(name), port),
-                    false => Self::Named(label.to_owned(), port),
-                }
-            }
-            (host, port) => Self::Host(host, port),
-        })
-    }
-}
-
-/// A server that was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chosen {
-    /// What its device is called here.
-    pub name: String,
-    /// The key of that.
-    pub id: Id,
-    /// What it is announced as.
-    pub record: String,
-    /// Its port.
-    pub port: u16,
-}
-
-/// What was asked for.
-#[derive(Debug, Clone)]
-pub struct Sought {
-    /// Where it is.
-    pub place: Place,
-    /// The interfaces to look at.
-    pub choice: Choice,
-    /// SHA-256 of its certificate or key, in the place of what is trusted.
-    pub fingerprint: Option<[u8; HASH_LEN]>,
-    /// How long it may not be there yet.
-    pub wait: Option<Duration>,
-}
-
-impl Sought {
-    /// Who should be there.
-    fn name(&self) -> String {
-        match &self.place {
-            Place::Host(host, _) => host.to_string(),
-            Place::Named(name, _) => name.clone(),
-            Place::Known(chosen) => chosen.name.clone(),
-        }
-    }
-
-    /// A name that is known here stands for its key and no other.
-    fn expect(&self, trusted: &Trusted) -> Expect {
-        if let Some(fingerprint) = self.fingerprint {
-            return Expect::Fingerprint(fingerprint);
-        }
-        let name = self.name();
-        match &self.place {
-            Place::Known(chosen) => Expect::Known(chosen.name.clone(), chosen.id),
-            // As certificates have it, without the brackets of one that is typed with a port.
-            Place::Host(Host::Ip(ip) | Host::Udp(ip), _) => Expect::Host(vec![ip.to_string()]),
-            Place::Host(Host::Relay { .. }, _) => Expect::Host(vec![name]),
-            Place::Host(Host::Name(_), _) | Place::Named(..) => match trusted.named(&name) {
-                Some(known) => Expect::Key(known.name.clone(), known.id),
-                None if name.contains('.') => Expect::Host(vec![name]),
-                // What it is called where names are looked up.
-                None => Expect::Host(vec![name.clone(), format!("{name}.local")]),
-            },
-        }
-    }
-}
 
 /// The way to a server.
 #[derive(Debug)]
@@ -511,91 +415,6 @@ fn ask_system(name: &str, port: u16) -> Receiver<Vec<SocketAddr>> {
     answer
 }
 
-/// Looks whether it is the one who is behind a connection through the tailnet.
-fn meet(own: Arc<Own>, who: String, expect: Expect) -> Arc<Meet<Channel>> {
-    Arc::new(move |stream: Stream, deadline| {
-        let verifier = Verifier::new(own.rules()?, expect.clone());
-        tls::connect(stream, &own.credentials, &verifier, deadline).map_err(|failure| match failure
-        {
-            Failure::Cut => {
-                let error = format!("{} closed the connection before a word", shown(&who));
-                NotConnected::Cut(Error::network(error).hint(
-                    "is this machine a device of its tailnet? `transfer serve` there tells whom it \
-                     turns away, and why",
-                ))
-            }
-            failure => explain(&own, &who, &failure),
-        })
-    })
-}
-
-/// Connects to the first of a server's addresses at which the one answers that is expected, all within `limit`.
-/// Whoever answers faster at another of them may be anybody, and keeps nobody from the next.
-///
-/// # Errors
-/// Nobody, or somebody who is not the one that is expected.
-pub fn connect(
-    own: &Own,
-    who: &str,
-    expect: Expect,
-    at: &[SocketAddr],
-    limit: Duration,
-) -> Result<(Channel, SocketAddr), NotConnected> {
-    let deadline = Instant::now() + limit;
-    let mut left: Vec<SocketAddr> = at.iter().copied().take(MAX_SERVER_ADDRESSES).collect();
-    let mut first: Option<NotConnected> = None;
-    loop {
-        let patience = deadline.saturating_duration_since(Instant::now());
-        let (stream, address) = match (dial_first(&left, patience), first) {
-            (Ok(answered), told) => {
-                first = told;
-                answered
-            }
-            // Whoever was there says more than an address where nobody is.
-            (Err(_), Some(told)) => return Err(told),
-            (Err(error), None) => return Err(not_there(error).into()),
-        };
-        left.retain(|it| *it != address);
-        // Somebody who says nothing has a part of the time, if there are others.
-        let patience = deadline.saturating_duration_since(Instant::now());
-        let patience = if left.is_empty() { patience } else { patience / 2 };
-        let verifier = Verifier::new(own.rules()?, expect.clone());
-        let connected =
-            tls::connect(stream, &own.credentials, &verifier, Instant::now() + patience);
-        match connected {
-            Ok(channel) => return Ok((channel, address)),
-            Err(failure) => {
-                let told = explain(own, who, &failure);
-                let told =
-                    first.take().filter(|it| matches!(it, NotConnected::Over(_))).unwrap_or(told);
-                if left.is_empty() || Instant::now() >= deadline {
-                    return Err(told);
-                }
-                first = Some(told);
-            }
-        }
-    }
-}
-
-fn not_there(error: Error) -> Error {
-    match error.cause {
-        Cause::NothingListens => {
-            error.hint("is `transfer serve` running there? the line it begins with names its port")
-        }
-        _ => error,
-    }
-}
-
-/// Why a server is not the one, or does not let this device in.
-pub fn explain(own: &Own, who: &str, failure: &Failure) -> NotConnected {
-    let error = failure.error(&Who::Server(who.to_owned()), &own.called());
-    match failure {
-        Failure::Cut => NotConnected::Cut(error),
-        failure if failure.may_pass() => NotConnected::Lost(error),
-        _ => NotConnected::Over(error),
-    }
-}
-
 /// Of a record that has the key of the one that is looked for, and leads to another.
 fn copied(error: Error, name: &str) -> Error {
     let other = Refusal::OtherKey { name: name.to_owned() }.error(&Who::Server(name.to_owned()));
@@ -621,131 +440,4 @@ fn neither(error: Error, unknown: Option<&Error>) -> Error {
     let message = format!("{}; in the tailnet: {}", error.message, unknown.message);
     let hints: Vec<String> = error.hint.iter().chain(&unknown.hint).cloned().collect();
     Error::new(error.cause, message).hint(hints.join("; "))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, TcpListener};
-
-    use super::*;
-    use crate::error::Exit;
-    use crate::net::dial::Stream;
-    use crate::trust::credentials::Credentials;
-    use crate::trust::device::Device;
-    use crate::trust::folder::Folder;
-    use crate::trust::samples::{alone, wish};
-    use crate::trust::store::Via;
-    use crate::trust::verifier::Rules;
-
-    /// Whoever answers at one of a record's addresses and is another, or says nothing, keeps nobody from the server
-    /// that is at the next.
-    #[test]
-    fn all_addresses_are_tried_for_the_one_that_is_expected() {
-        let (attic, evil, laptop) =
-            (alone(&wish("attic", &[])), alone(&wish("evil", &[])), alone(&wish("laptop", &[])));
-        let id = attic.certificate().id;
-        let scratch = tempfile::tempdir().unwrap();
-        let folder = Folder::new(scratch.path().join("own"));
-        let own = Own::of(&folder, Device::load_or_make(&folder).unwrap().shows().clone());
-        Trusted::change(&folder, |it| it.pin("attic", attic.certificate(), Via::Pair)).unwrap();
-        let mut trusts = Trusted::empty();
-        trusts.pin("laptop", own.credentials.certificate(), Via::Pair).unwrap();
-        trusts.pin("other", laptop.certificate(), Via::Pair).unwrap();
-        let rules = Rules::new(trusts, vec![], vec![], tls::provider()).unwrap();
-        let (limit, long) = (Duration::from_secs(8), Duration::from_secs(30));
-        let serve = |shows: Option<Credentials>| {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-            let (at, rules) = (listener.local_addr().unwrap(), Arc::clone(&rules));
-            thread::spawn(move || {
-                let mut kept = vec![];
-                for stream in listener.incoming().flatten() {
-                    let Some(shows) = &shows else {
-                        kept.push(stream);
-                        continue;
-                    };
-                    let verifier = Verifier::new(Arc::clone(&rules), Expect::Anybody);
-                    let _ =
-                        tls::accept(Stream::tcp(stream), shows, &verifier, Instant::now() + long);
-                }
-            });
-            at
-        };
-        let [real, impostor, silent] = [Some(attic), Some(evil), None].map(serve);
-        let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        for (row, at) in [
-            ("alone", vec![real]),
-            ("behind another", vec![impostor, real]),
-            ("behind one that is silent", vec![silent, real]),
-            ("behind all of them", vec![closed, impostor, silent, real]),
-            ("before another", vec![real, impostor]),
-        ] {
-            for expect in [Expect::Key("attic".into(), id), Expect::Server] {
-                let (channel, found) = connect(&own, "attic", expect, &at, limit).unwrap();
-                assert_eq!((channel.peer.id, found), (id, real), "{row}");
-            }
-        }
-        // Who was there is told, and not where nobody is.
-        for at in [vec![impostor], vec![impostor, closed], vec![impostor, silent]] {
-            let expect = Expect::Key("attic".into(), id);
-            let ended = connect(&own, "attic", expect, &at, Duration::from_secs(2));
-            let Err(NotConnected::Over(error)) = ended else { panic!("{at:?}") };
-            assert_eq!(error.cause, Cause::Refused, "{error}");
-        }
-    }
-
-    /// What a certificate of a CA has to be for, by what was typed.
-    #[test]
-    fn whom_a_place_stands_for() {
-        let device = alone(&wish("attic", &[]));
-        let id = device.certificate().id;
-        let mut trusted = Trusted::default();
-        trusted.pin("attic", device.certificate(), Via::Pair).unwrap();
-        let hosts = |hosts: &[&str]| Expect::Host(hosts.iter().map(ToString::to_string).collect());
-        for (place, expected) in [
-            ("192.168.1.9", hosts(&["192.168.1.9"])),
-            ("192.168.1.9:15830", hosts(&["192.168.1.9"])),
-            ("fd12::9", hosts(&["fd12::9"])),
-            ("[FD12:0::9]:15830", hosts(&["fd12::9"])),
-            ("nas", hosts(&["nas", "nas.local"])),
-            ("nas.example.org", hosts(&["nas.example.org"])),
-            ("attic", Expect::Key("attic".into(), id)),
-            ("attic.local:15830", Expect::Key("attic".into(), id)),
-        ] {
-            let place = Place::parse(place).unwrap();
-            let sought = Sought { place, choice: Choice::Local, fingerprint: None, wait: None };
-            assert_eq!(sought.expect(&trusted), expected, "{sought:?}");
-        }
-    }
-
-    #[test]
-    fn what_a_place_is() {
-        let named = |name: &str, port| Some(Place::Named(name.into(), port));
-        let host = |host: &str, port| Some(Place::Host(Host::Name(host.into()), port));
-        let ip = |ip: &str, port| Some(Place::Host(Host::Ip(ip.parse().unwrap()), port));
-        for (text, expected) in [
-            ("attic", named("attic", None)),
-            ("Attic:9001", named("attic", Some(9001))),
-            ("attic.local", named("attic", None)),
-            ("attic (2)", named("attic (2)", None)),
-            ("Béatrice's laptop", named("Béatrice's laptop", None)),
-            ("attic.example.org", host("attic.example.org", None)),
-            ("attic.example.org:9", host("attic.example.org", Some(9))),
-            ("localhost", host("localhost", None)),
-            ("192.168.1.9", ip("192.168.1.9", None)),
-            ("192.168.1.9:15822", ip("192.168.1.9", Some(15822))),
-            ("fd12::9", ip("fd12::9", None)),
-            ("[fd12::9]:7", ip("fd12::9", Some(7))),
-            ("192.168.1.300", None),
-            ("a/b", None),
-            ("a b:9", None),
-            ("-x", None),
-            ("", None),
-        ] {
-            let parsed = Place::parse(text);
-            if let Err(error) = &parsed {
-                assert_eq!(error.exit(), Exit::Usage, "{text:?}");
-            }
-            assert_eq!(parsed.ok(), expected, "{text:?}");
-        }
-    }
 }

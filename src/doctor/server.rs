@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::connect::around::Look;
 use crate::connect::devices::{Own, PORTS, Papers};
-use crate::connect::servers::{Dialler, Place, Sought};
+use crate::connect::place::{Place, Sought};
+use crate::connect::servers::Dialler;
 use crate::connect::{Connection, NotConnected};
 use crate::crypto::keys::Role;
 use crate::error::{Cause, Error, bytes};

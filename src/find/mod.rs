@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::connect::around::{Answer, Around, Knock, Look, Rank};
 use crate::connect::devices::{Own, Papers};
-use crate::connect::servers::{connect, explain};
+use crate::connect::secured::{connect, explain};
 use crate::connect::{Connection, NotConnected, Peer};
 use crate::crypto::keys::Role;
 use crate::error::{Cause, Error, Exit, Result, shown};

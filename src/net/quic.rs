@@ -60,6 +60,14 @@ pub struct Meeting {
     pub relay_token: Option<RelayToken>,
 }
 
+impl Meeting {
+    /// Without a relay, and so without words: at this address, where somebody is to be dialled.
+    pub fn without_relay(address: Option<SocketAddr>) -> Self {
+        let plate = Plate::none();
+        Self { plate, relays: vec![], address, relay_only: false, relay_token: None }
+    }
+}
+
 /// A secret between this user and relays that the user named. A ticket may name any relay, and must not
 /// get it sent there.
 #[derive(Debug, Clone, PartialEq, Eq)]

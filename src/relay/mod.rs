@@ -32,13 +32,12 @@ use self::acme::Applicant;
 use self::certificate::Own;
 use self::door::Door;
 use self::http::{Port, Tls};
-use self::options::{Front, Limits, Papers, RelayOptions};
+use self::options::{Front, Limits, Papers, RelayOptions, Wish};
 use self::sockets::Sockets;
-use self::unit::Wish;
 use crate::bounds::{MAX_INCOMING, MAX_RELAY_KEYS, MAX_RELAY_LINES};
 use crate::control::{self, SLICE};
 use crate::error::{Error, Exit, Result, shown_os};
-use crate::serve::unit::program;
+use crate::service::program;
 use crate::trust::credentials::Credentials;
 use crate::ui::{RelayEvent, Relayed, Ui};
 

@@ -8,8 +8,6 @@ use std::time::Duration;
 use hyper::Uri;
 use tokio_rustls_acme::acme::LETS_ENCRYPT_PRODUCTION_DIRECTORY;
 
-use super::unit::Wish;
-
 /// UDP port of address discovery, where clients expect it.
 pub const DISCOVERY_PORT: u16 = iroh_relay::defaults::DEFAULT_RELAY_QUIC_PORT;
 
@@ -79,6 +77,17 @@ pub struct Limits {
     pub burst: NonZeroU32,
     /// Bytes that are relayed in a day, for all together.
     pub daily: Option<u64>,
+}
+
+/// What the service is to run.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// The words behind the program's name.
+    pub words: Vec<String>,
+    /// The folder that the words are relative to.
+    pub from: PathBuf,
+    /// Whether it is to write a log.
+    pub has_log: bool,
 }
 
 /// What to run, and how; resolved from the command line.

@@ -2,22 +2,11 @@
 //! program has no right but to use its ports. Its files are handed to it as credentials (systemd.exec(5)), so
 //! they may stay readable for root alone.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::options::{Front, Papers, RelayOptions};
+use super::options::{Front, Papers, RelayOptions, Wish};
 use crate::error::{Error, Result};
-use crate::serve::unit::{is_plain, plain, quoted};
-
-/// What the service is to run.
-#[derive(Debug, Clone)]
-pub struct Wish {
-    /// The words behind the program's name.
-    pub words: Vec<String>,
-    /// The folder that the words are relative to.
-    pub from: PathBuf,
-    /// Whether it is to write a log.
-    pub has_log: bool,
-}
+use crate::service::{is_plain, plain, quoted};
 
 /// What the service is called.
 const NAME: &str = "transfer-relay";
@@ -209,7 +198,8 @@ mod tests {
         assert!(unit.contains("\nCapabilityBoundingSet=\n"), "{unit}");
         let logs = Wish { has_log: true, ..wish(&["relay"]) };
         text(&logs, &plain, Path::new("/t")).unwrap_err();
-        assert!(is_at_home(Path::new("/root/.cargo/bin/transfer")));
+        assert!(is_at_home(Path::new("/home/you/.cargo/bin/transfer")));
+        assert!(is_at_home(&Path::new("/root").join("transfer")));
         assert!(!is_at_home(Path::new("/usr/local/bin/transfer")));
     }
 }

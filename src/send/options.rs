@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::compress::Compression;
 use crate::connect::devices::Papers;
 use crate::connect::direct::Direct;
-use crate::connect::servers::Place;
+use crate::connect::place::Place;
 use crate::connect::ways::Way;
 use crate::error::Result;
 use crate::files::select::Filters;

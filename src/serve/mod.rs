@@ -30,6 +30,7 @@ use crate::control::{self, SLICE};
 use crate::error::{Error, Exit, Result, reason, shown};
 use crate::files::attributes::set_creation_mask;
 use crate::receive::output::check_output;
+use crate::service;
 use crate::trust::certificate::Id;
 use crate::trust::folder::Folder;
 use crate::trust::verifier::{Peer as Device, Rules};
@@ -183,7 +184,7 @@ fn greet((name, id): &(String, Id), rules: &Rules, folder: &str, at: &Reached, u
 /// yet cannot be made by the service, and so both are made here.
 fn print_unit(wish: &Wish, way: &Way, ui: &Ui) -> Result<Exit> {
     drop(Folder::of_user()?.lock()?);
-    let program = unit::program()?;
+    let program = service::program()?;
     let (text, hint) = unit::text(wish, &program, config::folder().as_deref())?;
     ui.print(&text)?;
     ui.note(hint);

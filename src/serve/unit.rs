@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result, reason, shown_os};
+use crate::error::Result;
+use crate::service::{is_plain, plain, quoted};
 
 /// For which service manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,47 +136,6 @@ const SYSTEMD: &str = "save it as ~/.config/systemd/user/transfer.service, and t
                        --now transfer`; `loginctl enable-linger` lets it run while nobody is logged in";
 const LAUNCHD: &str = "save it as ~/Library/LaunchAgents/transfer.serve.plist, and then: `launchctl load` that \
                        file";
-
-/// Where this program is.
-///
-/// # Errors
-/// The system does not tell.
-pub fn program() -> Result<PathBuf> {
-    std::env::current_exe().map_err(|error| {
-        Error::failure(format!("where this program is cannot be told: {}", reason(&error)))
-    })
-}
-
-/// A path as text.
-///
-/// # Errors
-/// It has characters that such a file cannot have.
-pub fn plain(path: &Path) -> Result<String> {
-    let text = path.to_str().ok_or_else(|| odd(&shown_os(path)))?;
-    is_plain(text)
-}
-
-/// A word as it is.
-///
-/// # Errors
-/// It has characters that such a file cannot have.
-pub fn is_plain(text: &str) -> Result<String> {
-    // The last is what stands for bytes that are no text.
-    if text.contains(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
-        return Err(odd(&crate::error::shown(text)));
-    }
-    Ok(text.to_owned())
-}
-
-fn odd(text: &str) -> Error {
-    Error::usage(format!("\"{text}\" has characters that no such file can have"))
-        .hint("rename it, or write the file by hand")
-}
-
-/// A word as systemd reads it (systemd.service(5), systemd.syntax(7)).
-pub fn quoted(word: &str) -> String {
-    format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%"))
-}
 
 /// A text as XML reads it.
 fn escaped(text: &str) -> String {

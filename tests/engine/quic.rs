@@ -17,7 +17,6 @@ use transfer::error::{Exit, Result};
 use transfer::event::Summary;
 use transfer::files::walk::Source;
 use transfer::net::dial::Stream;
-use transfer::net::plate::Plate;
 use transfer::net::quic::{Dialler, Listener, Meeting};
 use transfer::protocol::features::Features;
 use transfer::protocol::session::{Limits, Session};
@@ -68,13 +67,7 @@ struct Told {
 
 impl Loopback {
     fn new() -> Self {
-        let meeting = |address| Meeting {
-            plate: Plate::none(),
-            relays: vec![],
-            address,
-            relay_only: false,
-            relay_token: None,
-        };
+        let meeting = Meeting::without_relay;
         let listener = Listener::open(&meeting(None), Some(0), 0..=0).unwrap().unwrap();
         let there = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.port()));
         Self { listener, dialler: Dialler::new(meeting(Some(there))).unwrap() }

@@ -63,16 +63,11 @@ fn stage(route: impl Fn() -> Route + Send + 'static, kept: Option<Box<dyn Any + 
 #[cfg(feature = "direct")]
 pub fn direct() -> Stage {
     let listener = Listener::quic(
-        quic::Listener::open(&without_relay(None), Some(0), 0..=0).unwrap().unwrap(),
+        quic::Listener::open(&Meeting::without_relay(None), Some(0), 0..=0).unwrap().unwrap(),
     );
-    let there = without_relay(Some((Ipv4Addr::LOCALHOST, listener.address().port()).into()));
+    let there =
+        Meeting::without_relay(Some((Ipv4Addr::LOCALHOST, listener.address().port()).into()));
     meeting(listener, there, None)
-}
-
-#[cfg(feature = "direct")]
-fn without_relay(address: Option<SocketAddr>) -> Meeting {
-    let (plate, relays) = (Plate::none(), vec![]);
-    Meeting { plate, relays, address, relay_only: false, relay_token: None }
 }
 
 /// The same with somebody in between, who can stand in the sender's place, as a relay can that has found
@@ -80,10 +75,11 @@ fn without_relay(address: Option<SocketAddr>) -> Meeting {
 #[cfg(feature = "direct")]
 pub fn between() -> Stage {
     let listener = Listener::quic(
-        quic::Listener::open(&without_relay(None), Some(0), 0..=0).unwrap().unwrap(),
+        quic::Listener::open(&Meeting::without_relay(None), Some(0), 0..=0).unwrap().unwrap(),
     );
-    let middle = quic::Listener::open(&without_relay(None), Some(0), 0..=0).unwrap().unwrap();
-    let at = |port| without_relay(Some((Ipv4Addr::LOCALHOST, port).into()));
+    let middle =
+        quic::Listener::open(&Meeting::without_relay(None), Some(0), 0..=0).unwrap().unwrap();
+    let at = |port| Meeting::without_relay(Some((Ipv4Addr::LOCALHOST, port).into()));
     let there = at(middle.port());
     let onwards = Dialler::new(at(listener.address().port())).unwrap();
     thread::spawn(move || {

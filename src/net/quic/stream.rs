@@ -265,13 +265,7 @@ mod tests {
     /// was said to the one who has it arrives all the same.
     #[test]
     fn strangers_take_no_goodbye_from_who_is_served() {
-        let meeting = |address| Meeting {
-            plate: Plate::none(),
-            relays: vec![],
-            address,
-            relay_only: false,
-            relay_token: None,
-        };
+        let meeting = Meeting::without_relay;
         let listener = Listener::open(&meeting(None), Some(0), 0..=0).unwrap().unwrap();
         let there = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.port()));
         let dialler = Dialler::new(meeting(Some(there))).unwrap();
