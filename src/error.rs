@@ -4,7 +4,7 @@
 use std::{fmt, io};
 
 /// Every text of others in a message goes through it.
-pub use crate::shown::{shown, shown_bytes, shown_os};
+pub use crate::shown::{shown, shown_bytes, shown_claim, shown_os};
 
 /// How the process ends. The numbers are a promise to scripts (docs/guide.md, "Exit codes").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

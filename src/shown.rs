@@ -7,6 +7,8 @@ use std::fmt::Write;
 
 use unicode_general_category::{GeneralCategory, get_general_category};
 
+use crate::bounds::MAX_CLAIM;
+
 /// Marks on one letter that are shown. Vietnamese, Hebrew and Tibetan need no more; what has more
 /// runs over the lines above and below.
 const MOST_MARKS: usize = 4;
@@ -51,6 +53,14 @@ pub fn shown(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(safe)
+}
+
+/// The same for what somebody says whom nobody has verified: it fills no screen and no log.
+pub fn shown_claim(text: &str) -> String {
+    match text.char_indices().nth(MAX_CLAIM) {
+        Some((end, _)) => format!("{}…", shown(text.get(..end).unwrap_or_default())),
+        None => shown(text).into_owned(),
+    }
 }
 
 /// The same for what may be no text: each byte that is not UTF-8 appears as `\xe9`.

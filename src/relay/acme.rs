@@ -22,7 +22,7 @@ use tokio_rustls_acme::{
 
 use super::certificate::tls;
 use super::options::Acme;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, shown, shown_claim};
 use crate::trust::folder::{Access, Folder};
 use crate::trust::{armor, pem};
 
@@ -61,7 +61,11 @@ impl Applicant {
         })?;
         // One CA's is not another's.
         let place = wanted.directory.port().map_or(ca.clone(), |port| format!("{ca}-{port}"));
-        let kept = Kept { folder: Folder::new(Folder::of_user()?.path("relay").join(place)) };
+        let (failures, told) = sync_channel(1);
+        let folder = Folder::new(Folder::of_user()?.path("relay").join(place));
+        let kept = Kept { folder, failures: failures.clone() };
+        // What could not be kept would be asked for again at each start.
+        drop(kept.folder.lock()?);
         let file = kept.folder.path(&certificate_of(&wanted.domain));
         let contact = wanted.contact.iter().map(|address| format!("mailto:{address}"));
         let state = AcmeConfig::new_with_client_tls_config([&wanted.domain], Arc::new(client))
@@ -69,7 +73,6 @@ impl Applicant {
             .contact(contact)
             .cache(kept)
             .state();
-        let (failures, told) = sync_channel(1);
         Ok((Self { state, failures, names: [ca, wanted.domain.clone()] }, file, told))
     }
 
@@ -87,33 +90,33 @@ impl Applicant {
     pub async fn apply(mut self) {
         let [ca, domain] = &self.names;
         let [first, most] = PAUSES;
-        let mut pause = first;
+        let (mut pause, mut rest) = (first, Duration::from_secs(1));
         while let Some(event) = self.state.next().await {
-            match event {
-                Ok(EventOk::DeployedNewCert) => pause = first,
-                Ok(_) => {}
-                // If the one before was not read yet, that will do.
-                Err(EventError::Order(order)) => {
-                    let minutes = pause.as_secs() / 60;
-                    let _ = self.failures.try_send(format!(
-                        "no certificate for {domain} from {ca}: {}; it is asked again in {minutes} minutes",
-                        why(&order)
-                    ));
-                    sleep(pause).await;
-                    pause = (pause * 2).min(most);
+            let error = match event {
+                Ok(EventOk::CertCacheStore) => {
+                    // Where this clock is wrong each has ended when it comes, and another would be asked for at once.
+                    pause = first;
+                    sleep(rest).await;
+                    rest = (rest * 2).min(most);
+                    continue;
                 }
-                Err(
-                    EventError::CertCacheLoad(error)
-                    | EventError::CertCacheStore(error)
-                    | EventError::AccountCacheLoad(error)
-                    | EventError::AccountCacheStore(error),
-                ) => drop(self.failures.try_send(error.to_string())),
-                Err(EventError::CachedCertParse(error) | EventError::NewCertParse(error)) => {
-                    let error = error.to_string();
-                    let said =
-                        format!("the certificate of {domain} cannot be used: {}", shown(&error));
-                    let _ = self.failures.try_send(said);
-                }
+                Ok(_) => continue,
+                Err(error) => error,
+            };
+            let again = matches!(error, EventError::Order(_) | EventError::NewCertParse(_));
+            let said = match again {
+                true => format!(
+                    "no certificate for {domain} from {ca}: {}; it is asked again in {} minutes",
+                    why(&error),
+                    pause.as_secs() / 60
+                ),
+                false => why(&error),
+            };
+            // If the one before was not read yet, that will do.
+            let _ = self.failures.try_send(said);
+            if again {
+                sleep(pause).await;
+                pause = (pause * 2).min(most);
             }
         }
     }
@@ -131,8 +134,18 @@ pub fn is_challenge<'a>(mut protocols: impl Iterator<Item = &'a [u8]>) -> bool {
     protocols.next() == Some(ACME_TLS_ALPN_NAME) && protocols.next().is_none()
 }
 
-/// In words that are safe to show, but for when it is asked again.
-fn why(order: &OrderError) -> String {
+/// In words that are safe to show.
+fn why(error: &EventError<Error, Error>) -> String {
+    let order = match error {
+        EventError::CertCacheLoad(error)
+        | EventError::CertCacheStore(error)
+        | EventError::AccountCacheLoad(error)
+        | EventError::AccountCacheStore(error) => return error.to_string(),
+        EventError::CachedCertParse(error) | EventError::NewCertParse(error) => {
+            return format!("what it gave cannot be used: {}", shown_claim(&error.to_string()));
+        }
+        EventError::Order(order) => order,
+    };
     let problem = match order {
         OrderError::BadAuth(auth) => {
             let tried = auth.challenges.iter().find_map(|it| it.error.as_ref());
@@ -151,7 +164,7 @@ fn why(order: &OrderError) -> String {
         }
         other => other.to_string(),
     };
-    shown(&problem).into_owned()
+    shown_claim(&problem)
 }
 
 /// What a failed request tells. Its type cannot be named, so its text is looked into: the CA's answer, quoted, or
@@ -182,6 +195,7 @@ fn certificate_of(domain: &str) -> String {
 /// What is kept of one CA.
 struct Kept {
     folder: Folder,
+    failures: SyncSender<String>,
 }
 
 impl Kept {
@@ -200,7 +214,16 @@ impl CertCache for Kept {
     }
 
     async fn store_cert(&self, domains: &[String], _: &str, pem: &[u8]) -> Result<()> {
-        self.replace(&certificate_of(&domains.concat()), pem)
+        // It is served from there, and was asked for once: a disk that is full now need not be so for long.
+        let [mut pause, most] = PAUSES;
+        while let Err(error) = self.replace(&certificate_of(&domains.concat()), pem) {
+            let minutes = pause.as_secs() / 60;
+            let _ =
+                self.failures.try_send(format!("{error}; it is tried again in {minutes} minutes"));
+            sleep(pause).await;
+            pause = (pause * 2).min(most);
+        }
+        Ok(())
     }
 }
 

@@ -7,8 +7,7 @@ use jiff::Timestamp;
 
 use super::certificate::{Certificate, Id, Moment, hex, span};
 use super::store::day;
-use crate::bounds::MAX_CLAIM;
-use crate::error::{Error, shown};
+use crate::error::{Error, shown, shown_claim};
 
 /// Who was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,11 +115,11 @@ impl Facts {
 
 impl fmt::Display for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let subject = claim(&self.subject);
+        let subject = shown_claim(&self.subject);
         if self.is_self_issued {
             write!(f, "({subject}, signed by itself)")
         } else {
-            write!(f, "({subject}, signed by \"{}\")", claim(&self.issuer))
+            write!(f, "({subject}, signed by \"{}\")", shown_claim(&self.issuer))
         }
     }
 }
@@ -197,7 +196,7 @@ impl Refusal {
                 Who::Client(address) => (
                     format!(
                         "refused {address}: unknown device \"{}\" ({})",
-                        claim(&facts.subject),
+                        shown_claim(&facts.subject),
                         facts.id.words()
                     ),
                     "`transfer pair` introduces it; or `transfer trust import` its CA".into(),
@@ -211,7 +210,7 @@ impl Refusal {
                 (
                     format!(
                         "{certificate} was signed by another CA that is also called \"{}\"",
-                        claim(&facts.issuer)
+                        shown_claim(&facts.issuer)
                     ),
                     format!(
                         "use one ca.pem everywhere; the fingerprint of the one here is {ours}, and \
@@ -250,7 +249,7 @@ impl Refusal {
                 ),
             ),
             Self::OtherHost { dialled, hosts } => (
-                format!("{certificate} is for {}, not for {}", claim(hosts), shown(dialled)),
+                format!("{certificate} is for {}, not for {}", shown_claim(hosts), shown(dialled)),
                 format!(
                     "dial by a name in it, or issue it anew: `transfer ca issue NAME --san {}`",
                     shown(dialled)
@@ -294,20 +293,12 @@ impl Refusal {
                 format!(
                     "{} has shown a certificate that cannot be used: {}",
                     who.name(),
-                    claim(why)
+                    shown_claim(why)
                 ),
                 "issue it anew".into(),
             ),
         };
         Error::refused(message).hint(hint)
-    }
-}
-
-/// What a certificate says that nobody has verified, as it is shown: it fills no screen and no log.
-fn claim(text: &str) -> String {
-    match text.char_indices().nth(MAX_CLAIM) {
-        Some((end, _)) => format!("{}…", shown(text.get(..end).unwrap_or_default())),
-        None => shown(text).into_owned(),
     }
 }
 
@@ -328,6 +319,7 @@ pub fn fingerprint(hash: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds::MAX_CLAIM;
 
     /// Whoever connects may show a certificate that claims a book.
     #[test]
@@ -348,7 +340,7 @@ mod tests {
                 assert!(message.contains(&cut) && message.len() < 5 * MAX_CLAIM, "{message}");
             }
         }
-        assert_eq!(claim(&"a".repeat(MAX_CLAIM)), "a".repeat(MAX_CLAIM));
+        assert_eq!(shown_claim(&"a".repeat(MAX_CLAIM)), "a".repeat(MAX_CLAIM));
     }
 
     /// Word by word: what a client says of its server, and a server of a client.
