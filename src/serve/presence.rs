@@ -38,6 +38,8 @@ pub struct Presence {
     /// Why the tailnet is not served for the moment, as it was told.
     missing: Option<String>,
     announced: State,
+    /// Why it cannot be announced for the moment, as it was told.
+    trouble: Option<String>,
     reached: Reached,
     /// Whether it is called as was said, whatever its device is called.
     is_called: bool,
@@ -79,7 +81,17 @@ impl Presence {
         let (looked, told, is_called) = (Instant::now(), BTreeSet::new(), called.is_some());
         let (announced, missing) = (State::Silent, None);
         let reached = reached(port, listens, watch.as_ref());
-        let presence = Self { follow, watch, missing, announced, reached, is_called, looked, told };
+        let presence = Self {
+            follow,
+            watch,
+            missing,
+            announced,
+            trouble: None,
+            reached,
+            is_called,
+            looked,
+            told,
+        };
         Ok((presence, record))
     }
 
@@ -138,11 +150,18 @@ impl Presence {
                 let until = Instant::now() + NAMES + STEP * before.into();
                 State::Looks { search, until, record, choice }
             }
-            Err(error) => {
-                cannot_announce(ui, &error);
-                State::Silent
-            }
+            Err(error) => self.wait(record, choice, &error, ui),
         };
+    }
+
+    /// Where it cannot be announced, that is tried again: an adapter may be away for a second.
+    fn wait(&mut self, record: Record, choice: Choice, error: &Error, ui: &Ui) -> State {
+        let trouble = Some(error.to_string());
+        if self.trouble != trouble {
+            cannot_announce(ui, error);
+            self.trouble = trouble;
+        }
+        State::Waits { record, choice }
     }
 
     /// Under a name that nobody has.
@@ -179,8 +198,9 @@ impl Presence {
 
     /// Announces another certificate, once there is one, and another name, if its device has got one.
     fn renew(&mut self, own: &Own, ui: &Ui) {
-        let (State::Looks { record, choice, .. } | State::Announced { record, choice, .. }) =
-            &mut self.announced
+        let (State::Waits { record, choice }
+        | State::Looks { record, choice, .. }
+        | State::Announced { record, choice, .. }) = &mut self.announced
         else {
             return;
         };
@@ -218,7 +238,7 @@ impl Presence {
                 Ok(announcement) => {
                     self.announced = State::Announced { announcement, record, choice, counted };
                 }
-                Err(error) => cannot_announce(ui, &error),
+                Err(error) => self.announced = self.wait(record, choice, &error, ui),
             }
         }
     }
@@ -242,17 +262,14 @@ impl Presence {
             };
             let over = flooded || Instant::now() >= *until;
             if over {
-                self.announced = match Self::announce_as_free(search, record, choice, ui) {
-                    Ok(announcement) => State::Announced {
-                        announcement,
-                        record: record.clone(),
-                        choice: choice.clone(),
-                        counted: Instant::now(),
-                    },
-                    Err(error) => {
-                        cannot_announce(ui, &error);
-                        State::Silent
+                let begun = Self::announce_as_free(search, record, choice, ui);
+                let (record, choice) = (record.clone(), choice.clone());
+                self.announced = match begun {
+                    Ok(announcement) => {
+                        self.trouble = None;
+                        State::Announced { announcement, record, choice, counted: Instant::now() }
                     }
+                    Err(error) => self.wait(record, choice, &error, ui),
                 };
             }
         }
