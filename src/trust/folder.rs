@@ -171,7 +171,11 @@ impl Folder {
     pub fn make(&self, lock: &Lock, name: &str, access: Access, bytes: &[u8]) -> Result<()> {
         match fs::symlink_metadata(self.path(name)) {
             Ok(_) => Err(is_there(&self.path(name))),
-            Err(_) => self.replace(lock, name, access, bytes),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.replace(lock, name, access, bytes)
+            }
+            // What cannot be looked at may be there.
+            Err(error) => Err(self.cannot("write", name, &error)),
         }
     }
 
