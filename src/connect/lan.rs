@@ -103,7 +103,9 @@ impl Here {
         let ip = remote.ip().to_canonical();
         match self.known.lock().unwrap_or_else(PoisonError::into_inner).is_local(ip) {
             true => Ok(Peer::unknown(ip)),
-            false if is_tailnet(ip) => Err("it comes from a tailnet, without --tailnet".into()),
+            false if is_tailnet(ip) => {
+                Err("it comes from a tailnet, to an address of the local network".into())
+            }
             false => Err("it is neither in this local network nor at a private address".into()),
         }
     }

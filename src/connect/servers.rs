@@ -44,6 +44,8 @@ pub struct Dialler {
     record: RefCell<Option<String>>,
     /// The tailnet, where there is one.
     far: OnceCell<Option<Far>>,
+    /// Whether the list notes who was there.
+    notes: bool,
 }
 
 /// Which records of a device are meant.
@@ -75,7 +77,12 @@ impl Dialler {
     /// To what was asked for.
     pub fn new(own: Arc<Own>, sought: Sought) -> Self {
         let (last, met, record) = (Cell::new(None), Cell::new(None), RefCell::new(None));
-        Self { own, sought, last, met, record, far: OnceCell::new() }
+        Self { own, sought, last, met, record, far: OnceCell::new(), notes: true }
+    }
+
+    /// The same for who only looks: nobody is bound to a name by it.
+    pub fn to_look(own: Arc<Own>, sought: Sought) -> Self {
+        Self { notes: false, ..Self::new(own, sought) }
     }
 
     /// Who should be there.
@@ -123,7 +130,7 @@ impl Dialler {
             }
             end => end,
         })?;
-        if self.sought.fingerprint.is_none() {
+        if self.notes && self.sought.fingerprint.is_none() {
             self.own.remember(&channel.peer)?;
         }
         self.last.set(Some(at));
@@ -150,14 +157,19 @@ impl Dialler {
             return self.connect_far(ip, port, expect);
         }
         let to = self.addresses(host, port.unwrap_or(PORT))?;
-        match to.iter().find(|at| is_tailnet(at.ip())) {
-            // A name server may know it as well.
-            Some(at) => {
-                let ip = Far::find()?.address(&Host::Ip(at.ip()))?;
-                self.connect_far(ip, port, expect)
+        let (far, near): (Vec<_>, Vec<_>) = to.into_iter().partition(|at| is_tailnet(at.ip()));
+        let Some(far) = far.first() else {
+            return connect(&self.own, &self.name(), expect, &near, ANSWER_LIMIT);
+        };
+        // A name server may know addresses of both networks.
+        if !near.is_empty() {
+            match connect(&self.own, &self.name(), expect.clone(), &near, ANSWER_LIMIT) {
+                Err(NotConnected::Lost(_) | NotConnected::Refused(_)) => {}
+                ended => return ended,
             }
-            None => connect(&self.own, &self.name(), expect, &to, ANSWER_LIMIT),
         }
+        let ip = Far::find()?.address(&Host::Ip(far.ip()))?;
+        self.connect_far(ip, port, expect)
     }
 
     /// The device of the tailnet that a host means, if it means one.
@@ -286,31 +298,31 @@ impl Dialler {
             }
         }
         // One that hangs has been asked for a while by now.
+        let asked_far = device.is_some();
         let device = device.and_then(|it| it.recv_timeout(RECORDS_FIRST).ok());
-        let mut until = until;
+        let is_unknown = matches!(&device, Some(Err(error))
+            if matches!(error.cause, Cause::UnknownName | Cause::NotInstalled));
+        let may_be_far = asked_far && !is_unknown;
+        // Records alone are not waited for then: whoever waits longer comes again, and asks again.
+        let until = if may_be_far { until.min(begun + LOOK_LIMIT) } else { until };
         let unknown = match device {
-            Some(Ok(ip)) => {
-                // Records alone are not waited for: whoever waits longer comes again.
-                until = until.min(begun + LOOK_LIMIT);
-                match self.connect_far(ip, port, expect.clone()) {
-                    Err(NotConnected::Lost(error) | NotConnected::Refused(error)) => {
-                        failed.get_or_insert(error);
-                        None
-                    }
-                    ended => return ended,
+            Some(Ok(ip)) => match self.connect_far(ip, port, expect.clone()) {
+                Err(NotConnected::Lost(error) | NotConnected::Refused(error)) => {
+                    failed.get_or_insert(error);
+                    None
                 }
-            }
-            Some(Err(error)) => {
-                // It may not have come up yet.
-                if error.cause == Cause::Network {
-                    until = until.min(begun + LOOK_LIMIT);
-                }
-                Some(error)
-            }
+                ended => return ended,
+            },
+            Some(Err(error)) => Some(error),
             None => None,
         };
         if let Some(error) = refused {
-            return Err(NotConnected::Over(error));
+            // Who has the name in this network is not the one; that one may be in the tailnet, and not there yet.
+            return Err(if may_be_far {
+                NotConnected::Lost(error)
+            } else {
+                NotConnected::Over(error)
+            });
         }
         if met.is_some() {
             return Err(failed.or(unknown).unwrap_or_else(|| not_found(name, &[], None)).into());

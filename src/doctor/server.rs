@@ -86,7 +86,7 @@ pub fn look_far(host: &Host, port: Option<u16>, limit: Duration) -> Option<(Find
     let port = port.filter(|port| PORTS.contains(port));
     let place = Place::Host(host.clone(), port);
     let sought = Sought { place, choice: Choice::Local, fingerprint: None, wait: None };
-    Some(match greet(&Dialler::new(own, sought), limit) {
+    Some(match greet(&Dialler::to_look(own, sought), limit) {
         Ok((name, words, at, welcome)) => {
             let free = welcome.free.map_or_else(String::new, |it| format!(", {} free", bytes(it)));
             let finding = Finding::fine(format!(

@@ -493,6 +493,50 @@ fn a_tailscale_that_hangs() -> Result<()> {
     Ok(())
 }
 
+/// One that takes its time, as after a boot, is asked again for as long as `--wait` says, and a server that is not there
+/// yet is waited for, whoever has its name in the local network.
+#[test]
+fn a_server_that_comes_late() -> Result<()> {
+    let Some(house) = House::new()? else { return Ok(()) };
+    house.pair(BETA)?;
+    house.cable(GAMMA, BETA)?;
+    let slow = house.path("slow");
+    let (mark, real) = (house.path("asked"), house.path("beta/tailscale"));
+    let script = format!(
+        "#!/bin/sh\nmkdir '{}' 2>/dev/null && sleep 6\nexec '{}' \"$@\"\n",
+        mark.display(),
+        real.display()
+    );
+    write(&slow, script)?;
+    chmod(&slow, 0o755)?;
+    let sending = |wait: &str| {
+        let mut command =
+            house.command(BETA, &["send", "--to", "alpha", "--wait", wait, "-y", "tree"]);
+        command.env("TRANSFER_TAILSCALE", &slow);
+        command
+    };
+    let server = house.serve(&["--tailnet-only"])?;
+    run(sending("1m"))?.expect(0)?;
+    house.arrived("incoming/beta")?;
+    drop(server);
+    fs::remove_dir_all(house.path("incoming/beta"))?;
+    let mut command = house.command(GAMMA, &["serve", "stolen", "--name", "alpha"]);
+    command.env("TRANSFER_TAILSCALE", "/nonexistent/tailscale");
+    let mut stranger = Process::start(command)?;
+    stranger.wait_for(Pipe::Err, " takes uploads into ")?;
+    // Its record has gone out.
+    thread::sleep(Duration::from_secs(3));
+    // Whoever does not wait is told of him.
+    run(sending("1s"))?.expect(4)?;
+    let mut sender = Process::start(sending("1m"))?;
+    sender.wait_for(Pipe::Err, "waiting")?;
+    let _server = house.serve(&["--tailnet-only"])?;
+    sender.end()?.expect(0)?;
+    house.arrived("incoming/beta")?;
+    ensure!(fs::read_dir(house.path("stolen"))?.count() == 0);
+    Ok(())
+}
+
 /// `doctor` says where this machine would serve, and finds the server of another.
 #[test]
 fn the_doctor_looks_for_a_server() -> Result<()> {
@@ -511,7 +555,10 @@ fn the_doctor_looks_for_a_server() -> Result<()> {
     doctor("alpha", 0, &[own, none])?;
     let server = house.serve(&["--tailnet"])?;
     let serves = ") serves at 100.64.0.1:15821; it and this device trust each other, ";
+    let list = || fs::read(house.path("config/beta/trust.json"));
+    let before = list()?;
     doctor("alpha", 0, &["  ok       alpha (", serves])?;
+    assert_eq!(list()?, before, "who only looks notes nothing");
     doctor("alpha:15821", 0, &[serves])?;
     house.run(ALPHA, &["trust", "remove", "--yes", "beta"])?.expect(0)?;
     doctor(
