@@ -179,7 +179,8 @@ impl ServeArgs {
     /// The terminal as the options want it, and whether the log could be opened.
     pub fn ui(&self) -> (Ui, Result<()>) {
         let (ui, log) = self.output.ui();
-        (ui.as_service(), log)
+        let left = "whoever was sending notices that by itself, and goes on when it is back";
+        (ui.as_service(left), log)
     }
 
     /// What a service is to run, and what it needs for that.

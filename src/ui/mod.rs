@@ -78,7 +78,7 @@ pub struct Ui {
     json: Option<Arc<Json>>,
     log: Option<Arc<Log>>,
     sums: Option<Arc<Sums>>,
-    service: bool,
+    service: Option<&'static str>,
 }
 
 /// The SHA-256 of a file.
@@ -103,7 +103,7 @@ impl Ui {
             json: json.then(|| Arc::new(Json::new(io::stdout()))),
             log: None,
             sums: None,
-            service: false,
+            service: None,
         }
     }
 
@@ -183,31 +183,32 @@ impl Ui {
     }
 
     /// The last words of a process that is ended in the middle of something.
-    /// Returns the exit code, and why it ends.
+    /// Returns the exit code, and what there is to say.
     fn cut_short(&self) -> (Exit, String) {
-        let Err(mut error) = control::check() else { return (Exit::Interrupted, String::new()) };
-        let mut exit = error.exit();
-        if self.service {
-            // Whoever stops a service means it.
-            (exit, error.message) = (Exit::Done, "stopped in the middle of an upload".into());
-        }
-        let told = (exit != Exit::Done).then_some(&error);
+        let untold = "  the other side could not be told, and notices by itself\n";
+        let Err(error) = control::check() else { return (Exit::Interrupted, untold.into()) };
+        // Whoever stops a service means it.
+        let (exit, told, words) = match self.service {
+            Some(left) => (Exit::Done, None, format!("  stopped at once: {left}\n")),
+            None => (error.exit(), Some(&error), format!("{error}\n{untold}")),
+        };
         let exit = self.json.as_ref().map_or(exit, |json| json.cut_short(told, exit));
         if let Some(log) = &self.log {
             log.cut_short(&format!("cut short: exit code {}", exit as u8));
         }
-        (exit, error.message)
+        (exit, words)
     }
 
-    /// The same for a server: it reads its files again at SIGHUP, and to stop it is no failure.
-    pub fn as_service(mut self) -> Self {
-        self.service = true;
+    /// The same for a server: it reads its files again at SIGHUP, and to stop it is no failure. What is `left` then
+    /// is said where it had to be stopped twice.
+    pub fn as_service(mut self, left: &'static str) -> Self {
+        self.service = Some(left);
         self
     }
 
     /// Whether it is one.
     fn is_service(&self) -> bool {
-        self.service
+        self.service.is_some()
     }
 
     /// Whether questions may be asked.

@@ -125,15 +125,13 @@ fn is_in(signals: u64, signal: i32) -> bool {
 
 fn end(ui: &Ui) -> ! {
     terminal::restore();
-    let (exit, why) = ui.cut_short();
+    let (exit, words) = ui.cut_short();
     // The bar goes for good. Whoever writes to the terminal may hang, and is not waited for.
     let (cleared, is_cleared) = channel();
     let clear = move || {
         SCREEN.suspend(move || {
             cover_key();
-            let said =
-                format!("{why}\n  the other side could not be told, and notices by itself\n");
-            let _ = std::io::stderr().write_all(said.as_bytes());
+            let _ = std::io::stderr().write_all(words.as_bytes());
             let _ = cleared.send(());
             thread::sleep(GRACE);
         });

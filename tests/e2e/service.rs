@@ -134,7 +134,9 @@ fn a_stop_waits_for_nobody() -> Result<()> {
     signal(&server.process, Signal::TERM)?;
     thread::sleep(Duration::from_millis(100));
     signal(&server.process, Signal::TERM)?;
-    server.process.end()?.expect(0)?;
+    let ended = server.process.end()?.expect(0)?;
+    let left = "  stopped at once: whoever was sending notices that by itself, and goes on when it is back\n";
+    assert!(ended.stderr.ends_with(left) && !ended.stderr.contains("the other side"), "{ended:#?}");
     signal(&sender, Signal::CONT)?;
     sender.interrupt()?;
     sender.end()?.expect(130)?;

@@ -57,7 +57,15 @@ fn sigterm_ends_it_well_too() -> Result<()> {
     let relay = Relay::plain(&[])?;
     let id = rustix::process::Pid::from_raw(i32::try_from(relay.process.id())?).context("an id")?;
     rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
-    relay.process.end()?.expect(0).map(drop)
+    relay.process.end()?.expect(0)?;
+    // Twice, as whoever is in a hurry presses a key, and with a client that it would wait for.
+    let relay = Relay::plain(&[])?;
+    let _client = relay.client(None)?;
+    relay.process.interrupt()?;
+    relay.process.interrupt()?;
+    let ended = relay.process.end()?.expect(0)?;
+    ensure!(!ended.stderr.contains("the other side"), "{ended:#?}");
+    Ok(())
 }
 
 /// What iroh's clients ask to find out how far a relay is and who answers in its place.
