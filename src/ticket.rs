@@ -317,8 +317,10 @@ fn parse_ipv6(text: &str) -> Result<Ipv6Addr> {
 
 fn has_zone(ip: Ipv6Addr) -> Error {
     wrong(
-        format!("the IPv6 address {ip} has a zone (\"%\"), which a ticket cannot carry"),
-        "use the sender's Tailscale address or name instead",
+        format!(
+            "the IPv6 address {ip} has a zone (\"%\"), which means another machine on each network"
+        ),
+        "use a name of that machine, or another of its addresses",
     )
 }
 
@@ -448,8 +450,8 @@ mod tests {
             "a name has letters, digits, \"-\" and \".\"; an address looks like 100.64.1.123";
         let port = "a port is a number from 1 to 65535; leave it out if it is 15820";
         let screen = "check the token on the sender's screen";
-        let zoned = "the IPv6 address fe80::1 has a zone (\"%\"), which a ticket cannot carry";
-        let zone = "use the sender's Tailscale address or name instead";
+        let zoned = "the IPv6 address fe80::1 has a zone (\"%\"), which means another machine on each network";
+        let zone = "use a name of that machine, or another of its addresses";
         let bare = "write [fd7a::1]:TOKEN";
         for (text, message, hint) in [
             ("", "the ticket is empty", EXAMPLE),

@@ -21,13 +21,19 @@ fn look() -> Result<Vec<Finding>> {
         )]);
     };
     let trusted = Trusted::load(&folder)?;
-    let known = trusted.devices.len() + trusted.cas.len();
+    let counted = |count: usize, one: &str| match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {one}s"),
+    };
+    let devices = counted(trusted.devices.len(), "device");
+    let cas = counted(trusted.cas.len(), "CA");
     let name = format!("{} ({})", device.name, device.id().words());
-    let mut findings = vec![match known {
-        0 => Finding::fine(format!("{name} trusts nobody yet"))
+    let mut findings = vec![match (trusted.devices.is_empty(), trusted.cas.is_empty()) {
+        (true, true) => Finding::fine(format!("{name} trusts nobody yet"))
             .advice("`transfer pair` adds a device"),
-        1 => Finding::fine(format!("{name} trusts 1 other, or CA")),
-        _ => Finding::fine(format!("{name} trusts {known} others, or CAs")),
+        (false, true) => Finding::fine(format!("{name} trusts {devices}")),
+        (true, false) => Finding::fine(format!("{name} trusts {cas}")),
+        (false, false) => Finding::fine(format!("{name} trusts {devices} and {cas}")),
     }];
     let signed = device.signed.as_ref().map(|signed| signed.certificate());
     if let Some(signed) = signed {

@@ -28,7 +28,7 @@ impl Doctor<'_> {
         let (topic, port) = (host.to_string(), asked.unwrap_or(DEFAULT_PORT));
         if let Some(ip) = host.address().filter(|ip| connect::lan::is_meant(*ip)) {
             self.tell(&topic, &[local::device(ip)]);
-            return self.answers(SocketAddr::new(ip, port), Route::Local);
+            return self.ports(host, asked, SocketAddr::new(ip, port), Route::Local);
         }
         let (ip, tailscale) = match (host.address().filter(IpAddr::is_loopback), tailscale) {
             (Some(ip), _) => {
@@ -43,7 +43,13 @@ impl Doctor<'_> {
                 Err(error) => return self.tell(&topic, &[(&error).into()]),
             },
             (None, _) => {
-                let finding = Finding::skipped("Tailscale does not answer, see above");
+                // A server of this name would have been found above.
+                let finding = Finding::skipped(match host.address() {
+                    Some(_) => "Tailscale does not answer, see above",
+                    None => {
+                        "no server of this name is in the local network, and Tailscale does not answer, see above"
+                    }
+                });
                 return self.tell(&topic, &[finding]);
             }
         };
@@ -52,20 +58,34 @@ impl Doctor<'_> {
             // The proxy, and that is told above.
             Err(_) => return self.tell("", &[Finding::skipped("there is no way to it")]),
         };
-        let is_of_server = tailscale.is_some() && self.server(host, asked);
-        if !(is_of_server && asked.is_some_and(|port| PORTS.contains(&port))) {
-            self.answers(SocketAddr::new(ip, port), route);
-        }
+        self.ports(host, asked, SocketAddr::new(ip, port), route);
         // Only now: before there was traffic, there is no way to speak of.
         if let Some(finding) = tailscale.and_then(|tailscale| self.way(&tailscale, ip)) {
             self.tell("", &[finding]);
         }
     }
 
+    /// What answers there: a server, a sender, or both.
+    fn ports(&mut self, host: &Host, asked: Option<u16>, target: SocketAddr, route: Route) {
+        // At another port a server waits for the first word, and so a sender is looked for first.
+        let is_usual = asked.is_none_or(|port| PORTS.contains(&port));
+        let serves = is_usual && self.server(host, asked);
+        if serves && asked.is_some() {
+            return;
+        }
+        let direct = matches!(route, Route::Direct | Route::Local);
+        let answer = self.within(PEER_LIMIT, move |limit| greet(target, &route, limit));
+        let says_nothing = matches!(answer, Some(Ok(Answer::Silence)));
+        if says_nothing && !is_usual && self.server(host, asked) {
+            return;
+        }
+        self.tell("", &[answer_of(target, direct, serves, answer)]);
+    }
+
     /// What there is to say of a server there, and whether one has answered.
     fn server(&mut self, host: &Host, port: Option<u16>) -> bool {
         let host = host.clone();
-        let found = self.within(SERVER_LIMIT, move |limit| server::look_far(&host, port, limit));
+        let found = self.within(SERVER_LIMIT, move |limit| server::look_at(&host, port, limit));
         match found {
             Some(None) => false,
             Some(Some((finding, answers))) => {
@@ -78,13 +98,6 @@ impl Doctor<'_> {
                 false
             }
         }
-    }
-
-    /// Whether a sender answers there.
-    fn answers(&mut self, target: SocketAddr, route: Route) {
-        let direct = matches!(route, Route::Direct | Route::Local);
-        let answer = self.within(PEER_LIMIT, move |limit| greet(target, &route, limit));
-        self.tell("", &[answer_of(target, direct, answer)]);
     }
 
     /// How packets go to a device; nothing for this machine.
@@ -116,8 +129,10 @@ enum Answer {
     Sender,
     /// One of another version; what it says, in words.
     OtherVersion(String),
-    /// A program that says something else, or nothing.
+    /// A program that says something else.
     Other(String),
+    /// One that says nothing, as a server does before it is spoken to.
+    Silence,
     /// It was closed before a word.
     Closed(io::Error),
 }
@@ -159,7 +174,7 @@ fn greet(target: SocketAddr, route: &Route, limit: Duration) -> Result<Answer> {
         (io::ErrorKind::Other, Route::Nc(_)) => {
             Err(Error::new(Cause::Unreachable, reason(&error)).hint(BLOCKED))
         }
-        (io::ErrorKind::TimedOut, _) => Ok(Answer::Other("it says nothing".into())),
+        (io::ErrorKind::TimedOut, _) => Ok(Answer::Silence),
         _ => Ok(Answer::Closed(error)),
     }
 }
@@ -170,7 +185,13 @@ fn close(stream: Stream) {
     drop(closing);
 }
 
-fn answer_of(target: SocketAddr, direct: bool, answer: Option<Result<Answer>>) -> Finding {
+/// What there is to say of it, where `serves` says whether a server is there as well.
+fn answer_of(
+    target: SocketAddr,
+    direct: bool,
+    serves: bool,
+    answer: Option<Result<Answer>>,
+) -> Finding {
     let port = target.port();
     match answer {
         Some(Ok(Answer::Sender)) => {
@@ -180,15 +201,16 @@ fn answer_of(target: SocketAddr, direct: bool, answer: Option<Result<Answer>>) -
             Finding::problem(format!("a `transfer send` waits there on port {port}, but {what}"))
                 .advice("install the same version of transfer on both machines")
         }
-        Some(Ok(Answer::Other(what))) => {
-            Finding::problem(format!("port {port} there is not a `transfer send`: {what}"))
-                .advice("is the port right? `--port N` looks at another")
-        }
+        Some(Ok(Answer::Other(what))) => is_none(port, &what),
+        Some(Ok(Answer::Silence)) => is_none(port, "it says nothing"),
         Some(Ok(Answer::Closed(error))) => Finding::warning(format!(
             "port {port} there is open, but hangs up at once: {}",
             reason(&error)
         ))
         .advice("if it is `transfer send`, its terminal says why"),
+        Some(Err(_)) if serves => {
+            Finding::skipped(format!("no `transfer send` waits there on port {port}"))
+        }
         // It is there and answers, so all that is missing is the program.
         Some(Err(error)) if error.cause == Cause::NothingListens => {
             Finding::warning(format!("it answers, but nothing listens on port {port} there"))
@@ -203,6 +225,11 @@ fn answer_of(target: SocketAddr, direct: bool, answer: Option<Result<Answer>>) -
         None => Finding::problem(format!("no answer from {target}"))
             .advice("is the name in ALL_PROXY right? no name server knew it in time"),
     }
+}
+
+fn is_none(port: u16, what: &str) -> Finding {
+    Finding::problem(format!("port {port} there is not a `transfer send`: {what}"))
+        .advice("is the port right? `--port N` looks at another")
 }
 
 #[cfg(test)]
@@ -228,7 +255,7 @@ mod tests {
         });
         let answer = greet(target, &Route::Direct, LEAST);
         serving.join().unwrap();
-        answer_of(target, true, Some(answer))
+        answer_of(target, true, false, Some(answer))
     }
 
     #[test]
@@ -268,10 +295,14 @@ mod tests {
             (Unreachable, false, Mark::Warning),
         ] {
             let error = Error::new(kind, "no").hint("do");
-            let finding = answer_of(target, direct, Some(Err(error)));
+            let finding = answer_of(target, direct, false, Some(Err(error)));
             assert_eq!(finding.mark, mark, "{kind:?} {direct}");
             assert!(finding.advice.is_some_and(|advice| !advice.is_empty()));
+            // Whoever has a server to send to misses nothing.
+            let error = Error::new(kind, "no").hint("do");
+            let finding = answer_of(target, direct, true, Some(Err(error)));
+            assert_eq!(finding, Finding::skipped("no `transfer send` waits there on port 15820"));
         }
-        assert_eq!(answer_of(target, false, None).mark, Mark::Problem);
+        assert_eq!(answer_of(target, false, false, None).mark, Mark::Problem);
     }
 }

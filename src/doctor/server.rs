@@ -1,7 +1,7 @@
 //! A server of the local network, by its name: whether it is announced, answers and is trusted. And one of the
 //! tailnet: whether there is one at a machine.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::connect::around::Look;
 use crate::connect::devices::{Own, PORTS, Papers};
 use crate::connect::place::{Place, Sought};
 use crate::connect::servers::Dialler;
-use crate::connect::{Connection, NotConnected};
+use crate::connect::{Connection, NotConnected, lan};
 use crate::crypto::keys::Role;
 use crate::error::{Cause, Error, bytes};
 use crate::find::look_around;
@@ -78,12 +78,12 @@ pub fn would_listen(addresses: &[IpAddr]) -> Option<Finding> {
     )))
 }
 
-/// What there is to say of a server at a machine of the tailnet, at this port or at all that a server takes by
-/// itself, and whether one has answered; nothing where nobody is trusted here.
-pub fn look_far(host: &Host, port: Option<u16>, limit: Duration) -> Option<(Finding, bool)> {
+/// What there is to say of a server at a machine, at this port or where `send --to` would look, and whether one has
+/// answered; nothing where nobody is trusted here.
+pub fn look_at(host: &Host, port: Option<u16>, limit: Duration) -> Option<(Finding, bool)> {
+    let first = host.address().filter(|ip| lan::is_meant(*ip)).map(|_| *PORTS.start());
     trusted()?;
     let own = Arc::new(Own::load(&Papers::default()).ok()?);
-    let port = port.filter(|port| PORTS.contains(port));
     let place = Place::Host(host.clone(), port);
     let sought = Sought { place, choice: Choice::Local, fingerprint: None, wait: None };
     Some(match greet(&Dialler::to_look(own, sought), limit) {
@@ -95,11 +95,11 @@ pub fn look_far(host: &Host, port: Option<u16>, limit: Duration) -> Option<(Find
             (finding, true)
         }
         Err(NotConnected::Refused(_)) => {
-            let at = port.map_or_else(
+            let at = port.or(first).map_or_else(
                 || format!("ports {} to {}", PORTS.start(), PORTS.end()),
                 |port| format!("port {port}"),
             );
-            (Finding::skipped(format!("no `transfer serve --tailnet` there on {at}")), false)
+            (Finding::skipped(format!("no `transfer serve` there on {at}")), false)
         }
         Err(end) => {
             let refused =
@@ -137,9 +137,14 @@ fn finding(found: &Found) -> Finding {
             let free =
                 seen.room().map_or_else(String::new, |free| format!(", {} free", bytes(free)));
             let words = seen.id.words();
+            // The zone of an address of the link has a meaning here alone, and nobody can type it.
+            let at = match seen.at {
+                SocketAddr::V6(at) if at.scope_id() > 0 => "an address of its link".to_owned(),
+                at => at.to_string(),
+            };
             Finding::fine(format!(
-                "{} ({words}) serves at {}; it and this device trust each other{free}",
-                seen.name, seen.at
+                "{} ({words}) serves at {at}; it and this device trust each other{free}",
+                seen.name
             ))
         }
         Err(error @ Error { hint, .. }) => {

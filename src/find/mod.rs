@@ -155,8 +155,11 @@ pub fn nobody(found: &[Found], silence: &[Silence]) -> Error {
     let names: Vec<String> =
         strangers.map(|found| shown(&found.server.name).into_owned()).collect();
     if !names.is_empty() {
-        return Error::new(Cause::Network, "no server here is one that this device and it trust")
-            .hint("`transfer pair`, here and there, introduces the two");
+        return Error::new(
+            Cause::Network,
+            "no server here trusts this device and is trusted by it",
+        )
+        .hint("`transfer pair`, here and there, introduces the two");
     }
     let reasons: Vec<String> = silence.iter().map(ToString::to_string).collect();
     Error::network("no server was found in the local network").hint(reasons.join("; "))

@@ -214,7 +214,7 @@ fn what_tailscale_lacks_is_a_problem() -> Result<()> {
             &cat("status_stopped.json"),
             &["nas"],
             1,
-            "skipped  Tailscale does not answer",
+            "skipped  no server of this name is in the local network, and Tailscale does not answer",
         ),
         (
             "an address that is not here",

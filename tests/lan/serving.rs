@@ -114,7 +114,7 @@ fn a_newcomers_walk() -> Result<()> {
     // Whoever does not know it is told so, and sends it nothing.
     let strange = home.run("c", &["find"])?.expect(5)?;
     strange.says("1 server here and this device do not trust each other: ")?;
-    strange.says("no server here is one that this device and it trust")?;
+    strange.says("no server here trusts this device and is trusted by it")?;
     assert_eq!(strange.stdout, "");
     let all = home.run("c", &["find", "--all"])?.expect(5)?;
     ensure!(all.stdout.contains("not trusted: "), "{all:?}");
@@ -590,13 +590,24 @@ fn the_doctor_looks_at_a_server() -> Result<()> {
     let well = home.run("b", &["doctor", "attic"])?.expect(0)?;
     for part in [
         "Multicast\n  ok       eth0 hears it: `transfer find` can work\n",
-        " trusts 1 other, or CA\n",
+        " trusts 1 device\n",
         "attic\n  ok       attic (",
         ") serves at ",
         "it and this device trust each other",
     ] {
         ensure!(well.stdout.contains(part), "{part:?}: {well:#?}");
     }
+    let none = "  skipped  no `transfer send` waits there on port 15820\n";
+    let at_address = home.run("b", &["doctor", "192.168.77.1"])?.expect(0)?;
+    for part in [") serves at 192.168.77.1:15821; it and this device trust each other", none] {
+        ensure!(at_address.stdout.contains(part), "{part:?}: {at_address:#?}");
+    }
+    let other = home.serve("a", "other", &["--port", "9000"])?;
+    let at_port = home.run("b", &["doctor", "192.168.77.1:9000"])?.expect(0)?;
+    ensure!(at_port.stdout.contains(") serves at 192.168.77.1:9000; "), "{at_port:#?}");
+    drop(other);
+    let gone = home.run("b", &["doctor", "192.168.77.1:9000"])?.expect(0)?;
+    ensure!(gone.stdout.contains("nothing listens on port 9000 there"), "{gone:#?}");
     home.run("a", &["trust", "remove", "--yes", "laptop"])?.expect(0)?;
     // Whatever anybody announces, a machine of the tailnet may be meant all the same.
     let _stranger = announce(&lan, "c", "nas", 9)?;

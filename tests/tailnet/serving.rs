@@ -509,14 +509,14 @@ fn a_server_that_comes_late() -> Result<()> {
     );
     write(&slow, script)?;
     chmod(&slow, 0o755)?;
-    let sending = |wait: &str| {
-        let mut command =
-            house.command(BETA, &["send", "--to", "alpha", "--wait", wait, "-y", "tree"]);
+    let sending = |wait: &[&str]| {
+        let words = [&["send", "--to", "alpha", "-y"], wait, &["tree"]].concat();
+        let mut command = house.command(BETA, &words);
         command.env("TRANSFER_TAILSCALE", &slow);
         command
     };
     let server = house.serve(&["--tailnet-only"])?;
-    run(sending("1m"))?.expect(0)?;
+    run(sending(&["--wait", "1m"]))?.expect(0)?;
     house.arrived("incoming/beta")?;
     drop(server);
     fs::remove_dir_all(house.path("incoming/beta"))?;
@@ -527,8 +527,8 @@ fn a_server_that_comes_late() -> Result<()> {
     // Its record has gone out.
     thread::sleep(Duration::from_secs(3));
     // Whoever does not wait is told of him.
-    run(sending("1s"))?.expect(4)?;
-    let mut sender = Process::start(sending("1m"))?;
+    run(sending(&[]))?.expect(4)?;
+    let mut sender = Process::start(sending(&["--wait", "1m"]))?;
     sender.wait_for(Pipe::Err, "waiting")?;
     let _server = house.serve(&["--tailnet-only"])?;
     sender.end()?.expect(0)?;
@@ -551,7 +551,7 @@ fn the_doctor_looks_for_a_server() -> Result<()> {
     };
     let own = "  ok       `transfer serve --tailnet` is reached at 100.64.0.2, fd7a:115c:a1e0::2, on the \
                first free port of 15821 to 15830";
-    let none = "  skipped  no `transfer serve --tailnet` there on ports 15821 to 15830\n";
+    let none = "  skipped  no `transfer serve` there on ports 15821 to 15830\n";
     doctor("alpha", 0, &[own, none])?;
     let server = house.serve(&["--tailnet"])?;
     let serves = ") serves at 100.64.0.1:15821; it and this device trust each other, ";
