@@ -329,8 +329,9 @@ fn locate(named: Option<OsString>, path: Option<OsString>, usual: Vec<PathBuf>) 
         let cause = if named.exists() { Cause::Network } else { Cause::NotInstalled };
         let named = shown_os(&named);
         let message = format!("TRANSFER_TAILSCALE names {}, which is no program", named);
-        return Err(Error::new(cause, message)
-            .hint("give it the full path of the tailscale program, or unset it"));
+        return Err(Error::new(cause, message).hint(format!(
+            "give it the full path of the tailscale program, or unset it; {WITHOUT}"
+        )));
     }
     let file = format!("tailscale{}", env::consts::EXE_SUFFIX);
     // Not from relative folders in PATH: those depend on where the user happens to be.

@@ -38,8 +38,7 @@ use crate::ui::Ui;
 fn or_direct(error: Error, options: &SendOptions, ui: &Ui) -> Result<Endpoint> {
     let Some(direct) = options.otherwise.as_ref().filter(|_| IS_BUILT) else { return Err(error) };
     if !ui.asks() {
-        let hint = error.hint.as_deref().map_or_else(String::new, |hint| format!("{hint}; "));
-        return Err(error.hint(format!("{hint}between any two networks: `transfer send --direct`")));
+        return Err(error);
     }
     let endpoint = ways::endpoint(&Way::Direct(direct.clone()))?;
     match ui.ask_direct(&error, &endpoint)? {

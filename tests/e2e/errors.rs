@@ -14,13 +14,17 @@ use crate::util::tree::chmod;
 use crate::util::tree::{Scratch, ensure_arrived, ensure_same, names, noise, tree, write};
 
 const TICKET: &str = "it looks like 100.64.1.123:ocean-tiger; copy it from the sender's screen";
-/// What a sender without a tailnet can do, where this build can.
-const OR_DIRECT: &str = match cfg!(feature = "direct") {
-    true => "; between any two networks: `transfer send --direct`",
-    false => "",
+/// What can be done without a tailnet, in this build.
+const WITHOUT: &str = match cfg!(feature = "direct") {
+    true => {
+        "without Tailscale: `send --lan` or `serve` in a local network, `send --direct` between any two, \
+         `--pod` on one machine or in containers"
+    }
+    false => {
+        "without Tailscale: `send --lan` or `serve` in a local network, `--pod` on one machine or in \
+         containers"
+    }
 };
-const WITHOUT: &str =
-    "without Tailscale: `send --lan` in a local network, `--pod` on one machine or in containers";
 
 /// Arguments, exit code, message and hint, without any other process.
 #[test]
@@ -30,6 +34,8 @@ fn mistakes_are_told_in_plain_words() -> Result<()> {
     let to_nobody = ["receive", &nobody];
     let pair_with_nobody = ["pair", &nobody];
     let nobody_there = format!("nothing listens at 127.0.0.1:{free}");
+    let no_program =
+        format!("give it the full path of the tailscale program, or unset it; {WITHOUT}");
     let cases: &[(&[&str], i32, &str, &str)] = &[
         // What to send.
         (
@@ -141,19 +147,13 @@ fn mistakes_are_told_in_plain_words() -> Result<()> {
             &["receive", "100.64.1.123:ocean-tiger"],
             5,
             "TRANSFER_TAILSCALE names /nonexistent/tailscale, which is no program",
-            "give it the full path of the tailscale program, or unset it",
+            &no_program,
         ),
         (
             &["send", "file"],
             5,
             "TRANSFER_TAILSCALE names /nonexistent/tailscale, which is no program",
-            match cfg!(feature = "direct") {
-                true => {
-                    "give it the full path of the tailscale program, or unset it; between any two \
-                     networks: `transfer send --direct`"
-                }
-                false => "give it the full path of the tailscale program, or unset it",
-            },
+            &no_program,
         ),
     ];
     let here = Scratch::new()?;
@@ -558,8 +558,6 @@ fn what_tailscale_lacks_is_told_in_plain_words() -> Result<()> {
         command.args(args).args(["--timeout", "1s"].iter().filter(|_| args == send));
         command.env("TRANSFER_TAILSCALE", here.join("tailscale")).current_dir(here.path());
         let ended = run(command)?;
-        let has_none = args == send && hint.contains(WITHOUT);
-        let hint = if has_none { format!("{hint}{OR_DIRECT}") } else { hint };
         assert_eq!(ended.stderr, format!("error: {message}\n  {hint}\n"), "{name}: {args:?}");
         assert_eq!((ended.code, &*ended.stdout), (Some(code), ""), "{name}: {args:?}");
     }
@@ -582,7 +580,7 @@ fn a_missing_tailscale_is_told_in_plain_words() -> Result<()> {
     }
     let hint = "install it from https://tailscale.com/download, or set TRANSFER_TAILSCALE to it";
     let message = "the tailscale program is not on this machine";
-    assert_eq!(ended.stderr, format!("error: {message}\n  {hint}; {WITHOUT}{OR_DIRECT}\n"));
+    assert_eq!(ended.stderr, format!("error: {message}\n  {hint}; {WITHOUT}\n"));
     assert_eq!((ended.code, &*ended.stdout), (Some(5), ""));
     Ok(())
 }

@@ -15,8 +15,16 @@ use super::excerpt;
 use crate::error::{Error, Result, shown};
 
 /// What every hint ends with: the ways that need no Tailscale.
-pub(super) const WITHOUT: &str =
-    "without Tailscale: `send --lan` in a local network, `--pod` on one machine or in containers";
+pub(super) const WITHOUT: &str = match cfg!(feature = "direct") {
+    true => {
+        "without Tailscale: `send --lan` or `serve` in a local network, `send --direct` between any two, \
+         `--pod` on one machine or in containers"
+    }
+    false => {
+        "without Tailscale: `send --lan` or `serve` in a local network, `--pod` on one machine or in \
+         containers"
+    }
+};
 
 /// A device of the tailnet, this one included.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
