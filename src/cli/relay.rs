@@ -40,7 +40,7 @@ pub struct RelayArgs {
     #[arg(long, value_name = "NAME", value_parser = domain, conflicts_with = "cert")]
     domain: Option<String>,
     /// An e-mail address for the CA to write to
-    #[arg(long, value_name = "MAIL", requires = "domain")]
+    #[arg(long, value_name = "MAIL", requires = "domain", value_parser = mail)]
     contact: Option<String>,
     /// Get it from another CA, by the URL of its directory (ACME)
     #[arg(long, value_name = "URL", requires = "domain", default_value = DIRECTORY, value_parser = directory)]
@@ -101,7 +101,8 @@ enum UnitArg {
 impl RelayArgs {
     /// The terminal as the options want it, and whether the log could be opened.
     pub fn ui(&self) -> (Ui, Result<()>) {
-        self.output.ui()
+        let (ui, log) = self.output.ui();
+        (ui.as_service("its clients notice that by themselves"), log)
     }
 
     /// Everything decided that can be decided without looking.
@@ -164,6 +165,18 @@ fn domain(text: &str) -> Result<String, String> {
     }
 }
 
+/// As it stands in a `mailto:` (RFC 6068), which a CA refuses with other parts.
+fn mail(text: &str) -> Result<String, String> {
+    let is_one = |(user, host): (&str, &str)| {
+        let is_user = |c: char| c.is_ascii_alphanumeric() || ".!#$'*+-_~".contains(c);
+        !user.is_empty() && user.chars().all(is_user) && domain(host).is_ok()
+    };
+    match text.rsplit_once('@').is_some_and(is_one) {
+        true => Ok(text.to_owned()),
+        false => Err("an address is like anna@example.org".into()),
+    }
+}
+
 fn directory(text: &str) -> Result<Uri, String> {
     let url = text.parse::<Uri>().ok();
     let url = url.filter(|url| url.scheme_str() == Some("https") && url.host().is_some());
@@ -184,6 +197,24 @@ fn rate(text: &str) -> Result<NonZeroU32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_that_a_ca_can_write_to() {
+        for (text, expected) in [
+            ("anna@example.org", true),
+            ("anna.b+relay@mail.example.org", true),
+            ("mailto:anna@example.org", false),
+            ("anna@example.org?cc=eve@example.org", false),
+            ("anna@example.org,eve@example.org", false),
+            ("anna b@example.org", false),
+            ("anna@host", false),
+            ("@example.org", false),
+            ("anna", false),
+            ("", false),
+        ] {
+            assert_eq!(mail(text).is_ok(), expected, "{text:?}");
+        }
+    }
 
     #[test]
     fn a_port_alone_is_on_this_machine() {

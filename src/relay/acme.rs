@@ -104,13 +104,13 @@ impl Applicant {
                 Err(error) => error,
             };
             let again = matches!(error, EventError::Order(_) | EventError::NewCertParse(_));
+            let (what, advice) = why(&error);
             let said = match again {
                 true => format!(
-                    "no certificate for {domain} from {ca}: {}; it is asked again in {} minutes",
-                    why(&error),
+                    "no certificate for {domain} from {ca}: {what}; {advice}it is asked again in {} minutes",
                     pause.as_secs() / 60
                 ),
-                false => why(&error),
+                false => what,
             };
             // If the one before was not read yet, that will do.
             let _ = self.failures.try_send(said);
@@ -134,17 +134,28 @@ pub fn is_challenge<'a>(mut protocols: impl Iterator<Item = &'a [u8]>) -> bool {
     protocols.next() == Some(ACME_TLS_ALPN_NAME) && protocols.next().is_none()
 }
 
-/// In words that are safe to show.
-fn why(error: &EventError<Error, Error>) -> String {
+/// What whoever has the name can do where the CA does not get to this machine.
+const REACH: &str = "does its TCP port 443 lead here, past router and firewall? ";
+/// The same where its certificate is of nobody that is known.
+const ROOTS: &str = "`--acme-ca FILE` names what a CA of one's own is verified with; ";
+
+/// In words that are safe to show, and what to look at.
+fn why(error: &EventError<Error, Error>) -> (String, &'static str) {
     let order = match error {
         EventError::CertCacheLoad(error)
         | EventError::CertCacheStore(error)
         | EventError::AccountCacheLoad(error)
-        | EventError::AccountCacheStore(error) => return error.to_string(),
+        | EventError::AccountCacheStore(error) => return (error.to_string(), ""),
         EventError::CachedCertParse(error) | EventError::NewCertParse(error) => {
-            return format!("what it gave cannot be used: {}", shown_claim(&error.to_string()));
+            let what = shown_claim(&error.to_string());
+            return (format!("what it gave cannot be used: {what}"), "");
         }
         EventError::Order(order) => order,
+    };
+    let advice = match order {
+        OrderError::BadAuth(_) | OrderError::TooManyAttemptsAuth(_) => REACH,
+        OrderError::Acme(AcmeError::HttpRequest(error)) if is_unknown(&error.to_string()) => ROOTS,
+        _ => "",
     };
     let problem = match order {
         OrderError::BadAuth(auth) => {
@@ -164,7 +175,12 @@ fn why(error: &EventError<Error, Error>) -> String {
         }
         other => other.to_string(),
     };
-    shown_claim(&problem)
+    (shown_claim(&problem), advice)
+}
+
+/// Whether a request failed as the CA's own certificate is not trusted.
+fn is_unknown(text: &str) -> bool {
+    text.contains("InvalidCertificate")
 }
 
 /// What a failed request tells. Its type cannot be named, so its text is looked into: the CA's answer, quoted, or
@@ -182,7 +198,7 @@ fn said(text: &str) -> String {
     let message = text.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"'));
     match message {
         Some((message, _)) => format!("it cannot be reached: {}", message.to_lowercase()),
-        None if text.contains("InvalidCertificate") => "its own certificate is not valid".into(),
+        None if is_unknown(text) => "its own certificate is not valid".into(),
         None => text.to_owned(),
     }
 }

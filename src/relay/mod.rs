@@ -78,6 +78,12 @@ pub fn run(options: &RelayOptions, ui: &Ui) -> Result<Exit> {
     let relay = Relay::start(options, &runtime, sockets, own.as_ref(), challenge, tokens, events)?;
     let failures = asked.map(|(applicant, failures)| {
         ui.note(&applicant.to_string());
+        if local.port() != 443 {
+            ui.note(&format!(
+                "to see whose the name is it connects to TCP port 443, which must lead to port {} here",
+                local.port()
+            ));
+        }
         runtime.spawn(applicant.apply());
         failures
     });

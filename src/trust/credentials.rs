@@ -53,9 +53,11 @@ impl Credentials {
         }
         if certificate.is_ca {
             return Err(Error::usage(format!(
-                "{file} is the certificate of a CA, and no device's"
+                "{file} is the certificate of a CA, which no machine shows"
             ))
-            .hint("a CA signs the certificate of a device; `transfer ca issue` does it"));
+            .hint(
+                "show one that it has signed; a CA of your own does that by `transfer ca issue`",
+            ));
         }
         if let Some(problem) = certificate.key.problem() {
             return Err(Error::usage(format!("{file} cannot be used: {problem}"))

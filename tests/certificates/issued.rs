@@ -89,7 +89,7 @@ fn unusable_files_are_told_at_start() -> Result<()> {
             " is encrypted with a password, and nobody is there to type it",
             "openssl pkey -in KEY -out NEW",
         ),
-        ("ca", false, " is the certificate of a CA, and no device's", "transfer ca issue"),
+        ("ca", false, " is the certificate of a CA, which no machine shows", "transfer ca issue"),
         ("der", false, " is DER or PKCS#12, and no PEM file with a certificate", "-inform der"),
     ] {
         let error = shop.load(name).err().context(name)?;

@@ -133,7 +133,7 @@ fn unusable_files_end_both_commands() -> Result<()> {
             "locked",
             "error: \"locked.key\" is encrypted with a password, and nobody is there to type it\n",
         ),
-        ("ca", "error: \"ca.pem\" is the certificate of a CA, and no device's\n"),
+        ("ca", "error: \"ca.pem\" is the certificate of a CA, which no machine shows\n"),
     ] {
         for words in [
             &["serve", "--pod", "--port", "0", "incoming"][..],

@@ -176,16 +176,22 @@ fn why_there_is_no_certificate_is_said_and_it_can_be_stopped() -> Result<()> {
     let Some(ca) = Ca::start(elsewhere, 3600)? else { return Ok(()) };
     let config = PathBuf::from(ca.papers.path("config"));
     let (stranger, nobody) = (Papers::new()?, "https://127.0.0.1:1/dir");
-    for (command, why) in [
-        (ca.relay(port, &config), "failed to connect"),
-        (asking(port, &config, nobody, &ca.papers), "it cannot be reached: connection refused"),
-        (asking(port, &config, &ca.directory(), &stranger), "its own certificate is not valid"),
+    for (command, why, advice) in [
+        (ca.relay(port, &config), "failed to connect", "TCP port 443 lead here"),
+        (asking(port, &config, nobody, &ca.papers), "it cannot be reached: connection refused", ""),
+        (
+            asking(port, &config, &ca.directory(), &stranger),
+            "its own certificate is not valid",
+            "--acme-ca FILE",
+        ),
     ] {
         let mut process = Process::start(command)?;
+        let port = format!("TCP port 443, which must lead to port {port} here");
+        process.wait_for(Pipe::Err, &port)?;
         let line =
             process.wait_for(Pipe::Err, &format!("no certificate for {NAME} from 127.0.0.1"))?;
         ensure!(line.to_lowercase().contains(why), "{line}");
-        ensure!(line.contains("it is asked again in 5 minutes"), "{line}");
+        ensure!(line.contains(advice) && line.contains("it is asked again in 5 minutes"), "{line}");
         process.interrupt()?;
         let ended = process.end()?.expect(0)?;
         ensure!(!ended.stdout.contains("\"event\":\"relay\""), "{ended:#?}");
