@@ -58,9 +58,9 @@ pub const STRANGER_WINDOW: u32 = 64 << 10;
 /// connection.
 pub const QUIC_STREAM_WINDOW: u32 = 2 << 20;
 /// Bytes that may wait in all streams of a connection together.
-pub const QUIC_WINDOW: u32 = 8 << 20;
+pub const QUIC_WINDOW: u32 = 32 << 20;
 /// Streams into which a sender may part its bytes.
-pub const MAX_QUIC_STRIPES: u8 = 8;
+pub const MAX_QUIC_STRIPES: u8 = 16;
 /// How long a relay may take to let this side in.
 pub const REGISTER_LIMIT: Duration = Duration::from_secs(10);
 /// Warnings of direct mode's engine that are passed on to the log in one run.

@@ -9,6 +9,8 @@ mod endpoint;
 #[cfg(feature = "direct")]
 mod listener;
 #[cfg(feature = "direct")]
+mod losses;
+#[cfg(feature = "direct")]
 mod network;
 #[cfg(feature = "direct")]
 mod path;

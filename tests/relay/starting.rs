@@ -99,6 +99,7 @@ fn its_unit_is_one() -> Result<()> {
         let said = String::from_utf8_lossy(&found.stderr);
         ensure!(!said.contains("transfer-relay.service"), "{said}\n{unit}");
     }
-    let logged = [&words[..], &["--log-file", "log"]].concat();
+    let log = papers.path("log");
+    let logged = [&words[..], &["--log-file", &log]].concat();
     run(relay(&logged))?.expect(2)?.says("has no place to write a log to")
 }

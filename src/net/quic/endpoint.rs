@@ -18,6 +18,7 @@ use iroh::{
 use rustls::pki_types::CertificateDer;
 use tokio::runtime::Runtime;
 
+use super::losses::Patient;
 use super::slept::Moment;
 use super::stream::{Home, Quic};
 use super::tried::{Obstacle, obstacle};
@@ -80,6 +81,7 @@ pub fn builder(meeting: &Meeting, discovery: Discovery) -> Result<Builder> {
         .max_idle_timeout(idle)
         .default_path_max_idle_timeout(PATH_IDLE)
         .default_path_keep_alive_interval(KEEP_ALIVE)
+        .congestion_controller_factory(Arc::new(Patient::default()))
         .build();
     let relays: RelayMap = relay_configs(meeting)
         .map(|mut config| {
