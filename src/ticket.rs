@@ -7,6 +7,8 @@
 
 mod direct;
 
+pub use self::direct::is_of_one;
+
 use std::{
     fmt::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},

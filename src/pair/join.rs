@@ -2,6 +2,7 @@
 //! all devices that trust this CA trust it from then on, as it trusts theirs. Its key stays where it is; a
 //! request that it has signed travels.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::Met;
@@ -11,15 +12,16 @@ use crate::net::tls;
 use crate::protocol::message::{Control, Issued, Join, Request};
 use crate::protocol::reason::Reason;
 use crate::protocol::session::{OUT_OF_TURN, Session, Stop};
+use crate::ticket::is_of_one;
 use crate::trust::authority::{Authority, DEVICE_DAYS, Subject};
-use crate::trust::certificate::{Certificate, San};
+use crate::trust::certificate::{Certificate, Id, San};
 use crate::trust::credentials::Credentials;
 use crate::trust::device::{Device, KEY, hosts_of};
 use crate::trust::folder::Folder;
-use crate::trust::pem;
 use crate::trust::refusal::Who;
 use crate::trust::store::Trusted;
 use crate::trust::verifier::Rules;
+use crate::trust::{numbered, pem};
 use crate::ui::Ui;
 
 /// Where the other side's words come from, in errors.
@@ -238,50 +240,70 @@ fn sign(
         )));
     }
     let trusted = Trusted::load(folder).map_err(failed)?;
-    let name = free_name(ca, met, device, &trusted).map_err(failed)?;
-    let hosts = hosts(&name, met.address);
+    let taken = of_others(id, ca, device, &trusted).map_err(failed)?;
+    let (name, mut hosts) = free_name(met, &trusted, &taken);
+    hosts.extend(met.address.and_then(told_address).map(San::Ip));
     let issued = ca.issue(&name, &hosts, DEVICE_DAYS, Subject::Request(request)).map_err(failed)?;
     Ok((name, issued.certificate))
 }
 
-/// What a device is called by its CA: what it is called here, or with a number, as names tell devices apart to
-/// whoever trusts that CA.
-fn free_name(ca: &Authority, met: &Met, device: &Device, trusted: &Trusted) -> Result<String> {
-    let id = met.certificate.id;
-    let wish = trusted.pinned(&id).map_or(&met.name, |known| &known.name);
-    let mut short = wish.clone();
-    while short.len() + 8 > crate::trust::MAX_NAME {
-        short.pop();
+/// Names and hosts by which whoever trusts this CA knows this device and others, in lower case.
+fn of_others(
+    id: Id,
+    ca: &Authority,
+    device: &Device,
+    trusted: &Trusted,
+) -> Result<BTreeSet<String>> {
+    let mut taken = ca.of_others(id)?;
+    for name in trusted.names_of_others(id).chain([&*device.name]) {
+        taken.insert(name.to_lowercase());
+        taken.extend(hosts_of(name).iter().map(San::to_string));
     }
-    let short = short.trim_end();
-    let numbered = (2..1000).map(|number| format!("{short}-{number}"));
-    for name in std::iter::once(wish.clone()).chain(numbered) {
-        let is_own = name.to_lowercase() == device.name.to_lowercase();
-        if !is_own && trusted.is_free_for(&name, &id) && !ca.is_taken(&name, id)? {
-            return Ok(name);
-        }
-    }
-    Ok(format!("device-{}", id.short()))
+    taken.extend(device.hosts().iter().map(|host| host.to_string().to_lowercase()));
+    Ok(taken)
 }
 
-/// The hosts that a device is to those who trust its CA: by its name, and where it is now.
-fn hosts(name: &str, address: Option<IpAddr>) -> Vec<San> {
-    let mut hosts = hosts_of(name);
-    if hosts.is_empty() {
-        // A name that no host can have.
-        let letters = name.to_lowercase();
-        let label: Vec<&str> = letters
-            .split(|c: char| !c.is_ascii_alphanumeric())
-            .filter(|it| !it.is_empty())
-            .collect();
-        hosts = hosts_of(&label.join("-"));
+/// What a device is called by its CA, and the hosts that this gives: what it is called here, or with a number, so that
+/// none of it is another device's to whoever trusts that CA.
+fn free_name(met: &Met, trusted: &Trusted, taken: &BTreeSet<String>) -> (String, Vec<San>) {
+    let id = met.certificate.id;
+    let wish = trusted.pinned(&id).map_or(&met.name, |known| &known.name);
+    let named = numbered(wish, |number| format!("-{number}")).map(|name| {
+        let is_said = met.is_called && name == met.name;
+        let hosts = hosts_named(&name, is_said);
+        (name, hosts)
+    });
+    let is_taken = |name: &String| taken.contains(name);
+    let mut free = named.filter(|(name, hosts)| {
+        !is_taken(&name.to_lowercase()) && !hosts.iter().any(|host| is_taken(&host.to_string()))
+    });
+    // The numbers have no end.
+    free.next().unwrap_or_default()
+}
+
+/// The hosts that a device is by its name. One that only the device itself has said gives a label and the same in
+/// `.local`, and no host of another's domain and no address, as whoever joins could choose those.
+fn hosts_named(name: &str, is_said: bool) -> Vec<San> {
+    let hosts = hosts_of(name);
+    // An address has a dot in it, or a colon, which no name has.
+    if !hosts.is_empty() && (is_said || !name.contains('.')) {
+        return hosts;
     }
-    let is_told = |ip: &IpAddr| match ip {
-        IpAddr::V6(ip) => !ip.is_unicast_link_local(),
-        IpAddr::V4(_) => true,
+    let letters = name.to_lowercase();
+    let label: Vec<&str> =
+        letters.split(|c: char| !c.is_ascii_alphanumeric()).filter(|it| !it.is_empty()).collect();
+    hosts_of(&label.join("-"))
+}
+
+/// An address that can be told to others as that of a device: one of a link is another machine on each, and one of
+/// this machine alone is everybody's.
+fn told_address(ip: IpAddr) -> Option<IpAddr> {
+    let ip = ip.to_canonical();
+    let is_of_link = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
-    hosts.extend(address.filter(is_told).map(San::Ip));
-    hosts
+    (is_of_one(ip) && !ip.is_loopback() && !is_of_link).then_some(ip)
 }
 
 /// Looks at what the CA has sent, before anything of it is kept: it has to be this device's, and of this CA.
@@ -322,4 +344,119 @@ fn unanswered(error: Error) -> Stop {
 /// This side's.
 fn failed(error: Error) -> Stop {
     Stop::Own(Reason::Failed, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::certificate::Certificate;
+    use crate::trust::samples::{alone, wish};
+    use crate::trust::store::Via;
+
+    /// Whoever joins says what it is called, and gets nothing by which another device is known.
+    #[test]
+    fn whoever_joins_is_no_other_device() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = Folder::new(scratch.path().join("own"));
+        let device = Device::load_or_make(&folder).unwrap();
+        let ca = Authority::make(&folder, "home").unwrap();
+        let joins = Device::load_or_make(&Folder::new(scratch.path().join("joins"))).unwrap();
+        let request = joins.request(&[]).unwrap();
+        let sans = ["attic", "attic.local", "192.168.1.9", "attic.tail1234.ts.net"];
+        let sans: Vec<San> = sans.iter().map(|san| San::parse(san).unwrap()).collect();
+        ca.issue("attic", &sans, 10, Subject::New).unwrap();
+        let certificate = || -> Certificate { alone(&wish("x", &[])).certificate().clone() };
+        Trusted::change(&folder, |trusted| {
+            trusted.pin("cellar", &certificate(), Via::Pair)?;
+            trusted.remember("loft", certificate().id)?;
+            trusted.add_ca(&ca.certificate)
+        })
+        .unwrap();
+        let signed = |name: &str, is_called: bool| {
+            let met = Met {
+                name: name.into(),
+                is_called,
+                certificate: joins.own.certificate().clone(),
+                address: None,
+            };
+            let (name, certificate) = sign(&ca, &request, &met, &device, &folder).unwrap();
+            format!("{name}: {}", certificate.hosts())
+        };
+        let own = &device.name.to_lowercase();
+        let sanitized = own.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        for (name, is_called, expected) in [
+            ("nas", false, "nas: nas, nas.local"),
+            ("nas", true, "nas: nas, nas.local"),
+            ("Anna's nas", false, "Anna's nas: anna-s-nas, anna-s-nas.local"),
+            // Another device of the CA, by each of its hosts.
+            ("attic", false, "attic-2: attic-2, attic-2.local"),
+            ("ATTIC", false, "ATTIC-2: attic-2, attic-2.local"),
+            ("attic", true, "attic-2: attic-2, attic-2.local"),
+            ("attic!", false, "attic!-2: attic-2, attic-2.local"),
+            ("attic.", false, "attic.-2: attic-2, attic-2.local"),
+            ("attic.local", false, "attic.local-2: attic-local-2, attic-local-2.local"),
+            ("attic.local", true, "attic.local-2: attic-local-2, attic-local-2.local"),
+            ("192.168.1.9", false, "192.168.1.9-2: 192-168-1-9-2, 192-168-1-9-2.local"),
+            ("192.168.1.9", true, "192.168.1.9-2: 192-168-1-9-2, 192-168-1-9-2.local"),
+            (
+                "attic.tail1234.ts.net",
+                false,
+                "attic.tail1234.ts.net-2: attic-tail1234-ts-net-2, attic-tail1234-ts-net-2.local",
+            ),
+            // Devices that this one knows, and its CA.
+            ("cellar", false, "cellar-2: cellar-2, cellar-2.local"),
+            ("Cellar.local", false, "Cellar.local-2: cellar-local-2, cellar-local-2.local"),
+            ("cellar?", false, "cellar?-2: cellar-2, cellar-2.local"),
+            ("cellar.local", true, "cellar.local-2: cellar-local-2, cellar-local-2.local"),
+            ("loft", false, "loft-2: loft-2, loft-2.local"),
+            ("loft.local", true, "loft.local-2: loft-local-2, loft-local-2.local"),
+            ("home", false, "home-2: home-2, home-2.local"),
+            // This one itself.
+            (own, false, &format!("{own}-2: {sanitized}-2, {sanitized}-2.local")),
+            (own, true, &format!("{own}-2: {sanitized}-2, {sanitized}-2.local")),
+            (
+                &format!("{own}.local"),
+                true,
+                &format!("{own}.local-2: {sanitized}-local-2, {sanitized}-local-2.local"),
+            ),
+            // Hosts beyond a label are those that somebody has said here.
+            ("bank.example", false, "bank.example: bank-example, bank-example.local"),
+            ("bank.example", true, "bank.example: bank.example"),
+            ("10.0.0.7", false, "10.0.0.7: 10-0-0-7, 10-0-0-7.local"),
+            ("10.0.0.7", true, "10.0.0.7: 10.0.0.7"),
+        ] {
+            assert_eq!(signed(name, is_called), expected, "{name} {is_called}");
+        }
+        // What it is called here may be what it has once called itself.
+        Trusted::change(&folder, |it| it.pin("bank.example", joins.own.certificate(), Via::Pair))
+            .unwrap();
+        let expected = "bank.example: bank-example, bank-example.local";
+        assert_eq!(signed("nas", true), expected);
+        assert_eq!(signed("bank.example", true), "bank.example: bank.example");
+    }
+
+    #[test]
+    fn addresses_that_are_told() {
+        for (ip, expected) in [
+            ("192.168.1.9", Some("192.168.1.9")),
+            ("100.101.7.12", Some("100.101.7.12")),
+            ("fd12::9", Some("fd12::9")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("::ffff:192.168.1.9", Some("192.168.1.9")),
+            ("127.0.0.1", None),
+            ("127.9.9.9", None),
+            ("::1", None),
+            ("::ffff:127.0.0.1", None),
+            ("0.0.0.0", None),
+            ("::", None),
+            ("224.0.0.251", None),
+            ("ff02::fb", None),
+            ("255.255.255.255", None),
+            ("169.254.7.7", None),
+            ("fe80::1", None),
+        ] {
+            let told = told_address(ip.parse().unwrap());
+            assert_eq!(told.map(|ip| ip.to_string()).as_deref(), expected, "{ip}");
+        }
+    }
 }

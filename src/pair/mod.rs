@@ -210,6 +210,8 @@ struct Own {
 struct Met {
     /// What it is called here.
     name: String,
+    /// Whether somebody has said so here; else it is what it calls itself.
+    is_called: bool,
     certificate: Certificate,
     /// Where it is, as far as this side sees.
     address: Option<IpAddr>,
@@ -235,7 +237,8 @@ fn exchange(
 ) -> Result<Paired> {
     let Own { mut device, folder, called, means } = own;
     let met = introduce(&mut session, &device).and_then(|(name, certificate)| {
-        let met = Met { name: called.unwrap_or(name), certificate, address };
+        let is_called = called.is_some();
+        let met = Met { name: called.unwrap_or(name), is_called, certificate, address };
         let outcome = match session.agreed().has(Feature::Join) {
             true => means.use_them(&mut session, &met, &device, &folder, ui)?,
             false => Outcome { remark: means.in_vain(&met), ..Outcome::default() },

@@ -1,6 +1,8 @@
 //! A CA of one's own: made here, kept in `ca/`, and what it has issued. Whoever has its key can make
 //! any device, so the folder is best kept on one machine.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose,
@@ -230,14 +232,15 @@ impl Authority {
         Ok(Id::of_key(&rcgen::PublicKeyData::subject_public_key_info(&request.public_key)))
     }
 
-    /// Whether a certificate of this name was issued to another key: to whoever trusts this CA, names tell
-    /// devices apart.
+    /// Names and hosts of certificates that were issued to other keys than this one, in lower case: to whoever trusts
+    /// this CA, they tell devices apart.
     ///
     /// # Errors
     /// When the list of what was issued cannot be read.
-    pub fn is_taken(&self, name: &str, id: Id) -> Result<bool> {
-        let name = name.to_lowercase();
-        Ok(self.issued()?.iter().any(|line| line.name.to_lowercase() == name && line.id != id))
+    pub fn of_others(&self, id: Id) -> Result<BTreeSet<String>> {
+        let lines = self.issued()?.into_iter().filter(|line| line.id != id);
+        let taken = lines.flat_map(|line| std::iter::once(line.name).chain(line.hosts));
+        Ok(taken.map(|it| it.to_lowercase()).collect())
     }
 
     fn write_down(&self, certificate: &Certificate, name: &str) -> Result<()> {
@@ -319,9 +322,11 @@ mod tests {
         for (name, id, expected) in [
             ("laptop", laptop.id(), false),
             ("Laptop", issued.certificate.id, true),
+            ("laptop.local", issued.certificate.id, true),
             ("phone", laptop.id(), false),
         ] {
-            assert_eq!(ca.is_taken(name, id).unwrap(), expected, "{name}");
+            let of_others = ca.of_others(id).unwrap();
+            assert_eq!(of_others.contains(&name.to_lowercase()), expected, "{name}");
         }
         assert_eq!(signed.certificate.hosts(), "laptop, laptop.local");
         assert!(signed.certificate.expiry().unwrap().starts_with("ends in "));

@@ -42,9 +42,49 @@ pub fn check_name(name: &str) -> Result<()> {
     )))
 }
 
+/// Bytes that are left for what stands behind a name that is taken.
+const NUMBER: usize = 8;
+
+/// A name, and then the same with what stands `behind` it for each number from 2 on, cut so that a name can be that long.
+pub fn numbered(name: &str, behind: impl Fn(u32) -> String) -> impl Iterator<Item = String> {
+    let mut short = name.to_owned();
+    while short.len() + NUMBER > MAX_NAME {
+        short.pop();
+    }
+    let short = short.trim_end().to_owned();
+    let more = (2..).map(move |number| format!("{short}{}", behind(number)));
+    std::iter::once(name.to_owned()).chain(more)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_taken_gets_a_number_and_stays_one() {
+        let long = "x".repeat(MAX_NAME);
+        let cut = "x".repeat(56);
+        for (name, expected) in [
+            ("attic", ["attic", "attic-2", "attic-3"].map(str::to_owned)),
+            (&long, [long.clone(), format!("{cut}-2"), format!("{cut}-3")]),
+            // Never within a letter, and no space before the number.
+            (
+                &format!("{} 日{}", "x".repeat(54), "y".repeat(5)),
+                [
+                    format!("{} 日{}", "x".repeat(54), "y".repeat(5)),
+                    format!("{}-2", "x".repeat(54)),
+                    format!("{}-3", "x".repeat(54)),
+                ],
+            ),
+        ] {
+            let names: Vec<String> =
+                numbered(name, |number| format!("-{number}")).take(3).collect();
+            assert_eq!(names, expected);
+        }
+        let last = numbered(&long, |number| format!(" ({number})")).nth(998).unwrap();
+        assert_eq!(last, format!("{cut} (999)"));
+        assert!(is_name(&last));
+    }
 
     #[test]
     fn names_of_devices() {

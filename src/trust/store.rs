@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::certificate::{Certificate, Id};
 use super::folder::{Access, Folder};
-use super::{check_name, is_name, pem};
+use super::{check_name, is_name, numbered, pem};
 use crate::error::{Error, Result, shown};
 
 /// The file.
@@ -298,10 +298,11 @@ impl Trusted {
         self.pinned(id).is_some() || self.names.get(name) == Some(id)
     }
 
-    /// Whether a name is nobody's, or that of this key.
-    pub fn is_free_for(&self, name: &str, id: &Id) -> bool {
-        self.key_of(name).is_none_or(|known| known == *id)
-            && !self.cas.iter().any(|ca| is_same(&ca.name, name))
+    /// The names of all that has another key than this one: devices, pinned or seen, and CAs.
+    pub fn names_of_others(&self, id: Id) -> impl Iterator<Item = &str> {
+        let pinned = self.devices.iter().filter(move |it| it.id != id).map(|it| &it.name);
+        let seen = self.names.iter().filter(move |(_, seen)| **seen != id).map(|(name, _)| name);
+        pinned.chain(seen).chain(self.cas.iter().map(|ca| &ca.name)).map(String::as_str)
     }
 
     fn is_taken(&self, name: &str) -> bool {
@@ -309,14 +310,7 @@ impl Trusted {
     }
 
     fn free_name(&self, name: &str) -> String {
-        let numbered = (2..).map(|number| {
-            let mut short = name.to_owned();
-            while short.len() + 8 > super::MAX_NAME {
-                short.pop();
-            }
-            format!("{} ({number})", short.trim_end())
-        });
-        let mut names = std::iter::once(name.to_owned()).chain(numbered);
+        let mut names = numbered(name, |number| format!(" ({number})"));
         names.find(|name| !self.is_taken(name)).unwrap_or_default()
     }
 
