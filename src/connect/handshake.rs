@@ -12,7 +12,7 @@ use rand::RngExt;
 use super::NotConnected;
 use crate::bounds::{HANDSHAKE_LIMIT, MAX_UNANSWERED};
 use crate::crypto::handshake::{
-    self, ANSWER_LEN, Binding, CONFIRM_LEN, HELLO_LEN, HandshakeError, Hello, LOOK, Proven,
+    self, ANSWER_LEN, Binding, CONFIRM_LEN, HELLO_LEN, HandshakeError, Hello, LOOK, MAGIC, Proven,
     ReceiverId, Start, Verdict, agreed_version,
 };
 use crate::crypto::keys::{Role, SessionKeys};
@@ -157,23 +157,29 @@ pub enum Outcome {
     Look,
 }
 
-/// Looks whether somebody waits behind a stream for whoever has a token, and says that this was only a look, which costs no
-/// guess.
+/// What whoever took a connection says first: at most a hello, and less where it says no more or the clock runs out. One of
+/// ours is told that this was a look, which costs no guess; another program is told nothing. The stream stays open.
+pub fn hear(stream: &Stream, deadline: Instant) -> (Vec<u8>, io::Result<usize>) {
+    let mut said = vec![];
+    let read = stream.until(deadline).take(HELLO_LEN as u64).read_to_end(&mut said);
+    if said.starts_with(&MAGIC) {
+        // Should it be lost, the other side only wonders who that was.
+        let _ = stream.until(deadline).write_all(&LOOK);
+    }
+    (said, read)
+}
+
+/// Looks whether somebody waits behind a stream for whoever has a token, which costs no guess.
 ///
 /// # Errors
 /// Exit 5: somebody else is there, or nobody says anything.
 pub fn look(stream: &Stream, deadline: Instant) -> Result<()> {
-    let mut said = [0; HELLO_LEN];
-    let read = stream.until(deadline).read_exact(&mut said);
-    let hello = read.map_err(|error| Error::network(reason(&error))).and_then(|()| {
-        Hello::try_from(&said[..]).map_err(|error| Error::network(error.to_string()))
-    });
-    // Should it be lost, the other side only wonders who that was.
-    let _ = stream.until(deadline).write_all(&LOOK);
+    let (said, read) = hear(stream, deadline);
     stream.shutdown();
-    hello.and_then(|hello| {
-        agreed_version(&hello).map(drop).map_err(|error| Error::network(error.to_string()))
-    })
+    read.map_err(|error| Error::network(reason(&error)))?;
+    let hello = Hello::try_from(&*said).map_err(|_| HandshakeError::NotTransfer);
+    let agreed = hello.and_then(|hello| agreed_version(&hello));
+    agreed.map(drop).map_err(|error| Error::network(error.to_string()))
 }
 
 /// The side that listens. Of what went wrong it tells in words.
@@ -227,20 +233,22 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::crypto::handshake::{MAGIC, VERSION};
+    use crate::crypto::handshake::VERSION;
     use crate::error::Exit;
 
-    /// A look costs no guess, and takes nobody else for one who waits.
+    /// A look costs no guess, takes nobody else for one who waits, and tells nobody else anything.
     #[test]
     fn a_look_tells_who_waits() {
         let hello = |version: u16| [&MAGIC[..], &version.to_be_bytes(), &[7; 65]].concat();
-        for (row, said, expected) in [
-            ("one who waits", hello(VERSION), true),
-            ("a newer one", hello(VERSION + 1), true),
-            ("an older one", hello(VERSION - 1), false),
-            ("another program", [b' '; HELLO_LEN].to_vec(), false),
-            ("one who is cut off", hello(VERSION)[..70].to_vec(), false),
-            ("nobody", vec![], false),
+        for (row, said, expected, told) in [
+            ("one who waits", hello(VERSION), true, &LOOK[..]),
+            ("a newer one", hello(VERSION + 1), true, &LOOK),
+            ("an older one", hello(VERSION - 1), false, &LOOK),
+            ("one who is cut off", hello(VERSION)[..70].to_vec(), false, &LOOK),
+            ("one who is cut off at once", MAGIC[..7].to_vec(), false, &[]),
+            ("another program", [b' '; HELLO_LEN].to_vec(), false, &[]),
+            ("one that says less", b"SSH-2.0\r\n".to_vec(), false, &[]),
+            ("nobody", vec![], false, &[]),
         ] {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
             let stream = Stream::tcp(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
@@ -253,7 +261,7 @@ mod tests {
             });
             let looked = look(&stream, Instant::now() + HANDSHAKE_LIMIT);
             assert_eq!(looked.is_ok(), expected, "{row}: {looked:?}");
-            assert_eq!(serving.join().unwrap().unwrap(), LOOK, "{row}");
+            assert_eq!(serving.join().unwrap().unwrap(), told, "{row}");
         }
     }
 

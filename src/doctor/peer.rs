@@ -1,6 +1,6 @@
 //! The other machine: who it is, whether a sender answers there, and by which way.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use super::{Doctor, LEAST, Tailscale, local, server, tailnet};
 use crate::connect;
 use crate::connect::devices::PORTS;
-use crate::crypto::handshake::{HELLO_LEN, HandshakeError, Hello, LOOK, MAGIC, agreed_version};
+use crate::connect::handshake;
+use crate::crypto::handshake::{HandshakeError, Hello, agreed_version};
 use crate::error::{Cause, Error, Result, reason};
 use crate::net::dial::{Route, Stream, dial};
 use crate::net::tailscale::{TailscaleDetector, Way};
@@ -145,12 +146,7 @@ const BLOCKED: &str = "is `transfer send` running there? a rule of the tailnet o
 fn greet(target: SocketAddr, route: &Route, limit: Duration) -> Result<Answer> {
     let deadline = Instant::now() + limit;
     let stream = dial(target, route, limit)?;
-    let mut said = vec![];
-    let read = stream.until(deadline).take(HELLO_LEN as u64).read_to_end(&mut said);
-    if said.starts_with(&MAGIC) {
-        // Should it be lost, the sender only wonders who that was.
-        let _ = stream.until(deadline).write_all(&LOOK);
-    }
+    let (said, read) = handshake::hear(&stream, deadline);
     close(stream);
     let not_ours = || Answer::Other(HandshakeError::NotTransfer.to_string());
     let error = match (Hello::try_from(&*said), read) {
@@ -234,7 +230,7 @@ fn is_none(port: u16, what: &str) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     use super::*;
