@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,8 @@ pub type Knock<T> = Arc<dyn Fn(&Server, &[SocketAddr]) -> Result<T> + Send + Syn
 pub enum Look {
     /// There may be more.
     On,
+    /// It is enough, once all that have been seen have answered or failed.
+    Settle,
     /// It is found.
     Done,
 }
@@ -69,7 +71,7 @@ struct Tried {
     state: State,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Runs,
     Failed,
@@ -87,11 +89,20 @@ impl Knocks {
         .count()
     }
 
+    /// Whether a server that is found at these addresses has still to be knocked at.
+    fn is_due(&self, key: &str, at: &[SocketAddr]) -> bool {
+        let known = self.0.get(key);
+        !at.is_empty() && known.is_none_or(|it| it.state == State::Failed && it.at != at)
+    }
+
+    /// Whether nobody is left of those who were seen: no knock runs, and none is due.
+    fn is_settled(&self, seen: &[(String, Vec<SocketAddr>)]) -> bool {
+        self.running(None) == 0 && !seen.iter().any(|(key, at)| self.is_due(key, at))
+    }
+
     /// Whether a server is to be knocked at now. Whoever lets all knocks wait, is one machine mostly, and has not
     /// the name that is looked for.
     fn may_begin(&self, rank: Rank, key: &str, at: &[SocketAddr]) -> bool {
-        let known = self.0.get(key);
-        let is_new = known.is_none_or(|it| it.state == State::Failed && it.at != at);
         let has_slot = match rank {
             Rank::Exact => self.running(None) < MAX_KNOCKS,
             Rank::Likely | Rank::Other => {
@@ -100,7 +111,7 @@ impl Knocks {
                     && at_one.is_none_or(|count| count < MAX_KNOCKS_EACH)
             }
         };
-        is_new && !at.is_empty() && has_slot
+        has_slot && self.is_due(key, at)
     }
 }
 
@@ -145,28 +156,30 @@ impl<T: Send + 'static> Around<T> {
                 self.begin_knocks(wanted, knock)?;
             }
             let pause = if over { SLICE } else { Duration::ZERO };
-            match self.answers.recv_timeout(pause) {
-                Ok(answer) => {
-                    let is_over =
-                        answer.came.as_ref().err().is_none_or(|it| it.exit() != Exit::Network);
-                    if let Some(tried) = self.knocks.0.get_mut(&key(&answer.server)) {
-                        tried.state = if is_over { State::Answered } else { State::Failed };
-                    }
-                    if tell(Some(answer)) == Look::Done {
-                        return Ok(());
-                    }
+            let answer = self.answers.recv_timeout(pause).ok();
+            if let Some(answer) = &answer {
+                let is_over =
+                    answer.came.as_ref().err().is_none_or(|it| it.exit() != Exit::Network);
+                if let Some(tried) = self.knocks.0.get_mut(&key(&answer.server)) {
+                    tried.state = if is_over { State::Answered } else { State::Failed };
                 }
-                Err(_) if tell(None) == Look::Done => return Ok(()),
-                Err(RecvTimeoutError::Timeout) if !over => {}
-                Err(_)
-                    if self.knocks.running(None) == 0
-                        || Instant::now() >= deadline + ANSWER_LIMIT =>
-                {
-                    return Ok(());
-                }
-                Err(_) => {}
+            }
+            let is_last = answer.is_none()
+                && over
+                && (self.knocks.running(None) == 0 || Instant::now() >= deadline + ANSWER_LIMIT);
+            match tell(answer) {
+                Look::Done => return Ok(()),
+                Look::Settle if self.knocks.is_settled(&self.seen(wanted)) => return Ok(()),
+                Look::On | Look::Settle if is_last => return Ok(()),
+                Look::On | Look::Settle => {}
             }
         }
+    }
+
+    /// All that are wanted, by their names, and where each would be knocked at.
+    fn seen(&self, wanted: &dyn Fn(&Server) -> Option<Rank>) -> Vec<(String, Vec<SocketAddr>)> {
+        let wanted = self.servers().filter(|server| wanted(server).is_some());
+        wanted.map(|server| (key(server), server.to_dial(&self.interfaces))).collect()
     }
 
     fn begin_knocks(
@@ -259,6 +272,35 @@ mod tests {
             let tried = Tried { at: at("10.0.0.1:1"), state };
             let knocks = Knocks(BTreeMap::from([("attic".into(), tried)]));
             assert_eq!(knocks.may_begin(Rank::Exact, "attic", &at(text)), expected, "{knocks:?}");
+        }
+    }
+
+    /// Whoever answers first is not the only one there, as long as somebody may still answer.
+    #[test]
+    fn it_is_settled_once_nobody_is_left() {
+        let own = "10.0.0.1:1";
+        for (row, tried, seen, expected) in [
+            ("nobody", &[][..], &[][..], true),
+            ("not knocked at yet", &[], &[("attic", own)], false),
+            ("nowhere to knock at", &[], &[("attic", "")], true),
+            ("it runs", &[("attic", State::Runs)], &[("attic", own)], false),
+            ("it runs, and its record is gone", &[("attic", State::Runs)], &[], false),
+            ("it has answered", &[("attic", State::Answered)], &[("attic", own)], true),
+            ("it has failed", &[("attic", State::Failed)], &[("attic", own)], true),
+            ("it has moved", &[("attic", State::Failed)], &[("attic", "10.0.0.1:2")], false),
+            (
+                "another is left",
+                &[("attic", State::Answered)],
+                &[("attic", own), ("cellar", "10.0.0.2:1")],
+                false,
+            ),
+        ] {
+            let tried = tried
+                .iter()
+                .map(|(name, state)| (String::from(*name), Tried { at: at(own), state: *state }));
+            let seen: Vec<_> =
+                seen.iter().map(|(name, text)| (String::from(*name), at(text))).collect();
+            assert_eq!(Knocks(tried.collect()).is_settled(&seen), expected, "{row}");
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::connect::around::{Answer, Around, Knock, Look, Rank};
 use crate::connect::handshake;
 use crate::connect::ways::Way;
 use crate::crypto::handshake::VERSION;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Exit, Result, shown};
 use crate::net::dial::dial_first;
 use crate::net::interfaces::{Choice, Interfaces};
 use crate::net::mdns::{Announcement, Record, Server, Service, Silence, Told};
@@ -86,7 +86,8 @@ pub struct Waiting {
 /// guess there.
 ///
 /// # Errors
-/// Nobody waits (exit 5), or several, and there is nobody to ask (exit 2).
+/// Nobody waits, or somebody floods the network and one alone has been found by then (exit 5); several wait, and there is
+/// nobody to ask (exit 2).
 pub fn find(choice: &Choice, ui: &Ui) -> Result<Waiting> {
     ui.note("looking for the machine that shows the token");
     let mut around = Around::begin(Service::Pairing, choice)?;
@@ -103,21 +104,16 @@ pub fn find(choice: &Choice, ui: &Ui) -> Result<Waiting> {
             since.get_or_insert_with(Instant::now);
         }
         match since {
-            Some(since) if since.elapsed() >= OTHERS => Look::Done,
+            // Whoever answers at once is not the only one there, as long as others may still answer.
+            Some(since) if since.elapsed() >= OTHERS => Look::Settle,
             _ => Look::On,
         }
     });
-    // A flood of records ends the look, and takes nothing away of what was found.
-    if let Err(error) = looked
-        && (found.is_empty() || error.exit() != crate::error::Exit::Network)
-    {
-        return Err(error);
-    }
     let interfaces = Interfaces::look(choice)?;
     let own: Vec<IpAddr> = interfaces.addresses().into_iter().map(|(ip, _)| ip).collect();
     let mut found = of_others(found, &own);
     found.sort_by_key(|it| it.name.to_lowercase());
-    match &*found {
+    match &*complete(found, looked)? {
         [] => Err(nobody(&around.silence())),
         [one] => Ok(one.clone()),
         several if ui.asks() => {
@@ -146,6 +142,19 @@ fn of_others(found: Vec<Waiting>, own: &[IpAddr]) -> Vec<Waiting> {
     found.into_iter().filter(is_other).collect()
 }
 
+/// What was found, where the look came to its end. A flood of records ends it early: whoever is alone by then may be who
+/// floods, and the one that is meant was not seen yet.
+fn complete(found: Vec<Waiting>, looked: Result<()>) -> Result<Vec<Waiting>> {
+    match looked {
+        Err(error) if error.exit() != Exit::Network => Err(error),
+        Err(error) if found.len() < 2 => {
+            Err(error
+                .hint("type the whole ticket of the one that is meant: transfer pair HOST:TOKEN"))
+        }
+        Ok(()) | Err(_) => Ok(found),
+    }
+}
+
 fn too_many(several: &[Waiting]) -> Error {
     let named = several.iter().map(|it| format!("{} ({})", shown(&it.name), it.at));
     let named = named.collect::<Vec<_>>().join(", ");
@@ -164,7 +173,7 @@ fn nobody(silence: &[Silence]) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Exit;
+    use crate::error::Cause;
 
     #[test]
     fn several_are_told_and_none_is_taken() {
@@ -185,5 +194,35 @@ mod tests {
                         evil\\u{1b}[2J (10.0.0.2:1)";
         assert_eq!(error.message, expected);
         assert_eq!(nobody(&[Silence::Unknown]).exit(), Exit::Network);
+    }
+
+    /// Whoever has answered and then floods gets no guess.
+    #[test]
+    fn one_alone_is_not_taken_in_a_flood() {
+        let one = |number: u16| Waiting {
+            name: format!("m{number}"),
+            at: SocketAddr::new([10, 0, 0, 1].into(), number),
+        };
+        let looks: [fn() -> Result<()>; 3] = [
+            || Ok(()),
+            || Err(Error::network("a flood").hint("name the server")),
+            || Err(Error::new(Cause::Interrupted, "stop")),
+        ];
+        for (count, expected) in [
+            (0, [Ok(0), Err(Exit::Network), Err(Exit::Interrupted)]),
+            (1, [Ok(1), Err(Exit::Network), Err(Exit::Interrupted)]),
+            (2, [Ok(2), Ok(2), Err(Exit::Interrupted)]),
+        ] {
+            for (look, expected) in looks.iter().zip(expected) {
+                let complete = complete((0..count).map(one).collect(), look());
+                let came = complete.as_ref().map(Vec::len).map_err(Error::exit);
+                assert_eq!(came, expected, "{count}");
+                if let Err(error) = complete.as_ref()
+                    && error.exit() == Exit::Network
+                {
+                    assert!(error.hint.as_ref().unwrap().contains("HOST:TOKEN"), "{error:?}");
+                }
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::util::terminal::Terminal;
 use super::util::tree::write;
 
 /// A machine that shows a token, and the token.
-fn shows(home: &Home<'_>, device: &str, options: &[&str]) -> Result<(Process, String)> {
+pub fn shows(home: &Home<'_>, device: &str, options: &[&str]) -> Result<(Process, String)> {
     let mut process = Process::start(home.command(device, &[&["pair"], options].concat()))?;
     let line = process.wait_for(Pipe::Out, "transfer pair ")?;
     let token = line.trim().rsplit(':').next().context("a token")?.to_owned();
@@ -22,7 +22,7 @@ fn shows(home: &Home<'_>, device: &str, options: &[&str]) -> Result<(Process, St
 }
 
 /// `pair TOKEN`, once the machine that shows it can be seen.
-fn types(home: &Home<'_>, device: &str, words: &[&str], code: i32) -> Result<String> {
+pub fn types(home: &Home<'_>, device: &str, words: &[&str], code: i32) -> Result<String> {
     let words = [&["pair"], words].concat();
     until("the machine that shows the token", || {
         let ended = home.run(device, &words)?;
@@ -106,6 +106,36 @@ fn records_that_lead_nowhere_are_no_machines() -> Result<()> {
     let (attic, token) = shows(&home, "a", &["--name", "laptop"])?;
     types(&home, "b", &["--name", "attic", &token], 0)?;
     attic.end()?.expect(0)?;
+    Ok(())
+}
+
+/// Whoever answers first is not taken as long as somebody who was seen may still answer: four places that let
+/// everybody wait, two at a time, keep the next one at that machine back for longer than others are waited for.
+#[test]
+fn whoever_answers_first_is_not_alone() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    // By one address alone, or any of them may be the first to answer.
+    for machine in ["a", "c"] {
+        lan.ip(machine, "-6 address flush dev eth0")?;
+    }
+    let home = Home::new(&lan)?;
+    let (mut silent, mut records) = (vec![], vec![]);
+    for port in 9001..9005 {
+        silent.push(lan.at("c", move || TcpListener::bind(("192.168.77.3", port)))??);
+        // In the order of their names they come before the one that waits.
+        let record = Record::of_pairing(&format!("!{port}"), port, 2)?;
+        records.push(announce_as(&lan, "c", record)?);
+    }
+    let (_cellar, _) = shows(&home, "c", &["--port", "15999"])?;
+    let (_attic, _) = shows(&home, "a", &[])?;
+    let told = until("both", || {
+        let told = home.run("b", &["pair", "ocean-tiger"])?;
+        let is_early = told.stderr.contains("no machine of the local network shows a token");
+        Ok((!is_early).then_some(told))
+    })?
+    .expect(2)?;
+    told.says("(192.168.77.1:15820)")?;
+    told.says("(192.168.77.3:15999)")?;
     Ok(())
 }
 
