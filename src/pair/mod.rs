@@ -179,7 +179,7 @@ fn wait(options: &PairOptions, name: &str, ui: &Ui) -> Result<Connection> {
     let (until, mut refused) = (Instant::now() + PATIENCE, 0);
     while Instant::now() < until {
         control::check()?;
-        waits.turn();
+        waits.turn(ui);
         match acceptor.next(SLICE) {
             Some(Incoming::Accepted(accepted)) => return Ok(accepted.connection),
             Some(Incoming::WrongToken { left: 0, .. }) => {

@@ -21,13 +21,10 @@ use crate::ui::Ui;
 const OTHERS: Duration = Duration::from_secs(2);
 /// How long one may take to answer.
 const ANSWER: Duration = Duration::from_secs(2);
-/// How often it is looked how much strangers have made it keep.
-const COUNT: Duration = Duration::from_secs(30);
 
 /// That a token is shown here, until it is dropped.
 pub struct Shown {
     announcement: Option<Announcement>,
-    counted: Instant,
 }
 
 impl Shown {
@@ -51,7 +48,7 @@ impl Shown {
                 .ok(),
             _ => None,
         };
-        Self { announcement, counted: Instant::now() }
+        Self { announcement }
     }
 
     /// Whether others can see it.
@@ -59,15 +56,14 @@ impl Shown {
         self.announcement.is_some()
     }
 
-    /// Ends it where strangers have made it keep too much; takes no time of its own.
-    pub fn turn(&mut self) {
+    /// Begins it anew where strangers have made it keep too much. That is looked at now and then, and takes a few seconds
+    /// at most; other threads answer whoever connects meanwhile.
+    pub fn turn(&mut self, ui: &Ui) {
+        let Some(announcement) = &mut self.announcement else { return };
         // Whatever becomes of it, the whole ticket leads here.
-        while self.announcement.as_mut().and_then(|it| it.next(Duration::ZERO)).is_some() {}
-        if self.counted.elapsed() < COUNT {
-            return;
-        }
-        self.counted = Instant::now();
-        if self.announcement.as_ref().is_some_and(Announcement::is_flooded) {
+        while announcement.next(Duration::ZERO).is_some() {}
+        if let Err(error) = announcement.forget_floods() {
+            ui.warn(&format!("the whole ticket is needed there from now on: {error}"));
             self.announcement = None;
         }
     }

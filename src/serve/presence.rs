@@ -27,8 +27,6 @@ const NAMES: Duration = Duration::from_secs(1);
 /// So much longer for each port that others of this machine have before this one: those that begin at the
 /// same moment are announced one after the other.
 const STEP: Duration = Duration::from_secs(3);
-/// How often it is looked how much strangers have made it keep.
-const COUNT: Duration = Duration::from_secs(30);
 
 /// Of one run of the server.
 pub struct Presence {
@@ -56,7 +54,7 @@ enum State {
     /// It is looked which names are taken.
     Looks { search: Search, until: Instant, record: Record, choice: Choice },
     /// Others see it.
-    Announced { announcement: Announcement, record: Record, choice: Choice, counted: Instant },
+    Announced { announcement: Announcement, record: Record, choice: Choice },
 }
 
 impl Presence {
@@ -185,15 +183,11 @@ impl Presence {
     /// Announces it anew, under the name that it has, where strangers have made it keep too much: that goes
     /// with the old announcement.
     fn forget_floods(&mut self, ui: &Ui) {
-        let State::Announced { announcement, counted, .. } = &mut self.announced else { return };
-        if counted.elapsed() < COUNT {
-            return;
+        let State::Announced { announcement, record, choice } = &mut self.announced else { return };
+        if let Err(error) = announcement.forget_floods() {
+            let (record, choice) = (record.clone(), choice.clone());
+            self.announced = self.wait(record, choice, &error, ui);
         }
-        *counted = Instant::now();
-        if !announcement.is_flooded() {
-            return;
-        }
-        self.announce_anew(ui);
     }
 
     /// Announces another certificate, once there is one, and another name, if its device has got one.
@@ -226,7 +220,7 @@ impl Presence {
         if !matches!(self.announced, State::Announced { .. }) {
             return;
         }
-        if let State::Announced { announcement, record, choice, counted } =
+        if let State::Announced { announcement, record, choice } =
             std::mem::replace(&mut self.announced, State::Silent)
         {
             let record = record.called(announcement.name().to_owned());
@@ -236,7 +230,7 @@ impl Presence {
                 .and_then(|interfaces| Announcement::begin(&record, &interfaces, &choice));
             match begun {
                 Ok(announcement) => {
-                    self.announced = State::Announced { announcement, record, choice, counted };
+                    self.announced = State::Announced { announcement, record, choice };
                 }
                 Err(error) => self.announced = self.wait(record, choice, &error, ui),
             }
@@ -267,7 +261,7 @@ impl Presence {
                 self.announced = match begun {
                     Ok(announcement) => {
                         self.trouble = None;
-                        State::Announced { announcement, record, choice, counted: Instant::now() }
+                        State::Announced { announcement, record, choice }
                     }
                     Err(error) => self.wait(record, choice, &error, ui),
                 };

@@ -1,15 +1,19 @@
 //! Avahi, which others have, sees what is announced; and nothing that it announces harms.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use socket2::{Domain, Socket, Type};
 
 use super::finding::{announce, await_servers, search};
+use super::pairing::{shows, types};
+use super::serving::Home;
 use super::stage::{Avahi, Lan, until};
 use super::util::process::{LIMIT, Process, run};
 
@@ -124,16 +128,17 @@ fn packet(kind: u16, first: u32) -> Vec<u8> {
     packet
 }
 
-/// Records without end, of servers that do not exist or of nobody at all: the search ends, and says
-/// why, before they fill the memory.
-#[test]
-fn a_flood_of_records_ends_the_search() -> Result<()> {
-    let Some(lan) = Lan::new()? else { return Ok(()) };
-    for kind in [12, 16] {
-        let mut found = search(&lan, "c")?;
+/// Floods the network from `b` with records, until it is dropped.
+struct Flood {
+    over: Arc<AtomicBool>,
+    sending: Option<JoinHandle<()>>,
+}
+
+impl Flood {
+    fn begin(lan: &Lan, kind: u16) -> Result<Self> {
         let over = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&over);
-        let flooding = lan.at("b", move || {
+        let sending = lan.at("b", move || {
             let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
             socket.set_reuse_address(true)?;
             socket.bind(&SocketAddr::from(([0, 0, 0, 0], 5353)).into())?;
@@ -148,12 +153,85 @@ fn a_flood_of_records_ends_the_search() -> Result<()> {
                 }
             }))
         })??;
+        Ok(Self { over, sending: Some(sending) })
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(sending) = self.sending.take() {
+            let _ = sending.join();
+        }
+    }
+}
+
+/// Records without end, of servers that do not exist or of nobody at all: the search ends, and says
+/// why, before they fill the memory.
+#[test]
+fn a_flood_of_records_ends_the_search() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    for kind in [12, 16] {
+        let mut found = search(&lan, "c")?;
+        let flood = Flood::begin(&lan, kind)?;
         let ended = found.wait_for_all(LIMIT);
-        over.store(true, Ordering::Relaxed);
-        let _ = flooding.join();
+        drop(flood);
         let error = ended.err().with_context(|| format!("records of kind {kind} have no end"))?;
         ensure!(error.message.contains("somebody floods the network"), "{error}");
         assert_eq!(found.list().servers().count(), 0);
     }
+    Ok(())
+}
+
+/// Whoever is announced forgets a flood, and is announced as before.
+#[test]
+fn a_flood_ends_no_announcement() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let mut server = announce(&lan, "a", "attic", 1)?;
+    let mut found = search(&lan, "c")?;
+    let flood = Flood::begin(&lan, 16)?;
+    // It hears what this search hears, and a third more.
+    let ended = found.wait_for_all(LIMIT);
+    thread::sleep(Duration::from_secs(1));
+    drop(flood);
+    ended.err().context("the flood has no end")?;
+    let (server, is_anew) = lan.at("a", move || {
+        let is_anew = server.forget_floods()?;
+        ensure!(!server.forget_floods()?, "it is looked again at once");
+        Ok((server, is_anew))
+    })??;
+    ensure!(is_anew, "the flood is kept");
+    assert_eq!(server.name(), "attic");
+    await_servers(&mut search(&lan, "c")?, &["attic (ocean-tiger)"])?;
+    Ok(())
+}
+
+/// The sockets here that speak multicast DNS.
+fn speakers() -> Result<BTreeSet<String>> {
+    let table = fs::read_to_string("/proc/thread-self/net/udp")?;
+    let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let speak = rows.filter(|row| row.get(1).is_some_and(|at| at.ends_with(":14E9")));
+    Ok(speak.filter_map(|row| row.get(9).map(|inode| (*inode).to_owned())).collect())
+}
+
+/// Nor that of whoever shows a token, who has been told that the words alone will do.
+#[test]
+fn a_token_is_shown_after_a_flood_too() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    let home = Home::new(&lan)?;
+    let (attic, token) = shows(&home, "a", &["--name", "laptop"])?;
+    let sockets = || lan.at("a", speakers)?;
+    let before = sockets()?;
+    ensure!(!before.is_empty(), "nobody speaks multicast DNS");
+    let mut found = search(&lan, "c")?;
+    let flood = Flood::begin(&lan, 16)?;
+    let ended = found.wait_for_all(LIMIT);
+    thread::sleep(Duration::from_secs(1));
+    drop(flood);
+    ended.err().context("the flood has no end")?;
+    // It looks every 30 s; then its sockets are others.
+    until("another announcement", || Ok((sockets()? != before).then_some(())))?;
+    types(&home, "c", &["--name", "attic", &token], 0)?;
+    attic.end()?.expect(0)?;
     Ok(())
 }

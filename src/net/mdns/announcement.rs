@@ -4,10 +4,13 @@ use std::time::{Duration, Instant};
 
 use mdns_sd::{DaemonEvent, RRType, Receiver, ServiceDaemon, ServiceInfo};
 
-use super::{Record, Service, cannot_speak, chosen, deaf, kept, list, speaker};
+use super::{Record, cannot_speak, chosen, deaf, kept, list, speaker};
 use crate::bounds::{GOODBYE_LIMIT, MAX_KEPT};
 use crate::error::{Result, shown};
 use crate::net::interfaces::{Choice, Interfaces};
+
+/// How often it is looked how much strangers have made it keep.
+const COUNT: Duration = Duration::from_secs(30);
 
 /// A record that others can see, until it is dropped.
 pub struct Announcement {
@@ -15,8 +18,13 @@ pub struct Announcement {
     events: Receiver<DaemonEvent>,
     /// What was registered; `mdns-sd` goes on calling it so when it has another name.
     registered: String,
-    service: Service,
-    name: String,
+    /// What others see.
+    record: Record,
+    choice: Choice,
+    /// When it was looked how much it keeps, if it was.
+    counted: Option<Instant>,
+    /// Whether it has said goodbye.
+    is_over: bool,
     /// Why it cannot work, until that is told.
     trouble: Option<String>,
 }
@@ -49,19 +57,36 @@ impl Announcement {
         service.set_interfaces(vec![chosen(interfaces, choice)]);
         let registered = service.get_fullname().to_owned();
         daemon.register(service).map_err(|error| cannot_speak(&error))?;
-        let (service, name) = (record.service(), name.to_owned());
-        Ok(Self { daemon, events, registered, service, name, trouble: deaf() })
+        let (record, choice) = (record.clone(), choice.clone());
+        let (counted, is_over) = (None, false);
+        Ok(Self { daemon, events, registered, record, choice, counted, is_over, trouble: deaf() })
     }
 
     /// The name that others see.
     pub fn name(&self) -> &str {
-        &self.name
+        self.record.name()
     }
 
-    /// Whether strangers have made `mdns-sd` keep more than it should: it keeps what nobody asked for too,
-    /// and some of it for ever. To begin anew forgets all of that.
-    pub fn is_flooded(&self) -> bool {
-        kept(&self.daemon) > MAX_KEPT
+    /// Begins anew, under the name that it has, where strangers have made `mdns-sd` keep more than it should: it keeps
+    /// what nobody asked for too, and some of it for ever, and all of that goes with the old announcement. It is looked
+    /// every 30 s, which takes half a second at most, and a beginning two more. Tells whether it has begun anew.
+    ///
+    /// # Errors
+    /// As [`Announcement::begin`]; then nobody can see it any more.
+    pub fn forget_floods(&mut self) -> Result<bool> {
+        if self.counted.is_some_and(|counted| counted.elapsed() < COUNT) {
+            return Ok(false);
+        }
+        self.counted = Some(Instant::now());
+        if kept(&self.daemon) <= MAX_KEPT {
+            return Ok(false);
+        }
+        // The goodbye comes before the new one's first word, or it would take that away as well.
+        self.end();
+        let counted = self.counted;
+        *self = Self::begin(&self.record, &Interfaces::look(&self.choice)?, &self.choice)?;
+        self.counted = counted;
+        Ok(true)
     }
 
     /// What happens next to it, if it does so within `patience`. Nothing that others do makes this
@@ -74,11 +99,10 @@ impl Announcement {
         while let Ok(event) = self.events.recv_deadline(deadline) {
             match event {
                 DaemonEvent::NameChange(change) if change.rr_type == RRType::SRV => {
-                    let Some(name) = list::instance(self.service, &change.new_name) else {
-                        continue;
-                    };
-                    self.name = name;
-                    return Some(Told::Renamed(self.name.clone()));
+                    let service = self.record.service();
+                    let Some(name) = list::instance(service, &change.new_name) else { continue };
+                    self.record = self.record.called(name.clone());
+                    return Some(Told::Renamed(name));
                 }
                 DaemonEvent::Announce(..) => return Some(Told::Announced),
                 DaemonEvent::Error(error) => {
@@ -89,16 +113,23 @@ impl Announcement {
         }
         None
     }
-}
 
-impl Drop for Announcement {
     /// Says goodbye, so that it leaves the lists of others at once, and not after two minutes.
-    fn drop(&mut self) {
+    fn end(&mut self) {
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
         if let Ok(told) = self.daemon.unregister(&self.registered) {
             let _ = told.recv_timeout(GOODBYE_LIMIT);
         }
         if let Ok(ended) = self.daemon.shutdown() {
             let _ = ended.recv_timeout(GOODBYE_LIMIT);
         }
+    }
+}
+
+impl Drop for Announcement {
+    fn drop(&mut self) {
+        self.end();
     }
 }
