@@ -237,7 +237,7 @@ impl Presence {
         }
     }
 
-    /// What has changed since the last time; takes no time of its own.
+    /// What has changed since the last time; takes no time of its own but to forget a flood, every 30 s at most.
     pub fn turn(
         &mut self,
         own: &Own,
