@@ -226,7 +226,8 @@ pub const STATUS_PAUSE: Duration = Duration::from_secs(2);
 
 /// Certificates that a file, or a peer, may show: its own and those that signed it.
 pub const MAX_CHAIN: usize = 4;
-/// Characters that are shown of what somebody says whom nobody has verified: a certificate, a relay, a CA.
+/// Characters that are shown of what somebody says whom nobody has verified: a certificate, a relay, a CA;
+/// and of a warning of direct mode's engine, which may have a relay's words in it.
 pub const MAX_CLAIM: usize = 200;
 /// Bytes of a file with certificates or a key that are read.
 pub const MAX_PEM: u64 = 4 << 20;

@@ -28,7 +28,7 @@ use crate::bounds::{
     STRANGER_WINDOW,
 };
 use crate::control;
-use crate::error::{Cause, Error, Result, reason, shown};
+use crate::error::{Cause, Error, Result, reason, shown_claim};
 use crate::net::plate::Plate;
 use crate::net::relay_url::RelayUrl;
 
@@ -146,7 +146,7 @@ pub fn plain(error: &(dyn std::error::Error + 'static)) -> String {
     while let Some(source) = last.source() {
         last = source;
     }
-    reason(&io::Error::other(shown(&last.to_string()).into_owned()))
+    reason(&io::Error::other(shown_claim(&last.to_string())))
 }
 
 fn relay_configs(meeting: &Meeting) -> impl Iterator<Item = RelayConfig> {
@@ -236,7 +236,7 @@ pub fn not_let_in(
     let refusal =
         status.iter().find_map(|it| Some((path::host(it.url()), it.auth_denied_reason()?)));
     if let Some((host, refusal)) = refusal {
-        return Error::network(format!("the relay {host} refuses: {}", shown(refusal))).hint(
+        return Error::network(format!("the relay {host} refuses: {}", shown_claim(refusal))).hint(
             "the token of --relay-token-file or $TRANSFER_RELAY_TOKEN is shown to relays that --relay or \
              $TRANSFER_RELAY names",
         );

@@ -12,6 +12,7 @@ use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
 use crate::bounds::MAX_ENGINE_WARNINGS;
+use crate::error::shown_claim;
 
 /// How the warning begins (iroh-relay 1, `Status::SameEndpointIdConnected`).
 const DISPLACED: &str =
@@ -23,7 +24,8 @@ type Tell = Box<dyn Fn(&str) + Send + Sync>;
 
 static TELL: OnceLock<Tell> = OnceLock::new();
 
-/// Passes every warning on from now on, without keys. The first who asks gets them.
+/// Passes every warning on from now on, without keys, and safe to show: a relay chooses the words of some. The
+/// first who asks gets them.
 pub fn hear(tell: impl Fn(&str) + Send + Sync + 'static) {
     let _ = TELL.set(Box::new(tell));
 }
@@ -73,7 +75,7 @@ impl Subscriber for Warnings {
         if let Some(tell) = TELL.get()
             && COUNT.fetch_add(1, Ordering::Relaxed) < MAX_ENGINE_WARNINGS
         {
-            tell(&format!("the engine warns: {}", without_keys(&text)));
+            tell(&format!("the engine warns: {}", shown_claim(&without_keys(&text))));
         }
     }
 
@@ -128,6 +130,7 @@ fn without_keys(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds::MAX_CLAIM;
 
     #[test]
     fn keys_are_left_out() {
@@ -143,6 +146,20 @@ mod tests {
         ] {
             assert_eq!(without_keys(text), expected, "{text}");
         }
+    }
+
+    /// A relay says what it likes of its health (iroh-relay 1, `RelayToClientMsg::Health`).
+    #[test]
+    fn what_a_relay_says_steers_no_terminal_and_fills_no_log() {
+        let (heard, told) = std::sync::mpsc::channel();
+        hear(move |warning| drop(heard.send(warning.to_owned())));
+        tracing::subscriber::with_default(Warnings, || {
+            tracing::warn!("Relay server reports problem: \u{1b}]0;x\u{7}\n{}", "é ".repeat(30_000));
+        });
+        let warning = told.iter().find(|it| it.contains("]0;x")).unwrap();
+        let begin = "the engine warns: Relay server reports problem: \\u{1b}]0;x\\u{7}\\u{a}é ";
+        assert!(warning.starts_with(begin) && warning.ends_with('…'), "{warning}");
+        assert!(warning.chars().count() < 2 * MAX_CLAIM, "{warning}");
     }
 
     #[test]
