@@ -1,5 +1,6 @@
 //! The endpoint of this process in the network: its key, its relays, its sockets; and the side that dials.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,6 +18,7 @@ use iroh::{
 };
 use rustls::pki_types::CertificateDer;
 use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 
 use super::losses::Patient;
 use super::slept::Moment;
@@ -41,6 +43,9 @@ const IDLE: Duration = Duration::from_secs(30);
 const PATH_IDLE: Duration = Duration::from_secs(6);
 /// …and one that works has one so often.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+/// How long it may take to find out why there is no relay: a name server, and then the relay.
+const TRY_LIMIT: Duration = Duration::from_secs(5);
 
 /// Where extra certificates are that this user trusts, as for OpenSSL.
 const CERTIFICATES: &str = "SSL_CERT_FILE";
@@ -198,7 +203,7 @@ fn extra_roots() -> Result<Vec<CertificateDer<'static>>> {
 /// Waits until the endpoint is at one of its relays; tells which.
 ///
 /// # Errors
-/// Exit 5, if none lets it in within 10 s.
+/// Exit 5, if none lets it in within 10 s, and some more to find out why.
 pub async fn register(endpoint: &Endpoint, relays: &[RelayUrl]) -> Result<String> {
     let mut status = endpoint.home_relay_status();
     let registered = async {
@@ -210,19 +215,37 @@ pub async fn register(endpoint: &Endpoint, relays: &[RelayUrl]) -> Result<String
             now = status.updated().await.ok()?;
         }
     };
-    tokio::select! {
-        registered = tokio::time::timeout(REGISTER_LIMIT, registered) => match registered {
+    let registered = async {
+        match tokio::time::timeout(REGISTER_LIMIT, registered).await {
             Ok(Some(host)) => Ok(host),
-            _ => Err(no_relay(endpoint, relays)),
-        },
+            _ => Err(no_relay(endpoint, relays).await),
+        }
+    };
+    tokio::select! {
+        registered = registered => registered,
         stopped = is_to_stop() => Err(stopped),
     }
 }
 
-/// Why no relay lets this side in.
-pub fn no_relay(endpoint: &Endpoint, relays: &[RelayUrl]) -> Error {
-    let tried =
-        relays.iter().find_map(|relay| Some((relay, obstacle(relay, endpoint.tls_config())?)));
+/// Why no relay lets this side in: all are tried at once, and whoever is slow is not waited for.
+async fn no_relay(endpoint: &Endpoint, relays: &[RelayUrl]) -> Error {
+    let mut tries = JoinSet::new();
+    for (at, relay) in relays.iter().enumerate() {
+        let (relay, tls) = (relay.clone(), endpoint.tls_config().clone());
+        tries.spawn_blocking(move || (at, obstacle(&relay, &tls)));
+    }
+    let mut found = BTreeMap::new();
+    // The first in their order counts; of a name server that hangs nobody knows more later.
+    let _ = tokio::time::timeout(TRY_LIMIT, async {
+        while let Some(tried) = tries.join_next().await {
+            if let Ok((at, Some(obstacle))) = tried {
+                found.insert(at, obstacle);
+            }
+        }
+    })
+    .await;
+    let first = found.pop_first();
+    let tried = first.and_then(|(at, obstacle)| Some((relays.get(at)?, obstacle)));
     not_let_in(endpoint, relays, tried)
 }
 

@@ -1,7 +1,7 @@
 //! Why a relay cannot be had: the engine says only that it has none, so it is tried once as plainly as can be.
 
 use std::env;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use rustls::{CertificateError, ClientConfig, ClientConnection};
 
 use crate::net::relay_url::RelayUrl;
 
-/// How long each step may take.
+/// How long it may take from the name on, however its bytes trickle.
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// What is in the way.
@@ -48,17 +48,22 @@ pub fn obstacle(relay: &RelayUrl, tls: &ClientConfig) -> Option<Obstacle> {
 
 fn connect(relay: &RelayUrl, tls: &ClientConfig) -> io::Result<Duration> {
     let mut last = io::ErrorKind::AddrNotAvailable.into();
-    for address in (relay.host(), relay.port()).to_socket_addrs()?.take(2) {
+    let mut addresses: Vec<_> = (relay.host(), relay.port()).to_socket_addrs()?.take(2).collect();
+    addresses.reverse();
+    let deadline = Instant::now() + LIMIT;
+    while let Some(address) = addresses.pop() {
         let began = Instant::now();
-        match TcpStream::connect_timeout(&address, LIMIT) {
-            Ok(mut stream) if relay.is_https() => {
+        // One that swallows everything leaves the other its half.
+        let others = u32::try_from(addresses.len()).unwrap_or_default();
+        let share = left(deadline)? / (others + 1);
+        match TcpStream::connect_timeout(&address, share) {
+            Ok(stream) if relay.is_https() => {
                 let took = began.elapsed();
                 let name =
                     ServerName::try_from(relay.host().to_owned()).map_err(io::Error::other)?;
                 let connection = ClientConnection::new(Arc::new(tls.clone()), name);
                 let mut connection = connection.map_err(io::Error::other)?;
-                stream.set_read_timeout(Some(LIMIT))?;
-                stream.set_write_timeout(Some(LIMIT))?;
+                let mut stream = Until { stream, deadline };
                 while connection.is_handshaking() {
                     connection.complete_io(&mut stream)?;
                 }
@@ -69,6 +74,45 @@ fn connect(relay: &RelayUrl, tls: &ClientConfig) -> io::Result<Duration> {
         }
     }
     Err(last)
+}
+
+/// What is left until then.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// A connection until then: one step of TLS reads as often as bytes come, and each of them would begin a
+/// time limit of the socket's own anew.
+struct Until {
+    stream: TcpStream,
+    deadline: Instant,
+}
+
+/// What Unix says of a limit that is over is that of a socket that never waits.
+fn over(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+        _ => error,
+    }
+}
+
+impl Read for Until {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(left(self.deadline)?))?;
+        self.stream.read(buf).map_err(over)
+    }
+}
+
+impl Write for Until {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(left(self.deadline)?))?;
+        self.stream.write(buf).map_err(over)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
 }
 
 fn words(why: &CertificateError) -> &'static str {
@@ -109,6 +153,31 @@ mod tests {
             panic!("it was let in")
         };
         assert_eq!(reason(&error), "connection refused");
+    }
+
+    /// A byte now and then keeps nobody waiting for long: this record takes 25 s.
+    #[test]
+    fn a_relay_that_drips_is_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let dripping = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_nodelay(true).unwrap();
+            // The head of a record of the handshake of 500 bytes, and what may stand in it.
+            let record = [0x16, 3, 3, 1, 0xf4, 2, 0, 1, 0xf0, 3, 3].into_iter().chain([0; 494]);
+            for byte in record {
+                if stream.write_all(&[byte]).is_err() {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let relay = RelayUrl::parse(&format!("https://127.0.0.1:{port}")).unwrap();
+        let Some(Obstacle::Unreachable(error)) = obstacle(&relay, &tls()) else {
+            panic!("it was let in")
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+        dripping.join().unwrap();
     }
 
     #[test]
