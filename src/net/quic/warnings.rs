@@ -1,6 +1,6 @@
 //! What the engine says to nobody but its log (`tracing`): warnings are passed on to who wants to read them,
 //! and one of them is news. A relay tells an endpoint whose key another one shows that it gets nothing
-//! any more, and the engine tells that in no other way.
+//! any more, and when the other has gone that it does again. The engine tells that in no other way.
 
 use std::fmt::{Debug, Write};
 use std::sync::OnceLock;
@@ -17,6 +17,12 @@ use crate::error::shown_claim;
 /// How the warning begins (iroh-relay 1, `Status::SameEndpointIdConnected`).
 const DISPLACED: &str =
     "Relay server reports problem: Another endpoint connected with the same endpoint id";
+
+/// How that is taken back (`Status::Healthy`), which is no warning.
+const RECOVERED: &str = "Relay server reports: The connection is healthy";
+
+/// Where in the engine both are said (iroh 1, `socket::transports::relay::actor`).
+const OF_RELAYS: &str = "iroh::socket::transports::relay";
 
 static IS_DISPLACED: AtomicBool = AtomicBool::new(false);
 
@@ -47,8 +53,13 @@ pub fn begin() {
 
 struct Warnings;
 
-fn is_heard(metadata: &Metadata<'_>) -> bool {
+fn is_warning(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= Level::WARN
+}
+
+fn is_heard(metadata: &Metadata<'_>) -> bool {
+    let is_of_relays = || metadata.target().starts_with(OF_RELAYS);
+    is_warning(metadata) || *metadata.level() == Level::INFO && is_of_relays()
 }
 
 impl Subscriber for Warnings {
@@ -61,7 +72,7 @@ impl Subscriber for Warnings {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(LevelFilter::WARN)
+        Some(LevelFilter::INFO)
     }
 
     fn event(&self, event: &Event<'_>) {
@@ -69,6 +80,12 @@ impl Subscriber for Warnings {
         let mut words = Words::default();
         event.record(&mut words);
         let text = words.message + &words.fields;
+        if !is_warning(event.metadata()) {
+            if text.starts_with(RECOVERED) {
+                IS_DISPLACED.store(false, Ordering::Relaxed);
+            }
+            return;
+        }
         if text.starts_with(DISPLACED) {
             IS_DISPLACED.store(true, Ordering::Relaxed);
         }
@@ -129,6 +146,8 @@ fn without_keys(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use iroh_relay::protos::relay::Status;
+
     use super::*;
     use crate::bounds::MAX_CLAIM;
 
@@ -173,6 +192,21 @@ mod tests {
             assert!(is_displaced());
             begin();
             assert!(!is_displaced());
+            tracing::warn!("{DISPLACED}. No more messages will be received.");
+            tracing::info!(target: "iroh::endpoint", "{RECOVERED}");
+            tracing::info!(target: OF_RELAYS, "Relay server reports: something else");
+            assert!(is_displaced());
+            tracing::info!(target: OF_RELAYS, "{RECOVERED} and has recovered");
+            assert!(!is_displaced());
         });
+    }
+
+    /// As the engine says it, of this version.
+    #[test]
+    fn the_news_has_the_words_of_the_engine() {
+        let same = Status::SameEndpointIdConnected;
+        assert!(format!("Relay server reports problem: {same}").starts_with(DISPLACED));
+        let healthy = Status::Healthy;
+        assert!(format!("Relay server reports: {healthy}").starts_with(RECOVERED));
     }
 }
