@@ -29,11 +29,7 @@ const RELAY_TOKEN: &str = "TRANSFER_RELAY_TOKEN";
 
 /// For the relays that this user named, wherever the ticket leads.
 fn relay_token(direct: &Direct) -> Result<Option<RelayToken>> {
-    let relays = match &direct.relays {
-        Some(relays) => Some(relays.clone()),
-        None => usual()?,
-    };
-    let relays = relays.unwrap_or_default();
+    let relays = named_here(direct)?.unwrap_or_default();
     let secret = match &direct.relay_token {
         Some(_) if relays.is_empty() => {
             return Err(Error::usage("--relay-token-file does nothing: no relay is named here")
@@ -128,17 +124,22 @@ fn usual() -> Result<Option<Vec<RelayUrl>>> {
     }
 }
 
+/// The relays that this user has named: on the command line, or for all transfers.
+fn named_here(direct: &Direct) -> Result<Option<Vec<RelayUrl>>> {
+    match &direct.relays {
+        Some(relays) => Ok(Some(relays.clone())),
+        None => usual(),
+    }
+}
+
 /// The relays at which this side would meet another, and what they want to see; none where there shall be
 /// none.
 ///
 /// # Errors
 /// A relay is named that is none.
 pub fn relays(direct: &Direct) -> Result<(Vec<RelayUrl>, Option<RelayToken>)> {
-    let named = match &direct.relays {
-        Some(relays) => Some(relays.clone()),
-        None => usual()?,
-    };
-    Ok((named.unwrap_or_else(RelayUrl::defaults), relay_token(direct)?))
+    let relays = named_here(direct)?.unwrap_or_else(RelayUrl::defaults);
+    Ok((relays, relay_token(direct)?))
 }
 
 /// Under a new plate at a relay, or without one at all addresses of this machine. Anybody may connect.
@@ -146,10 +147,7 @@ pub fn relays(direct: &Direct) -> Result<(Vec<RelayUrl>, Option<RelayToken>)> {
 /// # Errors
 /// A relay is named that is none.
 pub fn endpoint(direct: &Direct) -> Result<Endpoint> {
-    let named = match &direct.relays {
-        Some(relays) => Some(relays.clone()),
-        None => usual()?,
-    };
+    let named = named_here(direct)?;
     let admit = Box::new(|remote: SocketAddr, _| Ok(Peer::unknown(remote.ip().to_canonical())));
     if named.as_ref().is_some_and(Vec::is_empty) {
         if direct.relay_only {
@@ -210,10 +208,9 @@ fn addresses() -> Vec<(IpAddr, String)> {
 /// # Errors
 /// A relay is named that is none, or this build has no direct mode.
 pub fn remote(plate: &Plate, relays: &[RelayUrl], direct: &Direct) -> Result<Remote> {
-    let relays = match (&direct.relays, relays) {
-        (Some(named), _) => named.clone(),
-        (None, []) => usual()?.unwrap_or_else(RelayUrl::defaults),
-        (None, relays) => relays.to_vec(),
+    let relays = match relays {
+        of_ticket @ [_, ..] if direct.relays.is_none() => of_ticket.to_vec(),
+        _ => named_here(direct)?.unwrap_or_else(RelayUrl::defaults),
     };
     if relays.is_empty() {
         return Err(match direct.relays {

@@ -2,7 +2,6 @@
 //! likely.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::connect::direct::{Direct, relays};
@@ -28,8 +27,7 @@ pub fn look(direct: &Direct) -> Result<Vec<Topic>> {
 
 /// The proxy that relays are reached through.
 pub fn proxy() -> Finding {
-    let names = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
-    match names.into_iter().find(|name| env::var_os(name).is_some_and(|it| !it.is_empty())) {
+    match quic::proxy_variable() {
         Some(name) => Finding::fine(format!("{name} is set: relays are reached through it")),
         None => Finding::fine("none is set: relays are reached from here"),
     }

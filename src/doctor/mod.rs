@@ -26,6 +26,7 @@ use crate::connect::lan;
 use crate::error::{Cause, Error, Exit, Result, shown_os};
 use crate::net::dial::Proxy;
 use crate::net::listener::{Listener, port_owner};
+use crate::net::quic;
 use crate::net::tailscale::{Status, TailscaleDetector};
 use crate::ticket::{DEFAULT_PORT, Host, USUAL_PORTS};
 use crate::ui::{Finding, Mark, Ui};
@@ -368,9 +369,8 @@ fn taken(error: &Error, port: u16, owner: Option<&str>, is_looked_at: bool) -> F
 
 /// A node without a network device and without `ALL_PROXY`.
 fn without_proxy() -> Finding {
-    let others = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
     let finding = Finding::fine("none is set: `transfer receive` goes through `tailscale nc`");
-    match others.into_iter().find(|name| env::var_os(name).is_some_and(|value| !value.is_empty())) {
+    match quic::proxy_variable() {
         Some(name) => finding
             .advice(format!("{name} is set, but only ALL_PROXY is used: set that to the same")),
         None => finding,

@@ -29,6 +29,8 @@ mod warnings;
 #[cfg(not(feature = "direct"))]
 mod without;
 
+use std::env;
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -46,6 +48,16 @@ use crate::error::Result;
 
 /// Whether this build has direct mode.
 pub const IS_BUILT: bool = cfg!(feature = "direct");
+
+/// The variable that names the proxy through which relays are reached. One that is empty names none.
+pub fn proxy_variable() -> Option<&'static str> {
+    proxy_among(|name| env::var_os(name))
+}
+
+fn proxy_among(value: impl Fn(&str) -> Option<OsString>) -> Option<&'static str> {
+    let names = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
+    names.into_iter().find(|name| value(name).is_some_and(|it| !it.is_empty()))
+}
 
 /// Where somebody waits to be dialled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,6 +174,19 @@ pub struct Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_variable_names_no_proxy() {
+        let here = |set: &'static [(&str, &str)]| {
+            proxy_among(|name| set.iter().find(|it| it.0 == name).map(|it| it.1.into()))
+        };
+        assert_eq!(here(&[]), None);
+        assert_eq!(here(&[("HTTPS_PROXY", ""), ("ALL_PROXY", "http://a.b:1")]), None);
+        assert_eq!(
+            here(&[("HTTPS_PROXY", ""), ("http_proxy", "http://a.b:1")]),
+            Some("http_proxy")
+        );
+    }
 
     #[test]
     fn a_relay_token_goes_to_relays_of_this_user_alone() {

@@ -24,7 +24,7 @@ use super::losses::Patient;
 use super::slept::Moment;
 use super::stream::{Home, Quic};
 use super::tried::{Obstacle, obstacle};
-use super::{Caller, Meeting, path, warnings};
+use super::{Caller, Meeting, RelayToken, path, warnings};
 use crate::bounds::{
     HANDSHAKE_LIMIT, MAX_PEM, MAX_QUIC_STRIPES, QUIC_STREAM_WINDOW, QUIC_WINDOW, REGISTER_LIMIT,
     STRANGER_WINDOW,
@@ -338,11 +338,8 @@ impl Dialler {
     }
 
     async fn connect(&self, endpoint: &Endpoint, limit: Duration) -> Result<Quic> {
-        let Meeting { plate, relays, address, .. } = &self.meeting;
-        let key = SecretKey::from_bytes(&plate.seed()).public();
-        let relayed = relays.iter().filter_map(|relay| relay.url().parse().ok());
-        let ways = relayed.map(TransportAddr::Relay).chain(address.map(TransportAddr::Ip));
-        let there = EndpointAddr::from_parts(key, ways);
+        let Meeting { relays, address, .. } = &self.meeting;
+        let there = place_of(&self.meeting);
         let began = Instant::now();
         let connecting = tokio::time::timeout(limit, endpoint.connect(there, ALPN));
         let registering = async {
@@ -458,6 +455,25 @@ fn caller_of(connection: &Connection, address: Option<&SocketAddr>) -> Caller {
                 })
                 .unwrap_or_default(),
         ),
+    }
+}
+
+/// Where whoever waits there is found, as the engine knows it.
+pub fn place_of(meeting: &Meeting) -> EndpointAddr {
+    let Meeting { plate, relays, address, .. } = meeting;
+    let relayed = relays.iter().filter_map(|relay| relay.url().parse().ok());
+    let ways = relayed.map(TransportAddr::Relay).chain(address.map(TransportAddr::Ip));
+    EndpointAddr::from_parts(key(plate).public(), ways)
+}
+
+/// Somebody at these relays who waits under no plate, and tells nobody an address.
+pub fn visitor(relays: &[RelayUrl], relay_token: Option<RelayToken>) -> Meeting {
+    Meeting {
+        plate: Plate::none(),
+        relays: relays.to_vec(),
+        address: None,
+        relay_only: true,
+        relay_token,
     }
 }
 

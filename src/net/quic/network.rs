@@ -16,9 +16,8 @@ use tokio::time::timeout;
 
 use super::endpoint::Discovery;
 use super::tried::{Obstacle, plainly};
-use super::{AtRelay, Meeting, Network, RelayToken, Seen, endpoint};
+use super::{AtRelay, Network, RelayToken, Seen, endpoint};
 use crate::error::Result;
-use crate::net::plate::Plate;
 use crate::net::relay_url::RelayUrl;
 
 /// How long a relay may take to let this side in: less than where a transfer depends on it.
@@ -75,14 +74,7 @@ async fn enter(
     sockets: Sockets,
 ) -> Result<AtRelay> {
     let relays = vec![relay.clone()];
-    // Under a key of its own, and by the relay alone.
-    let meeting = Meeting {
-        plate: Plate::none(),
-        relays: relays.clone(),
-        address: None,
-        relay_only: true,
-        relay_token,
-    };
+    let meeting = endpoint::visitor(&relays, relay_token);
     let endpoint =
         endpoint::bind(endpoint::builder(&meeting, Discovery::Never)?, None, true).await?;
     let tls = endpoint.tls_config().clone();

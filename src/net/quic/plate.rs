@@ -1,11 +1,8 @@
 //! Whether a plate is somebody's already: two honest senders may draw the same one, and the relay would hand
 //! everything to the newer.
 
-use iroh::{EndpointAddr, TransportAddr};
-
+use super::Meeting;
 use super::endpoint::{self, ALPN, Discovery};
-use super::{Meeting, RelayToken};
-use crate::net::plate::Plate;
 
 /// Comes back when somebody answers under the plate at one of its relays, and only then: it is to be left
 /// alone when this side has its own place there. It takes no place under the plate, and tells nobody an
@@ -20,22 +17,12 @@ pub async fn answers(meeting: &Meeting) {
 }
 
 async fn is_somebodys(meeting: &Meeting) -> bool {
-    let Meeting { plate, relays, .. } = meeting;
-    let relay_token: Option<RelayToken> = meeting.relay_token.clone();
-    let visitor = Meeting {
-        plate: Plate::none(),
-        relays: relays.clone(),
-        address: None,
-        relay_only: true,
-        relay_token,
-    };
+    let visitor = endpoint::visitor(&meeting.relays, meeting.relay_token.clone());
     let Ok(builder) = endpoint::builder(&visitor, Discovery::Never) else { return false };
     let Ok(endpoint) = endpoint::bind(builder, None, true).await else { return false };
     let _closing = Closing(endpoint.clone());
-    let ways = relays.iter().filter_map(|relay| relay.url().parse().ok()).map(TransportAddr::Relay);
-    let there = EndpointAddr::from_parts(endpoint::key(plate).public(), ways);
     // Whoever answers has shown the key of the plate.
-    endpoint.connect(there, ALPN).await.is_ok()
+    endpoint.connect(endpoint::place_of(meeting), ALPN).await.is_ok()
 }
 
 /// Closes an endpoint when it goes, and nobody waits for that.

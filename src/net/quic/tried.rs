@@ -1,6 +1,5 @@
 //! Why a relay cannot be had: the engine says only that it has none, so it is tried once as plainly as can be.
 
-use std::env;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig, ClientConnection};
 
+use super::proxy_variable;
 use crate::net::relay_url::RelayUrl;
 
 /// How long it may take from the name on, however its bytes trickle.
@@ -26,10 +26,7 @@ pub enum Obstacle {
 /// Connects to a relay, as a browser would, and tells how long it takes a packet to get there and back.
 /// Nothing where a proxy stands in between.
 pub fn plainly(relay: &RelayUrl, tls: &ClientConfig) -> Option<Result<Duration, Obstacle>> {
-    if ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"]
-        .iter()
-        .any(|it| env::var_os(it).is_some())
-    {
+    if proxy_variable().is_some() {
         return None;
     }
     Some(connect(relay, tls).map_err(|error| {

@@ -173,7 +173,10 @@ mod tests {
         let (heard, told) = std::sync::mpsc::channel();
         hear(move |warning| drop(heard.send(warning.to_owned())));
         tracing::subscriber::with_default(Warnings, || {
-            tracing::warn!("Relay server reports problem: \u{1b}]0;x\u{7}\n{}", "é ".repeat(30_000));
+            tracing::warn!(
+                "Relay server reports problem: \u{1b}]0;x\u{7}\n{}",
+                "é ".repeat(30_000)
+            );
         });
         let warning = told.iter().find(|it| it.contains("]0;x")).unwrap();
         let begin = "the engine warns: Relay server reports problem: \\u{1b}]0;x\\u{7}\\u{a}é ";
