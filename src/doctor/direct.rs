@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::connect::direct::{Direct, relays};
 use crate::error::Result;
+use crate::net::interfaces::{Scope, is_tailnet};
 use crate::net::quic::{self, AtRelay, Network, Seen};
 use crate::ui::Finding;
 
@@ -74,24 +75,65 @@ fn seen(network: &Network, is_ipv4: bool) -> BTreeMap<IpAddr, Seen> {
     all.filter(|it| it.by.is_ipv4() == is_ipv4).map(|it| (it.by.ip(), *it)).collect()
 }
 
+/// As what this machine is seen from the internet: a relay of its own network, or of its tailnet, sees it on
+/// this side of the NAT.
+fn outside(network: &Network, is_ipv4: bool) -> BTreeMap<IpAddr, Seen> {
+    let mut seen = seen(network, is_ipv4);
+    seen.retain(|_, it| {
+        let ip = it.address.ip();
+        Scope::of(ip) == Scope::Global && !is_tailnet(ip)
+    });
+    seen
+}
+
+/// What comes of UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Udp {
+    /// Some relay answers.
+    Answered,
+    /// No relay answers, by whatever protocol.
+    Gone,
+    /// None was asked of those that are there.
+    Unasked,
+    /// One is silent that is there, and it may have no address discovery.
+    Silent,
+    /// The same, and it has: n0's do.
+    Blocked,
+}
+
+fn answers(network: &Network) -> Udp {
+    let mut there = network.relays.iter().filter(|it| it.entered.is_ok()).peekable();
+    if network.relays.iter().any(|it| !it.seen.is_empty()) {
+        return Udp::Answered;
+    }
+    if there.peek().is_none() {
+        return Udp::Gone;
+    }
+    let asked: Vec<_> = there.filter(|it| it.is_asked).collect();
+    match asked.iter().any(|it| it.relay.is_of_n0()) {
+        true => Udp::Blocked,
+        false if asked.is_empty() => Udp::Unasked,
+        false => Udp::Silent,
+    }
+}
+
 fn udp(network: &Network) -> Vec<Finding> {
-    let is_asked = network.relays.iter().any(|it| it.is_asked);
-    let is_out = network.relays.iter().any(|it| !it.seen.is_empty());
-    match (is_asked, is_out) {
-        (_, true) => {}
-        (false, false) => {
-            let why = "a relay without a certificate of its own has no address discovery";
-            return vec![Finding::skipped(why)];
-        }
-        (true, false) if !has_relay(network) => {
-            return vec![Finding::skipped("no relay answers: see above")];
-        }
-        (true, false) => {
-            return vec![Finding::warning("no relay answers over UDP").advice(
-                "a firewall or the network keeps UDP in (the relays are asked at port 7842), or the \
-                 relay is behind a proxy and has no address discovery",
-            )];
-        }
+    let unanswered = match answers(network) {
+        Udp::Answered => None,
+        Udp::Gone => Some(Finding::skipped("no relay answers: see above")),
+        Udp::Unasked => Some(Finding::skipped(
+            "a relay without a certificate of its own has no address discovery",
+        )),
+        Udp::Silent => Some(Finding::warning("no relay answers over UDP").advice(
+            "a firewall or the network keeps UDP in (the relays are asked at port 7842), or the relay is \
+             behind a proxy and has no address discovery",
+        )),
+        Udp::Blocked => Some(Finding::warning("no relay answers over UDP").advice(
+            "a firewall or the network keeps UDP in (the relays are asked at port 7842)",
+        )),
+    };
+    if let Some(finding) = unanswered {
+        return vec![finding];
     }
     let families = [(true, "IPv4"), (false, "IPv6")].map(|(is_ipv4, name)| {
         let addresses = distinct(&seen(network, is_ipv4));
@@ -116,7 +158,7 @@ fn distinct(seen: &BTreeMap<IpAddr, Seen>) -> Vec<SocketAddr> {
 /// What is between this machine and the internet, over IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Nothing comes back.
+    /// Nothing comes back from outside.
     Unseen,
     /// Nothing.
     None,
@@ -129,7 +171,7 @@ enum Kind {
 }
 
 fn kind(network: &Network) -> Kind {
-    let seen = seen(network, true);
+    let seen = outside(network, true);
     match (seen.len(), distinct(&seen).len()) {
         (0, _) => Kind::Unseen,
         _ if seen.values().all(|it| it.is_own) => Kind::None,
@@ -145,7 +187,7 @@ fn nat(network: &Network) -> Vec<Finding> {
         Kind::None => Finding::fine("none: this machine is seen as the address that it has"),
         Kind::OnePort => Finding::fine(format!(
             "one port for all: {} relays see the same one",
-            seen(network, true).len()
+            outside(network, true).len()
         )),
         Kind::ManyPorts => Finding::warning("another port for each destination (a symmetric NAT)")
             .advice(
@@ -174,8 +216,7 @@ fn outlook(network: &Network) -> Finding {
     if !has_relay(network) {
         return Finding::skipped("there is none without a relay to meet at: see above");
     }
-    let is_asked = network.relays.iter().any(|it| it.is_asked);
-    let has_ipv6 = !seen(network, false).is_empty();
+    let has_ipv6 = !outside(network, false).is_empty();
     let opens = network.openers.as_ref().is_some_and(|it| !it.is_empty());
     let through = "transfers go through the relay";
     match kind(network) {
@@ -191,10 +232,18 @@ fn outlook(network: &Network) -> Finding {
             "unlikely: {through}, except with those whose router lets everybody in"
         )),
         Kind::Unknown => Finding::fine("possible: UDP gets out"),
-        Kind::Unseen if is_asked => {
-            Finding::warning(format!("none: {through}, as UDP does not get out"))
-        }
-        Kind::Unseen => Finding::skipped("unknown: no relay tells whether UDP gets out"),
+        Kind::Unseen => match answers(network) {
+            Udp::Blocked => Finding::warning(format!("none: {through}, as UDP does not get out")),
+            Udp::Silent => Finding::warning(format!(
+                "unlikely: {through}, unless UDP gets out and the relay just does not answer it"
+            )),
+            Udp::Answered => {
+                Finding::skipped("unknown: no relay outside this network tells how it is seen")
+            }
+            Udp::Unasked | Udp::Gone => {
+                Finding::skipped("unknown: no relay tells whether UDP gets out")
+            }
+        },
     }
 }
 
@@ -205,7 +254,8 @@ mod tests {
     use crate::net::relay_url::RelayUrl;
     use crate::ui::Mark;
 
-    const OWN: &str = "192.168.1.9:5000";
+    /// The one socket of this machine in its network, and in that of the internet.
+    const OWN: [&str; 2] = ["192.168.1.9:5000", "198.51.100.9:5000"];
 
     /// A relay, and how it sees this machine.
     fn relay(url: &str, seen: &[(&str, &str)]) -> AtRelay {
@@ -214,9 +264,14 @@ mod tests {
         let seen = seen.iter().map(|(by, address)| Seen {
             by: by.parse().unwrap(),
             address: address.parse().unwrap(),
-            is_own: *address == OWN,
+            is_own: OWN.contains(address),
         });
         AtRelay { relay, entered: Ok(()), round_trip: None, is_asked, seen: seen.collect() }
+    }
+
+    fn gone(url: &str) -> AtRelay {
+        let entered = Err(Error::network("it does not answer").hint("is it on line?"));
+        AtRelay { entered, ..relay(url, &[]) }
     }
 
     /// What is said of NAT and of the way with these relays and this router.
@@ -238,7 +293,27 @@ mod tests {
             |first, second| vec![relay("a.b", &[(one, first)]), relay("c.d", &[(other, second)])];
         let ipv6 = ("[2001:db8::1]:7842", "[2001:db8:1::2]:5000");
         for (relays, openers, nat, way) in [
-            (two(OWN, OWN), None, (Fine, "none: "), (Fine, "likely: this machine")),
+            (two(OWN[1], OWN[1]), None, (Fine, "none: "), (Fine, "likely: this machine")),
+            // Relays on this side of the NAT tell nothing of it.
+            (
+                two(OWN[0], OWN[0]),
+                None,
+                (Skipped, "nobody outside"),
+                (Skipped, "unknown: no relay outside"),
+            ),
+            (
+                two("100.70.15.9:5000", OWN[0]),
+                None,
+                (Skipped, "nobody outside"),
+                (Skipped, "unknown: no relay outside"),
+            ),
+            (two(OWN[0], port), None, (Skipped, "unknown: one relay"), (Fine, "possible: ")),
+            (
+                vec![relay("a.b", &[("[fd00::1]:7842", "[fd00::2]:5000")])],
+                None,
+                (Skipped, "nobody outside"),
+                (Skipped, "unknown: no relay outside"),
+            ),
             (two(port, port), None, (Fine, "one port for all: 2"), (Fine, "likely: to all but")),
             (two(port, another), None, (Warning, "another port"), (Warning, "unlikely: ")),
             (
@@ -273,7 +348,21 @@ mod tests {
                 (Skipped, "nobody outside"),
                 (Fine, "likely to those who have IPv6"),
             ),
-            (vec![relay("a.b", &[])], None, (Skipped, "nobody outside"), (Warning, "none: ")),
+            // It may be behind a proxy.
+            (vec![relay("a.b", &[])], None, (Skipped, "nobody outside"), (Warning, "unlikely: ")),
+            (
+                vec![relay("euc1-1.relay.n0.iroh.link", &[])],
+                None,
+                (Skipped, "nobody outside"),
+                (Warning, "none: "),
+            ),
+            // Of one that is not there nobody knows why it is silent.
+            (
+                vec![gone("a.b"), relay("http://127.0.0.1:1", &[])],
+                None,
+                (Skipped, "nobody outside"),
+                (Skipped, "unknown: no relay tells"),
+            ),
             (
                 vec![relay("http://127.0.0.1:1", &[])],
                 None,
@@ -289,12 +378,30 @@ mod tests {
         }
     }
 
+    /// What is said of UDP goes by relays that are there.
+    #[test]
+    fn a_relay_that_is_not_there_says_nothing_of_udp() {
+        let first = |relays| {
+            let finding = udp(&Network { relays, openers: None }).remove(0);
+            (finding.mark, finding.what)
+        };
+        for (relays, mark, begins) in [
+            (vec![relay("a.b", &[]), gone("c.d")], Mark::Warning, "no relay answers over UDP"),
+            (
+                vec![gone("a.b"), relay("http://127.0.0.1:1", &[])],
+                Mark::Skipped,
+                "a relay without a certificate",
+            ),
+            (vec![gone("a.b")], Mark::Skipped, "no relay answers: "),
+            (vec![gone("http://127.0.0.1:1")], Mark::Skipped, "no relay answers: "),
+        ] {
+            let (found, what) = first(relays);
+            assert!(found == mark && what.starts_with(begins), "{found:?} {what}");
+        }
+    }
+
     #[test]
     fn one_relay_of_several_is_enough() {
-        let gone = |url| {
-            let entered = Err(Error::network("it does not answer").hint("is it on line?"));
-            AtRelay { entered, ..relay(url, &[]) }
-        };
         let marks = |relays| {
             let network = Network { relays, openers: None };
             let topics = topics(&network);

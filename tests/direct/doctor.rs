@@ -58,7 +58,7 @@ fn each_kind_of_nat_is_known_by_two_relays() -> Result<()> {
             [
                 "UDP warning: no relay answers over UDP",
                 "NAT skipped: nobody outside tells",
-                "Direct way warning: none: transfers go through the relay",
+                "Direct way warning: unlikely: transfers go through the relay",
             ],
         ),
     ] {
