@@ -251,7 +251,22 @@ impl State {
     /// One more connection from an address, on its way in.
     fn count(&mut self, from: IpAddr, most: usize, now: Instant) -> Result<(), Refusal> {
         let all: Vec<Place> = places(from).collect();
-        let new = all.iter().filter(|place| !self.addresses.contains_key(place)).count();
+        let mut new = 0;
+        // Whoever is refused is not remembered: one network has more places than there is room for.
+        for place in &all {
+            let Some(address) = self.addresses.get_mut(place) else {
+                new += 1;
+                continue;
+            };
+            address.tokens = address.tokens_at(*place, now);
+            address.at = now;
+            if address.tokens < 1.0 {
+                return Err(Refusal::Often);
+            }
+            if address.arriving >= place.most(most) {
+                return Err(Refusal::Address);
+            }
+        }
         if !self.has_room(new, now) {
             return Err(Refusal::Often);
         }
@@ -262,20 +277,8 @@ impl State {
                 tokens: place.burst(),
                 at: now,
             });
-            address.tokens = address.tokens_at(*place, now);
-            address.at = now;
-            if address.tokens < 1.0 {
-                return Err(Refusal::Often);
-            }
-            if address.arriving >= place.most(most) {
-                return Err(Refusal::Address);
-            }
-        }
-        for place in &all {
-            if let Some(address) = self.addresses.get_mut(place) {
-                address.tokens -= 1.0;
-                address.arriving += 1;
-            }
+            address.tokens -= 1.0;
+            address.arriving += 1;
         }
         Ok(())
     }
@@ -454,6 +457,20 @@ mod tests {
         assert_eq!(enter(1000).map(drop), Err(Refusal::Often));
         drop((clients, ninth, other));
         assert!(door.state().addresses.values().all(|it| it.arriving == 0 && it.clients == 0));
+    }
+
+    /// Its 65,536 places would fill the memory, and nobody else were let in.
+    #[test]
+    fn who_is_refused_is_not_remembered() {
+        let (door, now) = (door(1000, 1000), Instant::now());
+        let enter = |at: u16| {
+            let from = IpAddr::from([0x2001, 0xdb8, 1, at, 0, 0, 0, 1]);
+            door.enter(Some(from), now).map(drop)
+        };
+        let came = (0..u16::MAX).filter(|at| enter(*at).is_ok()).count();
+        assert_eq!(came, 64);
+        assert_eq!(door.state().addresses.len(), came + 1);
+        door.enter(Some(ip("2001:db8:2::1")), now).unwrap();
     }
 
     /// Each connection from somewhere new would look through all that are remembered.
