@@ -57,15 +57,15 @@ pub struct SendArgs {
     /// Serve a machine of any other network: directly where that works, else through a relay
     #[arg(long, conflicts_with_all = ["pod", "lan", "tailnet", "token_file"])]
     direct: bool,
-    /// With --direct: meet at this relay, in place of those that anybody may use; may be repeated; none
+    /// Over the internet: meet at this relay, in place of those that anybody may use; may be repeated; none
     /// does without, and the ticket has an address of this machine [env: TRANSFER_RELAY]
     #[arg(long, value_name = "URL", conflicts_with_all = ["pod", "lan", "tailnet", "token_file"])]
     relay: Vec<String>,
-    /// With --direct: show the relays of --relay (or $TRANSFER_RELAY) the token of this file, which nobody
+    /// Over the internet: show the relays of --relay (or $TRANSFER_RELAY) the token of this file, which nobody
     /// else may read [env: TRANSFER_RELAY_TOKEN holds the token]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["pod", "lan", "tailnet", "token_file"])]
     relay_token_file: Option<PathBuf>,
-    /// With --direct: never let the other side learn this machine's address
+    /// Over the internet: never let the other side learn this machine's address
     #[arg(long, env = "TRANSFER_RELAY_ONLY", value_parser = FalseyValueParser::new())]
     relay_only: bool,
     /// Send to the server of that name (`transfer serve`), or at HOST, if it is trusted; without a
