@@ -36,8 +36,11 @@ fn relay_token(direct: &Direct) -> Result<Option<RelayToken>> {
                 .hint("name it with --relay: a token goes to no relay that a ticket names"));
         }
         Some(secret) => secret.clone(),
-        None => match env::var(RELAY_TOKEN).ok().filter(|token| !token.is_empty()) {
-            Some(secret) => Zeroizing::new(secret),
+        None => match env::var_os(RELAY_TOKEN).filter(|token| !token.is_empty()) {
+            Some(typed) => {
+                let typed = Zeroizing::new(typed.into_encoded_bytes());
+                token_of(&typed, &format!("${RELAY_TOKEN}"))?
+            }
             None => return Ok(None),
         },
     };
@@ -47,13 +50,18 @@ fn relay_token(direct: &Direct) -> Result<Option<RelayToken>> {
 /// The first token of a file that nobody else may read, such as the relay's own.
 fn token_in(file: &Path) -> Result<Zeroizing<String>> {
     let bytes = Zeroizing::new(pem::read(file, true)?);
-    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    token_of(&bytes, &format!("\"{}\"", shown_os(file)))
+}
+
+/// The first token of what somebody has written there, in words that are safe to show.
+fn token_of(bytes: &[u8], place: &str) -> Result<Zeroizing<String>> {
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
     let mut lines = text.lines().map(str::trim);
     let token = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
     // It travels in a header.
     match token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic())) {
         Some(token) => Ok(Zeroizing::new(token.to_owned())),
-        None => Err(Error::usage(format!("\"{}\" holds no token of a relay", shown_os(file)))
+        None => Err(Error::usage(format!("{place} holds no token of a relay"))
             .hint("whoever runs the relay has one, in a line of its own")),
     }
 }
@@ -153,6 +161,12 @@ pub fn endpoint(direct: &Direct) -> Result<Endpoint> {
         if direct.relay_only {
             return Err(Error::usage(format!(
                 "--relay-only needs a relay, and ${RELAYS} is \"none\""
+            ))
+            .hint(format!("name one with --relay, or change ${RELAYS}")));
+        }
+        if direct.relay_token.is_some() {
+            return Err(Error::usage(format!(
+                "--relay-token-file needs a relay, and ${RELAYS} is \"none\""
             ))
             .hint(format!("name one with --relay, or change ${RELAYS}")));
         }
@@ -260,6 +274,25 @@ pub fn remote_at(address: SocketAddr) -> Result<Remote> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// In a file, or in the variable.
+    #[test]
+    fn a_token_is_what_fits_into_a_header() {
+        for (bytes, expected) in [
+            (&b"ocean-tiger"[..], Some("ocean-tiger")),
+            (b"# of the relay at home\n\n ocean-tiger \nmaple", Some("ocean-tiger")),
+            (b"ocean tiger", None),
+            (b"ocean\x1btiger", None),
+            ("océan".as_bytes(), None),
+            (b"ocean\xff", None),
+            (b"# none", None),
+            (b" \n", None),
+        ] {
+            let found = token_of(bytes, "$X").map_err(|error| error.message);
+            let found = found.as_ref().map(|token| token.as_str()).map_err(String::as_str);
+            assert_eq!(found, expected.ok_or("$X holds no token of a relay"), "{bytes:?}");
+        }
+    }
 
     #[test]
     fn relays_of_the_command_line() {

@@ -117,6 +117,21 @@ fn what_makes_no_sense() -> Result<()> {
     let mut command = transfer();
     command.args(["send", "--direct", "--relay-only", "Cargo.toml"]).env("TRANSFER_RELAY", "none");
     run(command)?.expect(2)?.says("--relay-only needs a relay, and $TRANSFER_RELAY is \"none\"")?;
+    let own = Scratch::new()?;
+    let token = own.join("token");
+    write(&token, "ocean-tiger\n")?;
+    #[cfg(unix)]
+    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let mut command = transfer();
+    command.args(["send", "--direct", "--relay-token-file"]).arg(&token).arg("Cargo.toml");
+    command.env("TRANSFER_RELAY", "none");
+    run(command)?
+        .expect(2)?
+        .says("--relay-token-file needs a relay, and $TRANSFER_RELAY is \"none\"")?;
+    // What cannot be a token is not left away.
+    let mut command = receiving("maple-river-ocean-tiger", into.path(), &["--relay", "a.b"]);
+    command.env("TRANSFER_RELAY_TOKEN", "ocean tiger");
+    run(command)?.expect(2)?.says("$TRANSFER_RELAY_TOKEN holds no token of a relay")?;
     for options in
         [&["--relay-only"][..], &["--relay-only", "--lan"], &["--relay-only", "--tailnet"]]
     {
