@@ -158,9 +158,12 @@ fn local(text: &str) -> Result<SocketAddr, String> {
 
 /// A host name, as a certificate has it.
 fn domain(text: &str) -> Result<String, String> {
-    let name = text.to_ascii_lowercase();
-    match DnsName::try_from(&*name) {
-        Ok(_) if name.contains('.') && name.parse::<IpAddr>().is_err() => Ok(name),
+    let lower = text.to_ascii_lowercase();
+    // The dot that ends a name where name servers are spoken to is in no certificate.
+    let name = lower.strip_suffix('.').unwrap_or(&lower);
+    let is_whole = name.contains('.') && !name.ends_with('.');
+    match DnsName::try_from(name) {
+        Ok(_) if is_whole && name.parse::<IpAddr>().is_err() => Ok(name.to_owned()),
         _ => Err("a name is like relay.example.org".into()),
     }
 }
@@ -237,6 +240,11 @@ mod tests {
         for (text, expected) in [
             ("relay.example.org", Some("relay.example.org")),
             ("Relay.Example.org", Some("relay.example.org")),
+            ("relay.example.org.", Some("relay.example.org")),
+            ("relay.example.org..", None),
+            ("relay.", None),
+            (".", None),
+            ("192.0.2.7.", None),
             ("relay", None),
             ("192.0.2.7", None),
             ("2001:db8::1", None),
