@@ -244,6 +244,8 @@ pub const MAX_TICKET: usize = 2400;
 pub const MAX_TOKEN: usize = 200;
 /// Relays that a ticket, or a command line, may name.
 pub const MAX_RELAYS: usize = 8;
+/// How often a plate is drawn again that somebody has.
+pub const DRAWS: u32 = 3;
 /// Bytes of a host name (RFC 1035).
 pub const MAX_HOST: usize = 253;
 /// Bytes of what stands between two dots of it.

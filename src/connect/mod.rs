@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use crate::bounds::DRAWS;
 use crate::crypto::keys::SessionKeys;
 use crate::crypto::record::Protection;
 use crate::error::{Cause, Error, Result, shown};
@@ -243,9 +244,6 @@ pub enum Listen {
     /// QUIC, to be found there.
     Quic(Meeting),
 }
-
-/// How often a plate is drawn again.
-const DRAWS: u32 = 3;
 
 impl Endpoint {
     /// Binds the port that was asked for, or else the first of `usual` that is free. Tells which. A plate
