@@ -69,6 +69,11 @@ pub fn text(wish: &Wish, options: &RelayOptions, program: &Path) -> Result<Strin
         }
         None => String::new(),
     };
+    // The CA has a name, and who looks names up may be a service of this machine (nss-resolve(8)).
+    let families = match asked {
+        Some(_) => "AF_INET AF_INET6 AF_UNIX AF_NETLINK",
+        None => "AF_INET AF_INET6",
+    };
     let capabilities = match takes_low_port(options) {
         true => {
             "AmbientCapabilities=CAP_NET_BIND_SERVICE\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\n"
@@ -96,7 +101,7 @@ pub fn text(wish: &Wish, options: &RelayOptions, program: &Path) -> Result<Strin
          ProtectHome=yes\n\
          PrivateDevices=yes\n\
          PrivateTmp=yes\n\
-         RestrictAddressFamilies=AF_INET AF_INET6\n\
+         RestrictAddressFamilies={families}\n\
          SystemCallFilter=@system-service\n\
          MemoryMax=1G\n\
          LimitNOFILE=65536\n\
@@ -173,6 +178,7 @@ mod tests {
             "LoadCredential=key:/k\n",
             "LoadCredential=tokens:/etc/a relay 100%%/tokens\n",
             "AmbientCapabilities=CAP_NET_BIND_SERVICE\n",
+            "\nRestrictAddressFamilies=AF_INET AF_INET6\n",
         ] {
             assert!(unit.contains(line), "{line}: {unit}");
         }
@@ -188,6 +194,7 @@ mod tests {
         for line in [
             "\"--domain\" \"relay.example.org\" \"--acme-ca\" \"${CREDENTIALS_DIRECTORY}/ca\"\n",
             "LoadCredential=ca:/etc/a relay 100%%/ca.pem\n",
+            "\nRestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK\n",
             "StateDirectory=transfer-relay\nEnvironment=TRANSFER_CONFIG=%S/transfer-relay\n",
         ] {
             assert!(unit.contains(line), "{line}: {unit}");
