@@ -38,6 +38,7 @@ use crate::bounds::{MAX_INCOMING, MAX_RELAY_KEYS, MAX_RELAY_LINES};
 use crate::control::{self, SLICE};
 use crate::error::{Error, Exit, Result, shown_os};
 use crate::service::program;
+use crate::trust::certificate as trust;
 use crate::trust::credentials::Credentials;
 use crate::ui::{RelayEvent, Relayed, Ui};
 
@@ -90,7 +91,7 @@ pub fn run(options: &RelayOptions, ui: &Ui) -> Result<Exit> {
     let papers = own.as_deref().map(|own| Certificate { own, failures });
     if papers.as_ref().is_none_or(|papers| papers.is_there(ui)) {
         ui.relays((&url(local, own.as_deref()), at), options.tokens.is_some());
-        own.iter().for_each(|own| remind(own, ui));
+        papers.iter().for_each(|it| it.remind(ui));
         relay.watch(options, papers.as_ref(), &told, &runtime, ui);
     }
     relay.stop(runtime);
@@ -107,7 +108,7 @@ fn print_unit(wish: &Wish, options: &RelayOptions, ui: &Ui) -> Result<Exit> {
             shown_os(&program)
         ));
     }
-    ui.note(unit::HINT);
+    ui.note(&unit::hint(&options.front));
     Ok(Exit::Done)
 }
 
@@ -126,9 +127,18 @@ fn url(local: SocketAddr, own: Option<&Own>) -> String {
     }
 }
 
-fn remind(own: &Own, ui: &Ui) {
-    if let Some(end) = own.shown().as_ref().and_then(|it| it.certificate().expiry()) {
-        ui.warn(&format!("the certificate {end}; replace its files, and it is loaded anew"));
+/// What to say of a certificate that ends soon.
+fn reminder(certificate: &trust::Certificate, is_asked_for: bool) -> Option<String> {
+    match is_asked_for {
+        false => {
+            let end = certificate.expiry()?;
+            Some(format!("the certificate {end}; replace its files, and it is loaded anew"))
+        }
+        // Another should have come when a third of its time was left.
+        true => {
+            let end = certificate.last_quarter()?;
+            Some(format!("the certificate {end}, and the CA has given no other so far"))
+        }
     }
 }
 
@@ -158,9 +168,23 @@ impl Certificate<'_> {
             ui.warn(&why);
         }
         self.own.renew().unwrap_or_else(|error| {
-            ui.warn(&format!("{error}; the certificate of before stays"));
+            let stays = match self.own.shown().is_some() {
+                true => "the certificate of before stays",
+                false => "it is waited for another",
+            };
+            ui.warn(&format!("{error}; {stays}"));
             false
         })
+    }
+
+    /// Tells if it ends soon.
+    fn remind(&self, ui: &Ui) {
+        let is_asked_for = self.failures.is_some();
+        let shown = self.own.shown();
+        let certificate = shown.as_ref().map(Credentials::certificate);
+        if let Some(said) = certificate.and_then(|it| reminder(it, is_asked_for)) {
+            ui.warn(&said);
+        }
     }
 }
 
@@ -268,7 +292,7 @@ impl Relay {
                 }
                 if reminded.elapsed() >= REMIND {
                     reminded = Instant::now();
-                    remind(certificate.own, ui);
+                    certificate.remind(ui);
                 }
             }
             if counted.elapsed() >= options.every {
@@ -347,7 +371,40 @@ fn day_of(time: SystemTime) -> u64 {
 mod tests {
     use std::num::NonZeroU32;
 
+    use rustls::pki_types::CertificateDer;
+
     use super::*;
+
+    /// One that is renewed by itself is told of when that has not happened.
+    #[test]
+    fn the_end_of_a_certificate_is_told_of_in_time() {
+        let made = rcgen::generate_simple_self_signed(["a.b".to_owned()]).unwrap();
+        let der: CertificateDer<'static> = made.cert.der().clone();
+        let mut certificate = trust::Certificate::parse(der).unwrap();
+        let now = trust::Moment::now().0;
+        let said = |certificate: &_, is_asked_for| reminder(certificate, is_asked_for);
+        for (days, left, of_files, of_ca) in [
+            (90, 31, false, false),
+            (90, 29, true, false),
+            (90, 23, true, false),
+            (90, 22, true, true),
+            (6, 2, true, false),
+            (6, 1, true, true),
+            (365, 80, false, true),
+            (90, -1, true, true),
+        ] {
+            // An hour more than the days, for the time that this takes.
+            let until = now + left * 86_400 + 3600;
+            certificate.from = trust::Moment(until - days * 86_400);
+            certificate.until = trust::Moment(until);
+            let files = said(&certificate, false);
+            assert_eq!(files.is_some(), of_files, "{days} {left} {files:?}");
+            assert!(files.is_none_or(|it| it.contains("replace its files")));
+            let ca = said(&certificate, true);
+            assert_eq!(ca.is_some(), of_ca, "{days} {left} {ca:?}");
+            assert!(ca.is_none_or(|it| it.ends_with(", and the CA has given no other so far")));
+        }
+    }
 
     #[test]
     fn a_day_has_its_bytes_and_the_next_has_them_again() {

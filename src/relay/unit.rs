@@ -12,8 +12,17 @@ use crate::service::{is_plain, plain, quoted};
 const NAME: &str = "transfer-relay";
 
 /// What to do with the file.
-pub const HINT: &str = "save it as /etc/systemd/system/transfer-relay.service, and then: `systemctl enable --now \
-                        transfer-relay`; once a certificate was renewed: `systemctl restart transfer-relay`";
+pub fn hint(front: &Front) -> String {
+    let hint = "save it as /etc/systemd/system/transfer-relay.service, and then: `systemctl enable --now \
+                transfer-relay`";
+    match front {
+        // What it gets from a CA it loads by itself.
+        Front::Tls { papers: Papers::Files { .. }, .. } => {
+            format!("{hint}; once a certificate was renewed: `systemctl restart transfer-relay`")
+        }
+        _ => hint.to_owned(),
+    }
+}
 
 /// The file.
 ///
@@ -168,8 +177,8 @@ mod tests {
             "$5M",
             "-v",
         ];
-        let unit =
-            text(&wish(&typed), &options(tls(files)), Path::new("/usr/bin/transfer")).unwrap();
+        let of_files = options(tls(files));
+        let unit = text(&wish(&typed), &of_files, Path::new("/usr/bin/transfer")).unwrap();
         for line in [
             "ExecStart=\"/usr/bin/transfer\" \"relay\" \"--cert\" \"${CREDENTIALS_DIRECTORY}/cert\" \"--key\" \
              \"${CREDENTIALS_DIRECTORY}/key\" \"--token-file\" \"${CREDENTIALS_DIRECTORY}/tokens\" \"--rate\" \
@@ -190,7 +199,8 @@ mod tests {
             roots: Some("ca.pem".into()),
         });
         let typed = ["relay", "--domain", "relay.example.org", "--acme-ca=ca.pem"];
-        let unit = text(&wish(&typed), &options(tls(asked)), Path::new("/t")).unwrap();
+        let of_ca = options(tls(asked));
+        let unit = text(&wish(&typed), &of_ca, Path::new("/t")).unwrap();
         for line in [
             "\"--domain\" \"relay.example.org\" \"--acme-ca\" \"${CREDENTIALS_DIRECTORY}/ca\"\n",
             "LoadCredential=ca:/etc/a relay 100%%/ca.pem\n",
@@ -203,6 +213,12 @@ mod tests {
         let plain = options(Front::Plain { listen, proxies: vec![] });
         let unit = text(&wish(&["relay", "--http", "3340"]), &plain, Path::new("/t")).unwrap();
         assert!(unit.contains("\nCapabilityBoundingSet=\n"), "{unit}");
+        // Only of files systemd makes copies, at the start.
+        for (options, is_restarted) in [(&of_files, true), (&of_ca, false), (&plain, false)] {
+            let hint = hint(&options.front);
+            assert!(hint.contains("systemctl enable --now transfer-relay`"), "{hint}");
+            assert_eq!(hint.contains("systemctl restart"), is_restarted, "{hint}");
+        }
         let logs = Wish { has_log: true, ..wish(&["relay"]) };
         text(&logs, &plain, Path::new("/t")).unwrap_err();
         assert!(is_at_home(Path::new("/home/you/.cargo/bin/transfer")));

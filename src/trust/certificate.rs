@@ -324,9 +324,20 @@ impl Certificate {
     pub fn expiry(&self) -> Option<String> {
         /// How long before its end a certificate begins to warn, in seconds.
         const WARNING: i64 = 30 * 86_400;
+        self.ending(WARNING)
+    }
+
+    /// What to say of its end in the last quarter of its time: one that is renewed by itself should have
+    /// been by then.
+    pub fn last_quarter(&self) -> Option<String> {
+        self.ending(self.until.0.saturating_sub(self.from.0) / 4)
+    }
+
+    /// What to say of its end, from so many seconds before.
+    fn ending(&self, warning: i64) -> Option<String> {
         let left = self.until.from_now();
         match left {
-            _ if left > WARNING => None,
+            _ if left > warning => None,
             0.. => Some(format!("ends in {}", span(left.unsigned_abs()))),
             _ => Some(format!("ended {} ago ({})", span(left.unsigned_abs()), self.until)),
         }

@@ -169,6 +169,27 @@ fn a_certificate_is_renewed_while_clients_are_connected() -> Result<()> {
     relay.stop().map(drop)
 }
 
+/// Nothing is said to stay where nothing was.
+#[test]
+fn what_was_kept_and_is_no_certificate_is_told() -> Result<()> {
+    let ([port], papers) = (free_ports()?, Papers::new()?);
+    let config = PathBuf::from(papers.path("config"));
+    let folder = config.join("relay/127.0.0.1-1");
+    fs::create_dir_all(&folder)?;
+    for folder in [&config, &config.join("relay"), &folder] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    }
+    let file = folder.join(format!("{NAME}.pem"));
+    fs::write(&file, "oops")?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+    let mut process = Process::start(asking(port, &config, "https://127.0.0.1:1/dir", &papers))?;
+    process.wait_for(Pipe::Err, "it is waited for another")?;
+    process.interrupt()?;
+    let ended = process.end()?.expect(0)?;
+    ensure!(!ended.stderr.contains("of before stays"), "{ended:#?}");
+    Ok(())
+}
+
 #[test]
 fn why_there_is_no_certificate_is_said_and_it_can_be_stopped() -> Result<()> {
     let [port, elsewhere] = free_ports()?;

@@ -87,6 +87,7 @@ fn its_unit_is_one() -> Result<()> {
         ["--cert", &*certificate, "--key", &*key, "--print-unit", "systemd", "--daily", "9G"];
     let printed = run(relay(&words))?.expect(0)?;
     printed.says("systemctl enable --now transfer-relay")?;
+    printed.says("`systemctl restart transfer-relay`")?;
     let unit = printed.stdout;
     ensure!(unit.contains("\"${CREDENTIALS_DIRECTORY}/key\" \"--daily\" \"9G\"\n"), "{unit}");
     ensure!(unit.contains(&format!("LoadCredential=key:{key}\n")), "{unit}");
