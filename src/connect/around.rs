@@ -169,11 +169,16 @@ impl<T: Send + 'static> Around<T> {
                 && (self.knocks.running(None) == 0 || Instant::now() >= deadline + ANSWER_LIMIT);
             match tell(answer) {
                 Look::Done => return Ok(()),
-                Look::Settle if self.knocks.is_settled(&self.seen(wanted)) => return Ok(()),
+                Look::Settle if self.is_settled(wanted) => return Ok(()),
                 Look::On | Look::Settle if is_last => return Ok(()),
                 Look::On | Look::Settle => {}
             }
         }
+    }
+
+    /// Whether nobody is left who was seen and may still answer.
+    pub fn is_settled(&self, wanted: &dyn Fn(&Server) -> Option<Rank>) -> bool {
+        self.knocks.is_settled(&self.seen(wanted))
     }
 
     /// All that are wanted, by their names, and where each would be knocked at.

@@ -162,14 +162,19 @@ impl Dialler {
             return connect(&self.own, &self.name(), expect, &near, ANSWER_LIMIT);
         };
         // A name server may know addresses of both networks.
-        if !near.is_empty() {
-            match connect(&self.own, &self.name(), expect.clone(), &near, ANSWER_LIMIT) {
-                Err(NotConnected::Lost(_) | NotConnected::Refused(_)) => {}
+        let nearby = match near.is_empty() {
+            true => None,
+            false => match connect(&self.own, &self.name(), expect.clone(), &near, ANSWER_LIMIT) {
+                Err(gone @ (NotConnected::Lost(_) | NotConnected::Refused(_))) => Some(gone),
                 ended => return ended,
-            }
+            },
+        };
+        match (Far::find().and_then(|it| it.address(&Host::Ip(far.ip()))), nearby) {
+            (Ok(ip), _) => self.connect_far(ip, port, expect),
+            // Where the tailnet does not lead there, it is the near one that is missing.
+            (Err(_), Some(gone)) => Err(gone),
+            (Err(error), None) => Err(error.into()),
         }
-        let ip = Far::find()?.address(&Host::Ip(far.ip()))?;
-        self.connect_far(ip, port, expect)
     }
 
     /// The device of the tailnet that a host means, if it means one.

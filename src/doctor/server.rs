@@ -9,11 +9,11 @@ use crate::connect::around::Look;
 use crate::connect::devices::{Own, PORTS, Papers};
 use crate::connect::place::{Place, Sought};
 use crate::connect::servers::Dialler;
-use crate::connect::{Connection, NotConnected, lan};
+use crate::connect::{Connection, NotConnected};
 use crate::crypto::keys::Role;
 use crate::error::{Cause, Error, bytes};
 use crate::find::look_around;
-use crate::net::interfaces::Choice;
+use crate::net::interfaces::{Choice, is_tailnet};
 use crate::protocol::message::Welcome;
 use crate::protocol::session::{Limits, Session};
 use crate::ticket::Host;
@@ -81,7 +81,7 @@ pub fn would_listen(addresses: &[IpAddr]) -> Option<Finding> {
 /// What there is to say of a server at a machine, at this port or where `send --to` would look, and whether one has
 /// answered; nothing where nobody is trusted here.
 pub fn look_at(host: &Host, port: Option<u16>, limit: Duration) -> Option<(Finding, bool)> {
-    let first = host.address().filter(|ip| lan::is_meant(*ip)).map(|_| *PORTS.start());
+    let first = host.address().filter(|ip| !is_tailnet(*ip)).map(|_| *PORTS.start());
     trusted()?;
     let own = Arc::new(Own::load(&Papers::default()).ok()?);
     let place = Place::Host(host.clone(), port);

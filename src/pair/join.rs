@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use super::Met;
 use crate::bounds::PAIRING_LIMIT;
 use crate::error::{Cause, Error, Result, shown};
+use crate::net::interfaces::{Choice, Interfaces};
 use crate::net::tls;
 use crate::protocol::message::{Control, Issued, Join, Request};
 use crate::protocol::reason::Reason;
@@ -242,7 +243,8 @@ fn sign(
     let trusted = Trusted::load(folder).map_err(failed)?;
     let taken = of_others(id, ca, device, &trusted).map_err(failed)?;
     let (name, mut hosts) = free_name(met, &trusted, &taken);
-    hosts.extend(met.address.and_then(told_address).map(San::Ip));
+    let address = met.address.and_then(told_address);
+    hosts.extend(address.filter(|ip| !taken.contains(&ip.to_string())).map(San::Ip));
     let issued = ca.issue(&name, &hosts, DEVICE_DAYS, Subject::Request(request)).map_err(failed)?;
     Ok((name, issued.certificate))
 }
@@ -260,6 +262,9 @@ fn of_others(
         taken.extend(hosts_of(name).iter().map(San::to_string));
     }
     taken.extend(device.hosts().iter().map(|host| host.to_string().to_lowercase()));
+    // Somebody may come from here, or by way of this machine.
+    let interfaces = Interfaces::look(&Choice::Local).ok();
+    taken.extend(interfaces.iter().flat_map(Interfaces::addresses).map(|(ip, _)| ip.to_string()));
     Ok(taken)
 }
 
@@ -372,16 +377,20 @@ mod tests {
             trusted.add_ca(&ca.certificate)
         })
         .unwrap();
-        let signed = |name: &str, is_called: bool| {
+        let signed_at = |name: &str, is_called: bool, address: Option<&str>| {
             let met = Met {
                 name: name.into(),
                 is_called,
                 certificate: joins.own.certificate().clone(),
-                address: None,
+                address: address.map(|ip| ip.parse().unwrap()),
             };
             let (name, certificate) = sign(&ca, &request, &met, &device, &folder).unwrap();
             format!("{name}: {}", certificate.hosts())
         };
+        let signed = |name: &str, is_called: bool| signed_at(name, is_called, None);
+        let at = |address| signed_at("nas", false, Some(address));
+        assert_eq!(at("192.168.1.8"), "nas: nas, nas.local, 192.168.1.8");
+        assert_eq!(at("192.168.1.9"), "nas: nas, nas.local", "attic's");
         let own = &device.name.to_lowercase();
         let sanitized = own.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         for (name, is_called, expected) in [

@@ -82,7 +82,7 @@ pub struct Waiting {
 /// guess there.
 ///
 /// # Errors
-/// Nobody waits, or somebody floods the network and one alone has been found by then (exit 5); several wait, and there is
+/// Nobody waits, or somebody floods the network or fills it with records and one alone has been found by then (exit 5); several wait, and there is
 /// nobody to ask (exit 2).
 pub fn find(choice: &Choice, ui: &Ui) -> Result<Waiting> {
     ui.note("looking for the machine that shows the token");
@@ -94,7 +94,8 @@ pub fn find(choice: &Choice, ui: &Ui) -> Result<Waiting> {
     });
     let (begun, mut since) = (Instant::now(), None);
     let mut found: Vec<Waiting> = vec![];
-    let looked = around.knock(begun + LOOK_LIMIT, &|_| Some(Rank::Other), &knock, &mut |answer| {
+    let wanted = |_: &Server| Some(Rank::Other);
+    let looked = around.knock(begun + LOOK_LIMIT, &wanted, &knock, &mut |answer| {
         if let Some(Answer { server, came: Ok(at) }) = answer {
             note(&mut found, Waiting { name: server.name, at });
             since.get_or_insert_with(Instant::now);
@@ -109,6 +110,10 @@ pub fn find(choice: &Choice, ui: &Ui) -> Result<Waiting> {
     let own: Vec<IpAddr> = interfaces.addresses().into_iter().map(|(ip, _)| ip).collect();
     let mut found = of_others(found, &own);
     found.sort_by_key(|it| it.name.to_lowercase());
+    let looked = looked.and_then(|()| match around.is_settled(&wanted) {
+        true => Ok(()),
+        false => Err(Error::network("there are more machines here than could be asked in time")),
+    });
     match &*complete(found, looked)? {
         [] => Err(nobody(&around.silence())),
         [one] => Ok(one.clone()),
@@ -138,8 +143,8 @@ fn of_others(found: Vec<Waiting>, own: &[IpAddr]) -> Vec<Waiting> {
     found.into_iter().filter(is_other).collect()
 }
 
-/// What was found, where the look came to its end. A flood of records ends it early: whoever is alone by then may be who
-/// floods, and the one that is meant was not seen yet.
+/// What was found, where the look came to its end. A flood of records ends it early, and a crowd is not asked to the
+/// last: whoever is alone by then may be who sent all that, and the one that is meant was not asked yet.
 fn complete(found: Vec<Waiting>, looked: Result<()>) -> Result<Vec<Waiting>> {
     match looked {
         Err(error) if error.exit() != Exit::Network => Err(error),

@@ -154,7 +154,11 @@ fn why(error: &EventError<Error, Error>) -> (String, &'static str) {
     };
     let advice = match order {
         OrderError::BadAuth(_) | OrderError::TooManyAttemptsAuth(_) => REACH,
-        OrderError::Acme(AcmeError::HttpRequest(error)) if is_unknown(&error.to_string()) => ROOTS,
+        OrderError::Acme(AcmeError::HttpRequest(error))
+            if error.to_string().contains("UnknownIssuer") =>
+        {
+            ROOTS
+        }
         _ => "",
     };
     let problem = match order {
@@ -178,11 +182,6 @@ fn why(error: &EventError<Error, Error>) -> (String, &'static str) {
     (shown_claim(&problem), advice)
 }
 
-/// Whether a request failed as the CA's own certificate is not trusted.
-fn is_unknown(text: &str) -> bool {
-    text.contains("InvalidCertificate")
-}
-
 /// What a failed request tells. Its type cannot be named, so its text is looked into: the CA's answer, quoted, or
 /// that of the system.
 fn said(text: &str) -> String {
@@ -198,7 +197,7 @@ fn said(text: &str) -> String {
     let message = text.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"'));
     match message {
         Some((message, _)) => format!("it cannot be reached: {}", message.to_lowercase()),
-        None if is_unknown(text) => "its own certificate is not valid".into(),
+        None if text.contains("InvalidCertificate") => "its own certificate is not valid".into(),
         None => text.to_owned(),
     }
 }

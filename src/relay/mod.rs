@@ -285,7 +285,9 @@ impl Relay {
                     ui.note("a new day has begun; it goes on");
                 }
             }
-            if let (Some(certificate), true) = (certificate, looked.elapsed() >= LOOK) {
+            if let (Some(certificate), true) =
+                (certificate, looked.elapsed() >= LOOK || control::is_to_reload())
+            {
                 looked = Instant::now();
                 if certificate.look(ui) {
                     ui.note("the certificate was loaded anew");

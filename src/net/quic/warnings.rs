@@ -1,6 +1,7 @@
 //! What the engine says to nobody but its log (`tracing`): warnings are passed on to who wants to read them,
 //! and one of them is news. A relay tells an endpoint whose key another one shows that it gets nothing
-//! any more, and when the other has gone that it does again. The engine tells that in no other way.
+//! any more, and when the other has gone that it does again. The engine tells that in no other way, nor at which of several
+//! relays it was.
 
 use std::fmt::{Debug, Write};
 use std::sync::OnceLock;
