@@ -105,11 +105,14 @@ impl Part {
 
     /// Removes those of them that could be gone on with.
     pub fn sweep_found(folder: Folder<'_>, own: &Own, place: &RelPath) {
+        let mut removed = Vec::new();
         while let Some((file, part)) = Self::find(folder, own, place) {
             drop(file);
-            if folder.remove(&part.name).is_err() {
+            // What somebody else has open Windows calls removed, and some disks show it until it is closed there.
+            if part.name == removed || folder.remove(&part.name).is_err() {
                 return;
             }
+            removed = part.name;
         }
     }
 
