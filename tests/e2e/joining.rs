@@ -71,19 +71,23 @@ fn two_that_have_joined_need_no_pairing() -> Result<()> {
     let listed = house.cards("attic", &["ca", "list"])?;
     ensure!(listed.contains(&("issued".into(), "nas".into())), "{listed:?}");
 
-    // One serves, and the other sends.
+    let id = |name: &str| -> Result<String> {
+        let said = house.run(name, &["device", "--json"])?.expect(0)?.stdout;
+        let line = said.lines().find(|it| it.contains("\"this\"")).context("it")?;
+        let card: Value = serde_json::from_str(line)?;
+        Ok(card["id"].as_str().context("an id")?.to_owned())
+    };
+    // One serves, and the other sends. No certificate is for this address, which is everybody's.
     let server = house.serve("nas", &["--port", "0"])?;
-    run(house.send("desk", &server, &["photos"]))?.expect(0)?;
+    let to = ["--fingerprint", &id("nas")?, "photos"];
+    run(house.send("desk", &server, &["photos"]))?.expect(4)?.says("not for 127.0.0.1")?;
+    run(house.send("desk", &server, &to))?.expect(0)?;
     house.arrived("desk/photos")?;
     // Without the CA none of that: laptop is paired with attic alone.
-    run(house.send("laptop", &server, &["photos"]))?.expect(4)?;
+    run(house.send("laptop", &server, &to))?.expect(4)?;
     // A joined device is one like any other: it can be removed.
-    let id = house.run("desk", &["device", "--json"])?.expect(0)?.stdout;
-    let id: Value =
-        serde_json::from_str(id.lines().find(|it| it.contains("\"this\"")).context("it")?)?;
-    let id = id["id"].as_str().context("an id")?;
-    house.run("nas", &["trust", "remove", "--yes", id])?.expect(0)?;
-    run(house.send("desk", &server, &["photos"]))?.expect(4)?;
+    house.run("nas", &["trust", "remove", "--yes", &id("desk")?])?.expect(0)?;
+    run(house.send("desk", &server, &to))?.expect(4)?;
     server.stop()?.says("was removed from this device")
 }
 
