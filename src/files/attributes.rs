@@ -116,6 +116,7 @@ pub const SET_ID: u16 = 0o6000;
 /// Permission bits that this process takes from every file it makes from now on. Before
 /// [`creation_mask`] is asked, and while there is but one thread.
 #[cfg(unix)]
+#[allow(clippy::useless_conversion, reason = "a mode has 16 bits on some systems and 32 on others")]
 pub fn set_creation_mask(mask: u16) {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode((mask & 0o777).into()));
 }
@@ -126,6 +127,7 @@ pub fn set_creation_mask(_: u16) {}
 
 /// Permission bits that this process takes from every file it makes.
 #[cfg(unix)]
+#[allow(clippy::useless_conversion, reason = "a mode has 16 bits on some systems and 32 on others")]
 pub fn creation_mask() -> u16 {
     use std::sync::OnceLock;
 
