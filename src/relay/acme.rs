@@ -154,11 +154,7 @@ fn why(error: &EventError<Error, Error>) -> (String, &'static str) {
     };
     let advice = match order {
         OrderError::BadAuth(_) | OrderError::TooManyAttemptsAuth(_) => REACH,
-        OrderError::Acme(AcmeError::HttpRequest(error))
-            if error.to_string().contains("UnknownIssuer") =>
-        {
-            ROOTS
-        }
+        OrderError::Acme(AcmeError::HttpRequest(error)) if is_unknown(&error.to_string()) => ROOTS,
         _ => "",
     };
     let problem = match order {
@@ -180,6 +176,13 @@ fn why(error: &EventError<Error, Error>) -> (String, &'static str) {
         other => other.to_string(),
     };
     (shown_claim(&problem), advice)
+}
+
+/// Whether a request failed as nobody here vouches for the CA's own certificate: not if that has ended, or is for
+/// another host.
+fn is_unknown(text: &str) -> bool {
+    // One that has the name of a CA that is known, and another key, is told by its signature.
+    text.contains("UnknownIssuer") || text.contains("BadSignature")
 }
 
 /// What a failed request tells. Its type cannot be named, so its text is looked into: the CA's answer, quoted, or
@@ -272,6 +275,22 @@ mod tests {
         ] {
             let asked = protocols.iter().map(|it| it.as_bytes());
             assert_eq!(is_challenge(asked), expected, "{protocols:?}");
+        }
+    }
+
+    #[test]
+    fn whose_certificate_is_unknown() {
+        for (why, expected) in [
+            ("UnknownIssuer", true),
+            ("BadSignature", true),
+            ("Expired", false),
+            ("NotValidForNameContext { expected: DnsName(ca) }", false),
+        ] {
+            let text = format!("http error: E(InvalidCertificate({why}))");
+            assert_eq!(
+                (is_unknown(&text), &*said(&text)),
+                (expected, "its own certificate is not valid")
+            );
         }
     }
 
