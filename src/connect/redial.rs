@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 pub const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// …which doubles with each until it is this.
 pub const LAST_BACKOFF: Duration = Duration::from_secs(16);
+/// The last where a new receiver finds its sender busy, perhaps with one that is gone.
+const BUSY_BACKOFF: Duration = Duration::from_secs(2);
 /// It is varied by so much of itself, so that no two who retry are in step.
 pub const JITTER: f64 = 0.25;
 
@@ -229,6 +231,7 @@ impl Redial {
             return give_up(end.into_error(), Why::Once);
         }
         let may_wait = self.wait.is_some_and(|wait| now < wait.until);
+        let is_soon = matches!(end, NotConnected::Busy(_)) && !self.met;
         let (error, limit, why) = match end {
             NotConnected::Busy(error) if self.met => (error, STALL_LIMIT, Why::NoProgress),
             // The peer may not have noticed yet that a connection of a moment ago is gone.
@@ -259,7 +262,9 @@ impl Redial {
         if self.tries >= MAX_TRIES || now.duration_since(self.last_progress) > limit {
             return give_up(error, why);
         }
-        let pause = backoff(self.tries);
+        // Whoever notices that a connection is gone says so to nobody: it is asked soon again.
+        let longest = if is_soon { BUSY_BACKOFF } else { LAST_BACKOFF };
+        let pause = backoff(self.tries).min(longest);
         self.tries += 1;
         Next::Retry { why: error, pause, attempt: Some(self.tries) }
     }
@@ -334,6 +339,25 @@ mod tests {
         ];
         for (name, redial, end, has_session, apart, count, why) in rows {
             assert_eq!(retries(redial, end, has_session, apart), (count, why), "{name}");
+        }
+    }
+
+    /// A killed receiver that is started again is let in soon after its sender has noticed, and one that was met gives
+    /// the others time.
+    #[test]
+    fn whoever_is_new_asks_a_busy_sender_often() {
+        for (met, longest) in [(false, BUSY_BACKOFF), (true, LAST_BACKOFF.mul_f64(1.0 + JITTER))] {
+            let mut redial = Redial { met, busy_limit: STALL_LIMIT, ..Redial::new(None) };
+            let now = redial.last_progress;
+            let pauses: Vec<Duration> =
+                std::iter::from_fn(|| match redial.next(Busy(Error::network("busy")), now) {
+                    Next::Retry { pause, .. } => Some(pause),
+                    Next::GiveUp(_) => None,
+                })
+                .collect();
+            assert_eq!(pauses.len(), MAX_TRIES as usize);
+            let most = pauses.iter().max().unwrap();
+            assert!(*most <= longest && *most >= longest / 2, "{met} {most:?}");
         }
     }
 

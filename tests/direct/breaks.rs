@@ -225,7 +225,8 @@ fn twenty_deaths() -> Result<()> {
     let mut deaths = [[true; 10], [false; 10]].concat();
     deaths.shuffle(&mut rng);
     let start = || -> Result<(Side, Side, String)> {
-        let (sender, ticket) = hosts.send(&tree, &["--limit", "3M"])?;
+        // Less than all of it in 20 times 3 s.
+        let (sender, ticket) = hosts.send(&tree, &["--limit", "1M"])?;
         let receiver = hosts.receive(&ticket, &[])?;
         Ok((sender, receiver, ticket))
     };
@@ -252,6 +253,11 @@ fn twenty_deaths() -> Result<()> {
         ensure!(!named.exists(), "round {round}: it has the name of the whole");
         eprintln!("{round}: the {who} after {when:.1?}; left: {told:?}");
     }
+    // What is left comes at full speed.
+    sender.kill()?;
+    receiver.kill()?;
+    let (sender, ticket) = hosts.send(&tree, &[])?;
+    let receiver = hosts.receive(&ticket, &[])?;
     let (_, received) = finish(&hosts, sender, receiver)?;
     eprintln!("whole; {} bytes were left at the end", received.one("plan")?["bytes"]);
     Ok(())
