@@ -18,6 +18,7 @@ use std::{
 };
 
 pub use self::{first::dial_first, nc::Nc, proxy::Proxy};
+use super::deadline::{left, timed_out};
 use super::interfaces::{Choice, Interfaces};
 use super::quic::{Caller, Paths, Quic};
 use super::tailscale::{Cli, TailscaleDetector};
@@ -277,14 +278,6 @@ impl Write for Stream {
     }
 }
 
-/// Unix reports a socket's timeout as "resource temporarily unavailable".
-fn timed_out(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
-        _ => error,
-    }
-}
-
 /// A [`Stream`] with a deadline, see [`Stream::until`].
 #[derive(Debug)]
 pub struct Until<'a> {
@@ -294,11 +287,7 @@ pub struct Until<'a> {
 
 impl Until<'_> {
     fn limit(&self) -> io::Result<()> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        self.stream.set_timeout(Some(left))
+        self.stream.set_timeout(Some(left(self.deadline)?))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sockets, and who may be at the other end of them.
 
 pub mod crowd;
+pub mod deadline;
 pub mod dial;
 pub mod firewall;
 pub mod interfaces;

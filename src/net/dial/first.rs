@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::Stream;
 use crate::bounds::MAX_SERVER_ADDRESSES;
 use crate::error::{Cause, Error, Result, reason};
+use crate::net::deadline::left;
 use crate::net::firewall::Firewall;
 
 /// How long one address is waited for before the next is tried beside it (RFC 8305, section 8).
@@ -23,16 +24,17 @@ const APART: Duration = Duration::from_millis(250);
 pub fn dial_first(targets: &[SocketAddr], limit: Duration) -> Result<(Stream, SocketAddr)> {
     let deadline = Instant::now() + limit;
     let (sender, answers) = mpsc::channel();
-    let mut left = targets.iter().copied().take(MAX_SERVER_ADDRESSES);
+    let mut more = targets.iter().copied().take(MAX_SERVER_ADDRESSES);
     let (mut running, mut failed) = (0, Vec::new());
     loop {
-        let next = left.next();
+        let next = more.next();
         if let Some(target) = next {
             let answers = sender.clone();
-            let patience = deadline.saturating_duration_since(Instant::now());
             let dialling = thread::Builder::new().name("dial".into()).spawn(move || {
                 // Whoever is late finds nobody to tell, and its connection is closed.
-                let _ = answers.send((target, connect(target, patience)));
+                let dialled =
+                    left(deadline).and_then(|left| TcpStream::connect_timeout(&target, left));
+                let _ = answers.send((target, dialled));
             });
             dialling.map_err(|error| Error::no_thread(&error))?;
             running += 1;
@@ -57,13 +59,6 @@ pub fn dial_first(targets: &[SocketAddr], limit: Duration) -> Result<(Stream, So
             }
         }
     }
-}
-
-fn connect(target: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
-    if patience.is_zero() {
-        return Err(io::ErrorKind::TimedOut.into());
-    }
-    TcpStream::connect_timeout(&target, patience)
 }
 
 /// What the addresses said, in one sentence.

@@ -10,6 +10,7 @@ use std::{
 
 use super::{Stream, Until, blocked};
 use crate::bounds::MAX_PROXY_HEAD;
+use crate::net::deadline::left;
 use crate::{
     error::{Cause, Error, Result, reason, shown},
     net::tailscale::excerpt,
@@ -152,11 +153,7 @@ impl Proxy {
     fn connect(&self, deadline: Instant) -> io::Result<Stream> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
         for address in (self.host.as_str(), self.port).to_socket_addrs()? {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            match TcpStream::connect_timeout(&address, left) {
+            match TcpStream::connect_timeout(&address, left(deadline)?) {
                 Ok(stream) => return Ok(Stream::tcp(stream)),
                 Err(error) => last = error,
             }

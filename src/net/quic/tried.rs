@@ -9,6 +9,7 @@ use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig, ClientConnection};
 
 use super::proxy_variable;
+use crate::net::deadline::{left, timed_out};
 use crate::net::relay_url::RelayUrl;
 
 /// How long it may take from the name on, however its bytes trickle.
@@ -73,12 +74,6 @@ fn connect(relay: &RelayUrl, tls: &ClientConfig) -> io::Result<Duration> {
     Err(last)
 }
 
-/// What is left until then.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
-}
-
 /// A connection until then: one step of TLS reads as often as bytes come, and each of them would begin a
 /// time limit of the socket's own anew.
 struct Until {
@@ -86,25 +81,17 @@ struct Until {
     deadline: Instant,
 }
 
-/// What Unix says of a limit that is over is that of a socket that never waits.
-fn over(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
-        _ => error,
-    }
-}
-
 impl Read for Until {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.stream.set_read_timeout(Some(left(self.deadline)?))?;
-        self.stream.read(buf).map_err(over)
+        self.stream.read(buf).map_err(timed_out)
     }
 }
 
 impl Write for Until {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.stream.set_write_timeout(Some(left(self.deadline)?))?;
-        self.stream.write(buf).map_err(over)
+        self.stream.write(buf).map_err(timed_out)
     }
 
     fn flush(&mut self) -> io::Result<()> {
