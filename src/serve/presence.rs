@@ -15,7 +15,7 @@ use crate::net::interfaces::{Choice, Interfaces, is_tailnet};
 use crate::net::mdns::{Announcement, Record, Search, Told, Txt};
 use crate::net::tailscale::watch::Watch;
 use crate::trust::certificate::Certificate;
-use crate::trust::check_name;
+use crate::trust::{check_name, numbered};
 use crate::ui::{InTailnet, Reached, Ui};
 
 /// How often it is looked which addresses there are.
@@ -47,9 +47,9 @@ pub struct Presence {
 }
 
 enum State {
-    /// Nobody is to see it, or nobody can.
+    /// Nobody is to see it.
     Silent,
-    /// There is no local network yet to be announced in.
+    /// It cannot be announced for the moment, as there is no local network yet or something failed: that is tried again.
     Waits { record: Record, choice: Choice },
     /// It is looked which names are taken.
     Looks { search: Search, until: Instant, record: Record, choice: Choice },
@@ -148,12 +148,12 @@ impl Presence {
                 let until = Instant::now() + NAMES + STEP * before.into();
                 State::Looks { search, until, record, choice }
             }
-            Err(error) => self.wait(record, choice, &error, ui),
+            Err(error) => self.try_later(record, choice, &error, ui),
         };
     }
 
     /// Where it cannot be announced, that is tried again: an adapter may be away for a second.
-    fn wait(&mut self, record: Record, choice: Choice, error: &Error, ui: &Ui) -> State {
+    fn try_later(&mut self, record: Record, choice: Choice, error: &Error, ui: &Ui) -> State {
         let trouble = Some(error.to_string());
         if self.trouble != trouble {
             cannot_announce(ui, error);
@@ -171,8 +171,7 @@ impl Presence {
     ) -> Result<Announcement> {
         let is_free = |name: &str| search.list().named(name).next().is_none();
         let name = record.name().to_owned();
-        let mut names = std::iter::once(name.clone())
-            .chain((2..100).map(|number| format!("{name} ({number})")));
+        let mut names = numbered(&name, |number| format!(" ({number})")).take(99);
         let free = names.find(|name| is_free(name)).unwrap_or_else(|| name.clone());
         if free != name {
             renamed(ui, &free);
@@ -186,7 +185,7 @@ impl Presence {
         let State::Announced { announcement, record, choice } = &mut self.announced else { return };
         if let Err(error) = announcement.forget_floods() {
             let (record, choice) = (record.clone(), choice.clone());
-            self.announced = self.wait(record, choice, &error, ui);
+            self.announced = self.try_later(record, choice, &error, ui);
         }
     }
 
@@ -212,28 +211,12 @@ impl Presence {
             return self.look_for_names(other, choice, ui);
         }
         *record = record.telling(txt);
-        self.announce_anew(ui);
-    }
-
-    /// Ends the announcement, if there is one, and begins it anew under the name that it has.
-    fn announce_anew(&mut self, ui: &Ui) {
-        if !matches!(self.announced, State::Announced { .. }) {
-            return;
-        }
-        if let State::Announced { announcement, record, choice } =
-            std::mem::replace(&mut self.announced, State::Silent)
+        if let State::Announced { announcement, record, choice } = &mut self.announced
+            && let Err(error) =
+                announcement.begin_anew(record.called(announcement.name().to_owned()))
         {
-            let record = record.called(announcement.name().to_owned());
-            // Its goodbye comes before the new one's first word.
-            drop(announcement);
-            let begun = Interfaces::look(&choice)
-                .and_then(|interfaces| Announcement::begin(&record, &interfaces, &choice));
-            match begun {
-                Ok(announcement) => {
-                    self.announced = State::Announced { announcement, record, choice };
-                }
-                Err(error) => self.announced = self.wait(record, choice, &error, ui),
-            }
+            let (record, choice) = (record.clone(), choice.clone());
+            self.announced = self.try_later(record, choice, &error, ui);
         }
     }
 
@@ -263,7 +246,7 @@ impl Presence {
                         self.trouble = None;
                         State::Announced { announcement, record, choice }
                     }
-                    Err(error) => self.wait(record, choice, &error, ui),
+                    Err(error) => self.try_later(record, choice, &error, ui),
                 };
             }
         }

@@ -81,12 +81,21 @@ impl Announcement {
         if kept(&self.daemon) <= MAX_KEPT {
             return Ok(false);
         }
+        self.begin_anew(self.record.clone())?;
+        Ok(true)
+    }
+
+    /// Ends it, and announces this record in its place.
+    ///
+    /// # Errors
+    /// As [`Announcement::begin`]; then nobody can see it any more.
+    pub fn begin_anew(&mut self, record: Record) -> Result<()> {
         // The goodbye comes before the new one's first word, or it would take that away as well.
         self.end();
         let counted = self.counted;
-        *self = Self::begin(&self.record, &Interfaces::look(&self.choice)?, &self.choice)?;
+        *self = Self::begin(&record, &Interfaces::look(&self.choice)?, &self.choice)?;
         self.counted = counted;
-        Ok(true)
+        Ok(())
     }
 
     /// What happens next to it, if it does so within `patience`. Nothing that others do makes this
