@@ -26,8 +26,10 @@ use crate::error::{Error, Result, shown, shown_claim};
 use crate::trust::folder::{Access, Folder};
 use crate::trust::{armor, pem};
 
-/// Pauses after the first failure and at most: Let's Encrypt takes five failures an hour.
-const PAUSES: [Duration; 2] = [Duration::from_secs(5 * 60), Duration::from_secs(60 * 60)];
+/// The pause after the first failure: Let's Encrypt takes five failures an hour.
+const FIRST: Duration = Duration::from_secs(5 * 60);
+/// The longest.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
 /// The account's key.
 const ACCOUNT: &str = "account.key";
 
@@ -89,15 +91,14 @@ impl Applicant {
     /// Gets a certificate if there is none, and another whenever a third of its time is left, for ever.
     pub async fn apply(mut self) {
         let [ca, domain] = &self.names;
-        let [first, most] = PAUSES;
-        let (mut pause, mut rest) = (first, Duration::from_secs(1));
+        let (mut pause, mut rest) = (Pause::default(), Duration::from_secs(1));
         while let Some(event) = self.state.next().await {
             let error = match event {
                 Ok(EventOk::CertCacheStore) => {
                     // Where this clock is wrong each has ended when it comes, and another would be asked for at once.
-                    pause = first;
+                    pause = Pause::default();
                     sleep(rest).await;
-                    rest = (rest * 2).min(most);
+                    rest = (rest * 2).min(LONGEST);
                     continue;
                 }
                 Ok(_) => continue,
@@ -108,17 +109,36 @@ impl Applicant {
             let said = match again {
                 true => format!(
                     "no certificate for {domain} from {ca}: {what}; {advice}it is asked again in {} minutes",
-                    pause.as_secs() / 60
+                    pause.minutes()
                 ),
                 false => what,
             };
             // If the one before was not read yet, that will do.
             let _ = self.failures.try_send(said);
             if again {
-                sleep(pause).await;
-                pause = (pause * 2).min(most);
+                pause.rest().await;
             }
         }
+    }
+}
+
+/// Longer after each failure.
+struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(FIRST)
+    }
+}
+
+impl Pause {
+    fn minutes(&self) -> u64 {
+        self.0.as_secs() / 60
+    }
+
+    async fn rest(&mut self) {
+        sleep(self.0).await;
+        self.0 = (self.0 * 2).min(LONGEST);
     }
 }
 
@@ -146,7 +166,11 @@ fn why(error: &EventError<Error, Error>) -> (String, &'static str) {
         | EventError::CertCacheStore(error)
         | EventError::AccountCacheLoad(error)
         | EventError::AccountCacheStore(error) => return (error.to_string(), ""),
-        EventError::CachedCertParse(error) | EventError::NewCertParse(error) => {
+        EventError::CachedCertParse(error) => {
+            let what = shown_claim(&error.to_string());
+            return (format!("the certificate that was kept cannot be used: {what}"), "");
+        }
+        EventError::NewCertParse(error) => {
             let what = shown_claim(&error.to_string());
             return (format!("what it gave cannot be used: {what}"), "");
         }
@@ -233,13 +257,12 @@ impl CertCache for Kept {
 
     async fn store_cert(&self, domains: &[String], _: &str, pem: &[u8]) -> Result<()> {
         // It is served from there, and was asked for once: a disk that is full now need not be so for long.
-        let [mut pause, most] = PAUSES;
+        let mut pause = Pause::default();
         while let Err(error) = self.replace(&certificate_of(&domains.concat()), pem) {
-            let minutes = pause.as_secs() / 60;
+            let minutes = pause.minutes();
             let _ =
                 self.failures.try_send(format!("{error}; it is tried again in {minutes} minutes"));
-            sleep(pause).await;
-            pause = (pause * 2).min(most);
+            pause.rest().await;
         }
         Ok(())
     }

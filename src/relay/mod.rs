@@ -38,7 +38,7 @@ use crate::bounds::{MAX_INCOMING, MAX_RELAY_KEYS, MAX_RELAY_LINES};
 use crate::control::{self, SLICE};
 use crate::error::{Error, Exit, Result, shown_os};
 use crate::service::program;
-use crate::trust::certificate as trust;
+use crate::trust;
 use crate::trust::credentials::Credentials;
 use crate::ui::{RelayEvent, Relayed, Ui};
 
@@ -128,7 +128,7 @@ fn url(local: SocketAddr, own: Option<&Own>) -> String {
 }
 
 /// What to say of a certificate that ends soon.
-fn reminder(certificate: &trust::Certificate, is_asked_for: bool) -> Option<String> {
+fn reminder(certificate: &trust::certificate::Certificate, is_asked_for: bool) -> Option<String> {
     match is_asked_for {
         false => {
             let end = certificate.expiry()?;
@@ -285,9 +285,7 @@ impl Relay {
                     ui.note("a new day has begun; it goes on");
                 }
             }
-            if let (Some(certificate), true) =
-                (certificate, looked.elapsed() >= LOOK || control::is_to_reload())
-            {
+            if let (Some(certificate), true) = (certificate, looked.elapsed() >= LOOK) {
                 looked = Instant::now();
                 if certificate.look(ui) {
                     ui.note("the certificate was loaded anew");
@@ -382,9 +380,8 @@ mod tests {
     fn the_end_of_a_certificate_is_told_of_in_time() {
         let made = rcgen::generate_simple_self_signed(["a.b".to_owned()]).unwrap();
         let der: CertificateDer<'static> = made.cert.der().clone();
-        let mut certificate = trust::Certificate::parse(der).unwrap();
-        let now = trust::Moment::now().0;
-        let said = |certificate: &_, is_asked_for| reminder(certificate, is_asked_for);
+        let mut certificate = trust::certificate::Certificate::parse(der).unwrap();
+        let now = trust::certificate::Moment::now().0;
         for (days, left, of_files, of_ca) in [
             (90, 31, false, false),
             (90, 29, true, false),
@@ -397,12 +394,12 @@ mod tests {
         ] {
             // An hour more than the days, for the time that this takes.
             let until = now + left * 86_400 + 3600;
-            certificate.from = trust::Moment(until - days * 86_400);
-            certificate.until = trust::Moment(until);
-            let files = said(&certificate, false);
+            certificate.from = trust::certificate::Moment(until - days * 86_400);
+            certificate.until = trust::certificate::Moment(until);
+            let files = reminder(&certificate, false);
             assert_eq!(files.is_some(), of_files, "{days} {left} {files:?}");
             assert!(files.is_none_or(|it| it.contains("replace its files")));
-            let ca = said(&certificate, true);
+            let ca = reminder(&certificate, true);
             assert_eq!(ca.is_some(), of_ca, "{days} {left} {ca:?}");
             assert!(ca.is_none_or(|it| it.ends_with(", and the CA has given no other so far")));
         }
