@@ -169,7 +169,7 @@ impl Dialler {
                 ended => return ended,
             },
         };
-        match (Far::find().and_then(|it| it.address(&Host::Ip(far.ip()))), nearby) {
+        match (self.tailnet().and_then(|it| it.address(&Host::Ip(far.ip()))), nearby) {
             (Ok(ip), _) => self.connect_far(ip, port, expect),
             // Where the tailnet does not lead there, it is the near one that is missing.
             (Err(_), Some(gone)) => Err(gone),
@@ -179,11 +179,12 @@ impl Dialler {
 
     /// The device of the tailnet that a host means, if it means one.
     fn of_tailnet(&self, host: &Host) -> Result<Option<IpAddr>> {
-        let far = || self.far().map_or_else(Far::find, |far| Ok(far.clone()));
         match (host, host.address()) {
-            (_, Some(ip)) if is_tailnet(ip) => far()?.address(host).map(Some),
+            (_, Some(ip)) if is_tailnet(ip) => self.tailnet()?.address(host).map(Some),
             // Nobody else has such names.
-            (Host::Name(name), None) if name.ends_with(".ts.net") => far()?.address(host).map(Some),
+            (Host::Name(name), None) if name.ends_with(".ts.net") => {
+                self.tailnet()?.address(host).map(Some)
+            }
             (Host::Name(_), None) => match self.far().map(|far| far.address(host)) {
                 Some(Err(error)) if matches!(error.cause, Cause::Usage | Cause::Refused) => {
                     Err(error)
@@ -200,6 +201,11 @@ impl Dialler {
         self.far.get_or_init(|| Far::find().ok()).as_ref()
     }
 
+    /// The same for who needs it, and otherwise is told why there is none; it may have come meanwhile.
+    fn tailnet(&self) -> Result<Far> {
+        self.far().map_or_else(Far::find, |far| Ok(far.clone()))
+    }
+
     /// At a device of the tailnet: at the port that was named, or where it was, or at all that it may have.
     fn connect_far(
         &self,
@@ -207,7 +213,7 @@ impl Dialler {
         port: Option<u16>,
         expect: Expect,
     ) -> Result<(Channel, SocketAddr), NotConnected> {
-        let far = self.far().map_or_else(Far::find, |far| Ok(far.clone()))?;
+        let far = self.tailnet()?;
         let port = port.or_else(|| self.last.get().map(|at| at.port()));
         let (own, who) = (Arc::clone(&self.own), self.name());
         far.connect(ip, &far::ports(port), &meet(own, who, expect))

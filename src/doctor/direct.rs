@@ -101,15 +101,15 @@ enum Udp {
     Blocked,
 }
 
-fn answers(network: &Network) -> Udp {
-    let mut there = network.relays.iter().filter(|it| it.entered.is_ok()).peekable();
+fn udp_of(network: &Network) -> Udp {
     if network.relays.iter().any(|it| !it.seen.is_empty()) {
         return Udp::Answered;
     }
-    if there.peek().is_none() {
+    if !has_relay(network) {
         return Udp::Gone;
     }
-    let asked: Vec<_> = there.filter(|it| it.is_asked).collect();
+    let asked = network.relays.iter().filter(|it| it.entered.is_ok() && it.is_asked);
+    let asked: Vec<_> = asked.collect();
     match asked.iter().any(|it| it.relay.is_of_n0()) {
         true => Udp::Blocked,
         false if asked.is_empty() => Udp::Unasked,
@@ -118,7 +118,7 @@ fn answers(network: &Network) -> Udp {
 }
 
 fn udp(network: &Network) -> Vec<Finding> {
-    let unanswered = match answers(network) {
+    let unanswered = match udp_of(network) {
         Udp::Answered => None,
         Udp::Gone => Some(Finding::skipped("no relay answers: see above")),
         Udp::Unasked => Some(Finding::skipped(
@@ -232,7 +232,7 @@ fn outlook(network: &Network) -> Finding {
             "unlikely: {through}, except with those whose router lets everybody in"
         )),
         Kind::Unknown => Finding::fine("possible: UDP gets out"),
-        Kind::Unseen => match answers(network) {
+        Kind::Unseen => match udp_of(network) {
             Udp::Blocked => Finding::warning(format!("none: {through}, as UDP does not get out")),
             Udp::Silent => Finding::warning(format!(
                 "unlikely: {through}, unless UDP gets out and the relay just does not answer it"

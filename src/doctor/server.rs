@@ -1,12 +1,12 @@
-//! A server of the local network, by its name: whether it is announced, answers and is trusted. And one of the
-//! tailnet: whether there is one at a machine.
+//! A server by its name in the local network: whether it is announced, answers and is trusted. And one at a machine
+//! that is named, whichever network that is in.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connect::around::Look;
-use crate::connect::devices::{Own, PORTS, Papers};
+use crate::connect::devices::{Own, PORT, PORTS, Papers};
 use crate::connect::place::{Place, Sought};
 use crate::connect::servers::Dialler;
 use crate::connect::{Connection, NotConnected};
@@ -81,7 +81,6 @@ pub fn would_listen(addresses: &[IpAddr]) -> Option<Finding> {
 /// What there is to say of a server at a machine, at this port or where `send --to` would look, and whether one has
 /// answered; nothing where nobody is trusted here.
 pub fn look_at(host: &Host, port: Option<u16>, limit: Duration) -> Option<(Finding, bool)> {
-    let first = host.address().filter(|ip| !is_tailnet(*ip)).map(|_| *PORTS.start());
     trusted()?;
     let own = Arc::new(Own::load(&Papers::default()).ok()?);
     let place = Place::Host(host.clone(), port);
@@ -95,6 +94,8 @@ pub fn look_at(host: &Host, port: Option<u16>, limit: Duration) -> Option<(Findi
             (finding, true)
         }
         Err(NotConnected::Refused(_)) => {
+            // A tailnet has no records that would name another.
+            let first = host.address().filter(|ip| !is_tailnet(*ip)).map(|_| PORT);
             let at = port.or(first).map_or_else(
                 || format!("ports {} to {}", PORTS.start(), PORTS.end()),
                 |port| format!("port {port}"),
