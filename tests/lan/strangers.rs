@@ -183,18 +183,22 @@ fn a_flood_of_records_ends_the_search() -> Result<()> {
     Ok(())
 }
 
+/// Floods the network until a search ends by it. Whoever is announced hears what that search hears, and a third more.
+fn flood(lan: &Lan) -> Result<()> {
+    let mut found = search(lan, "c")?;
+    let flood = Flood::begin(lan, 16)?;
+    let ended = found.wait_for_all(LIMIT);
+    thread::sleep(Duration::from_secs(1));
+    drop(flood);
+    ended.err().context("the flood has no end").map(drop)
+}
+
 /// Whoever is announced forgets a flood, and is announced as before.
 #[test]
 fn a_flood_ends_no_announcement() -> Result<()> {
     let Some(lan) = Lan::new()? else { return Ok(()) };
     let mut server = announce(&lan, "a", "attic", 1)?;
-    let mut found = search(&lan, "c")?;
-    let flood = Flood::begin(&lan, 16)?;
-    // It hears what this search hears, and a third more.
-    let ended = found.wait_for_all(LIMIT);
-    thread::sleep(Duration::from_secs(1));
-    drop(flood);
-    ended.err().context("the flood has no end")?;
+    flood(&lan)?;
     let (server, is_anew) = lan.at("a", move || {
         let is_anew = server.forget_floods()?;
         ensure!(!server.forget_floods()?, "it is looked again at once");
@@ -224,12 +228,7 @@ fn a_token_is_shown_after_a_flood_too() -> Result<()> {
     let before = until("somebody who speaks multicast DNS", || {
         Ok(Some(sockets()?).filter(|open| !open.is_empty()))
     })?;
-    let mut found = search(&lan, "c")?;
-    let flood = Flood::begin(&lan, 16)?;
-    let ended = found.wait_for_all(LIMIT);
-    thread::sleep(Duration::from_secs(1));
-    drop(flood);
-    ended.err().context("the flood has no end")?;
+    flood(&lan)?;
     // It looks every 30 s; then its sockets are others.
     until("another announcement", || Ok((sockets()? != before).then_some(())))?;
     types(&home, "c", &["--name", "attic", &token], 0)?;
