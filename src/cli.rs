@@ -318,7 +318,7 @@ pub struct DoctorArgs {
     /// With --relay: show the relay the token of this file, which nobody else may read
     #[arg(long, value_name = "FILE", requires = "relay")]
     relay_token_file: Option<PathBuf>,
-    /// Look at this port, here and there; without this at 15820
+    /// Look at this port, here and there; without this at 15820, and there at a server's ports
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// The folder that would be received into

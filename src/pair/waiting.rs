@@ -82,7 +82,7 @@ pub struct Waiting {
 /// guess there.
 ///
 /// # Errors
-/// Nobody waits, or somebody floods the network or fills it with records and one alone has been found by then (exit 5); several wait, and there is
+/// Nobody waits, or somebody floods the network or fills it with records and fewer than two have been found by then (exit 5); several wait, and there is
 /// nobody to ask (exit 2).
 pub fn find(choice: &Choice, ui: &Ui) -> Result<Waiting> {
     ui.note("looking for the machine that shows the token");

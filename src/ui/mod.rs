@@ -199,8 +199,8 @@ impl Ui {
         (exit, words)
     }
 
-    /// The same for a server: it reads its files again at SIGHUP, and to stop it is no failure. What is `left` then
-    /// is said where it had to be stopped twice.
+    /// The same for a server: a SIGHUP that is meant for its files does not stop it, and to stop it is no failure. What
+    /// is `left` then is said where it had to be stopped twice.
     pub fn as_service(mut self, left: &'static str) -> Self {
         self.service = Some(left);
         self
