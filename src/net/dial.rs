@@ -57,14 +57,18 @@ impl Route {
 /// Connects within `limit`, to be 30 s outside tests. Fails with exit 5 and a hint; the one
 /// exception is [`Route::Nc`], which shows that it cannot connect only when the stream is read.
 pub fn dial(target: SocketAddr, via: &Route, limit: Duration) -> Result<Stream> {
-    let target = SocketAddr::new(target.ip().to_canonical(), target.port());
+    let mut target = target;
+    target.set_ip(target.ip().to_canonical());
     match via {
         Route::Direct => TcpStream::connect_timeout(&target, limit)
             .map(Stream::tcp)
             .map_err(|error| no_connection(target, &error, limit)),
         Route::Local => {
-            let interfaces = Interfaces::look(&Choice::Local)?;
-            let addresses = interfaces.to_dial(target.ip(), target.port());
+            let addresses = match target {
+                // Somebody knows already behind which interface it is.
+                SocketAddr::V6(at) if at.scope_id() > 0 => vec![target],
+                _ => Interfaces::look(&Choice::Local)?.to_dial(target.ip(), target.port()),
+            };
             dial_first(&addresses, limit.min(ANSWER_LIMIT)).map(|(stream, _)| stream)
         }
         Route::Proxy(proxy) => proxy.dial(target, Instant::now() + limit),

@@ -129,7 +129,7 @@ fn dial(typed: &str, options: &PairOptions, ui: &Ui) -> Result<Connection> {
             let waiting = waiting::find(choice, ui)?;
             ui.note(&format!("found {} at {}", shown(&waiting.name), waiting.at));
             let peer = Peer::unknown(waiting.at.ip());
-            let target = Target::Address(waiting.at, Route::Direct);
+            let target = Target::Address(waiting.at, Route::Local);
             (Remote { target, peer }, token)
         }
         (Some(_), Way::Tailnet) => {

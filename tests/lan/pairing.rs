@@ -21,6 +21,20 @@ pub fn shows(home: &Home<'_>, device: &str, options: &[&str]) -> Result<(Process
     Ok((process, token))
 }
 
+/// By an address of the link, which is another machine's on each: what was found says on which.
+#[test]
+fn a_token_is_found_at_an_address_of_the_link() -> Result<()> {
+    let Some(lan) = Lan::new()? else { return Ok(()) };
+    for machine in ["a", "b"] {
+        lan.ip(machine, "address flush dev eth0 scope global")?;
+    }
+    let home = Home::new(&lan)?;
+    let (attic, token) = shows(&home, "a", &["--name", "laptop"])?;
+    let said = types(&home, "b", &["--name", "attic", &token], 0)?;
+    ensure!(said.contains(" at [fe80::"), "{said}");
+    attic.end()?.expect(0).map(drop)
+}
+
 /// `pair TOKEN`, once the machine that shows it can be seen.
 pub fn types(home: &Home<'_>, device: &str, words: &[&str], code: i32) -> Result<String> {
     let words = [&["pair"], words].concat();
