@@ -262,6 +262,8 @@ fn of_others(
         taken.extend(hosts_of(name).iter().map(San::to_string));
     }
     taken.extend(device.hosts().iter().map(|host| host.to_string().to_lowercase()));
+    // That is everybody's own machine.
+    taken.insert("localhost".into());
     // Somebody may come from here, or by way of this machine.
     let interfaces = Interfaces::look(&Choice::Local).ok();
     taken.extend(interfaces.iter().flat_map(Interfaces::addresses).map(|(ip, _)| ip.to_string()));
@@ -420,6 +422,9 @@ mod tests {
             ("loft", false, "loft-2: loft-2, loft-2.local"),
             ("loft.local", true, "loft.local-2: loft-local-2, loft-local-2.local"),
             ("home", false, "home-2: home-2, home-2.local"),
+            // And what is each its own.
+            ("localhost", false, "localhost-2: localhost-2, localhost-2.local"),
+            ("localhost", true, "localhost-2: localhost-2, localhost-2.local"),
             // This one itself.
             (own, false, &format!("{own}-2: {sanitized}-2, {sanitized}-2.local")),
             (own, true, &format!("{own}-2: {sanitized}-2, {sanitized}-2.local")),
