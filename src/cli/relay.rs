@@ -40,7 +40,7 @@ pub struct RelayArgs {
     #[arg(long, value_name = "NAME", value_parser = domain, conflicts_with = "cert")]
     domain: Option<String>,
     /// An e-mail address for the CA to write to
-    #[arg(long, value_name = "MAIL", requires = "domain", value_parser = mail)]
+    #[arg(long, value_name = "MAIL", requires = "domain", conflicts_with_all = ["http", "cert"], value_parser = mail)]
     contact: Option<String>,
     /// Get it from another CA, by the URL of its directory (ACME)
     #[arg(long, value_name = "URL", requires = "domain", default_value = DIRECTORY, value_parser = directory)]

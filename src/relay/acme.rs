@@ -225,6 +225,11 @@ fn said(text: &str) -> String {
     match message {
         Some((message, _)) => format!("it cannot be reached: {}", message.to_lowercase()),
         None if text.contains("InvalidCertificate") => "its own certificate is not valid".into(),
+        None if text.contains("dns error") => {
+            "no address of it is known: is this machine on line?".into()
+        }
+        // What follows is for those who write the program.
+        None if text.contains("reqwest::Error") => "it cannot be reached".into(),
         None => text.to_owned(),
     }
 }
@@ -331,6 +336,14 @@ mod tests {
             (
                 "http error: E(InvalidCertificate(UnknownIssuer))".into(),
                 "its own certificate is not valid",
+            ),
+            (
+                r#"http error: reqwest::Error { kind: Request, source: hyper_util::client::legacy::Error(Connect, ConnectError("dns error", DnsError { inner: Custom"#.into(),
+                "no address of it is known: is this machine on line?",
+            ),
+            (
+                "http error: reqwest::Error { kind: Request, source: TimedOut }".into(),
+                "it cannot be reached",
             ),
             (r#"non 2xx http status: 500 "<html>""#.into(), r#"non 2xx http status: 500 "<html>""#),
         ] {
