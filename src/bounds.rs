@@ -57,7 +57,9 @@ pub const STRANGER_WINDOW: u32 = 64 << 10;
 /// Bytes that may wait in one stream of QUIC. With some 2,000 packets in it the engine ends the
 /// connection.
 pub const QUIC_STREAM_WINDOW: u32 = 2 << 20;
-/// Bytes that may wait in all streams of a connection together.
+/// Bytes that may wait in all streams of a connection together, at first…
+pub const QUIC_START_WINDOW: u32 = 4 << 20;
+/// …and where the way needs more.
 pub const QUIC_WINDOW: u32 = 32 << 20;
 /// Streams into which a sender may part its bytes.
 pub const MAX_QUIC_STRIPES: u8 = 16;

@@ -17,6 +17,8 @@ mod path;
 #[cfg(feature = "direct")]
 mod plate;
 #[cfg(feature = "direct")]
+mod room;
+#[cfg(feature = "direct")]
 mod slept;
 #[cfg(feature = "direct")]
 mod stream;

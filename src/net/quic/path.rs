@@ -86,6 +86,11 @@ impl Paths {
     }
 }
 
+/// How long a round trip by the way of now takes.
+pub fn round_trip(connection: &Connection) -> Option<Duration> {
+    selected(connection).map(|path| path.round_trip)
+}
+
 /// The way that the content takes.
 fn selected(connection: &Connection) -> Option<Path> {
     let paths = connection.paths();

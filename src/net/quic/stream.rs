@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::Caller;
 use super::path::{self, Paths};
 use super::stripes::{In, Out};
-use crate::bounds::{LAST_BYTES_LIMIT, MAX_HANDSHAKES, QUIC_WINDOW};
+use crate::bounds::{LAST_BYTES_LIMIT, MAX_HANDSHAKES, QUIC_START_WINDOW};
 
 /// What an endpoint and its connections share.
 #[derive(Clone)]
@@ -145,7 +145,7 @@ impl Quic {
     /// sends is parted from here on.
     pub fn greeted(&self) {
         self.is_greeted.store(true, Ordering::Relaxed);
-        self.connection.set_receive_window(VarInt::from_u32(QUIC_WINDOW));
+        self.connection.set_receive_window(VarInt::from_u32(QUIC_START_WINDOW));
         self.home.handle.block_on(async {
             match self.was_dialled {
                 true => self.out.lock().await.part(),

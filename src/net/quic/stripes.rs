@@ -3,9 +3,12 @@
 //! 10 MB/s at 200 ms, and less where packets get lost. Block k of the bytes goes over stream k mod n.
 
 use std::io::{self, ErrorKind};
+use std::time::Instant;
 
-use iroh::endpoint::{Connection, RecvStream, SendStream};
+use iroh::endpoint::{Connection, RecvStream, SendStream, VarInt};
 
+use super::path;
+use super::room::Room;
 use crate::bounds::MAX_QUIC_STRIPES;
 
 /// Bytes of a block.
@@ -85,11 +88,13 @@ pub struct In {
     at: u64,
     /// Not heard yet: how many there are.
     is_unheard: bool,
+    room: Room,
 }
 
 impl In {
     pub fn new(connection: Connection, first: RecvStream) -> Self {
-        Self { connection, streams: vec![first], count: 1, at: 0, is_unheard: false }
+        let room = Room::new(Instant::now());
+        Self { connection, streams: vec![first], count: 1, at: 0, is_unheard: false, room }
     }
 
     /// From here on there may be several, as the other side says first.
@@ -123,6 +128,13 @@ impl In {
         };
         let read = stream.read(buf).await.map_err(gone)?.unwrap_or(0);
         self.at = self.at.wrapping_add(read as u64);
+        // Strangers have a window that stays as it is: all streams but the first are for those who are none.
+        if self.count > 1
+            && let Some(window) =
+                self.room.read(read, Instant::now(), || path::round_trip(&self.connection))
+        {
+            self.connection.set_receive_window(VarInt::from_u32(window));
+        }
         Ok(read)
     }
 }
