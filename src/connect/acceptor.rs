@@ -5,6 +5,7 @@
 //! wrong tokens in all. When another comes one has to leave: the oldest of whoever has the most, so
 //! that a crowd from one place crowds out itself, and nobody who came from elsewhere.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -40,7 +41,7 @@ pub struct Accepted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot(u64);
 
-/// What came of a connection.
+/// What came of a connection, or of the way here.
 pub enum Incoming {
     /// A receiver that is let in.
     Accepted(Box<Accepted>),
@@ -55,6 +56,13 @@ pub enum Incoming {
     Look {
         /// Who.
         peer: Peer,
+    },
+    /// No relay has this side any more, or one has it again.
+    Relay {
+        /// The host of the last one.
+        host: String,
+        /// Whether nobody new finds this side now.
+        is_away: bool,
     },
     /// Someone who may not connect, or who was not understood.
     Refused {
@@ -74,6 +82,8 @@ pub struct Acceptor {
     listeners: Vec<Listener>,
     shared: Arc<Shared>,
     incoming: Receiver<Incoming>,
+    /// Whether it was told that no relay has this side.
+    is_away: Cell<bool>,
 }
 
 struct Shared {
@@ -220,7 +230,8 @@ impl Acceptor {
             started: AtomicU64::new(0),
             incoming: sender,
         });
-        let mut acceptor = Self { listeners: Vec::new(), shared, incoming };
+        let is_away = Cell::new(false);
+        let mut acceptor = Self { listeners: Vec::new(), shared, incoming, is_away };
         for listener in listeners {
             acceptor.listen(listener)?;
         }
@@ -269,8 +280,13 @@ impl Acceptor {
         self.listeners.iter().find_map(Listener::failure).map_or(Ok(()), Err)
     }
 
-    /// The next connection of which there is something to tell, if there is one within `patience`.
+    /// The next thing that there is to tell, if there is one within `patience`.
     pub fn next(&self, patience: Duration) -> Option<Incoming> {
+        let is_away = self.listeners.iter().any(Listener::is_away);
+        if self.is_away.replace(is_away) != is_away {
+            let host = self.listeners.iter().find_map(Listener::relay).unwrap_or_default();
+            return Some(Incoming::Relay { host, is_away });
+        }
         self.incoming.recv_timeout(patience).ok()
     }
 

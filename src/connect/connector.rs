@@ -5,6 +5,7 @@ use super::{Connection, NotConnected, Peer, Remote, Target};
 use crate::bounds::DIAL_LIMIT;
 use crate::error::Result;
 use crate::net::dial::{Route, Stream};
+use crate::net::relay_url::RelayUrl;
 use crate::token::Token;
 
 /// One run's way to its peer.
@@ -25,6 +26,14 @@ impl Connector {
     /// Who should be there.
     pub fn peer(&self) -> &Peer {
         &self.remote.peer
+    }
+
+    /// The relays at which the peer is asked for.
+    pub fn relays(&self) -> &[RelayUrl] {
+        match &self.remote.target {
+            Target::Quic(dialler) => dialler.relays(),
+            Target::Address(..) => &[],
+        }
     }
 
     /// Whether the other side notices late that a connection is gone.

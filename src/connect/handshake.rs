@@ -113,13 +113,14 @@ fn explain(error: HandshakeError, name: &str) -> Error {
             Error::refused(message).hint("do not trust this connection; start both sides anew")
         }
         HandshakeError::WrongToken { left: 0 } => Error::refused(message)
-            .hint("the sender has ended its offer; start `transfer send` there again"),
-        HandshakeError::WrongToken { left } => Error::refused(message)
-            .hint(format!("compare the words with the sender's screen; it forgives {left} more")),
+            .hint("that token is void now: run the command there again, which draws another"),
+        HandshakeError::WrongToken { left } => Error::refused(message).hint(format!(
+            "compare the words with the other machine's screen; it forgives {left} more"
+        )),
         HandshakeError::Impostor => Error::refused(message)
-            .hint("compare the ticket with the sender's screen; someone may be in between"),
+            .hint("compare the ticket with the other machine's screen; someone may be in between"),
         HandshakeError::Busy => Error::refused(message)
-            .hint("one offer serves one receiver; start another `transfer send` there"),
+            .hint("it serves one at a time: for another run the command there once more"),
     }
 }
 

@@ -106,6 +106,14 @@ impl Listener {
         }
     }
 
+    /// Whether nobody new finds it at the moment, as no relay has it.
+    pub fn is_away(&self) -> bool {
+        match &self.socket {
+            Socket::Tcp(_) => false,
+            Socket::Quic(listener) => listener.is_away(),
+        }
+    }
+
     /// Why nobody comes any more, where it has not been closed.
     pub fn failure(&self) -> Option<Error> {
         match &self.socket {

@@ -93,6 +93,15 @@ impl RelayUrl {
         self.host.strip_suffix('.').unwrap_or(&self.host)
     }
 
+    /// Its host, and its port where that is not the usual one, to be shown.
+    pub fn name(&self) -> String {
+        let host = match self.host.parse::<Ipv6Addr>() {
+            Ok(ip) if self.port.is_some() => format!("[{ip}]"),
+            _ => self.host().to_owned(),
+        };
+        self.port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
+    }
+
     /// Its TCP port.
     pub fn port(&self) -> u16 {
         self.port.unwrap_or(if self.is_https { 443 } else { 80 })
@@ -155,6 +164,15 @@ mod tests {
             let relay = RelayUrl::parse(text).unwrap();
             assert_eq!((&*relay.url(), &*relay.to_string()), (url, short), "{text}");
             assert_eq!(RelayUrl::parse(short).unwrap(), relay, "{text}");
+        }
+        for (text, name) in [
+            ("https://relay.example.org.", "relay.example.org"),
+            ("https://a.b:8443", "a.b:8443"),
+            ("http://127.0.0.1:80", "127.0.0.1"),
+            ("https://[::1]:443", "::1"),
+            ("https://[::1]:3340", "[::1]:3340"),
+        ] {
+            assert_eq!(RelayUrl::parse(text).unwrap().name(), name, "{text}");
         }
         for (text, why) in [
             ("", "its host is neither a name nor an address"),

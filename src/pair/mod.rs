@@ -191,7 +191,7 @@ fn wait(options: &PairOptions, name: &str, ui: &Ui) -> Result<Connection> {
                 refused += 1;
                 ui.turned_away(&peer, &why, refused);
             }
-            Some(Incoming::Look { .. }) | None => {}
+            Some(Incoming::Look { .. } | Incoming::Relay { .. }) | None => {}
         }
     }
     Err(Error::network("nobody came within 5 minutes").hint("`transfer pair` shows another token"))

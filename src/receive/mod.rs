@@ -70,11 +70,11 @@ pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
         redial.is_noticed_late();
     }
     let mut receiver = Receiver::new(&options, ui)?;
-    ui.note(&format!("connecting to {}", connector.peer().name));
+    ui.connects(&connector.peer().name, connector.relays());
     let summary =
         receive(connector, &mut receiver, &mut redial, ui).map_err(|error| {
             match error.hint.as_deref() {
-                Some(hint) if agreed && hint.contains("the sender's screen") => {
+                Some(hint) if agreed && hint.contains("the other machine's screen") => {
                     error.hint("do both files hold the same token? the screen does not show it")
                 }
                 _ => error,

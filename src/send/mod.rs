@@ -22,7 +22,7 @@ use crate::bounds::MAX_TEXT;
 use crate::connect::acceptor::Acceptor;
 use crate::connect::handshake::{self, Judge};
 use crate::connect::ways::{self, Way};
-use crate::connect::{Elsewhere, Endpoint};
+use crate::connect::{Elsewhere, Endpoint, Reach};
 use crate::error::{Cause, Error, Exit, Result};
 use crate::files::expand::expand;
 use crate::files::walk::Walk;
@@ -82,7 +82,12 @@ pub fn run(options: &SendOptions, ui: &Ui) -> Result<Exit> {
     ui.detail(&format!("the token has {:.1} bits of entropy", token::entropy_bits(token.words())));
     // Whoever has agreed on a token has agreed on a port as well: there is no ticket to tell another.
     let port = options.port.or(options.agreed.is_some().then_some(DEFAULT_PORT));
+    let asking = match &endpoint.reach {
+        Reach::Internet { relays } if !relays.is_empty() => ui.asks_for_place(relays),
+        _ => None,
+    };
     let (listeners, port) = endpoint.bind(port, USUAL_PORTS)?;
+    drop(asking);
     if let Some(relay) = listeners.iter().find_map(Listener::relay) {
         ui.found_at(&relay);
     }

@@ -331,6 +331,7 @@ impl Waiting {
                 self.refusals += 1;
                 ui.looked(&peer, self.refusals);
             }
+            Some(Incoming::Relay { host, is_away }) => ui.relay_is_away(&host, is_away),
             Some(Incoming::Refused { peer, why }) => {
                 self.refusals += 1;
                 ui.turned_away(&peer, &why, self.refusals);

@@ -160,7 +160,10 @@ pub fn run(options: &ServeOptions, ui: &Ui) -> Result<Exit> {
                     refused += 1;
                     ui.turned_away(&peer, &why, refused);
                 }
-                Some(Incoming::WrongToken { .. } | Incoming::Look { .. }) | None => {}
+                Some(
+                    Incoming::WrongToken { .. } | Incoming::Look { .. } | Incoming::Relay { .. },
+                )
+                | None => {}
             }
         }
         notify::tell(Told::Stopping);

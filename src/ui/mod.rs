@@ -30,8 +30,10 @@ mod words;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use dialoguer::console::style;
 use zeroize::Zeroizing;
@@ -83,6 +85,9 @@ pub struct Ui {
 
 /// The SHA-256 of a file.
 type Hash = [u8; HASH_LEN];
+
+/// Whoever waits longer wants to know for whom.
+const SLOW: Duration = Duration::from_secs(2);
 
 /// Lines of a list that are shown before the rest is only counted.
 const SHOWN: usize = 10;
@@ -252,6 +257,19 @@ impl Ui {
     pub fn note(&self, text: &str) {
         self.say(text);
         self.tell(|json| json.note(text));
+    }
+
+    /// What is waited for, if that takes more than a moment: until what comes back is dropped.
+    pub fn note_if_slow(&self, text: String) -> Option<mpsc::Sender<()>> {
+        let (done, is_done) = mpsc::channel();
+        let ui = self.clone();
+        let wait = move || {
+            if is_done.recv_timeout(SLOW) == Err(mpsc::RecvTimeoutError::Timeout) {
+                ui.note(&text);
+            }
+        };
+        // Without it only this line is missing.
+        thread::Builder::new().name("slow".into()).spawn(wait).ok().map(|_| done)
     }
 
     /// Something only the curious want to know.

@@ -33,6 +33,31 @@ impl Ui {
         ));
     }
 
+    /// The sender is asked for, at relays if there are some.
+    pub fn connects(&self, name: &str, relays: &[RelayUrl]) {
+        let way = match relays {
+            [] => String::new(),
+            relays => format!(", by way of {}", named(relays)),
+        };
+        self.note(&format!("connecting to {name}{way}"));
+    }
+
+    /// A place is asked for at a relay, which is told if it takes its time: until what comes back is dropped.
+    pub fn asks_for_place(&self, relays: &[RelayUrl]) -> Option<Sender<()>> {
+        self.note_if_slow(format!("asking {} for a place", named(relays)))
+    }
+
+    /// Whether nobody finds a sender, as its relay is away.
+    pub fn relay_is_away(&self, relay: &str, is_away: bool) {
+        let relay = shown(relay);
+        match is_away {
+            true => self.warn(&format!(
+                "the relay {relay} does not answer any more: until it does, nobody finds this sender"
+            )),
+            false => self.note(&format!("at the relay {relay}: receivers find this sender again")),
+        }
+    }
+
     /// Tells of the ways of a connection from now on, where it has several.
     pub fn follow(&self, paths: Option<&Paths>) -> Option<Following> {
         let (ui, mut paths) = (self.clone(), paths?.clone());
@@ -79,6 +104,13 @@ impl Drop for Following {
         let (relayed, direct) = (bytes(relayed), bytes(direct));
         self.ui.detail(&format!("{relayed} went through a relay, {direct} directly"));
         self.ui.tell(|json| json.traffic(traffic));
+    }
+}
+
+fn named(relays: &[RelayUrl]) -> String {
+    match relays {
+        [only] => format!("the relay {}", shown(&only.name())),
+        relays => format!("{} relays", relays.len()),
     }
 }
 

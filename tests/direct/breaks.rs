@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
+use serde_json::Value;
 
 use super::hosts::{Hosts, Side, Told};
 use super::relay::Relay;
@@ -115,12 +116,20 @@ fn a_sender_that_waits_takes_its_place_anew() -> Result<()> {
     let hosts = Hosts::new(&internet, &[&relay])?;
     let tree = hosts.scratch.join("tree");
     write(&tree.join("small"), "hello")?;
-    let (sender, ticket) = hosts.send(&tree, &[])?;
+    let (mut sender, ticket) = hosts.send(&tree, &[])?;
     relay.kill()?;
-    thread::sleep(Duration::from_secs(1));
+    let says = |text: &'static str| {
+        move |event: &Value| event["text"].as_str().is_some_and(|it| it.contains(text))
+    };
+    sender.wait_for("warning", says("the relay 203.0.113.1 does not answer any more"))?;
+    // Nobody waits for what will not come.
+    let told = hosts.receive(&ticket, &[])?.end(5)?;
+    told.ended.says("the relay 203.0.113.1 does not answer: connection refused")?;
     relay.restart(&["-v"])?;
     relay.wait_until_said("203.0.113.11 connected")?;
-    let receiver = hosts.receive(&ticket, &[])?;
+    sender.wait_for("note", says("receivers find this sender again"))?;
+    let mut receiver = hosts.receive(&ticket, &[])?;
+    receiver.wait_for("note", says(", by way of the relay 203.0.113.1"))?;
     finish(&hosts, sender, receiver).map(drop)
 }
 

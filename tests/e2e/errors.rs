@@ -412,7 +412,8 @@ fn three_wrong_tokens_end_the_offer() -> Result<()> {
     let wrong = wrong_ticket(&sender);
     for left in [2, 1] {
         let received = run(receiving(&wrong, &into.join("out"), &["-q"]))?.expect(4)?;
-        let hint = format!("compare the words with the sender's screen; it forgives {left} more");
+        let hint =
+            format!("compare the words with the other machine's screen; it forgives {left} more");
         assert_eq!(received.stderr, format!("error: this machine: wrong token\n  {hint}\n"));
         let line = sender.process.wait_for(Pipe::Err, "wrong token")?;
         let who = "a program on this machine";
@@ -420,7 +421,7 @@ fn three_wrong_tokens_end_the_offer() -> Result<()> {
         assert_eq!(line, format!("warning: wrong token from {who}; {attempts} left\n"));
     }
     let received = run(receiving(&wrong, &into.join("out"), &["-q"]))?.expect(4)?;
-    let hint = "the sender has ended its offer; start `transfer send` there again";
+    let hint = "that token is void now: run the command there again, which draws another";
     assert_eq!(received.stderr, format!("error: this machine: wrong token\n  {hint}\n"));
     sender.end()?.expect(4)?.says(
         "error: the offer has ended after 3 wrong tokens, the last from a program on this \

@@ -44,7 +44,9 @@ const PATH_IDLE: Duration = Duration::from_secs(6);
 /// …and one that works has one so often.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
-/// How long it may take to find out why there is no relay: a name server, and then the relay.
+/// A place at a relay that takes longer is worth a look at what is in the way…
+const SLOW: Duration = Duration::from_secs(3);
+/// …which may take so long: a name server, and then the relay.
 const TRY_LIMIT: Duration = Duration::from_secs(5);
 
 /// Where extra certificates are that this user trusts, as for OpenSSL.
@@ -211,7 +213,7 @@ fn extra_roots() -> Result<Vec<CertificateDer<'static>>> {
 /// Waits until the endpoint is at one of its relays; tells which.
 ///
 /// # Errors
-/// Exit 5, if none lets it in within 10 s, and some more to find out why.
+/// Exit 5, if none lets it in within 10 s, or as soon as it shows that none will.
 pub async fn register(endpoint: &Endpoint, relays: &[RelayUrl]) -> Result<String> {
     let mut status = endpoint.home_relay_status();
     let registered = async {
@@ -220,14 +222,41 @@ pub async fn register(endpoint: &Endpoint, relays: &[RelayUrl]) -> Result<String
             if let Some(relay) = now.iter().find(|relay| relay.is_connected()) {
                 return Some(path::host(relay.url()));
             }
+            if relays.len() == 1 && now.iter().any(|relay| relay.auth_denied_reason().is_some()) {
+                return None;
+            }
             now = status.updated().await.ok()?;
         }
     };
+    let looked = async {
+        tokio::time::sleep(SLOW).await;
+        obstacles(endpoint, relays).await
+    };
+    let late = tokio::time::sleep(REGISTER_LIMIT);
     let registered = async {
-        match tokio::time::timeout(REGISTER_LIMIT, registered).await {
-            Ok(Some(host)) => Ok(host),
-            _ => Err(no_relay(endpoint, relays).await),
+        tokio::pin!(registered, looked, late);
+        let mut found = None;
+        loop {
+            tokio::select! {
+                host = &mut registered => match host {
+                    Some(host) => return Ok(host),
+                    None => break,
+                },
+                obstacles = &mut looked, if found.is_none() => {
+                    let is_hopeless = obstacles.len() == relays.len()
+                        && obstacles.values().all(|it| !it.is_silence());
+                    found = Some(obstacles);
+                    if is_hopeless {
+                        break;
+                    }
+                }
+                () = &mut late => break,
+            }
         }
+        // The first in their order counts.
+        let first = found.as_mut().and_then(BTreeMap::pop_first);
+        let tried = first.and_then(|(at, obstacle)| Some((relays.get(at)?, obstacle)));
+        Err(not_let_in(endpoint, relays, tried))
     };
     tokio::select! {
         registered = registered => registered,
@@ -235,15 +264,16 @@ pub async fn register(endpoint: &Endpoint, relays: &[RelayUrl]) -> Result<String
     }
 }
 
-/// Why no relay lets this side in: all are tried at once, and whoever is slow is not waited for.
-async fn no_relay(endpoint: &Endpoint, relays: &[RelayUrl]) -> Error {
+/// What is in the way of each relay, by its number: all are tried at once, and whoever is slow is not waited
+/// for.
+async fn obstacles(endpoint: &Endpoint, relays: &[RelayUrl]) -> BTreeMap<usize, Obstacle> {
     let mut tries = JoinSet::new();
     for (at, relay) in relays.iter().enumerate() {
         let (relay, tls) = (relay.clone(), endpoint.tls_config().clone());
         tries.spawn_blocking(move || (at, obstacle(&relay, &tls)));
     }
     let mut found = BTreeMap::new();
-    // The first in their order counts; of a name server that hangs nobody knows more later.
+    // Of a name server that hangs nobody knows more later.
     let _ = tokio::time::timeout(TRY_LIMIT, async {
         while let Some(tried) = tries.join_next().await {
             if let Ok((at, Some(obstacle))) = tried {
@@ -252,12 +282,10 @@ async fn no_relay(endpoint: &Endpoint, relays: &[RelayUrl]) -> Error {
         }
     })
     .await;
-    let first = found.pop_first();
-    let tried = first.and_then(|(at, obstacle)| Some((relays.get(at)?, obstacle)));
-    not_let_in(endpoint, relays, tried)
+    found
 }
 
-/// The same, where one of them was tried plainly, and this was in the way.
+/// Why no relay lets this side in, where one of them was tried plainly, and this was in the way.
 pub fn not_let_in(
     endpoint: &Endpoint,
     relays: &[RelayUrl],
@@ -273,8 +301,8 @@ pub fn not_let_in(
         );
     }
     if let Some((relay, Obstacle::Certificate(why))) = &tried {
-        let host = relay.host();
-        return Error::network(format!("the certificate of {host} is not valid: {why}")).hint(
+        let name = relay.name();
+        return Error::network(format!("the certificate of {name} is not valid: {why}")).hint(
             "is the clock of this machine right? $SSL_CERT_FILE names certificates of your own",
         );
     }
@@ -284,7 +312,7 @@ pub fn not_let_in(
     };
     let why = why.map_or_else(String::new, |why| format!(": {why}"));
     let tried = match relays {
-        [only] => format!("the relay {} does not answer", only.host()),
+        [only] => format!("the relay {} does not answer", only.name()),
         _ => format!("no relay answers, of {} that were tried", relays.len()),
     };
     Error::network(format!("{tried}{why}"))
@@ -313,6 +341,11 @@ impl Dialler {
     pub fn new(meeting: Meeting) -> Result<Self> {
         let home = Home::new(runtime()?.handle().clone());
         Ok(Self { meeting, home, endpoint: Mutex::default() })
+    }
+
+    /// Where the other side is asked for.
+    pub fn relays(&self) -> &[RelayUrl] {
+        &self.meeting.relays
     }
 
     /// Connects within `limit`.

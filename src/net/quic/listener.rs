@@ -30,6 +30,9 @@ use crate::net::crowd::{CUSTOMER, crowded_out, network};
 /// How often it is looked at how an endpoint is.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// A relay that is started again is back within less, and nobody has missed it.
+const MISSED: Duration = Duration::from_secs(4);
+
 type Met = (Arc<Quic>, Caller);
 
 /// Where others dial. Clones share it; [`Listener::close`] ends them all.
@@ -50,6 +53,8 @@ struct Shared {
     is_over: watch::Receiver<bool>,
     /// Another machine has its place at the relay.
     is_displaced: AtomicBool,
+    /// No relay has it, so that nobody new finds it.
+    is_away: AtomicBool,
     relay: Mutex<Option<String>>,
     port: AtomicU16,
     /// The port that was asked for, to which a firewall or router may have a hole.
@@ -120,6 +125,7 @@ impl Listener {
             is_closed: watch::Sender::new(false),
             is_over,
             is_displaced: AtomicBool::new(false),
+            is_away: AtomicBool::new(false),
             relay: Mutex::new(relay),
             port: AtomicU16::new(port_of(&endpoint)),
             asked: port,
@@ -152,7 +158,12 @@ impl Listener {
         })
     }
 
-    /// The host of the relay where it is found now.
+    /// Whether no relay has had it for a while, so that nobody new finds it.
+    pub fn is_away(&self) -> bool {
+        self.0.is_away.load(Ordering::Relaxed)
+    }
+
+    /// The host of the relay where it is found now, or was last.
     pub fn relay(&self) -> Option<String> {
         lock(&self.0.relay).clone()
     }
@@ -250,7 +261,12 @@ async fn is_no_good(endpoint: &Endpoint, shared: &Shared, met: Known) {
             shared.is_displaced.store(true, Ordering::Relaxed);
             return;
         }
-        match watch.look(Moment::now(), has_relay, is_served) {
+        let now = Moment::now();
+        let need = watch.look(now, has_relay, is_served);
+        if has_relay || watch.has_missed_it_for(now) >= MISSED {
+            shared.is_away.store(!has_relay, Ordering::Relaxed);
+        }
+        match need {
             Need::Nothing => {}
             Need::Look => endpoint.network_change().await,
             Need::Another => return,

@@ -67,11 +67,14 @@ impl Watch {
             (true, true) => Need::Look,
             // What it believes of its relay and of its sockets is from before.
             (true, false) => Need::Another,
-            _ if now.awake.saturating_duration_since(self.well.awake) >= LOST_RELAY => {
-                Need::Another
-            }
+            _ if self.has_missed_it_for(now) >= LOST_RELAY => Need::Another,
             _ => Need::Nothing,
         }
+    }
+
+    /// How long it has had no relay, while nobody was served.
+    pub fn has_missed_it_for(&self, now: Moment) -> Duration {
+        now.awake.saturating_duration_since(self.well.awake)
     }
 }
 

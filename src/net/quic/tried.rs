@@ -24,6 +24,13 @@ pub enum Obstacle {
     Certificate(&'static str),
 }
 
+impl Obstacle {
+    /// Whether nothing answered in time, which a slow line does as well.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Unreachable(error) if error.kind() == io::ErrorKind::TimedOut)
+    }
+}
+
 /// Connects to a relay, as a browser would, and tells how long it takes a packet to get there and back.
 /// Nothing where a proxy stands in between.
 pub fn plainly(relay: &RelayUrl, tls: &ClientConfig) -> Option<Result<Duration, Obstacle>> {

@@ -112,6 +112,10 @@ impl Listener {
         match self.0 {}
     }
 
+    pub fn is_away(&self) -> bool {
+        match self.0 {}
+    }
+
     pub fn relay(&self) -> Option<String> {
         match self.0 {}
     }
@@ -129,6 +133,10 @@ pub struct Dialler(Never);
 impl Dialler {
     pub fn new(_: Meeting) -> Result<Self> {
         Err(no_direct_mode())
+    }
+
+    pub fn relays(&self) -> &[RelayUrl] {
+        match self.0 {}
     }
 
     pub fn dial(&self, _: Duration) -> Result<Arc<Quic>> {
