@@ -105,9 +105,13 @@ impl Means {
         };
         let ca = invites.map(|ca| ca.certificate.to_pem());
         session.send_control(&Control::Join(Join { ca }))?;
+        // Somebody may be asked there, whether this one may join or whether it wants to.
+        let asked = || ui.note_if_slow(format!("waiting for an answer at {}", shown(&met.name)));
+        let waiting = asked();
         let Control::Join(Join { ca }) = session.receive_control(PAIRING_LIMIT)? else {
             return Err(OUT_OF_TURN.into());
         };
+        drop(waiting);
         let theirs = ca.map(|text| authority_in(&text)).transpose()?;
         let mut joins = None;
         if let Some(ca) = theirs {
@@ -125,10 +129,12 @@ impl Means {
             ));
         }
         if let Some(ca) = invites {
+            let waiting = asked();
             let Control::Request(Request { request }) = session.receive_control(PAIRING_LIMIT)?
             else {
                 return Err(OUT_OF_TURN.into());
             };
+            drop(waiting);
             match request {
                 Some(request) => {
                     let (name, certificate) = sign(ca, &request, met, device, folder)?;
@@ -240,13 +246,17 @@ fn sign(
             "the request is of another key than the certificate",
         )));
     }
-    let trusted = Trusted::load(folder).map_err(failed)?;
-    let taken = of_others(id, ca, device, &trusted).map_err(failed)?;
-    let (name, mut hosts) = free_name(met, &trusted, &taken);
-    let address = met.address.and_then(told_address);
-    hosts.extend(address.filter(|ip| !taken.contains(&ip.to_string())).map(San::Ip));
-    let issued = ca.issue(&name, &hosts, DEVICE_DAYS, Subject::Request(request)).map_err(failed)?;
-    Ok((name, issued.certificate))
+    let choose = || {
+        let trusted = Trusted::load(folder)?;
+        let taken = of_others(id, ca, device, &trusted)?;
+        let (name, mut hosts) = free_name(met, &trusted, &taken);
+        let address = met.address.and_then(told_address);
+        hosts.extend(address.filter(|ip| !taken.contains(&ip.to_string())).map(San::Ip));
+        Ok((name, hosts))
+    };
+    let issued = ca.issue_called(choose, DEVICE_DAYS, Subject::Request(request));
+    let certificate = issued.map_err(failed)?.certificate;
+    Ok((certificate.device_name(), certificate))
 }
 
 /// Names and hosts by which whoever trusts this CA knows this device and others, in lower case.

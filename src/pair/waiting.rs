@@ -164,7 +164,16 @@ fn too_many(several: &[Waiting]) -> Error {
 }
 
 fn nobody(silence: &[Silence]) -> Error {
-    let reasons: Vec<String> = silence.iter().map(ToString::to_string).collect();
+    let reason = |it: &Silence| {
+        match it {
+        Silence::Unknown => {
+            "a firewall there may be closed, or the access point keep its devices apart, as guest networks do"
+                .to_owned()
+        }
+        known => known.to_string(),
+    }
+    };
+    let reasons: Vec<String> = silence.iter().map(reason).collect();
     Error::network("no machine of the local network shows a token to pair with").hint(format!(
         "`transfer pair` there shows one; its whole ticket, HOST:TOKEN, needs no search; {}",
         reasons.join("; ")
@@ -194,7 +203,9 @@ mod tests {
         let expected = "several machines here wait to be paired: attic (10.0.0.1:1), \
                         evil\\u{1b}[2J (10.0.0.2:1)";
         assert_eq!(error.message, expected);
-        assert_eq!(nobody(&[Silence::Unknown]).exit(), Exit::Network);
+        let nobody = nobody(&[Silence::Unknown]);
+        assert_eq!(nobody.exit(), Exit::Network);
+        assert!(!nobody.hint.unwrap().contains("server"));
     }
 
     /// Whoever has answered and then floods gets no guess.

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::certificate::{Certificate, Id, Moment, San};
 use super::credentials::cannot_make;
 use super::device::{common_name, sans, serial};
-use super::folder::{Access, Folder};
+use super::folder::{Access, Folder, Lock};
 use super::{check_name, pem};
 use crate::error::{Error, Result};
 
@@ -182,13 +182,29 @@ impl Authority {
         days: u32,
         subject: Subject<'_>,
     ) -> Result<Issued> {
-        check_name(name)?;
+        self.issue_called(|| Ok((name.to_owned(), hosts.to_vec())), days, subject)
+    }
+
+    /// The same, where the name and the hosts depend on what was issued: nobody else issues anything between `choose`
+    /// and that.
+    ///
+    /// # Errors
+    /// That of `choose` as well.
+    pub fn issue_called(
+        &self,
+        choose: impl FnOnce() -> Result<(String, Vec<San>)>,
+        days: u32,
+        subject: Subject<'_>,
+    ) -> Result<Issued> {
+        let lock = self.folder.lock()?;
+        let (name, hosts) = choose()?;
+        check_name(&name)?;
         let now = OffsetDateTime::now_utc();
         let end = OffsetDateTime::from_unix_timestamp(self.certificate.until.0);
         let end = end.unwrap_or(now + Duration::days(CA_DAYS));
         let mut wish = CertificateParams::default();
-        wish.distinguished_name = common_name(name);
-        wish.subject_alt_names = sans(hosts)?;
+        wish.distinguished_name = common_name(&name);
+        wish.subject_alt_names = sans(&hosts)?;
         wish.not_before = now - CLOCKS;
         wish.not_after = end.min(now + Duration::days(days.into()));
         wish.serial_number = Some(serial());
@@ -219,7 +235,7 @@ impl Authority {
             return Err(Error::usage(format!("that request cannot be signed: {problem}"))
                 .hint("`transfer device --csr` writes one that can"));
         }
-        self.write_down(&certificate, name)?;
+        self.write_down(&lock, &certificate, &name)?;
         Ok(Issued { certificate, key })
     }
 
@@ -243,8 +259,7 @@ impl Authority {
         Ok(taken.map(|it| it.to_lowercase()).collect())
     }
 
-    fn write_down(&self, certificate: &Certificate, name: &str) -> Result<()> {
-        let lock = self.folder.lock()?;
+    fn write_down(&self, lock: &Lock, certificate: &Certificate, name: &str) -> Result<()> {
         let mut lines = self.folder.read_text(ISSUED, Access::Private)?.unwrap_or_default();
         let line = Line {
             name: name.to_owned(),
@@ -256,7 +271,7 @@ impl Authority {
         // A line of texts and numbers has a form in JSON.
         lines += &serde_json::to_string(&line).unwrap_or_default();
         lines.push('\n');
-        self.folder.replace(&lock, ISSUED, Access::Private, lines.as_bytes())
+        self.folder.replace(lock, ISSUED, Access::Private, lines.as_bytes())
     }
 
     /// What was issued, the oldest first.

@@ -1,5 +1,6 @@
 //! This device: its key, made at first need and never replaced, and the certificates that show it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rcgen::{
@@ -221,14 +222,34 @@ pub fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     #[cfg(not(unix))]
     let name = std::env::var("COMPUTERNAME").unwrap_or_default();
-    let label = name.split('.').next().unwrap_or_default().to_owned();
-    if is_name(&label) { label } else { "device".into() }
+    label_of(&name)
+}
+
+/// The first label of a host's name. What is an address, as where a network calls its machines so, is no name.
+fn label_of(host: &str) -> String {
+    let label = host.split('.').next().filter(|label| is_name(label));
+    let is_address = host.parse::<IpAddr>().is_ok();
+    label.filter(|_| !is_address).unwrap_or("device").to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn a_machine_is_called_by_its_first_label() {
+        for (host, label) in [
+            ("attic", "attic"),
+            ("attic.example.org", "attic"),
+            ("ip-10-0-0-1.internal", "ip-10-0-0-1"),
+            ("192.168.1.5", "device"),
+            ("fe80::1", "device"),
+            ("", "device"),
+        ] {
+            assert_eq!(label_of(host), label, "{host}");
+        }
+    }
 
     #[test]
     fn a_device_is_made_once_and_stays_itself() {
