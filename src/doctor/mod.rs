@@ -25,6 +25,7 @@ use crate::connect::direct::Direct;
 use crate::connect::lan;
 use crate::error::{Cause, Error, Exit, Result, shown_os};
 use crate::net::dial::Proxy;
+use crate::net::interfaces::{Interfaces, is_tailnet};
 use crate::net::listener::{Listener, port_owner};
 use crate::net::quic;
 use crate::net::tailscale::{Status, TailscaleDetector};
@@ -87,9 +88,13 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
     };
     let answers = server.as_ref().is_some_and(|server| server.answers);
     let is_near = |(host, _): &(Host, _)| answers || host.address().is_some_and(lan::is_meant);
-    let own_network = local::address();
+    let own_network = Interfaces::own_address();
     let is_here = |(host, _): &(Host, _)| host.address().is_some_and(|ip| ip.is_loopback());
-    let needs_tailnet = peer.as_ref().is_some_and(|peer| !is_here(peer));
+    let is_sought = |(host, _): &(Host, _)| match host {
+        Host::Name(name) => !server::is_known(name),
+        host => host.address().is_some_and(is_tailnet),
+    };
+    let needs_tailnet = peer.as_ref().is_some_and(|peer| !is_here(peer) && is_sought(peer));
     let near = peer.as_ref().filter(|peer| is_near(peer)).map(|(host, _)| host);
     let tailscale = if options.pod {
         doctor.tell("Tailscale", &[Finding::skipped("--pod needs none")]);
@@ -131,7 +136,10 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
     }
     // What is announced and does not answer may be anybody's, and says nothing of the one that is meant.
     if let Some((host, port)) = peer.filter(|_| !answers) {
-        doctor.peer(&host, port.or(options.port), tailscale);
+        // What is told of a server is all, where nobody else is meant.
+        if server.is_none() || needs_tailnet || tailscale.as_ref().is_some_and(Result::is_ok) {
+            doctor.peer(&host, port.or(options.port), tailscale);
+        }
     }
     Ok(doctor.end())
 }

@@ -12,6 +12,7 @@ use crate::connect::handshake;
 use crate::crypto::handshake::{HandshakeError, Hello, agreed_version};
 use crate::error::{Cause, Error, Result, reason};
 use crate::net::dial::{Route, Stream, dial};
+use crate::net::interfaces::is_tailnet;
 use crate::net::tailscale::{TailscaleDetector, Way};
 use crate::ticket::{DEFAULT_PORT, Host};
 use crate::ui::Finding;
@@ -43,15 +44,10 @@ impl Doctor<'_> {
                 }
                 Err(error) => return self.tell(&topic, &[(&error).into()]),
             },
-            (None, _) => {
-                // A server of this name would have been found above.
-                let finding = Finding::skipped(match host.address() {
-                    Some(_) => "Tailscale does not answer, see above",
-                    None => {
-                        "no server of this name is in the local network, and Tailscale does not answer, see above"
-                    }
-                });
-                return self.tell(&topic, &[finding]);
+            (None, tailscale) => {
+                let is_missing =
+                    matches!(&tailscale, Some(Err(error)) if error.cause == Cause::NotInstalled);
+                return self.tell(&topic, &[nowhere(host, is_missing)]);
             }
         };
         let route = match tailscale.as_ref().map_or(Ok(Route::Direct), Route::from_env) {
@@ -115,6 +111,28 @@ impl Doctor<'_> {
             }
             thread::sleep(LEAST);
         }
+    }
+}
+
+/// What there is to say of a machine that nobody can be asked for. A server of this name would have been found.
+fn nowhere(host: &Host, is_missing: bool) -> Finding {
+    match host {
+        Host::Name(name) if is_missing && server::is_known(name) => {
+            Finding::problem("no server of this name answers in the local network").advice(
+                "is `transfer serve` running there, and that machine in this network? from elsewhere both need \
+                 Tailscale",
+            )
+        }
+        Host::Name(_) => Finding::skipped(
+            "no server of this name is in the local network, and Tailscale does not answer, see above",
+        ),
+        host if is_missing && !host.address().is_some_and(is_tailnet) => {
+            Finding::problem("it is in no network of this machine").advice(
+                "over the internet `transfer send --direct` there needs no address; `transfer doctor --direct` looks \
+                 at that way",
+            )
+        }
+        _ => Finding::skipped("Tailscale does not answer, see above"),
     }
 }
 

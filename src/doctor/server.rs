@@ -65,6 +65,12 @@ fn trusted() -> Option<Trusted> {
     (!trusted.devices.is_empty() || !trusted.cas.is_empty()).then_some(trusted)
 }
 
+/// Whether a device is called so here: it may be in the local network, and need no other.
+pub fn is_known(name: &str) -> bool {
+    let name = name.strip_suffix(".local").unwrap_or(name);
+    trusted().is_some_and(|trusted| trusted.key_of(name).is_some())
+}
+
 /// Where this machine would serve the tailnet; nothing where nobody is trusted here.
 pub fn would_listen(addresses: &[IpAddr]) -> Option<Finding> {
     trusted()?;

@@ -15,7 +15,7 @@ pub mod options;
 mod sockets;
 pub mod unit;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
@@ -37,6 +37,7 @@ use self::sockets::Sockets;
 use crate::bounds::{MAX_INCOMING, MAX_RELAY_KEYS, MAX_RELAY_LINES};
 use crate::control::{self, SLICE};
 use crate::error::{Error, Exit, Result, shown_os};
+use crate::net::interfaces::Interfaces;
 use crate::service::program;
 use crate::trust;
 use crate::trust::credentials::Credentials;
@@ -114,7 +115,7 @@ fn print_unit(wish: &Wish, options: &RelayOptions, ui: &Ui) -> Result<Exit> {
 
 /// What clients are to be told.
 fn url(local: SocketAddr, own: Option<&Own>) -> String {
-    let Some(own) = own else { return format!("http://{local}") };
+    let Some(own) = own else { return format!("http://{}", reached_at(local)) };
     let first = |it: &Credentials| it.certificate().names.first().map(ToString::to_string);
     let host = own.shown().as_ref().and_then(first).unwrap_or_default();
     let host = match host.parse::<IpAddr>() {
@@ -124,6 +125,17 @@ fn url(local: SocketAddr, own: Option<&Own>) -> String {
     match local.port() {
         443 => format!("https://{host}"),
         port => format!("https://{host}:{port}"),
+    }
+}
+
+/// Where others reach it: nobody connects to all addresses.
+fn reached_at(local: SocketAddr) -> SocketAddr {
+    match local.ip().is_unspecified() {
+        true => {
+            let own = Interfaces::own_address().unwrap_or(Ipv4Addr::LOCALHOST.into());
+            SocketAddr::new(own, local.port())
+        }
+        false => local,
     }
 }
 

@@ -617,6 +617,20 @@ fn the_doctor_looks_at_a_server() -> Result<()> {
     let removed = home.run("b", &["doctor", "attic"])?.expect(1)?;
     ensure!(removed.stdout.contains("has removed this device"), "{removed:#?}");
     drop(server);
+    // It needs no Tailscale, but somebody who serves.
+    let silent = home.run("b", &["doctor", "attic"])?.expect(1)?;
+    for part in [
+        "which is no program; the local network needs none\n",
+        "attic\n  problem  no server of this name answers in the local network\n",
+        "1 problem",
+    ] {
+        ensure!(silent.stdout.contains(part), "{part:?}: {silent:#?}");
+    }
+    let foreign = home.run("b", &["doctor", "203.0.113.9"])?.expect(1)?;
+    ensure!(
+        foreign.stdout.contains("203.0.113.9\n  problem  it is in no network of this machine\n"),
+        "{foreign:#?}"
+    );
     Ok(())
 }
 
