@@ -365,12 +365,14 @@ impl Dialler {
                     bind(builder, None, self.meeting.relay_only).await?
                 }
             };
-            let dialled = self.connect(&endpoint, limit).await;
-            if dialled.is_err() {
-                // What is wrong may be its own state: the next one begins anew.
-                endpoint.close().await;
+            match self.connect(&endpoint, limit).await {
+                Ok(quic) => Ok((endpoint, quic)),
+                Err(error) => {
+                    // What is wrong may be its own state: the next one begins anew. Its goodbye to nobody takes 3 s.
+                    tokio::spawn(async move { endpoint.close().await });
+                    Err(error)
+                }
             }
-            Ok((endpoint, dialled?))
         });
         let (endpoint, quic) = dialled?;
         *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) =
