@@ -193,11 +193,14 @@ pub fn reason(error: &io::Error) -> String {
             .into();
     }
     let told = error.raw_os_error().is_some().then(|| in_words(error.kind())).flatten();
-    let words = told.filter(|_| cfg!(windows));
+    // Here two errors of a Unix are one kind, and it tells them apart.
+    let is_coarse =
+        matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidFilename);
+    let words = told.filter(|_| cfg!(windows) || !is_coarse);
     words.map_or_else(|| sentence(&error.to_string()), str::to_owned)
 }
 
-/// What Unix says, for systems that say it in the language of whoever uses them.
+/// What Linux says with glibc: others have other words (musl, macOS), and Windows those of its user's language.
 fn in_words(kind: io::ErrorKind) -> Option<&'static str> {
     use io::ErrorKind::*;
     Some(match kind {
