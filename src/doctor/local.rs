@@ -69,6 +69,12 @@ pub fn multicast() -> Vec<Finding> {
     interfaces.used().filter_map(look).collect()
 }
 
+/// The address of this machine there that `transfer send --lan` shows.
+pub fn address() -> Option<IpAddr> {
+    let interfaces = Interfaces::look(&Choice::Local).ok()?;
+    interfaces.addresses().first().map(|(ip, _)| *ip)
+}
+
 /// What there is to say of another machine's address there.
 pub fn device(ip: IpAddr) -> Finding {
     let interfaces = Interfaces::look(&Choice::Local);

@@ -25,7 +25,7 @@ use crate::connect::direct::Direct;
 use crate::connect::lan;
 use crate::error::{Cause, Error, Exit, Result, shown_os};
 use crate::net::dial::Proxy;
-use crate::net::interfaces::{Interfaces, is_tailnet};
+use crate::net::interfaces::is_tailnet;
 use crate::net::listener::{Listener, port_owner};
 use crate::net::quic;
 use crate::net::tailscale::{Status, TailscaleDetector};
@@ -88,13 +88,13 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
     };
     let answers = server.as_ref().is_some_and(|server| server.answers);
     let is_near = |(host, _): &(Host, _)| answers || host.address().is_some_and(lan::is_meant);
-    let own_network = Interfaces::own_address();
+    let own_network = local::address();
     let is_here = |(host, _): &(Host, _)| host.address().is_some_and(|ip| ip.is_loopback());
-    let is_sought = |(host, _): &(Host, _)| match host {
+    // A paired device may be in the local network, and an address of the internet is in no tailnet.
+    let needs_tailnet = peer.as_ref().is_some_and(|(host, _)| match host {
         Host::Name(name) => !server::is_known(name),
         host => host.address().is_some_and(is_tailnet),
-    };
-    let needs_tailnet = peer.as_ref().is_some_and(|peer| !is_here(peer) && is_sought(peer));
+    });
     let near = peer.as_ref().filter(|peer| is_near(peer)).map(|(host, _)| host);
     let tailscale = if options.pod {
         doctor.tell("Tailscale", &[Finding::skipped("--pod needs none")]);
@@ -135,11 +135,9 @@ pub fn run(options: &DoctorOptions, ui: &Ui) -> Result<Exit> {
         doctor.tell(&host.to_string(), &server.findings);
     }
     // What is announced and does not answer may be anybody's, and says nothing of the one that is meant.
-    if let Some((host, port)) = peer.filter(|_| !answers) {
-        // What is told of a server is all, where nobody else is meant.
-        if server.is_none() || needs_tailnet || tailscale.as_ref().is_some_and(Result::is_ok) {
-            doctor.peer(&host, port.or(options.port), tailscale);
-        }
+    let may_be_far = needs_tailnet || matches!(tailscale, Some(Ok(_)));
+    if let Some((host, port)) = peer.filter(|_| !answers && (server.is_none() || may_be_far)) {
+        doctor.peer(&host, port.or(options.port), tailscale);
     }
     Ok(doctor.end())
 }

@@ -190,11 +190,6 @@ impl Interfaces {
         addresses
     }
 
-    /// The address of this machine in a local network that is shown to others, if it has one.
-    pub fn own_address() -> Option<IpAddr> {
-        Some(Self::look(&Choice::Local).ok()?.addresses().first()?.0)
-    }
-
     /// The interface that reaches an address without a router.
     pub fn on_link(&self, ip: IpAddr) -> Option<&Interface> {
         self.used().find(|interface| interface.is_on_link(ip))

@@ -15,7 +15,7 @@ pub mod options;
 mod sockets;
 pub mod unit;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
@@ -37,7 +37,7 @@ use self::sockets::Sockets;
 use crate::bounds::{MAX_INCOMING, MAX_RELAY_KEYS, MAX_RELAY_LINES};
 use crate::control::{self, SLICE};
 use crate::error::{Error, Exit, Result, shown_os};
-use crate::net::interfaces::Interfaces;
+use crate::net::interfaces::{Choice, Interfaces};
 use crate::service::program;
 use crate::trust;
 use crate::trust::credentials::Credentials;
@@ -115,7 +115,11 @@ fn print_unit(wish: &Wish, options: &RelayOptions, ui: &Ui) -> Result<Exit> {
 
 /// What clients are to be told.
 fn url(local: SocketAddr, own: Option<&Own>) -> String {
-    let Some(own) = own else { return format!("http://{}", reached_at(local)) };
+    let Some(own) = own else {
+        let here = Interfaces::look(&Choice::Local).ok();
+        let own = here.iter().flat_map(Interfaces::addresses).map(|(ip, _)| ip);
+        return format!("http://{}", reached_at(local, own));
+    };
     let first = |it: &Credentials| it.certificate().names.first().map(ToString::to_string);
     let host = own.shown().as_ref().and_then(first).unwrap_or_default();
     let host = match host.parse::<IpAddr>() {
@@ -128,15 +132,19 @@ fn url(local: SocketAddr, own: Option<&Own>) -> String {
     }
 }
 
-/// Where others reach it: nobody connects to all addresses.
-fn reached_at(local: SocketAddr) -> SocketAddr {
-    match local.ip().is_unspecified() {
-        true => {
-            let own = Interfaces::own_address().unwrap_or(Ipv4Addr::LOCALHOST.into());
-            SocketAddr::new(own, local.port())
+/// Where others reach it, by the addresses of this machine: nobody connects to all of them, nor by a kind that it
+/// does not listen to.
+fn reached_at(local: SocketAddr, mut own: impl Iterator<Item = IpAddr>) -> SocketAddr {
+    let ip = match local.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => {
+            own.find(IpAddr::is_ipv4).unwrap_or(Ipv4Addr::LOCALHOST.into())
         }
-        false => local,
-    }
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
+            own.find(IpAddr::is_ipv6).unwrap_or(Ipv6Addr::LOCALHOST.into())
+        }
+        ip => ip,
+    };
+    SocketAddr::new(ip, local.port())
 }
 
 /// What to say of a certificate that ends soon.
@@ -388,6 +396,22 @@ mod tests {
     use super::*;
 
     /// One that is renewed by itself is told of when that has not happened.
+    #[test]
+    fn a_relay_is_told_at_an_address_that_can_be_dialled() {
+        let own: [IpAddr; 2] = ["fd00::2".parse().unwrap(), "192.0.2.2".parse().unwrap()];
+        for (local, own, expected) in [
+            ("127.0.0.1:3340", &own[..], "127.0.0.1:3340"),
+            ("[2001:db8::1]:3340", &own, "[2001:db8::1]:3340"),
+            ("0.0.0.0:3340", &own, "192.0.2.2:3340"),
+            ("[::]:3340", &own, "[fd00::2]:3340"),
+            ("0.0.0.0:3340", &own[..1], "127.0.0.1:3340"),
+            ("[::]:3340", &[], "[::1]:3340"),
+        ] {
+            let reached = reached_at(local.parse().unwrap(), own.iter().copied());
+            assert_eq!(reached.to_string(), expected, "{local}");
+        }
+    }
+
     #[test]
     fn the_end_of_a_certificate_is_told_of_in_time() {
         let made = rcgen::generate_simple_self_signed(["a.b".to_owned()]).unwrap();
