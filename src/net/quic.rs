@@ -5,6 +5,8 @@
 //! opened and nobody gets a [`Quic`].
 
 #[cfg(feature = "direct")]
+mod dialler;
+#[cfg(feature = "direct")]
 mod endpoint;
 #[cfg(feature = "direct")]
 mod listener;
@@ -42,7 +44,7 @@ use zeroize::Zeroizing;
 pub use self::without::{Dialler, Listener, Paths, Quic, hear, look};
 #[cfg(feature = "direct")]
 pub use self::{
-    endpoint::Dialler, listener::Listener, network::look, path::Paths, stream::Quic, warnings::hear,
+    dialler::Dialler, listener::Listener, network::look, path::Paths, stream::Quic, warnings::hear,
 };
 use super::plate::Plate;
 use super::relay_url::RelayUrl;
