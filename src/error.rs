@@ -193,10 +193,8 @@ pub fn reason(error: &io::Error) -> String {
             .into();
     }
     let told = error.raw_os_error().is_some().then(|| in_words(error.kind())).flatten();
-    // Here two errors of a Unix are one kind, and it tells them apart.
-    let is_coarse =
-        matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidFilename);
-    let words = told.filter(|_| cfg!(windows) || !is_coarse);
+    // Two errors of Unix are of this kind, which every C library tells apart in the same words.
+    let words = told.filter(|_| cfg!(windows) || error.kind() != io::ErrorKind::PermissionDenied);
     words.map_or_else(|| sentence(&error.to_string()), str::to_owned)
 }
 
@@ -205,7 +203,8 @@ fn in_words(kind: io::ErrorKind) -> Option<&'static str> {
     use io::ErrorKind::*;
     Some(match kind {
         NotFound => "no such file or directory",
-        InvalidFilename => "invalid file name",
+        InvalidFilename if cfg!(windows) => "invalid file name",
+        InvalidFilename => "file name too long",
         PermissionDenied => "permission denied",
         AlreadyExists => "file exists",
         NotADirectory => "not a directory",
@@ -281,6 +280,20 @@ mod tests {
             assert_eq!(in_words(error.kind()), Some(&*reason(&error)));
         }
         assert_eq!(in_words(io::ErrorKind::Other), None);
+        // And the same with every C library: musl says "Network unreachable", "Address in use", "Filename too long".
+        #[cfg(target_os = "linux")]
+        for (number, words) in [
+            (1, "operation not permitted"),
+            (13, "permission denied"),
+            (36, "file name too long"),
+            (98, "address already in use"),
+            (99, "cannot assign requested address"),
+            (101, "network is unreachable"),
+            (110, "connection timed out"),
+            (113, "no route to host"),
+        ] {
+            assert_eq!(reason(&io::Error::from_raw_os_error(number)), words, "{number}");
+        }
         // As Windows says it.
         let denied = "Access is denied. (os error 5)";
         assert_eq!(sentence(denied), "access is denied");
