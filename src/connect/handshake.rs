@@ -112,15 +112,16 @@ fn explain(error: HandshakeError, name: &str) -> Error {
         HandshakeError::Invalid => {
             Error::refused(message).hint("do not trust this connection; start both sides anew")
         }
-        HandshakeError::WrongToken { left: 0 } => Error::refused(message)
-            .hint("that token is void now: run the command there again, which draws another"),
+        HandshakeError::WrongToken { left: 0 } => {
+            Error::refused(message).hint("that token is void there: run the command there again")
+        }
         HandshakeError::WrongToken { left } => Error::refused(message).hint(format!(
             "compare the words with the other machine's screen; it forgives {left} more"
         )),
         HandshakeError::Impostor => Error::refused(message)
             .hint("compare the ticket with the other machine's screen; someone may be in between"),
         HandshakeError::Busy => Error::refused(message)
-            .hint("it serves one at a time: for another run the command there once more"),
+            .hint("it serves one at a time; to serve another, run the command there once more"),
     }
 }
 

@@ -164,14 +164,11 @@ fn too_many(several: &[Waiting]) -> Error {
 }
 
 fn nobody(silence: &[Silence]) -> Error {
-    let reason = |it: &Silence| {
-        match it {
-        Silence::Unknown => {
-            "a firewall there may be closed, or the access point keep its devices apart, as guest networks do"
-                .to_owned()
-        }
+    let reason = |it: &Silence| match it {
+        Silence::Unknown => "a firewall there may be closed, or the access point keep its devices \
+                             apart, as guest networks do"
+            .to_owned(),
         known => known.to_string(),
-    }
     };
     let reasons: Vec<String> = silence.iter().map(reason).collect();
     Error::network("no machine of the local network shows a token to pair with").hint(format!(

@@ -421,7 +421,7 @@ fn three_wrong_tokens_end_the_offer() -> Result<()> {
         assert_eq!(line, format!("warning: wrong token from {who}; {attempts} left\n"));
     }
     let received = run(receiving(&wrong, &into.join("out"), &["-q"]))?.expect(4)?;
-    let hint = "that token is void now: run the command there again, which draws another";
+    let hint = "that token is void there: run the command there again";
     assert_eq!(received.stderr, format!("error: this machine: wrong token\n  {hint}\n"));
     sender.end()?.expect(4)?.says(
         "error: the offer has ended after 3 wrong tokens, the last from a program on this \

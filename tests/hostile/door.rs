@@ -441,7 +441,7 @@ fn impostors_with_a_bad_answer() -> Result<()> {
             4,
             "error: this machine: wrong token\n",
         ),
-        ("wrong token, it is over", WRONG, |_, _| wrong(0), 4, "that token is void now"),
+        ("wrong token, it is over", WRONG, |_, _| wrong(0), 4, "that token is void there"),
         (
             "welcome, and a bit flipped",
             TOKEN,

@@ -76,7 +76,7 @@ impl fmt::Display for Silence {
             Self::OnlyVpn(names) => write!(
                 f,
                 "this machine is only in a VPN ({}), where nobody can be found: connect it to the \
-                 local network, or name its address",
+                 local network, or name the other machine's address",
                 names.iter().map(shown).collect::<Vec<_>>().join(", ")
             ),
             Self::NoInterface(left_out) => {
@@ -90,7 +90,7 @@ impl fmt::Display for Silence {
             Self::Trouble(trouble) => write!(f, "multicast DNS does not work here: {trouble}"),
             Self::Wsl => f.write_str(
                 "WSL has a network of its own, where nobody is found: set networkingMode=mirrored \
-                 in .wslconfig, or name its address",
+                 in .wslconfig, or name the other machine's address",
             ),
             Self::Firewall(firewall) => write!(
                 f,
@@ -138,7 +138,7 @@ mod tests {
             (
                 interfaces("wg0", &["10.9.0.2"]),
                 "this machine is only in a VPN (wg0), where nobody can be found: connect it to the \
-                 local network, or name its address",
+                 local network, or name the other machine's address",
             ),
             (
                 interfaces("docker0", &["172.17.0.1"]),
