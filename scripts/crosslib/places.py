@@ -5,7 +5,8 @@
 
 HERE is the program for this machine (Linux), PROGRAM that for Windows, which WINE runs; $WINEPREFIX gets a
 drive and a network share, which are folders here. Shows what is sent of each under which name, that a device is
-refused at once, that a long path is no obstacle, and what becomes of a read-only file. Needs Python 3.9.
+refused at once and so is what has no room, that a long path is no obstacle, and what becomes of a read-only
+file. Needs Python 3.9.
 """
 
 import os
@@ -45,6 +46,24 @@ def refused(there, path):
     said = ended.stderr.decode(errors="replace").strip()
     print(f"send {path}: exit code {ended.returncode}: {said.splitlines()[0] if said else ''}")
     return ended.returncode == 2 and "is a device" in said
+
+
+def has_no_room(here, there, work):
+    """What does not fit is refused before a byte of it is sent."""
+    (work / "huge").mkdir()
+    with open(work / "huge" / "hole", "wb") as file:
+        file.truncate(8 << 40)
+    command = [*here, "send", "--pod", "--port", "0", "-y", str(work / "huge")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as sender:
+        ticket = sender.stdout.readline().decode().split()[-1]
+        command = [*there, "receive", "-y", "-o", windows(work / "small"), ticket]
+        # Not for long: what is not refused fills the disk.
+        ended = subprocess.run(command, capture_output=True, timeout=20, check=False)
+        sender.kill()
+    said = ended.stderr.decode(errors="replace")
+    good = ended.returncode == 1 and "not enough room in" in said
+    print(f"8.8 TB into what has less room: {'refused' if good else said}")
+    return good
 
 
 def main():
@@ -95,6 +114,7 @@ def main():
         send(here, str(kept), there, windows(work / "over"), options=["--on-conflict", "overwrite"])
         good.append(same("another in its place", kept, work / "over" / "kept"))
 
+        good.append(has_no_room(here, there, work))
         for name in ("COM1", "aux.txt", r"sub\NUL"):
             good.append(refused(there, windows(work / "tree") + "\\" + name))
         for name in ("x:", "unc/server/share"):

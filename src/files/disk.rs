@@ -139,10 +139,10 @@ impl Disk {
         self.failed.store(error.raw_os_error().unwrap_or(EIO), Ordering::Relaxed);
     }
 
-    /// What it has room for.
-    pub fn room(&self) -> Room {
+    /// What it has room for. `at` is where it is: Windows tells by that alone.
+    pub fn room(&self, at: &Path) -> Room {
         let unknown = Room { bytes: None, files: None, unit: 1 };
-        self.folder.as_ref().and_then(system::room).unwrap_or(unknown)
+        system::room(self.folder.as_ref(), at).unwrap_or(unknown)
     }
 
     /// Notes that an attribute could not be given, or is not what was given.
@@ -220,7 +220,8 @@ mod system {
         usize::try_from(told).ok().filter(|told| *told > 0).unwrap_or(MAX_NAME).min(MAX_NAME)
     }
 
-    pub fn room(folder: &File) -> Option<Room> {
+    pub fn room(folder: Option<&File>, _: &Path) -> Option<Room> {
+        let folder = folder?;
         let stat = fstatvfs(folder).ok()?;
         let known = stat.f_blocks > 0;
         Some(Room {
@@ -299,7 +300,7 @@ mod system {
     pub use kind::{flush, flush_all};
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 mod system {
     use super::*;
 
@@ -319,8 +320,9 @@ mod system {
         MAX_NAME
     }
 
-    pub fn room(_: &File) -> Option<Room> {
-        None
+    /// Of quotas too. How content is rounded up depends on the kind of disk, which is not known.
+    pub fn room(_: Option<&File>, at: &Path) -> Option<Room> {
+        Some(Room { bytes: Some(fs4::available_space(at).ok()?), files: None, unit: 1 })
     }
 }
 
@@ -374,7 +376,7 @@ pub use marks::{is_marked, mark, unmark};
 
 /// Bytes that are free in a folder, where the system tells.
 pub fn free(folder: &Path) -> Option<u64> {
-    system::room(&File::open(folder).ok()?)?.bytes
+    system::room(File::open(folder).ok().as_ref(), folder)?.bytes
 }
 
 /// Closes a written file. Some file systems tell only now that the content did not get there:

@@ -93,7 +93,7 @@ impl Root {
 
     /// What its disk has room for.
     pub fn room(&self) -> Room {
-        self.disk.room()
+        self.disk.room(&self.path)
     }
 
     /// The folder's own number, where such numbers stay; else 0.

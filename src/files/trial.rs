@@ -198,7 +198,7 @@ mod tests {
         assert!(disk.has_numbers && disk.number != 0);
         assert_eq!(disk.owner, Some(rustix::process::geteuid().as_raw()));
         assert!(disk.largest_file > 1 << 32 && disk.longest_name >= 143);
-        let room = disk.room();
+        let room = disk.room(dir.path());
         assert!(room.bytes.is_some_and(|bytes| bytes > 0));
         assert_eq!(room.taken_by(0), 0);
         disk.flush().unwrap();

@@ -1,5 +1,4 @@
 use super::*;
-use crate::trust::authority::{Authority, Line, Subject};
 use crate::trust::samples::{alone, wish};
 
 #[test]
@@ -57,6 +56,7 @@ mod joining {
     use super::*;
     use crate::crypto::record::Protection;
     use crate::protocol::message::{Issued, Join, Request};
+    use crate::trust::authority::{Authority, Line, Subject};
     use crate::trust::device::hosts_of;
 
     const SOON: Duration = Duration::from_secs(20);

@@ -128,7 +128,6 @@ impl Json {
     }
 
     /// Somebody pressed `p`.
-    #[cfg(unix)]
     pub(super) fn pause(&self, paused: bool) {
         let mut stream = self.stream();
         match (stream.state, paused) {
@@ -543,7 +542,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(unix)]
     fn only_what_runs_is_paused() {
         let json = Json::new(io::sink());
         let cases = [

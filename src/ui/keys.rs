@@ -1,6 +1,44 @@
-//! Keys while a transfer runs: `p` pauses and goes on, `q` stops with the state kept.
+//! Keys while a transfer runs: `p` pauses and goes on, `q` stops with the state kept. And those that
+//! answer a question while something else goes on.
 //!
-//! The terminal gives single keys, unechoed, as long as [`Keys`] lives; signals still work.
+//! The terminal gives single keys, unechoed, as long as [`Keys`] or [`Single`] lives; signals still work.
+
+use super::{Ui, signals};
+use crate::control;
+
+/// Enter, as a question gets it.
+pub const ENTER: u8 = b'\r';
+/// Escape.
+pub const ESCAPE: u8 = 0x1b;
+
+/// What came of a look at the keyboard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pressed {
+    /// This key.
+    Key(u8),
+    /// None yet. The shell may have had the terminal in between, and have written on it.
+    Nothing,
+    /// None ever: the terminal is gone.
+    Gone,
+}
+
+/// Does what a key means while a transfer runs.
+fn heed(key: u8, ui: &Ui) {
+    match key {
+        b'p' | b'P' => {
+            let before = control::is_paused();
+            control::toggle_pause();
+            if control::is_paused() != before {
+                ui.paused(!before);
+            }
+        }
+        b'q' | b'Q' => {
+            control::quit();
+            signals::grace(ui);
+        }
+        _ => {}
+    }
+}
 
 #[cfg(unix)]
 mod unix {
@@ -12,13 +50,13 @@ mod unix {
     use rustix::process::{Signal, kill_current_process_group};
     use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
-    use crate::control::{self, SLICE};
+    use super::{ESCAPE, Pressed, heed};
+    use crate::control::SLICE;
+    use crate::ui::Ui;
     use crate::ui::screen::{SCREEN, is_in_front};
     use crate::ui::terminal::{keep, kept, restore, take, take_again};
-    use crate::ui::{Ui, signals};
 
     const CTRL_Z: u8 = 0x1a;
-    const ESCAPE: u8 = 0x1b;
     const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
     /// How long a key is waited for before somebody looks whose terminal it is: 0.1 s.
     const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -50,17 +88,6 @@ mod unix {
     /// Gives single keys to a question; gives the terminal back when dropped.
     #[derive(Debug)]
     pub struct Single(());
-
-    /// What came of a look at the keyboard.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum Pressed {
-        /// This key.
-        Key(u8),
-        /// None yet. The shell may have had the terminal in between, and have written on it.
-        Nothing,
-        /// None ever: the terminal is gone.
-        Gone,
-    }
 
     impl Single {
         /// Takes the terminal; nothing where it cannot be set up for it.
@@ -175,35 +202,113 @@ mod unix {
         while let Some(key) = key() {
             match key {
                 [CTRL_Z] => suspend(),
-                [b'p' | b'P'] => {
-                    let before = control::is_paused();
-                    control::toggle_pause();
-                    if control::is_paused() != before {
-                        ui.paused(!before);
-                    }
-                }
-                [b'q' | b'Q'] => {
-                    control::quit();
-                    signals::grace(ui);
-                }
-                _ => {}
+                [key] => heed(key, ui),
             }
         }
     }
 }
 
 #[cfg(unix)]
-pub use unix::{Keys, Pressed, Single};
+pub use unix::{Keys, Single};
 
-/// Other systems have no keys yet.
-#[cfg(not(unix))]
-#[derive(Debug)]
-pub struct Keys(());
+/// Windows' console tells of every key that goes down, whatever else it is set to: nothing is changed, and
+/// nothing needs to be given back.
+#[cfg(windows)]
+mod windows {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
 
-#[cfg(not(unix))]
-impl Keys {
-    /// Nothing.
-    pub fn listen(_: &super::Ui) -> Option<Self> {
-        None
+    use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+
+    use super::{ENTER, ESCAPE, Pressed, heed};
+    use crate::control::SLICE;
+    use crate::ui::Ui;
+
+    /// One thread reads for the whole process, as long as somebody listens.
+    static READING: AtomicBool = AtomicBool::new(false);
+    static LISTENING: AtomicBool = AtomicBool::new(false);
+
+    /// Listens to keys, until it is dropped.
+    #[derive(Debug)]
+    pub struct Keys(());
+
+    impl Keys {
+        /// Listens from now on.
+        pub fn listen(ui: &Ui) -> Option<Self> {
+            if !READING.swap(true, Ordering::Relaxed) {
+                let ui = ui.clone();
+                thread::Builder::new().name("keys".into()).spawn(move || read(&ui)).ok()?;
+            }
+            LISTENING.store(true, Ordering::Relaxed);
+            Some(Self(()))
+        }
+    }
+
+    impl Drop for Keys {
+        fn drop(&mut self) {
+            LISTENING.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives single keys to a question.
+    #[derive(Debug)]
+    pub struct Single(());
+
+    impl Single {
+        /// The keyboard.
+        pub fn take() -> Option<Self> {
+            Some(Self(()))
+        }
+
+        /// Waits a moment for a key.
+        pub fn press(&self) -> Pressed {
+            press()
+        }
+    }
+
+    fn press() -> Pressed {
+        let event = match event::poll(SLICE) {
+            Ok(true) => event::read(),
+            Ok(false) => return Pressed::Nothing,
+            Err(_) => return Pressed::Gone,
+        };
+        match event {
+            Ok(Event::Key(key)) if key.kind == KeyEventKind::Press => {
+                meaning(key.code, key.modifiers)
+            }
+            Ok(_) => Pressed::Nothing,
+            Err(_) => Pressed::Gone,
+        }
+    }
+
+    /// What Unix' terminals would give for it, of what means something here.
+    fn meaning(code: KeyCode, modifiers: KeyModifiers) -> Pressed {
+        match code {
+            _ if modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => {
+                Pressed::Nothing
+            }
+            KeyCode::Enter => Pressed::Key(ENTER),
+            KeyCode::Esc => Pressed::Key(ESCAPE),
+            KeyCode::Char(key) => u8::try_from(key).map_or(Pressed::Nothing, Pressed::Key),
+            _ => Pressed::Nothing,
+        }
+    }
+
+    fn read(ui: &Ui) {
+        loop {
+            // A question has the keyboard for itself.
+            if !LISTENING.load(Ordering::Relaxed) {
+                thread::sleep(SLICE);
+                continue;
+            }
+            match press() {
+                Pressed::Key(key) => heed(key, ui),
+                Pressed::Nothing => {}
+                Pressed::Gone => return,
+            }
+        }
     }
 }
+
+#[cfg(windows)]
+pub use windows::{Keys, Single};

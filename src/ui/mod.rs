@@ -444,7 +444,6 @@ impl Ui {
     }
 
     /// Somebody pressed `p`; the bar says so itself.
-    #[cfg(unix)]
     fn paused(&self, paused: bool) {
         let text = if paused { "paused; p goes on" } else { "going on" };
         self.log(text);

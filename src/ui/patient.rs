@@ -1,8 +1,7 @@
 //! Questions that are asked while something else goes on, and that nobody needs to answer.
 
-use super::Ui;
-#[cfg(unix)]
-use super::screen;
+use super::keys::{ENTER, ESCAPE, Pressed, Single};
+use super::{Ui, said_no, screen};
 use crate::error::Result;
 
 /// What somebody said to a question.
@@ -22,18 +21,12 @@ impl Ui {
     ///
     /// # Errors
     /// When somebody stops the program, or says that nothing is to happen.
-    #[cfg(unix)]
     pub(super) fn ask_meanwhile(
         &self,
         question: &str,
         default: bool,
         is_over: &mut IsOver<'_>,
     ) -> Result<Option<Answer>> {
-        use super::keys::{Pressed, Single};
-        use super::said_no;
-
-        const ENTER: u8 = b'\r';
-        const ESCAPE: u8 = 0x1b;
         let Some(keys) = Single::take() else { return Ok(None) };
         let mut keep = false;
         let prompt = Prompt::new(question, default);
@@ -73,21 +66,9 @@ impl Ui {
         self.log(&format!("{question} {said}"));
         Ok(answer)
     }
-
-    /// Asks. Where keys cannot be waited for with an end, an answer is awaited.
-    #[cfg(not(unix))]
-    pub(super) fn ask_meanwhile(
-        &self,
-        question: &str,
-        default: bool,
-        _: &mut IsOver<'_>,
-    ) -> Result<Option<Answer>> {
-        self.confirm(question, default).map(|yes| Some(Answer { yes, keep: false }))
-    }
 }
 
 /// A question as the window has room for it.
-#[cfg(unix)]
 struct Prompt<'a> {
     /// Empty where it stands in a row of its own: what folds could not be cleared.
     question: &'a str,
@@ -95,7 +76,6 @@ struct Prompt<'a> {
     keep: &'static str,
 }
 
-#[cfg(unix)]
 impl<'a> Prompt<'a> {
     fn new(question: &'a str, default: bool) -> Self {
         let keys = if default { "Y/n" } else { "y/N" };

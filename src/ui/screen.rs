@@ -28,7 +28,6 @@ pub(super) fn line(text: &str) {
 }
 
 /// Puts a question below all lines, in place of the one that is there.
-#[cfg(unix)]
 pub(super) fn question(text: &str) {
     SCREEN.suspend(|| {
         let mut question = QUESTION.lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,7 +38,6 @@ pub(super) fn question(text: &str) {
 }
 
 /// Makes the question, answered, a line like the others.
-#[cfg(unix)]
 pub(super) fn answered(text: &str) {
     SCREEN.suspend(|| {
         let mut question = QUESTION.lock().unwrap_or_else(PoisonError::into_inner);

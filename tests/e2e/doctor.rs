@@ -60,8 +60,8 @@ fn one_machine_without_tailscale() -> Result<()> {
     write(&into.join("file"), "precious")?;
     let new = doctor(&["-o", "new/deep"])?.expect(0)?;
     ensure!(
-        // How much is free there not every system tells.
-        new.stdout.contains("\n  ok       it will be made; \".\" can be written to"),
+        new.stdout.contains("\n  ok       it will be made; \".\" can be written to, ")
+            && new.stdout.contains("B free\n"),
         "{new:#?}"
     );
     let odd = doctor(&["-o", "file/deep"])?.expect(1)?;
