@@ -28,6 +28,7 @@ pub mod error;
 pub mod event;
 pub mod files;
 pub mod find;
+pub mod held;
 pub mod manual;
 pub mod net;
 pub mod pair;

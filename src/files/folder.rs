@@ -15,6 +15,7 @@ use super::disk::{self, Disk, Lacks, Odd};
 use super::path::{at, native};
 use super::stamp::Stamp;
 use super::target::{Target, windows_link_is_safe};
+use crate::held::patiently;
 
 /// What is at a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -298,7 +299,8 @@ impl<'a> Folder<'a> {
 
     /// Removes a file or link.
     pub fn remove(&self, name: impl AsRef<[u8]>) -> io::Result<()> {
-        self.dir.remove_file_or_symlink(at(name.as_ref())?)
+        let name = at(name.as_ref())?;
+        patiently(|| self.dir.remove_file_or_symlink(name))
     }
 
     /// Moves what is at `from` to the name `to`.
@@ -327,11 +329,12 @@ impl<'a> Folder<'a> {
         let (from, to) = (at(from)?, at(to)?);
         let old = self.dir.symlink_metadata(to).ok().filter(|old| old.is_file());
         let kept = old.map(|old| old.permissions()).filter(|kept| kept.readonly());
-        let Some(kept) = kept else { return self.dir.rename(from, self.dir, to) };
+        let rename = || patiently(|| self.dir.rename(from, self.dir, to));
+        let Some(kept) = kept else { return rename() };
         let mut writable = kept.clone();
         writable.set_readonly(false);
         self.dir.set_permissions(to, writable)?;
-        self.dir.rename(from, self.dir, to).inspect_err(|_| {
+        rename().inspect_err(|_| {
             let _ = self.dir.set_permissions(to, kept);
         })
     }
@@ -369,7 +372,10 @@ impl<'a> Folder<'a> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
             // No hard links either, as on FAT: look, then rename.
             Err(_) => match self.look(to) {
-                Found::Nothing => self.dir.rename(at(from)?, self.dir, at(to)?),
+                Found::Nothing => {
+                    let (from, to) = (at(from)?, at(to)?);
+                    patiently(|| self.dir.rename(from, self.dir, to))
+                }
                 _ => Err(io::ErrorKind::AlreadyExists.into()),
             },
         }

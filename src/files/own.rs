@@ -11,6 +11,7 @@ use sha2::Sha256;
 
 use super::mapping::cut;
 use super::path::RelPath;
+use crate::held::patiently;
 
 /// Bytes of the key and of what it makes.
 pub const LEN: usize = 32;
@@ -208,10 +209,10 @@ fn make(path: &Path) -> io::Result<[u8; LEN]> {
     drop(file);
     let named = match fs::hard_link(&new, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && read(path).is_ok() => Ok(()),
-        Err(_) => fs::rename(&new, path),
+        Err(_) => patiently(|| fs::rename(&new, path)),
         Ok(()) => Ok(()),
     };
-    let _ = fs::remove_file(&new);
+    let _ = patiently(|| fs::remove_file(&new));
     named.and_then(|()| read(path))
 }
 

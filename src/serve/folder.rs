@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::control;
 use crate::error::{Error, Result, reason, shown_os};
+use crate::held::patiently;
 
 /// Holds the id of the device. Names that begin so are the program's own
 /// ([`RESERVED`](crate::files::own::RESERVED)).
@@ -77,7 +78,7 @@ fn make(folder: &Path, (parent, id): (&Path, &str)) -> io::Result<()> {
     let new = parent.join(format!("{NEW}{short}"));
     let begin = || {
         // Left by a run that was killed.
-        let _ = fs::remove_file(new.join(MARK));
+        let _ = patiently(|| fs::remove_file(new.join(MARK)));
         let _ = fs::remove_dir(&new);
     };
     begin();
@@ -91,7 +92,7 @@ fn make(folder: &Path, (parent, id): (&Path, &str)) -> io::Result<()> {
         mark.write_all(id.as_bytes())?;
         mark.sync_all()
     };
-    write().and_then(|()| fs::rename(&new, folder)).inspect_err(|_| begin())?;
+    write().and_then(|()| patiently(|| fs::rename(&new, folder))).inspect_err(|_| begin())?;
     // The rename itself, where a folder can be synced at all.
     if let Ok(parent) = fs::File::open(parent) {
         let _ = parent.sync_all();

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::config::{self, shown_path};
 use crate::error::{Error, Result, reason};
+use crate::held::patiently;
 
 /// Bytes of a file here; what is longer is none of ours.
 const MAX_FILE: u64 = 16 << 20;
@@ -187,12 +188,12 @@ impl Folder {
         let new = self.path(&format!("{name}.new"));
         let cannot = |error: io::Error| self.cannot("write", name, &error);
         // Left by a run that was killed; nobody else has the lock.
-        match fs::remove_file(&new) {
+        match patiently(|| fs::remove_file(&new)) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(cannot(error)),
             _ => {}
         }
         make_file(&new, access, bytes)?;
-        fs::rename(&new, self.path(name)).map_err(cannot)?;
+        patiently(|| fs::rename(&new, self.path(name))).map_err(cannot)?;
         // The rename itself, where a folder can be synced at all.
         if let Some(folder) = self.path(name).parent().and_then(|it| File::open(it).ok()) {
             let _ = folder.sync_all();
@@ -205,7 +206,7 @@ impl Folder {
     /// # Errors
     /// When it cannot be removed.
     pub fn remove(&self, _: &Lock, name: &str) -> Result<()> {
-        match fs::remove_file(self.path(name)) {
+        match patiently(|| fs::remove_file(self.path(name))) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(self.cannot("remove", name, &error))
             }
