@@ -188,9 +188,9 @@ pub fn reason(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::UnexpectedEof {
         return "it ended too early".into();
     }
-    if cfg!(windows) && error.raw_os_error() == Some(NO_LINKS) {
-        return "Windows lets only administrators make links, unless its Developer Mode is on"
-            .into();
+    let windows_says = error.raw_os_error().filter(|_| cfg!(windows)).and_then(in_words_of_windows);
+    if let Some(words) = windows_says {
+        return words.into();
     }
     let told = error.raw_os_error().is_some().then(|| in_words(error.kind())).flatten();
     // Two errors of Unix are of this kind, which every C library tells apart in the same words.
@@ -227,8 +227,16 @@ fn in_words(kind: io::ErrorKind) -> Option<&'static str> {
     })
 }
 
-/// Windows' ERROR_PRIVILEGE_NOT_HELD: of all that is done here only making a link asks for one.
-const NO_LINKS: i32 = 1314;
+/// What Windows alone has an error for (Win32 error codes, winerror.h).
+fn in_words_of_windows(code: i32) -> Option<&'static str> {
+    Some(match code {
+        // ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION
+        32 | 33 => "another program has it open",
+        // ERROR_PRIVILEGE_NOT_HELD: of all that is done here only making a link asks for one.
+        1314 => "Windows lets only administrators make links, unless its Developer Mode is on",
+        _ => return None,
+    })
+}
 
 /// A system's sentence as a part of ours: no capital, no number, no full stop.
 fn sentence(text: &str) -> String {
@@ -294,6 +302,8 @@ mod tests {
         ] {
             assert_eq!(reason(&io::Error::from_raw_os_error(number)), words, "{number}");
         }
+        assert_eq!(in_words_of_windows(32), Some("another program has it open"));
+        assert_eq!(in_words_of_windows(5), None, "it is permission denied, as everywhere");
         // As Windows says it.
         let denied = "Access is denied. (os error 5)";
         assert_eq!(sentence(denied), "access is denied");

@@ -140,7 +140,10 @@ impl Room {
                 "what counts for --quota cannot be looked at in \"{path}\": {}",
                 reason(&error)
             ));
-            let hint = "its owner needs to read it (`chmod u+rx`); or move it away";
+            let hint = match cfg!(unix) {
+                true => "its owner needs to read it (`chmod u+rx`); or move it away",
+                false => "this user needs the right to read it; or move it away",
+            };
             (Reason::Unwritable, error.hint(hint))
         })?;
         self.state().note(folder, used);

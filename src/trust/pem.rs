@@ -67,7 +67,12 @@ pub fn key_in(bytes: &[u8], name: &str) -> Result<PrivateKeyDer<'static>> {
     if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || text.contains("4,ENCRYPTED") {
         return Err(source
             .error("is encrypted with a password, and nobody is there to type it".into())
-            .hint("`openssl pkey -in KEY -out NEW` takes the password off; then `chmod 600 NEW`"));
+            .hint(match cfg!(unix) {
+                true => {
+                    "`openssl pkey -in KEY -out NEW` takes the password off; then `chmod 600 NEW`"
+                }
+                false => "`openssl pkey -in KEY -out NEW` takes the password off",
+            }));
     }
     match PrivateKeyDer::pem_slice_iter(bytes).next() {
         Some(Ok(key)) => Ok(key),
