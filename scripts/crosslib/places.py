@@ -87,6 +87,10 @@ def main():
         send(there, r"\\server\share\sub", here, str(into))
         good.append(same(r"send \\server\share\sub arrives as sub", share / "sub", into / "sub"))
 
+        # As "X:\\sub\" arrives: the backslash takes the quote.
+        send(there, 'X:\\sub"', here, str(into))
+        good.append(same(r'send "X:\sub\" arrives as sub', drive / "sub", into / "sub (1)"))
+
         tree = fill(work / "tree")
         send(here, str(tree), there, "X:\\")
         good.append(same("receive -o X:\\", tree, drive / "tree"))

@@ -2,8 +2,9 @@
 //! clap's guesses at what was meant only the near ones are shown.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 
@@ -22,6 +23,22 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
         clap::Error::raw(ErrorKind::InvalidSubcommand, format!("{}{hint}\n", error.message))
     })?;
     Cli::try_parse_from(words).map_err(without_far_guesses)
+}
+
+/// A path as it was meant.
+pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().map(meant)
+}
+
+fn meant(typed: PathBuf) -> PathBuf {
+    let whole = typed.to_str().filter(|_| cfg!(windows)).and_then(with_backslash);
+    whole.map_or(typed, PathBuf::from)
+}
+
+/// On Windows `"C:\My photos\"` arrives as `C:\My photos"`: a backslash takes the quote behind it. No name has one.
+fn with_backslash(typed: &str) -> Option<String> {
+    let path = typed.strip_suffix('"').filter(|path| !path.is_empty() && !path.contains('"'))?;
+    Some(format!("{path}\\"))
 }
 
 /// The ticket whose words the shell took apart: `localhost:4000:ocean tiger`.
@@ -183,6 +200,21 @@ mod tests {
             (&["photoalbum"], "\"photoalbum\" is no command, no ticket, and nothing that is here"),
         ] {
             assert_eq!(commands(words), Err(message.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_backslash_that_took_a_quote_is_given_back() {
+        for (typed, path) in [
+            ("D:\"", Some("D:\\")),
+            ("C:\\My photos\"", Some("C:\\My photos\\")),
+            ("C:\\My photos", None),
+            ("C:\\My photos\" other", None),
+            ("a\"b\"", None),
+            ("\"", None),
+            ("", None),
+        ] {
+            assert_eq!(with_backslash(typed).as_deref(), path, "{typed}");
         }
     }
 

@@ -8,7 +8,7 @@ use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::serve::PapersArgs;
-use super::{Common, duration};
+use super::{Common, duration, parse};
 use crate::bounds::MAX_TEXT;
 use crate::compress::Compression;
 use crate::connect::devices::Papers;
@@ -31,7 +31,7 @@ use crate::trust::certificate::{HASH_LEN, Id};
 pub struct SendArgs {
     /// Files and folders to send; patterns that the shell left alone work too; - sends what comes
     /// in on standard input
-    #[arg(required_unless_present = "text", value_name = "PATHS")]
+    #[arg(required_unless_present = "text", value_name = "PATHS", value_parser = parse::path())]
     paths: Vec<PathBuf>,
     /// Send this text, to be shown on the other side; - takes it from standard input
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true,

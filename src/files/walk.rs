@@ -495,8 +495,11 @@ fn no_text(entry: &Entry) -> String {
 
 fn cannot_send(path: &Path, error: &std::io::Error) -> Error {
     let (path, why) = (shown_os(path), error::reason(error));
-    Error::failure(format!("cannot send \"{path}\": {why}"))
-        .hint("check the path; a name with spaces needs quotes")
+    let hint = match cfg!(windows) && path.contains('"') {
+        true => "leave out the backslash before the quote behind a path: it takes the quote",
+        false => "check the path; a name with spaces needs quotes",
+    };
+    Error::failure(format!("cannot send \"{path}\": {why}")).hint(hint)
 }
 
 fn device(path: &Path) -> Error {
