@@ -76,6 +76,8 @@ pub(super) fn set_mtime_at(dir: &Dir, name: impl AsRef<Path>, mtime: i64) -> io:
     {
         use cap_std::fs::OpenOptionsExt;
         options.access_mode(FILE_WRITE_ATTRIBUTES);
+        // Without it a link is an error, which is not to be followed.
+        options.custom_flags(FILE_FLAG_OPEN_REPARSE_POINT);
     }
     set_mtime(&dir.open_with(name, &options)?.into_std(), mtime)
 }
@@ -85,6 +87,8 @@ pub(super) fn set_mtime_at(dir: &Dir, name: impl AsRef<Path>, mtime: i64) -> io:
 pub(super) const GENERIC_READ: u32 = 0x8000_0000;
 #[cfg(windows)]
 pub(super) const FILE_WRITE_ATTRIBUTES: u32 = 0x100;
+#[cfg(windows)]
+const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
 
 /// Gives an open file its time of last change, in nanoseconds since 1970 UTC.
 pub(super) fn set_mtime(file: &File, mtime: i64) -> io::Result<()> {

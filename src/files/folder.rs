@@ -5,12 +5,13 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
-use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
+use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, OpenOptions};
 
 #[cfg(windows)]
 use super::attributes::{FILE_WRITE_ATTRIBUTES, GENERIC_READ};
 use super::attributes::{set_folder_mode, set_mode, set_mtime, set_mtime_at};
+use super::by_name;
 use super::disk::{self, Disk, Lacks, Odd};
 use super::path::{at, native};
 use super::stamp::Stamp;
@@ -105,9 +106,9 @@ impl<'a> Folder<'a> {
 
     /// Whether it lists this very name, and not another that its disk takes for the same.
     pub(super) fn lists(&self, name: &[u8]) -> bool {
-        self.dir.entries().is_ok_and(|mut names| {
-            names.any(|entry| {
-                entry.is_ok_and(|entry| native(name).is_some_and(|name| entry.file_name() == name))
+        by_name::names(self.dir).is_ok_and(|mut names| {
+            names.any(|found| {
+                found.is_ok_and(|found| native(name).is_some_and(|name| found == name))
             })
         })
     }
@@ -129,7 +130,7 @@ impl<'a> Folder<'a> {
         } else if metadata.is_dir() {
             Found::Folder(self.told(&metadata))
         } else if metadata.is_symlink() {
-            let target = at(name).and_then(|name| self.dir.read_link_contents(name));
+            let target = at(name).and_then(|name| by_name::read_link(self.dir, name));
             target.map_or(Found::Other, |target| Found::Link(target, self.told(&metadata)))
         } else {
             Found::Other
@@ -220,7 +221,7 @@ impl<'a> Folder<'a> {
     /// Makes a folder; other systems have no mode of one.
     #[cfg(not(unix))]
     pub fn create_folder(&self, name: impl AsRef<[u8]>, _: u16) -> io::Result<()> {
-        self.dir.create_dir(at(name.as_ref())?)
+        by_name::create_dir(self.dir, at(name.as_ref())?)
     }
 
     /// Creates a file that did not exist, readable by this user only until it is finished.
@@ -246,7 +247,7 @@ impl<'a> Folder<'a> {
         if cfg!(windows) && !windows_link_is_safe(target) {
             return Err(io::ErrorKind::InvalidFilename.into());
         }
-        DirExt::symlink(self.dir, at(target.as_bytes())?, at(name)?)?;
+        by_name::symlink(self.dir, at(target.as_bytes())?, at(name)?)?;
         self.set_time(name, mtime)
     }
 
@@ -300,7 +301,7 @@ impl<'a> Folder<'a> {
     /// Removes a file or link.
     pub fn remove(&self, name: impl AsRef<[u8]>) -> io::Result<()> {
         let name = at(name.as_ref())?;
-        patiently(|| self.dir.remove_file_or_symlink(name))
+        patiently(|| by_name::remove(self.dir, name))
     }
 
     /// Moves what is at `from` to the name `to`.
@@ -320,7 +321,7 @@ impl<'a> Folder<'a> {
 
     #[cfg(not(windows))]
     fn rename_over(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
-        self.dir.rename(at(from)?, self.dir, at(to)?)
+        by_name::rename(self.dir, at(from)?, at(to)?)
     }
 
     /// Windows replaces no file that may not be written, whoever may write into its folder.
@@ -328,14 +329,13 @@ impl<'a> Folder<'a> {
     fn rename_over(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
         let (from, to) = (at(from)?, at(to)?);
         let old = self.dir.symlink_metadata(to).ok().filter(|old| old.is_file());
-        let kept = old.map(|old| old.permissions()).filter(|kept| kept.readonly());
-        let rename = || patiently(|| self.dir.rename(from, self.dir, to));
-        let Some(kept) = kept else { return rename() };
-        let mut writable = kept.clone();
-        writable.set_readonly(false);
-        self.dir.set_permissions(to, writable)?;
+        let rename = || patiently(|| by_name::rename(self.dir, from, to));
+        if !old.is_some_and(|old| old.permissions().readonly()) {
+            return rename();
+        }
+        by_name::set_readonly(self.dir, to, false)?;
         rename().inspect_err(|_| {
-            let _ = self.dir.set_permissions(to, kept);
+            let _ = by_name::set_readonly(self.dir, to, true);
         })
     }
 
@@ -366,7 +366,7 @@ impl<'a> Folder<'a> {
 
     /// A second name is refused when it is taken; then the first goes.
     fn link_to_free(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
-        match self.dir.hard_link(at(from)?, self.dir, at(to)?) {
+        match by_name::hard_link(self.dir, at(from)?, at(to)?) {
             // With both names it would be there twice.
             Ok(()) => self.remove(from).inspect_err(|_| drop(self.remove(to))),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
@@ -374,7 +374,7 @@ impl<'a> Folder<'a> {
             Err(_) => match self.look(to) {
                 Found::Nothing => {
                     let (from, to) = (at(from)?, at(to)?);
-                    patiently(|| self.dir.rename(from, self.dir, to))
+                    patiently(|| by_name::rename(self.dir, from, to))
                 }
                 _ => Err(io::ErrorKind::AlreadyExists.into()),
             },

@@ -3,6 +3,7 @@
 
 pub mod attributes;
 pub mod beneath;
+pub mod by_name;
 pub mod developer;
 pub mod disk;
 pub mod exclude;

@@ -13,6 +13,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
 use crate::error::{Cause, Error, bytes, reason, shown_os};
+use crate::files::by_name;
 use crate::files::own::RESERVED;
 use crate::files::root::Root;
 use crate::protocol::reason::Reason;
@@ -179,21 +180,22 @@ fn size_of(folder: &Path) -> Result<u64, (PathBuf, io::Error)> {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !is_top => continue,
             dir => dir.map_err(cannot)?,
         };
-        let entries = dir.entries().map_err(cannot)?;
+        let names = by_name::names(&dir).map_err(cannot)?;
+        let dir = Arc::new((dir, path.clone()));
         if at.as_os_str().len() > LONG {
-            (from, at) = (Arc::new((dir, path.clone())), PathBuf::new());
+            (from, at) = (Arc::clone(&dir), PathBuf::new());
         }
-        for entry in entries {
-            let entry = entry.map_err(cannot)?;
-            let is_own = entry.file_name().as_encoded_bytes().starts_with(RESERVED.as_bytes());
+        for name in names {
+            let name = name.map_err(cannot)?;
+            let is_own = name.as_encoded_bytes().starts_with(RESERVED.as_bytes());
             // Of the link itself, if it is one.
-            let found = match entry.metadata() {
+            let found = match dir.0.symlink_metadata(&name) {
                 Ok(found) => found,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(cannot(error)),
             };
             match found.is_dir() {
-                true => folders.push((Arc::clone(&from), at.join(entry.file_name()))),
+                true => folders.push((Arc::clone(&from), at.join(&name))),
                 false if is_own && is_top => {}
                 false if found.is_file() => size = size.saturating_add(found.len()),
                 false => {}
