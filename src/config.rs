@@ -85,6 +85,9 @@ impl Conflicts {
     }
 }
 
+/// The variable that names a user's home.
+pub const HOME: &str = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
+
 /// Names another folder for what this program keeps of its user.
 pub const FOLDER: &str = "TRANSFER_CONFIG";
 
@@ -94,7 +97,9 @@ pub fn folder() -> Option<PathBuf> {
         return Some(folder.into());
     }
     let base = etcetera::choose_base_strategy().ok()?;
-    Some(base.config_dir().join("transfer"))
+    // Keys are of this machine, and part of Windows' profiles goes along to others.
+    let folder = if cfg!(windows) { base.cache_dir() } else { base.config_dir() };
+    Some(folder.join("transfer"))
 }
 
 /// Where the file is or would be; nothing where the user has no home.
@@ -154,7 +159,7 @@ impl Config {
 pub fn keep(line: &str) -> Result<PathBuf> {
     let path = path().ok_or_else(|| {
         Error::failure("where your own files are is not known")
-            .hint("set HOME, or answer with a flag")
+            .hint(format!("set {HOME}, or answer with a flag"))
     })?;
     let kept =
         with_line(&read(&path)?.unwrap_or_default(), line).map_err(|why| broken(&path, &why))?;

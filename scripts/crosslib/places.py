@@ -11,6 +11,7 @@ file. Needs Python 3.9.
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -66,6 +67,29 @@ def has_no_room(here, there, work):
     return good
 
 
+def on_a_share_alone(here, there, prefix, work):
+    """Receives into a share that no drive leads to, as those of other machines: wine tells of the drive otherwise."""
+    *wine, program = there
+    inside = prefix / "drive_c" / "transfer.exe"
+    shutil.copy(program, inside)
+    tree = fill(work / "alone")
+    (tree / "sub" / "read-only").write_bytes(b"kept")
+    (tree / "sub" / "read-only").chmod(0o444)
+    z = prefix / "dosdevices" / "z:"
+    leads = z.readlink()
+    z.unlink()
+    try:
+        command = [*wine, "C:\\transfer.exe"]
+        send(here, str(tree), command, r"\\server\share\alone")
+        good = same("receive into a share that is no drive", tree, work / "share" / "alone" / "alone")
+        (tree / "sub" / "other").write_bytes(b"other")
+        send(here, str(tree), command, r"\\server\share\alone", options=["--on-conflict", "overwrite"])
+        return good and same("the same again", tree, work / "share" / "alone" / "alone")
+    finally:
+        z.symlink_to(leads)
+        inside.unlink()
+
+
 def main():
     if len(sys.argv) != 4:
         sys.exit("usage: scripts/crosslib/places.py HERE WINE PROGRAM")
@@ -91,11 +115,17 @@ def main():
         send(there, 'X:\\sub"', here, str(into))
         good.append(same(r'send "X:\sub\" arrives as sub', drive / "sub", into / "sub (1)"))
 
+        # Windows takes no notice of the dot.
+        send(there, "X:\\sub.", here, str(work / "dots"))
+        good.append(same("send X:\\sub. arrives as sub", drive / "sub", work / "dots" / "sub"))
+
         tree = fill(work / "tree")
         send(here, str(tree), there, "X:\\")
         good.append(same("receive -o X:\\", tree, drive / "tree"))
         send(here, str(tree), there, r"\\server\share\in")
         good.append(same(r"receive -o \\server\share\in", tree, share / "in" / "tree"))
+
+        good.append(on_a_share_alone(here, there, prefix, work))
 
         # wine 8 cannot tell where a folder of so long a path is; a file of one is no obstacle.
         deep = work / "deep"

@@ -55,6 +55,11 @@ mod system {
 
     use super::of_windows;
 
+    /// Bytes that are free where the folder is.
+    pub fn free(dir: &Dir) -> Option<u64> {
+        fs4::available_space(path(dir, Path::new("")).ok()?).ok()
+    }
+
     fn path(dir: &Dir, name: &Path) -> io::Result<PathBuf> {
         Ok(winx::file::get_file_path(&dir.try_clone()?.into_std_file())?.join(name))
     }

@@ -125,6 +125,10 @@ impl<'a> Folder<'a> {
             }
             Err(_) => return Found::Other,
         };
+        // Another file's short name on Windows (`PROGRA~1`): that file is not to be touched.
+        if cfg!(windows) && name.contains(&b'~') && !self.lists(name) {
+            return Found::Other;
+        }
         if metadata.is_file() {
             Found::File(self.told(&metadata))
         } else if metadata.is_dir() {

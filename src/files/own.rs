@@ -138,6 +138,8 @@ fn file() -> io::Result<PathBuf> {
     use etcetera::BaseStrategy;
     let base = etcetera::choose_base_strategy().map_err(io::Error::other)?;
     let folder = match is_own(base.home_dir()) {
+        // Not with what of a profile goes along to other machines.
+        true if cfg!(windows) => base.cache_dir(),
         true => base.state_dir().unwrap_or_else(|| base.data_dir()),
         false if is_root() => "/var/lib".into(),
         false => return Err(io::ErrorKind::PermissionDenied.into()),

@@ -29,7 +29,7 @@ pub fn try_out(dir: &Dir, scratch: &str) -> io::Result<Disk> {
     let file = folder.create_file(scratch)?;
     let own = Stamp::of(&file);
     let has_marks = can_mark(&file);
-    let largest_file = system::largest_file(&file);
+    let largest_file = system::largest_file(&file, dir);
     let has_holes = system::has_holes(&file);
     let closed = disk::close(file);
     let number = |name: &str| folder.raw_stamp(name).map_or(0, |stamp| stamp.number);
@@ -143,7 +143,7 @@ mod system {
     }
 
     /// The system refuses to go where no file can reach, without writing anything.
-    pub fn largest_file(file: &File) -> u64 {
+    pub fn largest_file(file: &File, _: &Dir) -> u64 {
         let reaches = |size: u64| seek(file, SeekFrom::Start(size)).is_ok();
         let (mut fits, mut over) = (0, i64::MAX as u64);
         if reaches(over) {
@@ -165,16 +165,32 @@ mod system {
     }
 }
 
-#[cfg(not(unix))]
+/// Bytes that a file on FAT32 may have no more of.
+#[cfg(any(windows, test))]
+const FAT_END: u64 = 1 << 32;
+
+/// What a file may have on a disk with so much room, by whether one could be made as long as none on FAT32.
+#[cfg(any(windows, test))]
+fn largest_of(reaches: bool, free: Option<u64>) -> u64 {
+    let has_room = free.is_some_and(|free| free > FAT_END);
+    if has_room && !reaches { FAT_END - 1 } else { u64::MAX }
+}
+
+#[cfg(windows)]
 mod system {
     use super::*;
+    use crate::files::by_name;
 
     pub fn number_of(_: &Dir) -> u64 {
         0
     }
 
-    pub fn largest_file(_: &File) -> u64 {
-        u64::MAX
+    /// Windows says nothing of it, and of FAT32 that it is full: a file is made as long, and cut again.
+    pub fn largest_file(file: &File, dir: &Dir) -> u64 {
+        let reaches = file.set_len(FAT_END).is_ok();
+        let _ = file.set_len(0);
+        let free = by_name::free(dir);
+        largest_of(reaches, free)
     }
 
     pub fn has_holes(_: &File) -> bool {
@@ -187,6 +203,18 @@ mod tests {
     use cap_std::ambient_authority;
 
     use super::*;
+
+    #[test]
+    fn fat_is_known_by_what_it_refuses() {
+        for (reaches, free, largest) in [
+            (true, Some(50 << 30), u64::MAX),
+            (false, Some(50 << 30), (1 << 32) - 1),
+            (false, Some(1 << 20), u64::MAX),
+            (false, None, u64::MAX),
+        ] {
+            assert_eq!(largest_of(reaches, free), largest, "{reaches} {free:?}");
+        }
+    }
 
     #[test]
     fn a_disk_is_tried_out_and_nothing_stays() {

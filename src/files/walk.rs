@@ -534,6 +534,14 @@ impl Listed {
     }
 }
 
+/// The name of what is listed under none that was typed, as Windows has two for a file (`PROGRA~1`) and takes no
+/// notice of a dot behind one.
+fn long_name(path: &Path) -> Option<String> {
+    let is_link = path.symlink_metadata().map_or(true, |found| found.is_symlink());
+    let whole = (cfg!(windows) && !is_link).then(|| path.canonicalize().ok()).flatten()?;
+    whole.file_name()?.to_str().map(str::to_owned)
+}
+
 /// `.`, `..` and `dir/..` are called what the folder is called, a drive as its letter.
 fn top_name(path: &Path, listed: &mut Listed) -> Result<RelPath> {
     let named = match path.file_name() {
@@ -541,7 +549,8 @@ fn top_name(path: &Path, listed: &mut Listed) -> Result<RelPath> {
         None => path.canonicalize().map_err(|error| cannot_send(path, &error))?,
     };
     let root = named.to_str().filter(|_| cfg!(windows)).and_then(naming::root_name);
-    let name = root.or_else(|| listed.name_of(&named)).map(OsString::from);
+    let name = root.or_else(|| listed.name_of(&named)).or_else(|| long_name(&named));
+    let name = name.map(OsString::from);
     let path = shown_os(path);
     let Some(name) = name.as_deref().or(named.file_name()) else {
         return Err(Error::usage(format!("\"{path}\" has no name to send it under"))

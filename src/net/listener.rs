@@ -182,6 +182,16 @@ pub fn cannot_bind(ip: IpAddr, port: u16, error: &io::Error) -> Error {
             true => "is Tailscale up? in a container or for this machine alone use --pod",
             false => "a new address takes a second to work: try again",
         }),
+        // Ports that Windows keeps for virtual machines, or that a policy keeps from this program.
+        io::ErrorKind::PermissionDenied if port >= 1024 => {
+            let look = match cfg!(windows) {
+                true => "`netsh int ipv4 show excludedportrange tcp` lists what Windows keeps; ",
+                false => "",
+            };
+            Error::new(Cause::PortTaken, format!("port {port} is not free for programs here")).hint(
+                format!("{look}choose another with --port, such as --port {}", other_port(port)),
+            )
+        }
         io::ErrorKind::PermissionDenied => {
             Error::network(format!("not allowed to listen on port {port}"))
                 .hint("ports below 1024 need root; choose another with --port")

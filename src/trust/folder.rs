@@ -60,8 +60,11 @@ impl Folder {
     /// When the user has no home.
     pub fn of_user() -> Result<Self> {
         config::folder().map(Self).ok_or_else(|| {
-            Error::failure("where your own files are is not known")
-                .hint(format!("set HOME, or {} to a folder", config::FOLDER))
+            Error::failure("where your own files are is not known").hint(format!(
+                "set {}, or {} to a folder",
+                config::HOME,
+                config::FOLDER
+            ))
         })
     }
 

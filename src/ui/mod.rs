@@ -35,7 +35,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use dialoguer::console::style;
+use dialoguer::console::{Term, style};
 use zeroize::Zeroizing;
 
 pub use self::devices::{Card, Kind};
@@ -97,7 +97,9 @@ impl Ui {
     /// program listens instead. The keys work all the same.
     pub fn new(quiet: bool, verbose: u8, yes: bool, json: bool) -> Self {
         let terminal = io::stderr().is_terminal();
-        let person = terminal && io::stdin().is_terminal();
+        // The terminal of Git for Windows is a pipe to which no key comes.
+        let has_console = !cfg!(windows) || Term::stderr().size_checked().is_some();
+        let person = terminal && io::stdin().is_terminal() && has_console;
         Self {
             quiet,
             verbose,

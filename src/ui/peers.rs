@@ -198,8 +198,10 @@ fn command_for(ticket: &Ticket, agreed: Option<&Path>) -> Zeroizing<String> {
     match agreed {
         Some(file) => {
             let file = shown_os(file);
+            let is_plain = |c: char| c.is_alphanumeric() || "/\\:._-~".contains(c);
+            let quote = if file.chars().all(is_plain) { "" } else { "\"" };
             let place = ticket.place();
-            Zeroizing::new(format!("{COMMAND}--token-file {} {place}", file))
+            Zeroizing::new(format!("{COMMAND}--token-file {quote}{file}{quote} {place}"))
         }
         None => ticket.command(),
     }

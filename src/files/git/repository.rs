@@ -350,9 +350,10 @@ fn user_files(home: Option<&Path>) -> Vec<(PathBuf, Source)> {
         .is_some_and(|value| !["0", "false", "no", "off"].map(OsString::from).contains(&value));
     let mut files = Vec::new();
     if !no_system {
-        let system =
-            set("GIT_CONFIG_SYSTEM").map_or_else(|| "/etc/gitconfig".into(), PathBuf::from);
-        files.push((system, Source::System));
+        // On Windows that would be a file of the current drive, which anybody may have made.
+        let usual = (!cfg!(windows)).then(|| "/etc/gitconfig".into());
+        let system = set("GIT_CONFIG_SYSTEM").map(PathBuf::from).or(usual);
+        files.extend(system.map(|system| (system, Source::System)));
     }
     if let Some(global) = env::var_os("GIT_CONFIG_GLOBAL") {
         files.push((global.into(), Source::User));
