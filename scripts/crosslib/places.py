@@ -112,8 +112,8 @@ def main():
         good.append(same(r"send \\server\share\sub arrives as sub", share / "sub", into / "sub"))
 
         # As "X:\\sub\" arrives: the backslash takes the quote.
-        send(there, 'X:\\sub"', here, str(into))
-        good.append(same(r'send "X:\sub\" arrives as sub', drive / "sub", into / "sub (1)"))
+        send(there, 'X:\\sub"', here, str(work / "quote"))
+        good.append(same(r'send "X:\sub\" arrives as sub', drive / "sub", work / "quote" / "sub"))
 
         # Windows takes no notice of the dot.
         send(there, "X:\\sub.", here, str(work / "dots"))

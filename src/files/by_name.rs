@@ -121,11 +121,11 @@ mod system {
 
 pub use system::*;
 
-/// A link's target as Windows follows it: `/` means nothing in one, nor does a `.`.
+/// A link's target as Windows follows it, which takes `/` for a letter there.
 #[cfg(any(windows, test))]
 fn of_windows(target: &str) -> String {
-    let names: Vec<&str> = target.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
-    if names.is_empty() { ".".into() } else { names.join("\\") }
+    let names: Vec<&str> = target.split('/').filter(|name| !name.is_empty()).collect();
+    names.join("\\")
 }
 
 #[cfg(test)]
@@ -137,7 +137,7 @@ mod tests {
         for (target, expected) in [
             ("file", "file"),
             ("../sub/file", "..\\sub\\file"),
-            ("./a//b/", "a\\b"),
+            ("./a//b/", ".\\a\\b"),
             ("..", ".."),
             (".", "."),
         ] {
