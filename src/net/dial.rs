@@ -18,9 +18,7 @@ use std::{
 };
 
 pub use self::{first::dial_first, nc::Nc, proxy::Proxy};
-use super::deadline::left;
-#[cfg(not(windows))]
-use super::deadline::timed_out;
+use super::deadline::{left, timed_out};
 use super::interfaces::{Choice, Interfaces};
 use super::quic::{Caller, Paths, Quic};
 use super::tailscale::{Cli, TailscaleDetector};
@@ -244,9 +242,6 @@ impl Stream {
 impl Read for &Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
-            #[cfg(windows)]
-            Stream::Tcp(stream) => room::read(stream, buf),
-            #[cfg(not(windows))]
             Stream::Tcp(stream) => (&mut &*stream).read(buf).map_err(timed_out),
             Stream::Nc(nc, _) => nc.read(buf),
             Stream::Quic(quic) => quic.read(buf),
