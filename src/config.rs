@@ -109,7 +109,8 @@ pub fn path() -> Option<PathBuf> {
 
 /// The path for people: the home folder as `~`.
 pub fn shown_path(path: &Path) -> String {
-    let home = etcetera::home_dir().ok();
+    // Windows' shells do not know a `~`.
+    let home = etcetera::home_dir().ok().filter(|_| !cfg!(windows));
     let inside = home.and_then(|home| path.strip_prefix(home).ok());
     let path = inside.map_or_else(|| path.to_owned(), |inside| Path::new("~").join(inside));
     shown_os(&path).into_owned()

@@ -97,7 +97,23 @@ fn open_file(folder: &Dir, name: &[u8]) -> io::Result<File> {
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
         options.custom_flags(i32::try_from(flags.bits()).unwrap_or(0));
     }
-    Ok(folder.open_with(at(name)?, &options)?.into_std())
+    let file = folder.open_with(at(name)?, &options)?.into_std();
+    #[cfg(windows)]
+    if is_elsewhere(&file)? {
+        // Its content comes only when whoever keeps it is asked, as OneDrive; no link leads out of `folder` here.
+        options.follow(FollowSymlinks::Yes);
+        return Ok(folder.open_with(at(name)?, &options)?.into_std());
+    }
+    Ok(file)
+}
+
+/// Whether a file is one whose content is kept elsewhere: a reparse point, and no link.
+#[cfg(windows)]
+fn is_elsewhere(file: &File) -> io::Result<bool> {
+    use std::os::windows::fs::MetadataExt;
+    const FILE_ATTRIBUTE_REPARSE_POINT: u32 = 0x400;
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file() && metadata.file_attributes() & FILE_ATTRIBUTE_REPARSE_POINT != 0)
 }
 
 #[cfg(unix)]

@@ -37,6 +37,10 @@ pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(expanded)
 }
 
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
 fn has_magic(text: &OsStr) -> bool {
     text.as_encoded_bytes().iter().any(|byte| b"*?[".contains(byte))
 }
@@ -52,7 +56,12 @@ fn matches(pattern: &Path) -> Option<Vec<PathBuf>> {
             Component::Normal(name) if name == "**" && parts.peek().is_some() => {
                 found = found.iter().flat_map(|folder| folders_below(folder)).collect();
             }
+            Component::Normal(name) if found.iter().any(|it| is_there(&it.join(name))) => {
+                found.iter_mut().for_each(|path| path.push(name));
+            }
             Component::Normal(name) if has_magic(name) => {
+                // On Windows everything has a dot to a pattern.
+                let name = if cfg!(windows) && name == "*.*" { OsStr::new("*") } else { name };
                 let glob = GlobBuilder::new(name.to_str()?).case_insensitive(cfg!(windows)).build();
                 let (glob, hidden) = (glob.ok()?.compile_matcher(), starts_with_dot(name));
                 found = found.iter().flat_map(|it| names_in(it, &glob, hidden)).collect();
@@ -61,7 +70,7 @@ fn matches(pattern: &Path) -> Option<Vec<PathBuf>> {
         }
     }
     // What stands behind the last pattern has not been looked for yet.
-    found.retain(|path| path.symlink_metadata().is_ok());
+    found.retain(|path| is_there(path));
     let last = pattern.as_os_str().as_encoded_bytes().last();
     if last.is_some_and(|last| std::path::is_separator(char::from(*last))) {
         found.retain(|path| path.is_dir());

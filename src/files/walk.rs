@@ -220,10 +220,19 @@ impl Source {
                     continue;
                 }
             }
-            let metadata = found.metadata().map_err(|error| match error.io_error() {
-                Some(io) => error::reason(io),
-                None => "it cannot be read".into(),
-            });
+            let metadata = if cfg!(windows) && found.file_type().is_file() {
+                // What a folder of Windows lists of a file that somebody writes to is old.
+                let looked = match found.path_is_symlink() {
+                    true => fs::metadata(found.path()),
+                    false => fs::symlink_metadata(found.path()),
+                };
+                looked.map_err(|error| error::reason(&error))
+            } else {
+                found.metadata().map_err(|error| match error.io_error() {
+                    Some(io) => error::reason(io),
+                    None => "it cannot be read".into(),
+                })
+            };
             let id = metadata.as_ref().map(FileId::of).unwrap_or_default();
             let parent = parents.last().map(|(_, id)| id.device);
             // Only where another file system begins there is anything to ask.

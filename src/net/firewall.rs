@@ -43,7 +43,8 @@ impl Firewall {
             Self::Firewalld => format!("`sudo firewall-cmd --add-port={ports}/{protocol}`"),
             Self::Windows => format!(
                 "`netsh advfirewall firewall add rule name=transfer dir=in action=allow \
-                 protocol={protocol} localport={ports}` as administrator"
+                 protocol={protocol} localport={ports}` as administrator; if Windows has asked about \
+                 transfer and was told no, remove its blocked rules in wf.msc"
             ),
             Self::Mac => "System Settings, Network, Firewall: allow `transfer` to listen".into(),
         }

@@ -99,7 +99,7 @@ const BEGINNINGS: [(&str, LeftOut); 27] = [
     ("ppp", LeftOut::Vpn),
     ("docker", LeftOut::Virtual),
     ("br-", LeftOut::Virtual),
-    ("veth", LeftOut::Virtual), // and "vEthernet (WSL)"
+    ("veth", LeftOut::Virtual),
     ("virbr", LeftOut::Virtual),
     ("vmnet", LeftOut::Virtual),
     ("vmware", LeftOut::Virtual),
@@ -120,9 +120,16 @@ const BEGINNINGS: [(&str, LeftOut); 27] = [
     ("anpi", LeftOut::Virtual),
 ];
 
+/// What names of Hyper-V's switches begin with that lead no farther than this machine.
+const INSIDE: [&str; 4] = ["(wsl", "(default switch)", "(nat)", "(dockernat)"];
+
 /// Why an interface of that name is not used, if the name tells.
 pub(super) fn by_name(name: &str) -> Option<LeftOut> {
     let name = name.to_lowercase();
+    if let Some(switch) = name.strip_prefix("vethernet ") {
+        // Of Hyper-V. An external one has the address of the machine itself.
+        return INSIDE.iter().any(|it| switch.starts_with(it)).then_some(LeftOut::Virtual);
+    }
     let found = BEGINNINGS.iter().find(|(beginning, _)| name.starts_with(beginning));
     found.map(|(_, why)| *why)
 }

@@ -183,7 +183,7 @@ pub fn cannot_bind(ip: IpAddr, port: u16, error: &io::Error) -> Error {
             false => "a new address takes a second to work: try again",
         }),
         // Ports that Windows keeps for virtual machines, or that a policy keeps from this program.
-        io::ErrorKind::PermissionDenied if port >= 1024 => {
+        io::ErrorKind::PermissionDenied if port >= 1024 || cfg!(windows) => {
             let look = match cfg!(windows) {
                 true => "`netsh int ipv4 show excludedportrange tcp` lists what Windows keeps; ",
                 false => "",

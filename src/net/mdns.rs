@@ -100,7 +100,8 @@ fn deaf() -> Option<String> {
     let v4 = bind(Domain::IPV4, Ipv4Addr::UNSPECIFIED.into()).err()?;
     bind(Domain::IPV6, Ipv6Addr::UNSPECIFIED.into()).err()?;
     Some(match v4.kind() {
-        io::ErrorKind::AddrInUse => {
+        // The second is how Windows says it.
+        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => {
             format!("another program has UDP port {MDNS_PORT}, and does not share it")
         }
         _ => format!("UDP port {MDNS_PORT} cannot be used: {}", reason(&v4)),

@@ -3,7 +3,7 @@
 use std::env;
 use std::fmt::Write;
 use std::io;
-use std::path::Path;
+use std::path::{MAIN_SEPARATOR, Path};
 
 use dialoguer::console::{Key, Term};
 use dialoguer::{Completion, Confirm, Input};
@@ -327,14 +327,14 @@ impl Completion for Words {
     }
 }
 
-/// The whole path, the home folder as `~`.
+/// The whole path, the home folder as `~` where shells know that.
 fn place_name(folder: &Path) -> String {
     let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.into());
-    let home = env::home_dir().filter(|home| home.is_absolute());
+    let home = env::home_dir().filter(|home| home.is_absolute() && !cfg!(windows));
     let inside = home.and_then(|home| whole.strip_prefix(home).ok());
     let whole = inside.map_or(whole.clone(), |inside| Path::new("~").join(inside));
     let name = shown_os(&whole);
-    name.strip_suffix('/').filter(|name| !name.is_empty()).unwrap_or(&name).into()
+    name.strip_suffix(MAIN_SEPARATOR).filter(|name| !name.is_empty()).unwrap_or(&name).into()
 }
 
 /// A time as `ls -l` tells it, in the time zone of this machine.

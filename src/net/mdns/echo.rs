@@ -17,6 +17,9 @@ const LIMIT: Duration = Duration::from_millis(500);
 /// machine (with a TTL of 0), and tells whether it was heard.
 ///
 /// # Errors
+/// Bytes of a packet (RFC 6762, section 17).
+const MAX_PACKET: usize = 9000;
+
 /// What the system says.
 pub fn echo(at: Ipv4Addr) -> io::Result<bool> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
@@ -35,7 +38,8 @@ pub fn echo(at: Ipv4Addr) -> io::Result<bool> {
         deadline.checked_duration_since(Instant::now()).filter(|it| !it.is_zero())
     {
         socket.set_read_timeout(Some(left))?;
-        let mut bytes = [0; 64];
+        // As long as any: Windows makes an error of what does not fit.
+        let mut bytes = [0; MAX_PACKET];
         match (&socket).read(&mut bytes) {
             Ok(read) if bytes.get(..read) == Some(&question) => return Ok(true),
             Ok(_) => {}
