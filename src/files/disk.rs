@@ -220,6 +220,19 @@ mod system {
         usize::try_from(told).ok().filter(|told| *told > 0).unwrap_or(MAX_NAME).min(MAX_NAME)
     }
 
+    /// The numbers that every Unix has are of 32 bits on macOS: 16 TB would be all.
+    #[cfg(target_vendor = "apple")]
+    pub fn room(folder: Option<&File>, _: &Path) -> Option<Room> {
+        let stat = rustix::fs::fstatfs(folder?).ok()?;
+        let known = stat.f_blocks > 0;
+        Some(Room {
+            bytes: known.then(|| stat.f_bavail.saturating_mul(stat.f_bsize.into())),
+            files: (stat.f_files > 0).then_some(stat.f_ffree),
+            unit: 1,
+        })
+    }
+
+    #[cfg(not(target_vendor = "apple"))]
     pub fn room(folder: Option<&File>, _: &Path) -> Option<Room> {
         let folder = folder?;
         let stat = fstatvfs(folder).ok()?;
@@ -405,15 +418,35 @@ pub fn flush_file(file: &File, disk: &Disk) -> io::Result<()> {
 /// Brings what was written to a file to the disk. What a file system has no word for is not an error.
 pub fn sync(file: &File) -> io::Result<()> {
     match file.sync_data() {
+        Err(error) if is_unsupported(&error) => sync_plainly(file),
+        synced => synced,
+    }
+}
+
+/// On macOS the disk itself was to write it down, which file systems of networks cannot ask of it.
+#[cfg(target_vendor = "apple")]
+fn sync_plainly(file: &File) -> io::Result<()> {
+    match rustix::fs::fsync(file).map_err(io::Error::from) {
         Err(error) if is_unsupported(&error) => Ok(()),
         synced => synced,
     }
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn sync_plainly(_: &File) -> io::Result<()> {
+    Ok(())
 }
 
 /// Whether a file system does not know what was asked of it.
 pub fn is_unsupported(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, Unsupported};
     matches!(error.kind(), InvalidInput | Unsupported)
+        || cfg!(target_vendor = "apple") && error.raw_os_error().is_some_and(is_apples_unsupported)
+}
+
+/// macOS has two more words for it, ENOTTY and ENOTSUP, which Rust takes for something else.
+fn is_apples_unsupported(code: i32) -> bool {
+    matches!(code, 25 | 45)
 }
 
 /// Whether there is no room: of bytes, of files, or of what this user may have.
@@ -480,6 +513,14 @@ mod tests {
     use cap_std::ambient_authority;
 
     use super::*;
+
+    #[test]
+    fn what_a_disk_of_macos_does_not_know() {
+        // ENOTTY, ENOTSUP; ENOENT, EIO.
+        for (code, unsupported) in [(25, true), (45, true), (2, false), (5, false)] {
+            assert_eq!(is_apples_unsupported(code), unsupported, "{code}");
+        }
+    }
 
     #[test]
     fn a_file_takes_whole_blocks() {

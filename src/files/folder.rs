@@ -358,12 +358,12 @@ impl<'a> Folder<'a> {
     }
 
     fn rename_to_free(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
-        use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+        let is_lacking = |error: &io::Error| {
+            // Some file systems without the flag refuse it as if it were forbidden.
+            disk::is_unsupported(error) || error.kind() == io::ErrorKind::PermissionDenied
+        };
         match self.put_at_once(from, to) {
-            // File systems without the flag; some refuse it as if it were forbidden.
-            Err(error) if matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported) => {
-                self.link_to_free(from, to)
-            }
+            Err(error) if is_lacking(&error) => self.link_to_free(from, to),
             put => put,
         }
     }

@@ -133,7 +133,7 @@ pub fn taken(metadata: &Metadata, len: u64) -> u64 {
     system::taken(metadata).min(len)
 }
 
-#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod system {
     use rustix::fs::{SeekFrom, seek};
     use rustix::io::Errno;
@@ -164,7 +164,9 @@ mod system {
     }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+/// Among them macOS, though it can be asked: APFS tells of holes in a file that was just written where there is
+/// content.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod system {
     use super::*;
 
@@ -176,6 +178,13 @@ mod system {
         Ok(size)
     }
 
+    #[cfg(target_vendor = "apple")]
+    pub fn taken(metadata: &Metadata) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        metadata.blocks().saturating_mul(512)
+    }
+
+    #[cfg(not(target_vendor = "apple"))]
     pub fn taken(metadata: &Metadata) -> u64 {
         metadata.len()
     }

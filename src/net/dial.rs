@@ -18,7 +18,7 @@ use std::{
 };
 
 pub use self::{first::dial_first, nc::Nc, proxy::Proxy};
-use super::deadline::{left, timed_out};
+use super::deadline::{left, limited, timed_out};
 use super::interfaces::{Choice, Interfaces};
 use super::quic::{Caller, Paths, Quic};
 use super::tailscale::{Cli, TailscaleDetector};
@@ -171,9 +171,8 @@ impl Stream {
     /// long as there is hope.
     pub fn halves(&self) -> Result<(Self, Self)> {
         let set = match self {
-            Self::Tcp(stream) => stream
-                .set_read_timeout(Some(LISTEN))
-                .and_then(|()| stream.set_write_timeout(Some(REFILL))),
+            Self::Tcp(stream) => limited(stream.set_read_timeout(Some(LISTEN)))
+                .and_then(|()| limited(stream.set_write_timeout(Some(REFILL)))),
             Self::Nc(nc, _) => {
                 nc.set_read_timeout(Some(LISTEN));
                 Ok(())
@@ -195,8 +194,8 @@ impl Stream {
     pub fn set_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => {
-                stream.set_read_timeout(limit)?;
-                stream.set_write_timeout(limit)
+                limited(stream.set_read_timeout(limit))?;
+                limited(stream.set_write_timeout(limit))
             }
             Self::Nc(nc, _) => {
                 nc.set_read_timeout(limit);

@@ -130,6 +130,11 @@ pub(super) fn by_name(name: &str) -> Option<LeftOut> {
         // Of Hyper-V. An external one has the address of the machine itself.
         return INSIDE.iter().any(|it| switch.starts_with(it)).then_some(LeftOut::Virtual);
     }
+    // Of virtual machines on macOS, and of what it shares with others; `bridge0` is for cables.
+    let number = name.strip_prefix("bridge").unwrap_or_default();
+    if number.len() == 3 && number.bytes().all(|it| it.is_ascii_digit()) {
+        return Some(LeftOut::Virtual);
+    }
     let found = BEGINNINGS.iter().find(|(beginning, _)| name.starts_with(beginning));
     found.map(|(_, why)| *why)
 }
@@ -432,6 +437,10 @@ mod tests {
             ("vmnet8", Some(LeftOut::Virtual)),
             ("vboxnet0", Some(LeftOut::Virtual)),
             ("vEthernet (Default Switch)", Some(LeftOut::Virtual)),
+            ("vEthernet (WSL (Hyper-V firewall))", Some(LeftOut::Virtual)),
+            ("vEthernet (External)", None),
+            ("bridge100", Some(LeftOut::Virtual)),
+            ("bridge0", None),
             ("VMware Network Adapter VMnet8", Some(LeftOut::Virtual)),
             ("cni0", Some(LeftOut::Virtual)),
             ("podman0", Some(LeftOut::Virtual)),

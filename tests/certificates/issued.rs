@@ -32,7 +32,9 @@ fn usual_certificates_work() -> Result<()> {
     std::fs::copy(shop.path("leaf.key"), shop.path("chain.key"))?;
     // Keys in OpenSSL's older forms.
     shop.run("ec -in p256.key -out sec1.key")?;
-    shop.run("rsa -traditional -in rsa.key -out pkcs1.key")?;
+    // OpenSSL 1.1 has no such option, and knows no other form.
+    shop.run("rsa -traditional -in rsa.key -out pkcs1.key")
+        .or_else(|_| shop.run("rsa -in rsa.key -out pkcs1.key"))?;
     std::fs::copy(shop.path("p256.pem"), shop.path("sec1.pem"))?;
     std::fs::copy(shop.path("rsa.pem"), shop.path("pkcs1.pem"))?;
     for name in ["rsa", "p256", "p384", "ed", "chain", "sec1", "pkcs1"] {
@@ -52,7 +54,7 @@ fn unusable_files_are_told_at_start() -> Result<()> {
     shop.issue("good", "ca", P256, "san", "")?;
     shop.issue("p521", "ca", "ec -pkeyopt ec_paramgen_curve:secp521r1", "san", "")?;
     shop.issue("weak", "ca", "rsa:1024", "san", "")?;
-    shop.issue("v1", "ca", P256, "", "")?;
+    let has_v1 = shop.issue_v1()?;
     shop.run("pkey -aes256 -passout pass:secret -in good.key -out locked.key")?;
     std::fs::copy(shop.path("good.pem"), shop.path("locked.pem"))?;
     shop.issue("other", "ca", P256, "san", "")?;
@@ -92,6 +94,9 @@ fn unusable_files_are_told_at_start() -> Result<()> {
         ("ca", false, " is the certificate of a CA, which no machine shows", "transfer ca issue"),
         ("der", false, " is DER or PKCS#12, and no PEM file with a certificate", "-inform der"),
     ] {
+        if name == "v1" && !has_v1 {
+            continue;
+        }
         let error = shop.load(name).err().context(name)?;
         let ending = if is_key { "key" } else { "pem" };
         let file = shown(&shop.path(&format!("{name}.{ending}")));

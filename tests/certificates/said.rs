@@ -113,7 +113,7 @@ fn unusable_files_end_both_commands() -> Result<()> {
     let Some(shop) = shop()? else { return Ok(()) };
     shop.issue("p521", "ca", "ec -pkeyopt ec_paramgen_curve:secp521r1", "san", "")?;
     shop.issue("weak", "ca", "rsa:1024", "san", "")?;
-    shop.issue("v1", "ca", P256, "", "")?;
+    let has_v1 = shop.issue_v1()?;
     shop.run("pkey -aes256 -passout pass:secret -in good.key -out locked.key")?;
     std::fs::copy(shop.path("good.pem"), shop.path("locked.pem"))?;
     for (name, said) in [
@@ -135,6 +135,9 @@ fn unusable_files_end_both_commands() -> Result<()> {
         ),
         ("ca", "error: \"ca.pem\" is the certificate of a CA, which no machine shows\n"),
     ] {
+        if name == "v1" && !has_v1 {
+            continue;
+        }
         for words in [
             &["serve", "--pod", "--port", "0", "incoming"][..],
             &["send", "-y", "--to", "127.0.0.1:1", "hello.txt"],
@@ -259,7 +262,7 @@ fn nothing_leaves_a_sender_before_it_is_let_in() -> Result<()> {
 fn strangers_are_told_nothing() -> Result<()> {
     let Some(shop) = shop()? else { return Ok(()) };
     shop.issue("evil", "other", P256, "none", "")?;
-    shop.issue("v1", "ca", P256, "", "")?;
+    let has_v1 = shop.issue_v1()?;
     let alpn = "-alpn transfer/2";
     let other = "it is a newer or older transfer, or something else";
     for (words, said) in [
@@ -274,6 +277,9 @@ fn strangers_are_told_nothing() -> Result<()> {
         ("-alpn transfer/3 -cert good.pem -key good.key".into(), other),
         (format!("{alpn} -cert good.pem -key good.key"), ""),
     ] {
+        if words.contains("v1.pem") && !has_v1 {
+            continue;
+        }
         let mut server = serve(&shop, "good", &["ca"], 0)?;
         let mut client = Command::new("openssl");
         client.args(["s_client", "-quiet", "-connect", &format!("127.0.0.1:{}", server.port)]);

@@ -54,7 +54,7 @@ fn shop() -> Result<Option<Shop>> {
 fn who_is_not_let_in() -> Result<()> {
     let Some(shop) = shop()? else { return Ok(()) };
     shop.issue("evil", "other", P256, "none", "")?;
-    shop.issue("v1", "ca", P256, "", "")?;
+    let has_v1 = shop.issue_v1()?;
     shop.issue("weak", "ca", "rsa:1024", "none", "")?;
     let alpn = "-alpn transfer/2";
     for (words, said) in [
@@ -85,6 +85,9 @@ fn who_is_not_let_in() -> Result<()> {
             "refused 192.168.1.7: it is a newer or older transfer, or something else",
         ),
     ] {
+        if words.contains("v1.pem") && !has_v1 {
+            continue;
+        }
         let (_client, met) = visit(&shop, &words)?;
         let failure = met.err().with_context(|| words.clone())?;
         let error = failure.error(&Who::Client("192.168.1.7".into()), "attic");

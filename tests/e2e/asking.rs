@@ -39,7 +39,7 @@ fn what_comes_is_shown_and_may_be_refused() -> Result<()> {
         let shown = terminal.wait_for("take it? [Y/n]")?;
         let offer = "offered: 2 files, 1 folder, 1.5 MB: notes, tr\\u{202e}ee/\r\n";
         ensure!(shown.starts_with(offer), "{shown:?}");
-        let place = format!("into {} (", into.path().canonicalize()?.display());
+        let place = format!("into {} (", into.path().display());
         ensure!(shown.contains(&place) && shown.contains("B free)\r\n"), "{shown:?}");
         terminal.answer(keys)?;
         process.end()?.expect(receiver)?;

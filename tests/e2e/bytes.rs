@@ -6,7 +6,6 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::events::Events;
 use crate::proxy::Proxy;
+use crate::sums::check_sums;
 use crate::util::process::{Ended, LIMIT, Pipe, Process, Sender, receiving, run, transfer};
 use crate::util::tree::{Scratch, ensure_arrived, noise, touch, tree, write};
 
@@ -221,9 +221,7 @@ fn programs_get_them_exactly() -> Result<()> {
     ensure!(plain.context("no plain file")?.get("path_bytes").is_none());
 
     for (folder, list_of) in [(from.path(), "sent"), (into.path(), "received")] {
-        let mut check = Command::new("sha256sum");
-        check.args(["-c", "--strict", "--quiet", &list(list_of)]).current_dir(folder);
-        run(check)?.expect(0)?;
+        check_sums(&list(list_of), folder)?;
         let lines = fs::read(list(list_of))?.iter().filter(|byte| **byte == b'\n').count();
         assert_eq!(lines, expected.len(), "{list_of}");
     }

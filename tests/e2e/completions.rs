@@ -16,8 +16,10 @@ use crate::util::tree::{Scratch, write};
 
 /// Whether a program is here; says so if not.
 fn has(program: &str) -> bool {
-    // Whatever it does with these arguments, it has started.
-    let found = Command::new(program).args(["-c", "true"]).output().is_ok();
+    // Whatever it does with these arguments, it has started; but a `bash` of Windows says that there is no Linux.
+    let is_shell = ["bash", "zsh", "fish"].contains(&program);
+    let found = Command::new(program).args(["-c", "true"]).output();
+    let found = found.is_ok_and(|output| !is_shell || output.status.success());
     if !found {
         eprintln!("skipped: there is no {program}");
     }

@@ -345,7 +345,8 @@ fn the_rules_of_the_user_count() -> Result<()> {
         write(&repository.at.join("r").join(name), "x")?;
     }
     let home = repository.at.join("home");
-    let at = |path: &str| repository.at.join(path).display().to_string();
+    // To git a backslash is the beginning of a letter.
+    let at = |path: &str| repository.at.join(path).display().to_string().replace('\\', "/");
     let excludes = |name: &str| format!("[core]\n\texcludesFile = {}\n", at("rules/") + name);
     write(&home.join("xdg/git/ignore"), "xdg\n")?;
     write(&repository.at.join("system"), excludes("system"))?;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::events::{Events, SCHEMA, check_line, fields, known};
 use crate::proxy::Proxy;
 use crate::scripted;
+use crate::sums::check_sums;
 use crate::util::process::{Pipe, Process, Sender, clean, run, send_into, transfer};
 use crate::util::tree::{Scratch, ensure_arrived, noise, touch, write};
 
@@ -686,9 +687,7 @@ fn every_file_is_told_of_and_listed() -> Result<()> {
             }
         }
         for (folder, name) in [(from.path(), "sent"), (into.path(), "received")] {
-            let mut check = Command::new("sha256sum");
-            check.args(["-c", "--strict", "--quiet", &list(name)]).current_dir(folder);
-            run(check)?.expect(0)?;
+            check_sums(&list(name), folder)?;
             let lines = fs::read_to_string(list(name))?.lines().count();
             assert_eq!(lines, if taken == "kept" { 5 } else { 6 }, "{name}, {policy}");
         }

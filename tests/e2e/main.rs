@@ -48,10 +48,11 @@ mod scripted;
 #[cfg(unix)]
 mod service;
 mod serving;
-#[cfg(unix)]
+#[cfg(target_os = "linux")] // APFS has holes of other sizes.
 mod sparse;
 #[cfg(unix)]
 mod ssh;
+mod sums;
 #[cfg(unix)]
 mod terminal;
 mod trees;

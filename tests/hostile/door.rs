@@ -224,7 +224,8 @@ fn guesses_that_wait_for_no_answer() -> Result<()> {
             let keys = own.keys(&theirs, WRONG)?;
             stream.write_all(&own.hello)?;
             stream.write_all(&keys.confirmation())?;
-            SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+            // Fails on macOS where the other side was faster.
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         }
         Ok(None)
     })?;

@@ -369,6 +369,7 @@ fn names_of_the_program_itself_are_names_like_others() -> Result<()> {
 }
 
 /// A path of 1,900 folders, and a file at its end: more than can be open at once.
+#[cfg(target_os = "linux")] // Elsewhere this test could not look at what came: 1,024 bytes are a path's end on macOS.
 #[test]
 fn a_path_as_deep_as_can_be() -> Result<()> {
     let stage = Stage::new()?;

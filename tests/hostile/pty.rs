@@ -27,11 +27,12 @@ impl AtTerminal {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
         grantpt(&master)?;
         unlockpt(&master)?;
-        tcsetwinsize(&master, Winsize { ws_row: 50, ws_col: 250, ws_xpixel: 0, ws_ypixel: 0 })?;
         let path = ptsname(&master, Vec::new())?.into_string()?;
         let no_control = i32::try_from(OFlags::NOCTTY.bits())?;
         let slave =
             OpenOptions::new().read(true).write(true).custom_flags(no_control).open(path)?;
+        // Of this side: macOS has none of the other.
+        tcsetwinsize(&slave, Winsize { ws_row: 50, ws_col: 250, ws_xpixel: 0, ws_ypixel: 0 })?;
         command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
         let child = command.env("TERM", "xterm-256color").spawn()?;
         // The command holds the terminal open: without it the end of the child is the end.

@@ -256,7 +256,8 @@ fn a_stranger_sees_no_byte() {
             stranger.set_timeout(Some(LIMIT)).unwrap();
             stranger.write_all(said).unwrap();
             if let Stream::Tcp(stream) = &stranger {
-                stream.shutdown(std::net::Shutdown::Write).unwrap();
+                // The other side may have been faster.
+                let _ = stream.shutdown(std::net::Shutdown::Write);
             }
             let (mut seen, mut piece) = (0, [0; 1024]);
             // A reset is an end as well.

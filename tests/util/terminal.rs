@@ -38,8 +38,8 @@ impl Terminal {
         let (sender, screen) = channel();
         thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // Fails when no program has the line any more.
-            while let Ok(read) = output.read(&mut bytes)
+            // Fails when no program has the line any more; macOS says that it is the end.
+            while let Ok(read @ 1..) = output.read(&mut bytes)
                 && let Some(read) = bytes.get(..read)
                 && sender.send(read.to_vec()).is_ok()
             {}

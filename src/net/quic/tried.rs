@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig, ClientConnection};
 
 use super::proxy_variable;
-use crate::net::deadline::{left, timed_out};
+use crate::net::deadline::{left, limited, timed_out};
 use crate::net::relay_url::RelayUrl;
 
 /// How long it may take from the name on, however its bytes trickle.
@@ -90,14 +90,14 @@ struct Until {
 
 impl Read for Until {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(Some(left(self.deadline)?))?;
+        limited(self.stream.set_read_timeout(Some(left(self.deadline)?)))?;
         self.stream.read(buf).map_err(timed_out)
     }
 }
 
 impl Write for Until {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(Some(left(self.deadline)?))?;
+        limited(self.stream.set_write_timeout(Some(left(self.deadline)?)))?;
         self.stream.write(buf).map_err(timed_out)
     }
 
