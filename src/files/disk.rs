@@ -223,12 +223,13 @@ mod system {
     /// The numbers that every Unix has are of 32 bits on macOS: 16 TB would be all.
     #[cfg(target_vendor = "apple")]
     pub fn room(folder: Option<&File>, _: &Path) -> Option<Room> {
-        let stat = rustix::fs::fstatfs(folder?).ok()?;
-        let known = stat.f_blocks > 0;
+        let folder = folder?;
+        let stat = rustix::fs::fstatfs(folder).ok()?;
+        let (known, block) = (stat.f_blocks > 0, u64::from(stat.f_bsize));
         Some(Room {
-            bytes: known.then(|| stat.f_bavail.saturating_mul(stat.f_bsize.into())),
+            bytes: known.then(|| stat.f_bavail.saturating_mul(block)),
             files: (stat.f_files > 0).then_some(stat.f_ffree),
-            unit: 1,
+            unit: if whole_blocks(folder) { block.max(1) } else { 1 },
         })
     }
 
