@@ -26,6 +26,10 @@ pub struct Stamp {
     pub names: u64,
 }
 
+/// Nanoseconds since 1970 up to which cap-std may have taken a time for another.
+#[cfg(unix)]
+const FIRST_SECONDS: i64 = 5_000_000_000;
+
 impl Stamp {
     /// Of an open file.
     pub fn of(file: &File) -> io::Result<Self> {
@@ -48,7 +52,14 @@ impl Stamp {
         #[cfg(unix)]
         {
             use cap_std::fs::MetadataExt;
+            // Not as cap-std puts them together: macOS counts a part of a second before 1970 backwards.
+            let mtime = metadata.mtime().checked_mul(1_000_000_000);
+            let mtime = mtime.and_then(|it| it.checked_add(metadata.mtime_nsec()));
+            // And a time of birth goes back there with an older one of last change.
+            let is_told = |born: &i64| !cfg!(target_vendor = "apple") || *born > FIRST_SECONDS;
             Self {
+                mtime: mtime.unwrap_or(stamp.mtime),
+                born: stamp.born.filter(is_told),
                 disk: metadata.dev(),
                 number: metadata.ino(),
                 mode: u16::try_from(metadata.mode() & 0o7777).ok(),
@@ -105,5 +116,15 @@ mod tests {
         let open = Stamp::of(&File::open(folder.path().join("file")).unwrap()).unwrap();
         assert_eq!(open, named);
         assert_eq!(open.size, 7);
+
+        // A part of a second before 1970, and more.
+        for (seconds, nanoseconds) in [(-1, 500_000_000), (-2_000_000_000, 123_456_700), (0, 100)] {
+            let time = filetime::FileTime::from_unix_time(seconds, nanoseconds);
+            filetime::set_file_mtime(folder.path().join("file"), time).unwrap();
+            let named = Stamp::of_handle(&dir.symlink_metadata("file").unwrap());
+            let open = Stamp::of(&File::open(folder.path().join("file")).unwrap()).unwrap();
+            assert_eq!(open, named);
+            assert_eq!(open.mtime, seconds * 1_000_000_000 + i64::from(nanoseconds));
+        }
     }
 }

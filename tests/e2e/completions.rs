@@ -244,7 +244,8 @@ fn the_man_page_is_sound() -> Result<()> {
         ensure!(text.contains(&format!("\n.SH {title}\n")), "{title}: {text}");
     }
     assert_eq!(text.matches("\n.SH ").count(), text.matches("\n.SH \"TRANSFER ").count() + 10);
-    if has("mandoc") {
+    // That of macOS has other opinions.
+    if cfg!(target_os = "linux") && has("mandoc") {
         succeeds("mandoc", &["-Tlint", "-W", "warning"], &page)?;
     }
     Ok(())

@@ -359,8 +359,12 @@ fn the_rules_of_the_user_count() -> Result<()> {
     let include = format!("[include]\n\tpath = {}\n", at("more"));
     let on_branch =
         |name: &str| format!("[includeIf \"onbranch:{name}\"]\n\tpath = {}\n", at("branch"));
+    // The folder itself, where a temporary one has a link on its way.
+    let real =
+        if cfg!(unix) { fs::canonicalize(repository.at.path())? } else { repository.at.join("") };
+    let real = |name: &str| real.join(name).display().to_string().replace('\\', "/");
     let in_folder =
-        |name: &str| format!("[includeIf \"gitdir:{}/\"]\n\tpath = {}\n", at(name), at("more"));
+        |name: &str| format!("[includeIf \"gitdir:{}/\"]\n\tpath = {}\n", real(name), at("more"));
     let system = [("GIT_CONFIG_SYSTEM", at("system")), ("GIT_CONFIG_NOSYSTEM", "0".into())];
     let cases: &[(String, &[(&str, String)], &str)] = &[
         (String::new(), &[], "xdg"),
