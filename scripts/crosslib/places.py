@@ -67,6 +67,23 @@ def has_no_room(here, there, work):
     return good
 
 
+def has_two_names(here, there, work):
+    """The short name of a file: sent as the long one; and what comes under it leaves that file alone."""
+    long, short = "averylongname.text", "AVER~4EM.TEX"  # As wine makes it of every such name.
+    for folder in ("one", "two"):
+        (work / folder).mkdir()
+    (work / "two" / long).write_bytes(b"first")
+    send(there, windows(work / "two" / short), here, str(work / "one"))
+    (work / short).write_bytes(b"second")
+    options = ["--on-conflict", "overwrite"]
+    send(here, str(work / short), there, windows(work / "two"), options=options)
+    sent = [file.name for file in (work / "one").iterdir()]
+    came = {file.name: file.read_bytes() for file in (work / "two").iterdir()}
+    good = sent == [long] and came == {long: b"first", "AVER~4EM (1).TEX": b"second"}
+    print(f"{short} of {long}: sent as {sent}; one of that name came as another: {sorted(came)}")
+    return good
+
+
 def on_a_share_alone(here, there, prefix, work):
     """Receives into a share that no drive leads to, as those of other machines: wine tells of the drive otherwise."""
     *wine, program = there
@@ -149,6 +166,7 @@ def main():
         good.append(same("another in its place", kept, work / "over" / "kept"))
 
         good.append(has_no_room(here, there, work))
+        good.append(has_two_names(here, there, work))
         for name in ("COM1", "aux.txt", r"sub\NUL"):
             good.append(refused(there, windows(work / "tree") + "\\" + name))
         for name in ("x:", "unc/server/share"):

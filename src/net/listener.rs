@@ -255,6 +255,17 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_the_system_keeps_counts_as_taken() {
+        let refused = io::ErrorKind::PermissionDenied.into();
+        for (port, cause) in [
+            (15820, Cause::PortTaken),
+            (1023, if cfg!(windows) { Cause::PortTaken } else { Cause::Network }),
+        ] {
+            assert_eq!(cannot_bind(Ipv4Addr::LOCALHOST.into(), port, &refused).cause, cause);
+        }
+    }
+
+    #[test]
     fn a_port_in_use_names_its_owner_and_another_port() {
         let first = Listener::bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
         let port = first.address().port();

@@ -118,7 +118,7 @@ fn open(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socke
 fn cannot(address: SocketAddr, option: &str, error: &io::Error) -> Error {
     let said = cannot_bind(address.ip(), address.port(), error);
     match error.kind() {
-        io::ErrorKind::PermissionDenied => said.hint(format!(
+        io::ErrorKind::PermissionDenied if address.port() < 1024 => said.hint(format!(
             "ports below 1024 need a right: docs/relay.md tells how to give it; or choose another with {option}"
         )),
         _ => said.hint(format!("choose another with {option}")),

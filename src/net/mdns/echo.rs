@@ -13,13 +13,13 @@ const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 /// How long it may take to come back.
 const LIMIT: Duration = Duration::from_millis(500);
 
+/// Bytes of a packet (RFC 6762, section 17).
+const MAX_PACKET: usize = 9000;
+
 /// Sends a question that nobody answers on the interface of an address, so that it does not leave this
 /// machine (with a TTL of 0), and tells whether it was heard.
 ///
 /// # Errors
-/// Bytes of a packet (RFC 6762, section 17).
-const MAX_PACKET: usize = 9000;
-
 /// What the system says.
 pub fn echo(at: Ipv4Addr) -> io::Result<bool> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
