@@ -48,18 +48,21 @@ fn has_magic(text: &OsStr) -> bool {
 /// What a pattern matches; nothing if it is not a valid one. A name in it that is a pattern has to
 /// be UTF-8, the others need not.
 fn matches(pattern: &Path) -> Option<Vec<PathBuf>> {
-    let mut found = vec![PathBuf::new()];
+    let (mut found, mut is_literal) = (vec![PathBuf::new()], true);
     let mut parts = pattern.components().peekable();
     while let Some(part) = parts.next() {
         match part {
             // At the end it is a plain `*`, as in most shells: folders are sent whole anyway.
             Component::Normal(name) if name == "**" && parts.peek().is_some() => {
+                is_literal = false;
                 found = found.iter().flat_map(|folder| folders_below(folder)).collect();
             }
-            Component::Normal(name) if found.iter().any(|it| is_there(&it.join(name))) => {
-                found.iter_mut().for_each(|path| path.push(name));
-            }
-            Component::Normal(name) if has_magic(name) => {
+            // A folder that exists, before any pattern, is meant as it stands: `photos [2020]/*`.
+            Component::Normal(name)
+                if has_magic(name)
+                    && !(is_literal && found.iter().all(|it| is_there(&it.join(name)))) =>
+            {
+                is_literal = false;
                 // On Windows everything has a dot to a pattern.
                 let name = if cfg!(windows) && name == "*.*" { OsStr::new("*") } else { name };
                 let glob = GlobBuilder::new(name.to_str()?).case_insensitive(cfg!(windows)).build();
@@ -120,6 +123,8 @@ mod tests {
             "d/e/g.png",
             "d/.h/i.jpg",
             "two words/j.jpg",
+            "p [20]/k.jpg",
+            "p 2/l.jpg",
         ] {
             let file = dir.path().join(file);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -138,15 +143,30 @@ mod tests {
             ("[!a].jpg", &["b.jpg"]),
             ("d/*", &["d/c.jpg", "d/e"]),
             ("d/**", &["d/c.jpg", "d/e"]),
-            ("*/", &["d", "two words"]),
+            ("*/", &["d", "p 2", "p [20]", "two words"]),
             ("*/e/*.{jpg,png}", &["d/e/f.jpg", "d/e/g.png"]),
-            ("**/*.jpg", &["a.jpg", "b.jpg", "d/c.jpg", "d/e/f.jpg", "two words/j.jpg"]),
+            (
+                "**/*.jpg",
+                &[
+                    "a.jpg",
+                    "b.jpg",
+                    "d/c.jpg",
+                    "d/e/f.jpg",
+                    "p 2/l.jpg",
+                    "p [20]/k.jpg",
+                    "two words/j.jpg",
+                ],
+            ),
             ("**/**/f*", &["d/e/f.jpg"]),
             ("d/**/e", &["d/e"]),
             ("t*/../d/c*", &["two words/../d/c.jpg"]),
             // Names that exist are no patterns.
             ("[x]", &["[x]"]),
             ("[y", &["[y"]),
+            ("p [20]/*", &["p [20]/k.jpg"]),
+            ("p [20]/k.jpg", &["p [20]/k.jpg"]),
+            ("p [12]/*", &["p 2/l.jpg"]),
+            ("p*/[kl].jpg", &["p 2/l.jpg", "p [20]/k.jpg"]),
         ];
         for (pattern, expected) in cases {
             let found = expand(&[dir.path().join(pattern)]).unwrap();
