@@ -18,6 +18,7 @@ use clap_complete::Shell;
 use self::mended::{mended, without_hidden};
 use crate::error::{Error, Exit, Result, reason, shown_os};
 use crate::manual::{self, MARK};
+use crate::shown::quoted;
 use crate::ui::Ui;
 
 /// What to do; resolved from the command line.
@@ -310,13 +311,6 @@ fn man_looks_in(folder: &Path, variable: impl Fn(&str) -> Option<OsString>) -> b
         || paths("PATH").iter().filter_map(beside).any(|path| path == folder)
 }
 
-/// A path as all of these shells read it.
-fn quoted(path: &Path) -> String {
-    let path = path.to_string_lossy();
-    let plain = |c: char| c.is_alphanumeric() || "/._-".contains(c);
-    if path.chars().all(plain) { path.into_owned() } else { format!("'{path}'") }
-}
-
 #[cfg(test)]
 #[cfg_attr(not(unix), allow(unused, reason = "most shells are for Unix alone"))]
 mod tests {
@@ -502,6 +496,5 @@ mod tests {
             left(Shell::PowerShell, &bin)[0],
             "for new shells to find them, add to the file that $PROFILE names:"
         );
-        assert_eq!(quoted(Path::new("/a b")), "'/a b'");
     }
 }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt::Write;
+use std::path::Path;
 
 use unicode_general_category::{GeneralCategory, get_general_category};
 
@@ -84,6 +85,21 @@ pub fn shown_os(path: &(impl AsRef<OsStr> + ?Sized)) -> Cow<'_, str> {
     shown_bytes(path.as_ref().as_encoded_bytes())
 }
 
+/// A path as the shells of this system read it.
+pub fn quoted(path: &Path) -> String {
+    in_quotes(&shown_os(path), cfg!(windows))
+}
+
+fn in_quotes(path: &str, is_windows: bool) -> String {
+    let plain = if is_windows { r"/._-\:~" } else { "/._-" };
+    match path.chars().all(|c| c.is_alphanumeric() || plain.contains(c)) {
+        true => path.into(),
+        // No name there has one.
+        false if is_windows => format!("\"{path}\""),
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    }
+}
+
 /// What takes no room or leaves it blank, though its category tells nothing of that: the property
 /// Default_Ignorable_Code_Point (DerivedCoreProperties.txt of Unicode 17.0) as far as it is no
 /// format character, and the blanks among the symbols (U+2800, U+1D159) and marks (U+16FE4).
@@ -107,6 +123,19 @@ fn is_unseen(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_in_quotes() {
+        for (path, unix, windows) in [
+            ("/a/b-c_d.e", "/a/b-c_d.e", "/a/b-c_d.e"),
+            ("/a b", "'/a b'", "\"/a b\""),
+            ("/O'Brien", r"'/O'\''Brien'", "\"/O'Brien\""),
+            (r"C:\x\y~1", r"'C:\x\y~1'", r"C:\x\y~1"),
+            ("/$HOME", "'/$HOME'", "\"/$HOME\""),
+        ] {
+            assert_eq!((&*in_quotes(path, false), &*in_quotes(path, true)), (unix, windows));
+        }
+    }
 
     #[test]
     fn what_is_shown_cannot_steer_a_terminal() {

@@ -12,7 +12,8 @@ use super::Ui;
 use super::words::counted;
 use crate::bounds::{MAX_REFUSALS, SHOWN_REFUSALS};
 use crate::connect::{Endpoint, Peer, Reach};
-use crate::error::{Cause, Error, Result, shown_os};
+use crate::error::{Cause, Error, Result};
+use crate::shown::quoted;
 use crate::ticket::{COMMAND, Host, Ticket};
 
 impl Ui {
@@ -197,11 +198,8 @@ fn in_bold(intro: &str, text: &str, is_styled: bool) -> Zeroizing<String> {
 fn command_for(ticket: &Ticket, agreed: Option<&Path>) -> Zeroizing<String> {
     match agreed {
         Some(file) => {
-            let file = shown_os(file);
-            let is_plain = |c: char| c.is_alphanumeric() || "/\\:._-~".contains(c);
-            let quote = if file.chars().all(is_plain) { "" } else { "\"" };
-            let place = ticket.place();
-            Zeroizing::new(format!("{COMMAND}--token-file {quote}{file}{quote} {place}"))
+            let (file, place) = (quoted(file), ticket.place());
+            Zeroizing::new(format!("{COMMAND}--token-file {file} {place}"))
         }
         None => ticket.command(),
     }
