@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{certified, stamp, warn_of_end};
 use crate::config::shown_path;
 use crate::error::{Error, Exit, Result};
-use crate::files::mapping::windows_name;
+use crate::files::mapping::held_here;
 use crate::trust::authority::{Authority, Subject};
 use crate::trust::certificate::San;
 use crate::trust::check_name;
@@ -76,8 +76,7 @@ fn issue(folder: &Folder, issue: &Issue, ui: &Ui) -> Result<()> {
     let ca = Authority::load(folder)?;
     check_name(&issue.name)?;
     // Windows takes `con.key` for a device.
-    let held = cfg!(windows).then(|| windows_name(issue.name.as_bytes())).flatten();
-    let name = held.as_ref().unwrap_or(&issue.name);
+    let name = held_here(&issue.name);
     let file = |ending: &str| issue.out.join(format!("{name}.{ending}"));
     let (certificate, key) = (file("pem"), file("key"));
     // Before anything is written down as issued.

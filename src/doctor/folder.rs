@@ -201,7 +201,6 @@ mod tests {
         let at = |name: &str| scratch.path().join(name);
         fs::write(at("file"), "").unwrap();
         for (folder, line) in [
-            // How much is free there not every system tells.
             (at(""), "it can be written to"),
             (at("new/deep"), "it will be made; \""),
             (at("file"), "Problem: \""),

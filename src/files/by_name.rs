@@ -1,4 +1,4 @@
-//! Calls that name something in an open folder. No link is followed.
+//! Calls that name something in an open folder. No link is followed, but to see what kind of link leads to a folder.
 //!
 //! cap-std has them as well. On Windows they go by the path of the folder there too, and there cap-std takes that of
 //! a network share, `\\?\UNC\server\share`, for a relative one (its issues 318 and 348). Here a path stays as the

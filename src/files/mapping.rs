@@ -32,6 +32,12 @@ pub fn windows_name(name: &[u8]) -> Option<String> {
     (mapped.as_bytes() != name).then_some(mapped)
 }
 
+/// A name for a file of this program's own, as this system holds it.
+pub fn held_here(name: &str) -> Cow<'_, str> {
+    let held = cfg!(windows).then(|| windows_name(name.as_bytes())).flatten();
+    held.map_or(Cow::Borrowed(name), Cow::Owned)
+}
+
 /// Whether Windows takes each name between the slashes of a path for that very name.
 pub fn windows_holds(path: &[u8]) -> bool {
     let mut names = path.split(|byte| *byte == b'/');

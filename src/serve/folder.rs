@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::control;
 use crate::error::{Error, Result, reason, shown_os};
-use crate::files::mapping::windows_name;
+use crate::files::mapping::held_here;
 use crate::held::patiently;
 
 /// Holds the id of the device. Names that begin so are the program's own
@@ -40,10 +40,8 @@ pub fn find(parent: &Path, name: &str, id: &str) -> Option<PathBuf> {
 /// Where its folder may be, the likelier place first.
 fn candidates(parent: &Path, name: &str, id: &str) -> [PathBuf; 2] {
     let short: String = id.chars().take(SHORT).collect();
-    // What Windows takes for a device, or cannot hold.
-    let held = cfg!(windows).then(|| windows_name(name.as_bytes())).flatten();
-    let name = held.as_deref().unwrap_or(name);
-    [parent.join(name), parent.join(format!("{name}-{short}"))]
+    let name = held_here(name);
+    [parent.join(&*name), parent.join(format!("{name}-{short}"))]
 }
 
 /// Whether it says that it is this device's.
