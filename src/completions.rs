@@ -289,7 +289,12 @@ fn left_to_do(
         Some(file) => shown_os(file).into_owned(),
         None => "the file that $PROFILE names".into(),
     };
-    [vec![format!("for new shells to find them, add to {file}:")], missing].concat()
+    let mut left = [vec![format!("for new shells to find them, add to {file}:")], missing].concat();
+    if cfg!(windows) && shell == Shell::PowerShell {
+        left.push("and if PowerShell then says that running scripts is disabled, once:".into());
+        left.push("  Set-ExecutionPolicy -Scope CurrentUser RemoteSigned".into());
+    }
+    left
 }
 
 /// Whether a line of a file, comments apart, has this in it.

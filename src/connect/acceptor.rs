@@ -477,7 +477,6 @@ mod tests {
 
     /// Behind a userspace node all have one address, and only the device tells them apart.
     #[test]
-    #[cfg_attr(windows, ignore = "a shutdown of wine wakes nobody who waits to receive")]
     fn a_crowd_from_one_device_keeps_another_in_that_has_its_address() {
         let known_ports = Arc::new(Mutex::new(Vec::<u16>::new()));
         let known = Arc::clone(&known_ports);

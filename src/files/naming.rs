@@ -2,6 +2,7 @@
 //! called that has no name. Knows Windows, macOS and disks that fold.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -102,6 +103,38 @@ pub fn is_device(name: &str) -> bool {
     windows_name(name.as_bytes()).is_some_and(|held| held.strip_prefix('_') == Some(name))
 }
 
+/// Whether a system keeps what has this name at the top of a disk for itself: what it mended or indexed there, what it
+/// swapped out, and what was thrown away. Some of it nobody may read.
+pub fn is_of_the_disk(name: &OsStr) -> bool {
+    const EXACT: [&str; 7] = [
+        "lost+found",
+        ".Trash",
+        ".Trashes",
+        ".Spotlight-V100",
+        ".fseventsd",
+        ".DocumentRevisions-V100",
+        ".TemporaryItems",
+    ];
+    const OF_WINDOWS: [&str; 6] = [
+        "$RECYCLE.BIN",
+        "RECYCLER",
+        "System Volume Information",
+        "pagefile.sys",
+        "swapfile.sys",
+        "hiberfil.sys",
+    ];
+    // `.Trash-1000` has what the user of that number has thrown away.
+    let is_bin = |name: &str| {
+        let user = name.strip_prefix(".Trash-");
+        user.is_some_and(|user| !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    name.to_str().is_some_and(|name| {
+        EXACT.contains(&name)
+            || OF_WINDOWS.iter().any(|held| held.eq_ignore_ascii_case(name))
+            || is_bin(name)
+    })
+}
+
 /// A path as Windows' programs write it, of one that the system has made literal: `\\?\C:\x` is
 /// `C:\x`, and `\\?\UNC\server\share` is `\\server\share`. Nothing for any other path.
 ///
@@ -136,6 +169,26 @@ pub fn root_name(path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_systems_keep_on_disks() {
+        for (name, expected) in [
+            ("$RECYCLE.BIN", true),
+            ("$Recycle.Bin", true),
+            ("System Volume Information", true),
+            ("lost+found", true),
+            (".Trashes", true),
+            (".trashes", false),
+            (".Trash-1000", true),
+            (".Trash-", false),
+            (".Trash-old", false),
+            ("trash", false),
+            ("System Volume", false),
+            ("photos", false),
+        ] {
+            assert_eq!(is_of_the_disk(OsStr::new(name)), expected, "{name}");
+        }
+    }
 
     const LINUX: Naming = Naming { folds: false, composes: false };
     const WINDOWS: Naming = Naming { folds: true, composes: false };

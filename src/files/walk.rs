@@ -77,6 +77,8 @@ pub struct Source {
     pub made_up: Vec<RelPath>,
     /// Folders on other file systems, which were not entered as the user wanted none of them.
     pub other_disks: Vec<RelPath>,
+    /// What systems keep at the top of a disk for themselves: it stays behind unless it was named.
+    pub of_the_disk: Vec<RelPath>,
     /// The path each top-level name stands for, and who was there.
     tops: BTreeMap<Box<[u8]>, (PathBuf, FileId)>,
     /// Who each entry is, by index.
@@ -157,6 +159,7 @@ impl Source {
             .follow_root_links(false)
             .sort_by_file_name();
         let mut walk = walk.into_iter();
+        let is_disk = is_disk(top);
         // The folders that lead to the current entry, as the other side names them.
         let mut parents: Vec<(RelPath, FileId)> = Vec::new();
         while let Some(found) = walk.next() {
@@ -219,6 +222,18 @@ impl Source {
                     walk.skip_current_dir();
                     continue;
                 }
+            }
+            let is_at_top_of_disk = match &*parents {
+                [] => false,
+                [_] => is_disk,
+                [.., above, parent] => above.1.device != parent.1.device,
+            };
+            if is_at_top_of_disk && naming::is_of_the_disk(found.file_name()) {
+                self.of_the_disk.push(path);
+                if is_folder {
+                    walk.skip_current_dir();
+                }
+                continue;
             }
             let metadata = if cfg!(windows) && found.file_type().is_file() {
                 // What a folder of Windows lists of a file that somebody writes to is old.
@@ -335,6 +350,7 @@ impl Source {
             left: self.left.clone(),
             made_up: self.made_up.clone(),
             other_disks: self.other_disks.clone(),
+            of_the_disk: self.of_the_disk.clone(),
             tops: self.tops.clone(),
             ..Self::default()
         };
@@ -569,6 +585,18 @@ fn top_name(path: &Path, listed: &mut Listed) -> Result<RelPath> {
         Error::failure(format!("cannot send \"{path}\" under its name: {why}"))
             .hint("rename it, or send the folder it is in")
     })
+}
+
+/// Whether a folder that was named is the top of a disk.
+fn is_disk(folder: &Path) -> bool {
+    if cfg!(windows) {
+        let whole = folder.canonicalize();
+        return whole.is_ok_and(|whole| whole.to_str().and_then(naming::root_name).is_some());
+    }
+    // Above a root there is itself.
+    let ids =
+        [folder.metadata(), folder.join("..").metadata()].map(|it| it.map(|it| FileId::of(&it)));
+    matches!(ids, [Ok(own), Ok(above)] if own.device != above.device || own == above)
 }
 
 /// An entry's path on the other side.

@@ -4,9 +4,9 @@
 
 mod first;
 mod nc;
-mod proxy;
 #[cfg(any(windows, test))]
-mod room;
+mod patient;
+mod proxy;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +18,9 @@ use std::{
 };
 
 pub use self::{first::dial_first, nc::Nc, proxy::Proxy};
-use super::deadline::{left, limited, timed_out};
+#[cfg(not(windows))]
+use super::deadline::timed_out;
+use super::deadline::{left, limited};
 use super::interfaces::{Choice, Interfaces};
 use super::quic::{Caller, Paths, Quic};
 use super::tailscale::{Cli, TailscaleDetector};
@@ -137,6 +139,9 @@ impl Stream {
     pub fn tcp(stream: TcpStream) -> Self {
         // A connection with it is slower, but works.
         let _ = stream.set_nodelay(true);
+        // If it waits all the same, its time-outs do.
+        #[cfg(windows)]
+        let _ = stream.set_nonblocking(true);
         Self::Tcp(stream)
     }
 
@@ -241,6 +246,9 @@ impl Stream {
 impl Read for &Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
+            #[cfg(windows)]
+            Stream::Tcp(stream) => patient::read(stream, buf),
+            #[cfg(not(windows))]
             Stream::Tcp(stream) => (&mut &*stream).read(buf).map_err(timed_out),
             Stream::Nc(nc, _) => nc.read(buf),
             Stream::Quic(quic) => quic.read(buf),
@@ -252,7 +260,7 @@ impl Write for &Stream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
             #[cfg(windows)]
-            Stream::Tcp(stream) => room::write(stream, buf),
+            Stream::Tcp(stream) => patient::write(stream, buf),
             #[cfg(not(windows))]
             Stream::Tcp(stream) => (&mut &*stream).write(buf).map_err(timed_out),
             Stream::Nc(nc, _) => nc.write(buf),

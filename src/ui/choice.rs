@@ -34,6 +34,7 @@ impl Ui {
         for (paths, one, more) in [
             (&source.made_up, "kernel file system", "kernel file systems"),
             (&source.other_disks, "other file system", "other file systems"),
+            (&source.of_the_disk, "entry of the disk itself", "entries of the disk itself"),
         ] {
             if !paths.is_empty() {
                 let count = counted(paths.len() as u64, one, more);

@@ -167,3 +167,42 @@ fn other_file_systems_stay_behind_when_they_should() -> Result<()> {
     ensure!(ended.stderr.lines().count() == 4, "{ended:?}");
     Ok(())
 }
+
+/// Whichever disk is sent, what its systems keep at its top stays behind, and only there.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_systems_keep_on_a_disk_stays_behind() -> Result<()> {
+    let from = Scratch::new()?;
+    for folder in ["disk", "t/inner"] {
+        fs::create_dir_all(from.join(folder))?;
+    }
+    let mount = "mount -t tmpfs none disk && mount -t tmpfs none t/inner";
+    let fill = "for top in disk t/inner t; do mkdir -p $top/lost+found $top/.Trash-1000/files $top/a/lost+found && \
+                echo x >$top/.Trash-1000/files/thrown; done; chmod 0 disk/lost+found";
+    let within = |arguments: &str| {
+        let program = env!("CARGO_BIN_EXE_transfer");
+        let script = format!("{mount} && {fill} && exec {program} send --dry-run -y {arguments}");
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", &script]).current_dir(from.path());
+        command
+    };
+    let mut probe = Command::new("unshare");
+    probe.args(["-rm", "sh", "-c", mount]).current_dir(from.path());
+    if !probe.output().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no mount namespace may be made here");
+        return Ok(());
+    }
+    let ended = run(within("disk"))?.expect(0)?;
+    assert_eq!(listed(&ended), ["disk/", "disk/a/", "disk/a/lost+found/"]);
+    ended.says("left out: 2 entries of the disk itself (disk/.Trash-1000, disk/lost+found)\n")?;
+    let ended = run(within("t"))?.expect(0)?;
+    let thrown = ["t/.Trash-1000/", "t/.Trash-1000/files/", "t/.Trash-1000/files/thrown"];
+    let inner = ["t/inner/", "t/inner/a/", "t/inner/a/lost+found/"];
+    let all = [&["t/"], &thrown[..], &["t/a/", "t/a/lost+found/"], &inner, &["t/lost+found/"]];
+    assert_eq!(listed(&ended), all.concat());
+    // What is named is meant.
+    let ended = run(within("disk/.Trash-1000 t/inner/lost+found"))?.expect(0)?;
+    let named = [".Trash-1000/", ".Trash-1000/files/", ".Trash-1000/files/thrown", "lost+found/"];
+    assert_eq!(listed(&ended), named);
+    Ok(())
+}

@@ -71,10 +71,7 @@ fn a_port_scan_does_not_end_the_offer() -> Result<()> {
 }
 
 /// More silent connections than may shake hands at a time, all still open.
-///
-/// Not under wine, whose `shutdown` wakes no `recv`: there a stranger has to be waited for, 10 s at most.
 #[test]
-#[cfg_attr(windows, ignore = "a shutdown of wine wakes nobody who waits to receive")]
 fn silent_strangers_keep_nobody_waiting() -> Result<()> {
     let from = Scratch::new()?;
     let sender = sender(&from)?;

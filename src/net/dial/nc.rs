@@ -28,6 +28,10 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How long the child may take to send what it has and to exit.
 const GOODBYE: Duration = Duration::from_secs(2);
 
+/// `CREATE_NEW_PROCESS_GROUP` of Windows.
+#[cfg(windows)]
+const NEW_PROCESS_GROUP: u32 = 0x200;
+
 /// The child and its pipes.
 #[derive(Debug)]
 pub struct Nc {
@@ -57,6 +61,8 @@ impl Nc {
         // Ctrl-C at the terminal is for us; the child is still needed to say goodbye.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        #[cfg(windows)]
+        std::os::windows::process::CommandExt::creation_flags(&mut command, NEW_PROCESS_GROUP);
         let mut child = command.spawn().map_err(|error| cli.cannot_run(&error))?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else {

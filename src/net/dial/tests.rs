@@ -121,8 +121,7 @@ fn trickle(mut far: TcpStream) -> thread::JoinHandle<()> {
     })
 }
 
-/// Not under wine 8, whose `shutdown` ends neither a `recv` that waits nor what the other side sends: only
-/// closing does.
+/// Not under wine 8, whose `shutdown` does not end what the other side sends: only closing does.
 #[test]
 #[cfg_attr(windows, ignore = "wine goes on receiving behind a shutdown")]
 fn a_shutdown_ends_whoever_reads_or_writes() {
