@@ -22,9 +22,10 @@ use transfer::send::files::send_over;
 use super::pipe::{Closer, Faults, pipe};
 use super::util::{STREAM, keys, receive, walk};
 
-const PATIENCE: Duration = Duration::from_secs(1);
+/// A busy machine may keep a heart from beating for a second.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a side stands still here: much longer than the other one has patience.
-const PAUSE: Duration = Duration::from_millis(1600);
+const PAUSE: Duration = Duration::from_millis(4800);
 const BEAT: Duration = Duration::from_millis(20);
 /// The time between two beats of a heart that does not.
 const NEVER: Duration = Duration::from_secs(3600);

@@ -102,7 +102,7 @@ impl Dialler {
             }
         };
         let explain = |error: Option<&(dyn std::error::Error + 'static)>| {
-            no_connection(&self.meeting, error, began.elapsed())
+            no_connection(&self.meeting, error, began.elapsed().min(limit))
         };
         let connection = match connected {
             Ok(Ok(connection)) => connection,
