@@ -31,6 +31,8 @@ pub fn open(socket: UdpSocket, mut tls: rustls::ServerConfig) -> Result<Endpoint
     transport
         .max_concurrent_uni_streams(0_u8.into())
         .max_concurrent_bidi_streams(0_u8.into())
+        // Nobody would read them, and each connection would keep a megabyte.
+        .datagram_receive_buffer_size(None)
         .send_observed_address_reports(true);
     config.transport_config(Arc::new(transport));
     let runtime = Arc::new(TokioRuntime);
