@@ -86,13 +86,8 @@ impl Paths {
     }
 }
 
-/// How long a round trip by the way of now takes.
-pub fn round_trip(connection: &Connection) -> Option<Duration> {
-    selected(connection).map(|path| path.round_trip)
-}
-
 /// The way that the content takes.
-fn selected(connection: &Connection) -> Option<Path> {
+pub fn selected(connection: &Connection) -> Option<Path> {
     let paths = connection.paths();
     let path = paths.iter().find(|path| path.is_selected())?;
     let via = match path.remote_addr() {

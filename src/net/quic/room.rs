@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::{Path, Via};
 use crate::bounds::{QUIC_START_WINDOW, QUIC_WINDOW};
 
 /// How often it is looked what comes; on long ways once in a round trip.
@@ -18,28 +19,34 @@ pub struct Room {
     size: u32,
     since: Instant,
     bytes: u64,
+    /// The way, and its quickest answer: a queue makes others late. Another way may be longer.
+    via: Option<Via>,
     quickest: Duration,
 }
 
 impl Room {
     pub fn new(now: Instant) -> Self {
-        Self { size: QUIC_START_WINDOW, since: now, bytes: 0, quickest: Duration::MAX }
+        let quickest = Duration::MAX;
+        Self { size: QUIC_START_WINDOW, since: now, bytes: 0, via: None, quickest }
     }
 
-    /// So many bytes were read. Returns the window if it is to be larger from now on; how long a round trip takes is
-    /// asked for now and then.
+    /// So many bytes were read. Returns the window if it is to be larger from now on; the way is asked for now and
+    /// then.
     pub fn read(
         &mut self,
         bytes: usize,
         now: Instant,
-        round_trip: impl FnOnce() -> Option<Duration>,
+        way: impl FnOnce() -> Option<Path>,
     ) -> Option<u32> {
         self.bytes = self.bytes.saturating_add(bytes as u64);
         let looked = now.saturating_duration_since(self.since);
         if looked < LOOK || self.quickest < Duration::MAX && looked < self.quickest {
             return None;
         }
-        self.quickest = self.quickest.min(round_trip()?);
+        let Path { via, round_trip } = way()?;
+        let is_same = self.via.as_ref() == Some(&via);
+        self.quickest = if is_same { self.quickest.min(round_trip) } else { round_trip };
+        self.via = Some(via);
         let rate = self.bytes as f64 / looked.as_secs_f64();
         (self.since, self.bytes) = (now, 0);
         let needed = rate * self.quickest.max(LEAST).as_secs_f64() * ROUND_TRIPS;
@@ -56,6 +63,12 @@ impl Room {
 mod tests {
     use super::*;
 
+    /// To somebody at the last of an address's numbers, so many milliseconds away.
+    fn path(number: u8, round_trip: u64) -> Option<Path> {
+        let via = Via::Direct([192, 0, 2, number].into());
+        Some(Path { via, round_trip: Duration::from_millis(round_trip) })
+    }
+
     /// The window after a second at a rate, in MB/s, over ways of so many milliseconds.
     #[test]
     fn the_window_is_what_the_way_needs() {
@@ -71,8 +84,8 @@ mod tests {
             let begun = Instant::now();
             let mut room = Room::new(begun);
             for ms in 1..=1000 {
-                let way = || Some(Duration::from_millis(round_trip));
-                let _ = room.read(rate * 1000, begun + Duration::from_millis(ms), way);
+                let now = begun + Duration::from_millis(ms);
+                let _ = room.read(rate * 1000, now, || path(1, round_trip));
             }
             let size = f64::from(room.size);
             assert!((size / f64::from(expected) - 1.0).abs() < 0.05, "{rate} {round_trip}: {size}");
@@ -85,14 +98,22 @@ mod tests {
         let begun = Instant::now();
         let mut room = Room::new(begun);
         let at = |ms: u64| begun + Duration::from_millis(ms);
-        assert_eq!(room.read(300_000, at(100), || Some(Duration::from_millis(20))), None);
-        assert_eq!(room.read(300_000, at(200), || Some(Duration::from_secs(3))), None);
-        let large = room.read(40_000_000, at(300), || Some(Duration::from_millis(20)));
-        assert_eq!(large, Some(32_000_000));
-        assert_eq!(room.read(10, at(900), || Some(Duration::from_millis(20))), None);
+        assert_eq!(room.read(300_000, at(100), || path(1, 20)), None);
+        assert_eq!(room.read(300_000, at(200), || path(1, 3000)), None);
+        assert_eq!(room.read(40_000_000, at(300), || path(1, 20)), Some(32_000_000));
+        assert_eq!(room.read(10, at(900), || path(1, 20)), None);
         // Where nobody knows how long it takes, it is asked again.
         assert_eq!(room.read(900_000_000, at(1100), || None), None);
-        let more = room.read(1, at(1200), || Some(Duration::from_millis(20)));
-        assert_eq!(more, Some(QUIC_WINDOW));
+        assert_eq!(room.read(1, at(1200), || path(1, 20)), Some(QUIC_WINDOW));
+    }
+
+    /// What was quick over another way says nothing of this one.
+    #[test]
+    fn a_longer_way_gets_what_it_needs() {
+        let begun = Instant::now();
+        let mut room = Room::new(begun);
+        let at = |ms: u64| begun + Duration::from_millis(ms);
+        assert_eq!(room.read(2_000_000, at(100), || path(1, 1)), None);
+        assert_eq!(room.read(4_000_000, at(300), || path(2, 200)), Some(16_000_000));
     }
 }

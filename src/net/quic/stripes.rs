@@ -131,7 +131,7 @@ impl In {
         // Strangers have a window that stays as it is: all streams but the first are for those who are none.
         if self.count > 1
             && let Some(window) =
-                self.room.read(read, Instant::now(), || path::round_trip(&self.connection))
+                self.room.read(read, Instant::now(), || path::selected(&self.connection))
         {
             self.connection.set_receive_window(VarInt::from_u32(window));
         }
