@@ -42,8 +42,13 @@ fn meet(internet: &Internet, options: &[&str]) -> Result<(Vec<String>, Option<Ip
             }
         }
     }
+    let told = fs::read_to_string(hosts.scratch.join("log"))?;
     let ways: Vec<String> = received.ways().into_iter().map(str::to_owned).collect();
     let last = ways.last().context("no way was told")?;
+    // Whoever looks for a fault reads how that came.
+    let is_tried = told.contains(" a direct way is tried from ");
+    ensure!(is_tried != options.contains(&"--relay-only"), "{told}");
+    ensure!(told.contains(" open: the direct way to ") == (last == "direct"), "{told}");
     // The bytes went as was told.
     for told in [&sent, &received] {
         let end = told.one("end")?;
@@ -128,6 +133,51 @@ fn ipv6_where_ipv4_finds_no_way() -> Result<()> {
     let (ways, address) = meet(&internet, &[])?;
     assert_eq!(ways.last().map(String::as_str), Some("direct"), "{ways:?}");
     assert_eq!(address, Some("2001:db8:1::2".parse()?));
+    Ok(())
+}
+
+/// Without `-vv` nobody wants to know.
+#[test]
+fn why_there_is_no_direct_way_is_told() -> Result<()> {
+    let Some(internet) = Internet::new(Nat::Cone, Nat::Blocked)? else { return Ok(()) };
+    let relay = Relay::start(&internet, "203.0.113.1", &[])?;
+    let hosts = Hosts::new(&internet, &[&relay])?;
+    let tree = hosts.scratch.join("tree");
+    write(&tree.join("large"), noise(3_000_000, 1))?;
+    let logs = ["sent", "received"].map(|name| hosts.scratch.join(name));
+    let [sent, received] = [&logs[0], &logs[1]].map(|log| log.to_string_lossy());
+    // Longer than a way is looked for.
+    let (sender, ticket) = hosts.send(&tree, &["--limit", "200k", "--log-file", &sent])?;
+    let receiver = hosts.receive(&ticket, &["--log-file", &received])?;
+    for (side, log, parts) in [
+        (
+            receiver,
+            &logs[1],
+            &[
+                "this machine can be reached at 10.2.0.2:",
+                "a direct way is tried from 10.2.0.2:",
+                "open: the way through the relay 203.0.113.1",
+                "no direct way has opened so far",
+            ][..],
+        ),
+        (
+            sender,
+            &logs[0],
+            &[
+                "this machine can be reached at 10.1.0.2:",
+                ", 203.0.113.11:",
+                "no direct way has opened so far",
+            ],
+        ),
+    ] {
+        let ended = side.end(0)?.ended;
+        let log = fs::read_to_string(log)?;
+        for part in parts {
+            ensure!(log.contains(part), "no {part:?} in {log}");
+            ensure!(!ended.stderr.contains(part), "{part:?}: {ended:#?}");
+        }
+        ensure!(!log.contains("gone: "), "{log}");
+    }
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use super::endpoint::{
 };
 use super::slept::Moment;
 use super::stream::{Home, Quic};
-use super::{Caller, Meeting, path};
+use super::{Caller, Meeting, path, warnings};
 use crate::bounds::HANDSHAKE_LIMIT;
 use crate::error::{Error, Result, reason};
 use crate::net::relay_url::RelayUrl;
@@ -102,6 +102,10 @@ impl Dialler {
             }
         };
         let explain = |error: Option<&(dyn std::error::Error + 'static)>| {
+            if let Some(error) = error {
+                let causes: Vec<_> = chain(error).map(ToString::to_string).collect();
+                warnings::detail(&format!("no connection: {}", causes.join(": ")));
+            }
             no_connection(&self.meeting, error, began.elapsed().min(limit))
         };
         let connection = match connected {
@@ -112,7 +116,8 @@ impl Dialler {
         let streams = tokio::time::timeout(HANDSHAKE_LIMIT, connection.open_bi()).await;
         let streams = match streams {
             Ok(Ok(streams)) => streams,
-            _ => return Err(explain(None)),
+            Ok(Err(error)) => return Err(explain(Some(&error))),
+            Err(_) => return Err(explain(None)),
         };
         let caller = caller_of(&connection, address.as_ref());
         Quic::new(self.home.clone(), connection, streams, caller, false)

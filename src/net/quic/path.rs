@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use iroh::TransportAddr;
-use iroh::endpoint::Connection;
+use iroh::endpoint::{Connection, ConnectionError, PathEvent, VarInt};
 use n0_future::StreamExt;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::{Path, Traffic, Via};
+use super::{Path, Traffic, Via, warnings};
+
+/// A direct way that is there is found in less.
+const NO_DIRECT_WAY: Duration = Duration::from_secs(10);
 
 /// What is known of the ways of a connection. Clones look at the same one.
 #[derive(Debug, Clone)]
@@ -46,6 +49,76 @@ pub fn watch(handle: &Handle, connection: &Connection) -> Paths {
         }
     });
     Paths { handle: handle.clone(), current, carried: Arc::default() }
+}
+
+/// Tells who looks for a fault of the ways of a connection as they come and go, and why it ended if neither side
+/// has ended it. Called inside the runtime.
+pub fn tell(handle: &Handle, connection: &Connection) {
+    let mut events = connection.path_events();
+    let (looked_at, closed) = (connection.weak_handle(), connection.weak_handle().closed());
+    let mut open = vec![];
+    for path in connection.paths().iter() {
+        warnings::detail(&format!("open: {}", named(path.remote_addr())));
+        open.push((path.id(), path.is_ip()));
+    }
+    handle.spawn(async move {
+        let late = tokio::time::sleep(NO_DIRECT_WAY);
+        tokio::pin!(late);
+        let mut is_relayed = !open.iter().any(|(_, is_direct)| *is_direct);
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = &mut late, if is_relayed => {
+                    is_relayed = false;
+                    warnings::detail(
+                        "no direct way has opened so far; unless one side was told --relay-only, `transfer doctor \
+                         --direct` at each of them says what its network lets through",
+                    );
+                    continue;
+                }
+            };
+            match event {
+                // It was there before it was asked for.
+                Some(PathEvent::Opened { id, .. }) if open.iter().any(|it| it.0 == id) => {}
+                Some(PathEvent::Opened { remote_addr, .. }) => {
+                    is_relayed &= !remote_addr.is_ip();
+                    warnings::detail(&format!("open: {}", named(&remote_addr)));
+                }
+                // At its end all go.
+                Some(PathEvent::Closed { remote_addr, .. })
+                    if looked_at.upgrade().is_some_and(|it| it.close_reason().is_none()) =>
+                {
+                    warnings::detail(&format!("gone: {}", named(&remote_addr)));
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        if let Some(why) = closed.await.and_then(|closed| fault(&closed.reason)) {
+            warnings::detail(&format!("the connection was lost: {why}"));
+        }
+    });
+}
+
+fn named(address: &TransportAddr) -> String {
+    match address {
+        TransportAddr::Ip(address) => format!("the direct way to {address}"),
+        TransportAddr::Relay(url) => format!("the way through the relay {}", host(url)),
+        _ => "another way".into(),
+    }
+}
+
+/// Why a connection ended that neither side has ended.
+fn fault(reason: &ConnectionError) -> Option<String> {
+    Some(match reason {
+        ConnectionError::LocallyClosed => return None,
+        ConnectionError::ApplicationClosed(close) if close.error_code == VarInt::from_u32(0) => {
+            return None;
+        }
+        ConnectionError::TimedOut => "nothing has come by any way for a while".into(),
+        ConnectionError::Reset => "the other side does not know it any more".into(),
+        other => other.to_string(),
+    })
 }
 
 impl Paths {
@@ -102,4 +175,28 @@ pub fn selected(connection: &Connection) -> Option<Path> {
 pub fn host(url: &iroh::RelayUrl) -> String {
     let host = url.host_str().unwrap_or_default();
     host.strip_suffix('.').unwrap_or(host).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use iroh::endpoint::ApplicationClose;
+
+    use super::*;
+
+    #[test]
+    fn what_neither_side_has_ended_has_a_reason() {
+        let closed = |code: u8| {
+            let close = ApplicationClose { error_code: code.into(), reason: b"why"[..].into() };
+            ConnectionError::ApplicationClosed(close)
+        };
+        for (reason, expected) in [
+            (ConnectionError::LocallyClosed, None),
+            (closed(0), None),
+            (closed(7), Some("closed by peer: why (code 7)")),
+            (ConnectionError::TimedOut, Some("nothing has come by any way for a while")),
+            (ConnectionError::Reset, Some("the other side does not know it any more")),
+        ] {
+            assert_eq!(fault(&reason).as_deref(), expected, "{reason:?}");
+        }
+    }
 }

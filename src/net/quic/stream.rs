@@ -147,6 +147,7 @@ impl Quic {
         self.is_greeted.store(true, Ordering::Relaxed);
         self.connection.set_receive_window(VarInt::from_u32(QUIC_START_WINDOW));
         self.home.handle.block_on(async {
+            path::tell(&self.home.handle, &self.connection);
             match self.was_dialled {
                 true => self.out.lock().await.part(),
                 false => self.into.lock().await.part(),

@@ -1,11 +1,12 @@
-//! What the engine says to nobody but its log (`tracing`): warnings are passed on to who wants to read them,
-//! and one of them is news. A relay tells an endpoint whose key another one shows that it gets nothing
-//! any more, and when the other has gone that it does again. The engine tells that in no other way, nor at which of several
-//! relays it was.
+//! What the engine says to nobody but its log (`tracing`): warnings are passed on to who wants to read them, and
+//! so is what it does to find a direct way. One warning is news: a relay tells an endpoint whose key another one
+//! shows that it gets nothing any more, and when the other has gone that it does again. The engine tells that in
+//! no other way, nor at which of several relays it was.
 
-use std::fmt::{Debug, Write};
-use std::sync::OnceLock;
+use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -25,16 +26,32 @@ const RECOVERED: &str = "Relay server reports: The connection is healthy";
 /// Where in the engine both are said (iroh 1, `socket::transports::relay::actor`).
 const OF_RELAYS: &str = "iroh::socket::transports::relay";
 
+/// As which addresses this machine can be reached: its own, and those that relays and its router told.
+const ADDRESSES: &str = "iroh::_events::direct_addrs";
+
+/// From which addresses to which it is tried to get a direct way; the side that has dialled begins it.
+const TRIES: &str = "iroh::_events::qnt::init";
+
 static IS_DISPLACED: AtomicBool = AtomicBool::new(false);
 
 type Tell = Box<dyn Fn(&str) + Send + Sync>;
 
 static TELL: OnceLock<Tell> = OnceLock::new();
 
-/// Passes every warning on from now on, without keys, and safe to show: a relay chooses the words of some. The
-/// first who asks gets them.
+/// Passes every warning and detail on from now on, without keys, and safe to show: a relay chooses the words of
+/// some. The first who asks gets them.
 pub fn hear(tell: impl Fn(&str) + Send + Sync + 'static) {
     let _ = TELL.set(Box::new(tell));
+}
+
+/// Something that only who looks for a fault wants to know.
+pub fn detail(text: &str) {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    if let Some(tell) = TELL.get()
+        && COUNT.fetch_add(1, Ordering::Relaxed) < MAX_ENGINE_WARNINGS
+    {
+        tell(&shown_claim(&without_keys(text)));
+    }
 }
 
 /// Begins to listen, unless this process listens to its log in another way.
@@ -60,7 +77,20 @@ fn is_warning(metadata: &Metadata<'_>) -> bool {
 
 fn is_heard(metadata: &Metadata<'_>) -> bool {
     let is_of_relays = || metadata.target().starts_with(OF_RELAYS);
-    is_warning(metadata) || *metadata.level() == Level::INFO && is_of_relays()
+    is_warning(metadata)
+        || *metadata.level() == Level::INFO && is_of_relays()
+        || [ADDRESSES, TRIES].contains(&metadata.target())
+}
+
+/// What is done to find a direct way, once for each change, where there are addresses for one.
+fn tell_of_ways(addresses: &[&str], text: String) {
+    static TOLD: Mutex<String> = Mutex::new(String::new());
+    // A text is whole at every point where a panic could happen.
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if *told != text && addresses.iter().all(|it| !it.is_empty()) {
+        detail(&text);
+        *told = text;
+    }
 }
 
 impl Subscriber for Warnings {
@@ -73,14 +103,26 @@ impl Subscriber for Warnings {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(LevelFilter::INFO)
+        Some(LevelFilter::DEBUG)
     }
 
     fn event(&self, event: &Event<'_>) {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
         let mut words = Words::default();
         event.record(&mut words);
-        let text = words.message + &words.fields;
+        match event.metadata().target() {
+            ADDRESSES => {
+                let at = addresses(words.field("addrs"));
+                return tell_of_ways(&[&at], format!("this machine can be reached at {at}"));
+            }
+            TRIES => {
+                let [from, to] = ["local_candidates", "remote_candidates"]
+                    .map(|name| addresses(words.field(name)));
+                let text = format!("a direct way is tried from {from} to {to}");
+                return tell_of_ways(&[&from, &to], text);
+            }
+            _ => {}
+        }
+        let text = words.text();
         if !is_warning(event.metadata()) {
             if text.starts_with(RECOVERED) {
                 IS_DISPLACED.store(false, Ordering::Relaxed);
@@ -90,11 +132,7 @@ impl Subscriber for Warnings {
         if text.starts_with(DISPLACED) {
             IS_DISPLACED.store(true, Ordering::Relaxed);
         }
-        if let Some(tell) = TELL.get()
-            && COUNT.fetch_add(1, Ordering::Relaxed) < MAX_ENGINE_WARNINGS
-        {
-            tell(&format!("the engine warns: {}", shown_claim(&without_keys(&text))));
-        }
+        detail(&format!("the engine warns: {text}"));
     }
 
     // Nobody asks in which span something happened.
@@ -115,17 +153,35 @@ impl Subscriber for Warnings {
 #[derive(Default)]
 struct Words {
     message: String,
-    fields: String,
+    fields: Vec<(&'static str, String)>,
+}
+
+impl Words {
+    fn field(&self, name: &str) -> &str {
+        self.fields.iter().find(|it| it.0 == name).map_or("", |it| &it.1)
+    }
+
+    fn text(self) -> String {
+        let fields = self.fields.iter().map(|(name, value)| format!(" {name}={value}"));
+        fields.fold(self.message, |text, field| text + &field)
+    }
 }
 
 impl Visit for Words {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        // A string takes everything.
-        let _ = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            name => write!(self.fields, " {name}={value:?}"),
-        };
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            name => self.fields.push((name, format!("{value:?}"))),
+        }
     }
+}
+
+/// The addresses and ports in what the engine writes of a set of them.
+fn addresses(text: &str) -> String {
+    let words =
+        text.split(|it: char| it.is_whitespace() || matches!(it, '{' | '}' | ',' | '(' | ')'));
+    let found: Vec<&str> = words.filter(|word| word.parse::<SocketAddr>().is_ok()).collect();
+    found.join(", ")
 }
 
 /// Without whatever may be a key or a part of one: ten hex digits in a row, or 32 letters and digits. Of the
@@ -183,6 +239,21 @@ mod tests {
         let begin = "the engine warns: Relay server reports problem: \\u{1b}]0;x\\u{7}\\u{a}é ";
         assert!(warning.starts_with(begin) && warning.ends_with('…'), "{warning}");
         assert!(warning.chars().count() < 2 * MAX_CLAIM, "{warning}");
+    }
+
+    #[test]
+    fn addresses_are_found_in_what_the_engine_writes() {
+        for (text, expected) in [
+            ("{10.1.0.2:4000, [2001:db8::1]:4000}", "10.1.0.2:4000, [2001:db8::1]:4000"),
+            (
+                "{DirectAddr { addr: 10.1.0.2:4000, typ: Local }, DirectAddr { addr: 203.0.113.11:1, typ: Qad }}",
+                "10.1.0.2:4000, 203.0.113.11:1",
+            ),
+            ("{}", ""),
+            ("", ""),
+        ] {
+            assert_eq!(addresses(text), expected);
+        }
     }
 
     #[test]
