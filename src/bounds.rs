@@ -65,6 +65,8 @@ pub const QUIC_WINDOW: u32 = 32 << 20;
 pub const MAX_QUIC_STRIPES: u8 = 16;
 /// How long a relay may take to let this side in.
 pub const REGISTER_LIMIT: Duration = Duration::from_secs(10);
+/// How long a sender may take to answer through a relay that has let this side in.
+pub const ABSENT_LIMIT: Duration = Duration::from_secs(10);
 /// Warnings and details of direct mode's engine that are passed on to the log in one run.
 pub const MAX_ENGINE_WARNINGS: usize = 1000;
 /// How long the last bytes of a connection of QUIC may take to be acknowledged; of strangers' so many are

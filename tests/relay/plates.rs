@@ -1,4 +1,5 @@
-//! Two senders with one plate: whoever comes second draws another, and takes nothing from the first.
+//! Who waits under a plate: of two senders whoever comes second draws another, and takes nothing from the first;
+//! and nobody.
 
 use anyhow::{Context, Result, bail, ensure};
 use transfer::connect::direct::{self, Direct};
@@ -61,4 +62,24 @@ fn a_plate_that_is_somebodys_is_drawn_again() -> Result<()> {
     run(receiving(&first.ticket, &into, &[]))?.expect(0)?;
     first.end()?.expect(0)?;
     ensure_arrived(&into, &[&tree])
+}
+
+/// The relay does not tell, and it is told all the same long before a connection of the engine's is given up.
+#[test]
+fn nobody_under_a_plate_is_told_soon() -> Result<()> {
+    let relay = Relay::plain(&[])?;
+    let url = relay.url()?.to_string();
+    let scratch = Scratch::new()?;
+    let into = scratch.join("into");
+    let log = scratch.join("log");
+    let log = log.to_string_lossy();
+    let options = ["--relay", &url, "--log-file", &log];
+    let ended = run(receiving("maple-river-ocean-tiger", &into, &options))?.expect(5)?;
+    ended.says("no sender answers to maple-river")?;
+    let log = std::fs::read_to_string(&*log)?;
+    let told = "the relay 127.0.0.1 lets this machine in; an answer is waited for up to 10 s";
+    ensure!(log.contains(told), "{log}");
+    // That of the engine would be after 30 s.
+    ensure!(!log.contains("no connection: "), "{log}");
+    Ok(())
 }

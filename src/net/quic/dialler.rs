@@ -13,7 +13,7 @@ use super::endpoint::{
 use super::slept::Moment;
 use super::stream::{Home, Quic};
 use super::{Caller, Meeting, path, warnings};
-use crate::bounds::HANDSHAKE_LIMIT;
+use crate::bounds::{ABSENT_LIMIT, HANDSHAKE_LIMIT};
 use crate::error::{Error, Result, reason};
 use crate::net::relay_url::RelayUrl;
 
@@ -82,7 +82,8 @@ impl Dialler {
         let Meeting { relays, address, .. } = &self.meeting;
         let there = place_of(&self.meeting);
         let began = Instant::now();
-        let connecting = tokio::time::timeout(limit, endpoint.connect(there, ALPN));
+        let mut until = tokio::time::Instant::now() + limit;
+        let connecting = endpoint.connect(there, ALPN);
         let registering = async {
             match relays.is_empty() {
                 true => std::future::pending().await,
@@ -93,11 +94,17 @@ impl Dialler {
         let mut is_registered = relays.is_empty();
         let connected = loop {
             tokio::select! {
-                connected = &mut connecting => break connected,
+                connected = tokio::time::timeout_at(until, &mut connecting) => break connected,
                 stopped = is_to_stop() => return Err(stopped),
                 registered = &mut registering, if !is_registered => {
-                    registered?;
+                    let relay = registered?;
                     is_registered = true;
+                    // A relay drops what is for nobody, and says so to nobody. Whoever is there answers at once.
+                    until = until.min(tokio::time::Instant::now() + ABSENT_LIMIT);
+                    warnings::detail(&format!(
+                        "the relay {relay} lets this machine in; an answer is waited for up to {} s",
+                        ABSENT_LIMIT.as_secs()
+                    ));
                 }
             }
         };
