@@ -47,7 +47,7 @@ use crate::ui::{RelayEvent, Relayed, Ui};
 const LOOK: Duration = Duration::from_secs(2);
 /// How often a certificate that ends soon is told of.
 const REMIND: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long clients may take to leave when it stops.
+/// How long clients may take to leave when it stops, or a day's bytes are used up.
 const LEAVE: Duration = Duration::from_secs(1);
 
 /// Runs `transfer relay`, until it is stopped.
@@ -294,10 +294,10 @@ impl Relay {
             let bytes = self.metrics.bytes_recv.get();
             match day.look(bytes, self.door.clients(), SystemTime::now()) {
                 Turn::None => {}
-                Turn::Left => runtime.block_on(self.service.shutdown()),
+                Turn::Left => runtime.block_on(self.leave()),
                 Turn::Over => {
                     self.guard.close(true);
-                    runtime.block_on(self.service.shutdown());
+                    runtime.block_on(self.leave());
                     ui.warn("as much as --daily allows was relayed; it goes on at 00:00 UTC");
                 }
                 Turn::Begun => {
@@ -324,13 +324,19 @@ impl Relay {
         ui.relayed(&before, &metrics::so_far(&self.door, &self.metrics));
     }
 
-    /// Says goodbye to clients, who look for another way then, and ends.
+    /// Says goodbye to clients, who look for another way then. The engine waits for ever until each has read what
+    /// was written to it; whoever has not is cut off.
+    async fn leave(&self) {
+        let _ = timeout(LEAVE, self.service.shutdown()).await;
+    }
+
+    /// Says goodbye, and ends.
     fn stop(self, runtime: Runtime) {
         runtime.block_on(async {
             if let Some(endpoint) = &self.discovery {
                 endpoint.close(0_u8.into(), b"stopped");
             }
-            let _ = timeout(LEAVE, self.service.shutdown()).await;
+            self.leave().await;
         });
         runtime.shutdown_timeout(LEAVE);
     }
@@ -395,7 +401,6 @@ mod tests {
 
     use super::*;
 
-    /// One that is renewed by itself is told of when that has not happened.
     #[test]
     fn a_relay_is_told_at_an_address_that_can_be_dialled() {
         let own: [IpAddr; 2] = ["fd00::2".parse().unwrap(), "192.0.2.2".parse().unwrap()];
@@ -412,6 +417,7 @@ mod tests {
         }
     }
 
+    /// One that is renewed by itself is told of when that has not happened.
     #[test]
     fn the_end_of_a_certificate_is_told_of_in_time() {
         let made = rcgen::generate_simple_self_signed(["a.b".to_owned()]).unwrap();

@@ -1,12 +1,16 @@
 //! What a relay does against those who mean it ill, or take too much. Each bound is reached here.
 
 use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use iroh_relay::protos::relay::{RelayToClientMsg, Status};
 
-use super::stage::{MOMENT, Papers, Relay, get};
+use super::stage::{Guest, MOMENT, Papers, Relay, get};
+use super::util::process::Pipe;
 
 fn refused(line: &serde_json::Value, why: &str) -> u64 {
     line["refused"][why].as_u64().unwrap_or_default()
@@ -173,6 +177,54 @@ fn a_day_has_its_bytes() -> Result<()> {
     relay.wait_until(|line| refused(line, "daily") == 1)?;
     let (ended, _) = relay.stop()?;
     ended.says("as much as --daily allows was relayed")
+}
+
+/// A client that asks for signs of life (RFC 6455, section 5.5.2) and reads none of them.
+fn deaf(relay: &Relay) -> Result<(Guest, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}", listener.local_addr()?).parse()?;
+    let mut asking = relay.connect()?;
+    let (mut there, mut back) = (asking.try_clone()?, asking.try_clone()?);
+    let is_deaf = Arc::new(AtomicBool::new(false));
+    let deafened = Arc::clone(&is_deaf);
+    thread::spawn(move || -> Result<()> {
+        let (mut client, _) = listener.accept()?;
+        let mut from_client = client.try_clone()?;
+        thread::spawn(move || std::io::copy(&mut from_client, &mut there));
+        back.set_read_timeout(Some(MOMENT))?;
+        let mut bytes = [0; 4096];
+        while !deafened.load(Ordering::Relaxed) {
+            match back.read(&mut bytes) {
+                Ok(read) => client.write_all(&bytes[..read])?,
+                Err(_) => continue,
+            }
+        }
+        Ok(())
+    });
+    let guest = relay.client_by(url, None)?;
+    is_deaf.store(true, Ordering::Relaxed);
+    thread::sleep(4 * MOMENT);
+    // A final frame of the kind ping, with a mask that changes nothing.
+    let ping = [&[0x89, 0xfd, 0, 0, 0, 0][..], &[7; 125]].concat();
+    let pings = ping.repeat(1000);
+    for _ in 0..150 {
+        asking.write_all(&pings)?;
+    }
+    Ok((guest, asking))
+}
+
+/// Whoever is sent away and reads nothing keeps the others and the relay waiting for a moment alone.
+#[test]
+fn a_deaf_client_does_not_keep_a_day_from_its_end() -> Result<()> {
+    let mut relay = Relay::plain(&["--daily", "100k", "--every", "1s"])?;
+    let _deaf = deaf(&relay)?;
+    let (mut one, other) = (relay.client(None)?, relay.client(None)?);
+    for _ in 0..110 {
+        one.send(other.id, &[7; 1000])?;
+    }
+    relay.process.wait_for(Pipe::Err, "as much as --daily allows was relayed")?;
+    relay.wait_until(|line| line["clients"] == 0)?;
+    relay.stop().map(drop)
 }
 
 /// What is no HTTP, or no TLS, ends the connection and nothing else.

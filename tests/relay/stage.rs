@@ -77,6 +77,11 @@ impl Relay {
 
     /// A client that is connected, or what kept it out.
     pub fn client(&self, token: Option<&str>) -> Result<Guest> {
+        self.client_by(self.url()?, token)
+    }
+
+    /// The same by another URL, which leads to the relay.
+    pub fn client_by(&self, url: RelayUrl, token: Option<&str>) -> Result<Guest> {
         let key = SecretKey::generate();
         let id = key.public();
         let resolver = match self.names {
@@ -89,7 +94,7 @@ impl Relay {
             false => CaTlsConfig::custom_roots(roots),
         };
         let config = config.client_config(default_provider())?;
-        let mut builder = ClientBuilder::new(self.url()?, key, resolver).tls_client_config(config);
+        let mut builder = ClientBuilder::new(url, key, resolver).tls_client_config(config);
         if let Some(token) = token {
             builder = builder.auth_token(token);
         }
