@@ -113,6 +113,11 @@ impl Listener {
                     runtime.block_on(endpoint.close());
                     return Ok(None);
                 };
+                if relay.is_err() {
+                    // Its goodbye to nobody takes a while.
+                    let endpoint = endpoint.clone();
+                    runtime.spawn(async move { endpoint.close().await });
+                }
                 Some(relay?)
             }
         };
