@@ -23,9 +23,9 @@ use super::pipe::{Closer, Faults, pipe};
 use super::util::{STREAM, keys, receive, walk};
 
 /// A busy machine may keep a heart from beating for a second.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a side stands still here: much longer than the other one has patience.
-const PAUSE: Duration = Duration::from_millis(4800);
+const PAUSE: Duration = Duration::from_millis(3200);
 const BEAT: Duration = Duration::from_millis(20);
 /// The time between two beats of a heart that does not.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -221,7 +221,7 @@ fn a_line_that_dies_while_data_flows_is_noticed_on_both_sides() {
 /// A record takes longer than there is patience, but its bytes come.
 #[test]
 fn a_slow_line_is_not_a_dead_one() {
-    let (sent, received) = transfer_over((20, PATIENCE / 20), 1500, |_| {});
+    let (sent, received) = transfer_over((25, PATIENCE / 20), 1500, |_| {});
     assert_eq!((sent.unwrap().files, received.unwrap().files), (1, 1));
 }
 
