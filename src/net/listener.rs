@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 
 use super::dial::Stream;
@@ -22,6 +23,9 @@ pub struct Listener {
     address: SocketAddr,
     closed: Arc<AtomicBool>,
 }
+
+/// Between two looks of whoever waits whether the listener was closed, where nothing can wake him.
+const LOOK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// What is bound.
 #[derive(Debug, Clone)]
@@ -48,6 +52,8 @@ impl Listener {
     /// What the system says: a new IPv6 address is none for a second.
     pub fn bind_at(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpListener::bind(address)?;
+        // Who comes is waited for with an end, and may have gone again before he is accepted.
+        socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
         // Where it cannot be changed later, it stays at the 128 of the standard library.
         let _ = SockRef::from(&socket).listen(MAX_BACKLOG);
@@ -136,11 +142,16 @@ impl Listener {
             }
         };
         loop {
-            let accepted = socket.accept();
+            let waited = poll(&mut [PollFd::new(&**socket, PollFlags::IN)], Some(&LOOK));
             if self.closed.load(Ordering::Acquire) {
                 return None;
             }
-            match accepted {
+            if waited == Ok(0) {
+                continue;
+            }
+            // On other systems than Linux a connection begins as what it was accepted from.
+            let accepted = socket.accept();
+            match accepted.and_then(|it| it.0.set_nonblocking(false).map(|()| it)) {
                 Ok((stream, remote)) => {
                     return Some((Stream::tcp(stream), Caller::Address(remote)));
                 }
@@ -151,15 +162,16 @@ impl Listener {
         }
     }
 
-    /// Wakes whoever waits in [`Listener::accept`].
+    /// Wakes whoever waits in [`Listener::accept`], at once or within a second; the port is free after that.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
         match &self.socket {
             Socket::Tcp(socket) => {
                 // Where the system ends a port so, whoever waits wakes up, be the address still ours or not.
                 if SockRef::from(&**socket).shutdown(Shutdown::Both).is_err() {
-                    // Else the connection itself is the wake-up; nobody talks over it.
-                    drop(TcpStream::connect_timeout(&self.address, Duration::from_secs(1)));
+                    // Else the connection itself is the wake-up; nobody talks over it. It may lead elsewhere
+                    // by now, where the address has gone.
+                    drop(TcpStream::connect_timeout(&self.address, Duration::from_millis(100)));
                 }
             }
             Socket::Quic(listener) => listener.close(),
@@ -247,6 +259,7 @@ pub fn port_owner(_: u16) -> Option<String> {
 mod tests {
     use super::*;
     use crate::error::Exit;
+    use std::io::{Read, Write};
     use std::net::Ipv4Addr;
 
     /// Some ports.
@@ -348,5 +361,33 @@ mod tests {
         let waiter = std::thread::spawn(move || waiting.accept().is_none());
         listener.close();
         assert!(waiter.join().unwrap());
+    }
+
+    #[test]
+    fn a_closed_listener_is_left_though_nothing_wakes_the_one_who_waits() {
+        let listener = Listener::bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
+        let address = listener.address();
+        let closed = Arc::clone(&listener.closed);
+        let waiter = std::thread::spawn(move || listener.accept().is_none());
+        // As where the address has gone: no shutdown, and a connection to it would not arrive.
+        closed.store(true, Ordering::Release);
+        assert!(waiter.join().unwrap());
+        assert!(Listener::bind_at(address).is_ok());
+    }
+
+    #[test]
+    fn what_is_accepted_waits_for_its_bytes() {
+        let listener = Listener::bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
+        let mut near = TcpStream::connect(listener.address()).unwrap();
+        let (mut far, caller) = listener.accept().unwrap();
+        assert_eq!(caller, Caller::Address(near.local_addr().unwrap()));
+        let writer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            near.write_all(b"late").map(|()| near)
+        });
+        let mut came = [0; 4];
+        far.read_exact(&mut came).unwrap();
+        assert_eq!(&came, b"late");
+        writer.join().unwrap().unwrap();
     }
 }
