@@ -10,6 +10,9 @@ mod unix {
 
     use crate::ui::screen::is_in_front;
 
+    /// What stands for no key (`_POSIX_VDISABLE`): 0 would be Ctrl-@ on other systems than Linux.
+    const NO_KEY: u8 = if cfg!(any(target_os = "linux", target_os = "android")) { 0 } else { 0xff };
+
     /// The terminal as it was before the keys were listened to.
     static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
@@ -50,7 +53,12 @@ mod unix {
     pub fn take(before: &Termios) -> Option<()> {
         let mut single = before.clone();
         single.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
-        single.special_codes[SpecialCodeIndex::VSUSP] = 0;
+        single.special_codes[SpecialCodeIndex::VSUSP] = NO_KEY;
+        // Ctrl-Y there, which stops whoever reads the next key.
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        {
+            single.special_codes[SpecialCodeIndex::VDSUSP] = NO_KEY;
+        }
         tcsetattr(std::io::stdin(), OptionalActions::Now, &single).ok()
     }
 }
