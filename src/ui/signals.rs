@@ -108,19 +108,48 @@ fn listen(on_signal: impl Fn(bool) + Send + 'static) {
     let _ = thread::Builder::new().name("signals".into()).spawn(waiting);
 }
 
-/// The signals that this process ignores, a bit for each, as Linux tells; others keep it to
-/// themselves.
+/// The signals that this process ignores, a bit for each: as Linux tells, or as is found out by trying where
+/// the system keeps it to itself.
 #[cfg(unix)]
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or_default()
+    let told = ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    told.unwrap_or_else(|| outlived("/bin/sh", &["-c", KILL_YOURSELF]))
+}
+
+/// What a shell does with the name of a signal: it says a word only if it is still there.
+#[cfg(unix)]
+const KILL_YOURSELF: &str = "kill -s \"$0\" $$; echo here";
+
+/// Of the signals that are heeded those that a child outlives, which ignores what its parent does; a bit for each.
+/// All are tried at once: that takes as long as one shell.
+#[cfg(unix)]
+fn outlived(shell: &str, args: &[&str]) -> u64 {
+    use process::{Command, Stdio};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+    let child = |(name, signal): (&str, i32)| {
+        let mut command = Command::new(shell);
+        command.args(args).arg(name).stdin(Stdio::null()).stderr(Stdio::null());
+        command.stdout(Stdio::piped()).spawn().ok().map(|child| (child, signal))
+    };
+    let children = [("HUP", SIGHUP), ("INT", SIGINT), ("TERM", SIGTERM)].map(child);
+    let outlived = children.into_iter().flatten().filter_map(|(child, signal)| {
+        let said = child.wait_with_output().ok()?.stdout;
+        if said.is_empty() { None } else { bit(signal) }
+    });
+    outlived.fold(0, |bits, bit| bits | bit)
+}
+
+#[cfg(unix)]
+fn bit(signal: i32) -> Option<u64> {
+    u32::try_from(signal - 1).ok().and_then(|bit| 1u64.checked_shl(bit))
 }
 
 #[cfg(unix)]
 fn is_in(signals: u64, signal: i32) -> bool {
-    let bit = u32::try_from(signal - 1).ok().and_then(|bit| 1u64.checked_shl(bit));
-    bit.is_some_and(|bit| signals & bit != 0)
+    bit(signal).is_some_and(|bit| signals & bit != 0)
 }
 
 fn end(ui: &Ui) -> ! {
@@ -144,4 +173,31 @@ fn end(ui: &Ui) -> ! {
         let _ = stderr.show_cursor();
     }
     process::exit(i32::from(exit as u8))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+    use super::*;
+
+    #[test]
+    fn what_a_shell_outlives_is_ignored() {
+        for (ignoring, expected) in [
+            ("trap '' HUP", [true, false]),
+            ("trap '' TERM", [false, true]),
+            ("trap '' HUP INT TERM", [true, true]),
+            ("trap - HUP", [false, false]),
+        ] {
+            let wrapped = format!("{ignoring}; exec /bin/sh -c \"$0\" \"$1\"");
+            let found = outlived("/bin/sh", &["-c", &wrapped, KILL_YOURSELF]);
+            // Who runs the tests in the background may ignore SIGINT already, and SIGHUP under `nohup`.
+            let is_ours = |signal| is_in(ignored(), signal);
+            assert_eq!(is_in(found, SIGHUP), expected[0] || is_ours(SIGHUP), "{ignoring}");
+            assert_eq!(is_in(found, SIGTERM), expected[1] || is_ours(SIGTERM), "{ignoring}");
+            assert!(is_in(found, SIGINT) || !ignoring.contains("INT"), "{ignoring}");
+        }
+        // Nobody to ask.
+        assert_eq!(outlived("/there/is/no/shell", &[]), 0);
+    }
 }

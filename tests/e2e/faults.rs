@@ -496,7 +496,7 @@ fn a_receiver_that_does_not_come_back_is_told_of() -> Result<()> {
 /// `nohup`, and the background jobs of scripts: what was ignored at the start stays ignored, and
 /// what was not does not.
 #[test]
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 fn signals_that_were_ignored_stay_ignored() -> Result<()> {
     use rustix::process::{Pid, Signal, kill_process};
     let from = Scratch::new()?;
