@@ -11,7 +11,7 @@
 //!   [`event`].
 //! - [`files`]: names, manifests, the disk; [`net`]: sockets, TLS and Tailscale; [`trust`]: this
 //!   device's key, and whom it knows; [`compress`], [`token`], [`config`], [`control`],
-//!   [`service`], [`bounds`], [`error`], [`shown`],
+//!   [`service`], [`open_files`], [`bounds`], [`error`], [`shown`],
 //!   [`size`].
 
 pub mod bounds;
@@ -31,6 +31,7 @@ pub mod find;
 pub mod held;
 pub mod manual;
 pub mod net;
+pub mod open_files;
 pub mod pair;
 pub mod protocol;
 pub mod receive;

@@ -8,9 +8,12 @@ use transfer::config::{self, Config};
 use transfer::error::{Error, Exit, Result};
 use transfer::net::quic;
 use transfer::ui::Ui;
-use transfer::{completions, devices, doctor, find, manual, pair, receive, send, serve};
+use transfer::{
+    completions, devices, doctor, find, manual, open_files, pair, receive, send, serve,
+};
 
 fn main() -> ExitCode {
+    open_files::allow(open_files::USUAL);
     let mut cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(cli::explain(&error) as u8),

@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::options::{Front, Limits, RelayOptions};
-use crate::bounds::MAX_BACKLOG;
+use crate::bounds::{MAX_BACKLOG, MAX_RELAY_HANDSHAKES};
 use crate::error::{Cause, Error, Result, reason};
 use crate::net::listener::cannot_bind;
+use crate::open_files;
 
 /// A TCP port.
 pub struct Tcp {
@@ -125,23 +126,11 @@ fn cannot(address: SocketAddr, option: &str, error: &io::Error) -> Error {
     }
 }
 
-/// Each client is an open file, and most systems allow 1,024 to begin with.
-#[cfg(unix)]
+/// Each client is an open file.
 pub fn allow(limits: &Limits) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    use crate::bounds::MAX_RELAY_HANDSHAKES;
     /// For the program itself, and second handles of sockets.
     const OTHERS: usize = 3 * MAX_RELAY_HANDSHAKES;
-    let wanted = u64::try_from(limits.clients.saturating_add(OTHERS)).unwrap_or(u64::MAX);
-    let now = getrlimit(Resource::Nofile);
-    if now.current.is_some_and(|current| current < wanted) {
-        let current = Some(now.maximum.map_or(wanted, |most| wanted.min(most)));
-        // If it cannot be had, connections wait until others have gone.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum: now.maximum });
-    }
+    let wanted = limits.clients.saturating_add(OTHERS);
+    // If it cannot be had, connections wait until others have gone.
+    open_files::allow(u64::try_from(wanted).unwrap_or(u64::MAX));
 }
-
-/// Not a question here.
-#[cfg(not(unix))]
-pub fn allow(_: &Limits) {}
