@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use super::disk;
 use super::mapping::cut;
 use super::path::RelPath;
 use crate::held::patiently;
@@ -207,7 +208,7 @@ fn make(path: &Path) -> io::Result<[u8; LEN]> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&new)?;
     file.write_all(&key)?;
-    file.sync_all()?;
+    disk::sync(&file)?;
     drop(file);
     let named = match fs::hard_link(&new, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && read(path).is_ok() => Ok(()),

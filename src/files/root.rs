@@ -130,7 +130,7 @@ impl Root {
         let _ = folder.remove(scratch);
         let tried = folder.create_file(scratch).and_then(|file| {
             io::Write::write_all(&mut &file, b"?")?;
-            file.sync_all()?;
+            disk::sync(&file)?;
             disk::close(file)
         });
         let removed = folder.remove(scratch);

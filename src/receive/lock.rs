@@ -259,10 +259,7 @@ fn write(
 ) -> io::Result<()> {
     let file = signature::sign(file, own, head, |rest| format::write(rest, snapshot))?;
     if flushes {
-        match file.sync_all() {
-            Err(error) if disk::is_unsupported(&error) => {}
-            synced => synced?,
-        }
+        disk::sync(&file)?;
     }
     disk::close(file)
 }

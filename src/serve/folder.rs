@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::control;
 use crate::error::{Error, Result, reason, shown_os};
+use crate::files::disk;
 use crate::files::mapping::held_here;
 use crate::held::patiently;
 
@@ -92,7 +93,7 @@ fn make(folder: &Path, (parent, id): (&Path, &str)) -> io::Result<()> {
     let write = || {
         let mut mark = fs::File::create_new(new.join(MARK))?;
         mark.write_all(id.as_bytes())?;
-        mark.sync_all()
+        disk::sync(&mark)
     };
     write().and_then(|()| patiently(|| fs::rename(&new, folder))).inspect_err(|_| begin())?;
     // The rename itself, where a folder can be synced at all.

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::config::{self, shown_path};
 use crate::error::{Error, Result, reason};
+use crate::files::disk;
 use crate::held::patiently;
 
 /// Bytes of a file here; what is longer is none of ours.
@@ -94,7 +95,12 @@ impl Folder {
         options.write(true).create(true).truncate(false);
         private(&mut options, Access::Private);
         let file = options.open(self.path("trust.lock")).map_err(cannot)?;
-        file.lock().map_err(cannot)?;
+        match file.lock() {
+            // On a network share without locks two changes at the same moment are as likely as they ever were;
+            // each replaces a whole file.
+            Err(error) if disk::is_unsupported(&error) => {}
+            locked => locked.map_err(cannot)?,
+        }
         Ok(Lock(file))
     }
 
@@ -258,7 +264,7 @@ pub fn make_file(path: &Path, access: Access, bytes: &[u8]) -> Result<()> {
     private(&mut options, access);
     let made = options.open(path).and_then(|mut file| {
         file.write_all(bytes)?;
-        file.sync_all()
+        disk::sync(&file)
     });
     made.map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => is_there(path),
