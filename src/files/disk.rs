@@ -23,6 +23,15 @@ pub enum Flush {
     Whole,
     /// Each file by itself, before it is closed.
     Each,
+    /// Each file by itself as far as the drive, before it is closed; and all at once from the drive's own memory.
+    Drive,
+}
+
+impl Flush {
+    /// Whether something is done for each file by itself.
+    pub fn is_each(self) -> bool {
+        matches!(self, Self::Each | Self::Drive)
+    }
 }
 
 /// What a disk has room for; nothing where it does not tell.
@@ -118,7 +127,7 @@ impl Disk {
     /// Something could not be written: nobody knows what.
     pub fn flush(&self) -> io::Result<()> {
         let flushed = match (&self.folder, self.flush) {
-            (Some(folder), Flush::Whole) => system::flush_all(folder),
+            (Some(folder), Flush::Whole | Flush::Drive) => system::flush_all(folder),
             (Some(folder), Flush::Each) => {
                 // For the names; what the content met with was told file by file.
                 let _ = system::flush_all(folder);
@@ -293,7 +302,31 @@ mod system {
         }
     }
 
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    #[cfg(target_vendor = "apple")]
+    mod kind {
+        use rustix::fs::fstatfs;
+
+        use super::*;
+
+        /// Tried once: what cannot be asked for at the end must not be left for the end.
+        pub fn flush(folder: &File) -> Flush {
+            match fstatfs(folder).map(|stat| flush_of(&name_of(&stat))) {
+                Ok(Flush::Drive) if flush_all(folder).is_ok() => Flush::Drive,
+                _ => Flush::Each,
+            }
+        }
+
+        /// The drive writes down all that it has of anybody (`F_FULLFSYNC`).
+        pub fn flush_all(folder: &File) -> io::Result<()> {
+            folder.sync_all()
+        }
+
+        pub fn whole_blocks(_: &File) -> bool {
+            false
+        }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
     mod kind {
         use super::*;
 
@@ -388,6 +421,23 @@ mod marks {
 
 pub use marks::{is_marked, mark, unmark};
 
+/// What macOS calls a file system.
+#[cfg(target_vendor = "apple")]
+pub fn name_of(stat: &rustix::fs::StatFs) -> String {
+    let letters = stat.f_fstypename.iter().filter_map(|letter| u8::try_from(*letter).ok());
+    letters.take_while(|letter| *letter != 0).map(char::from).collect()
+}
+
+/// How content gets to a disk of this name on macOS. Below APFS and HFS+ the drive writes down all that it has, whichever
+/// file it is asked for, as git makes use of too (`core.fsyncMethod=batch`); to ask it for each file is slow.
+#[cfg(any(target_vendor = "apple", all(test, unix)))]
+fn flush_of(name: &str) -> Flush {
+    match name {
+        "apfs" | "hfs" => Flush::Drive,
+        _ => Flush::Each,
+    }
+}
+
 /// Bytes that are free in a folder, where the system tells.
 pub fn free(folder: &Path) -> Option<u64> {
     system::room(File::open(folder).ok().as_ref(), folder)?.bytes
@@ -413,7 +463,11 @@ pub fn close(file: File) -> io::Result<()> {
 /// Brings what was written to a file to the disk, before it is closed, where that is done for each
 /// file by itself.
 pub fn flush_file(file: &File, disk: &Disk) -> io::Result<()> {
-    if disk.flush == Flush::Each { sync(file) } else { Ok(()) }
+    match disk.flush {
+        Flush::Each => sync(file),
+        Flush::Drive => sync_plainly(file),
+        Flush::Whole | Flush::Never => Ok(()),
+    }
 }
 
 /// Brings what was written to a file to the disk. What a file system has no word for is not an error.
@@ -424,8 +478,9 @@ pub fn sync(file: &File) -> io::Result<()> {
     }
 }
 
-/// On macOS the disk itself was to write it down, which file systems of networks cannot ask of it.
-#[cfg(target_vendor = "apple")]
+/// The same as far as the drive. On macOS the drive itself was to write it down, which file systems of networks
+/// cannot ask of it.
+#[cfg(unix)]
 fn sync_plainly(file: &File) -> io::Result<()> {
     match rustix::fs::fsync(file).map_err(io::Error::from) {
         Err(error) if is_unsupported(&error) => Ok(()),
@@ -433,7 +488,7 @@ fn sync_plainly(file: &File) -> io::Result<()> {
     }
 }
 
-#[cfg(not(target_vendor = "apple"))]
+#[cfg(not(unix))]
 fn sync_plainly(_: &File) -> io::Result<()> {
     Ok(())
 }
@@ -521,6 +576,28 @@ mod tests {
         for (code, unsupported) in [(25, true), (45, true), (2, false), (5, false)] {
             assert_eq!(is_apples_unsupported(code), unsupported, "{code}");
         }
+    }
+
+    #[test]
+    fn the_drive_is_asked_once_where_it_is_known_to_be_asked_for_all() {
+        for (name, flush) in [
+            ("apfs", Flush::Drive),
+            ("hfs", Flush::Drive),
+            ("msdos", Flush::Each),
+            ("smbfs", Flush::Each),
+            ("", Flush::Each),
+        ] {
+            assert_eq!(flush_of(name), flush, "{name}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let handle = Dir::open_ambient_dir(dir.path(), ambient_authority()).unwrap();
+        let mut disk = Disk::unknown(&handle);
+        disk.flush = Flush::Drive;
+        flush_file(&File::create(dir.path().join("x")).unwrap(), &disk).unwrap();
+        disk.flush().unwrap();
+        // What a drive could not write down is no success, also where each file was flushed before.
+        disk.note_failed(&io::Error::from_raw_os_error(5));
+        assert!(disk.flush().is_err());
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl Assembler<'_> {
         if let Some(Current { index, target: Target::Writer(writer), .. }) = &self.current {
             let (written, hash) = writer.state()?;
             at_hand = Some((*index, written, hash));
-            if self.tree.root.top().disk().flush == Flush::Each {
+            if self.tree.root.top().disk().flush.is_each() {
                 file = Some(writer.handle()?);
             }
         }
@@ -178,9 +178,7 @@ impl Assembler<'_> {
     /// Waits until nobody else holds the file of this index: some disks rename none that is open.
     pub(super) fn let_go(&mut self, index: u32) -> Take {
         let held = |flushing: &Flushing| flushing.at_hand.is_some_and(|(at, ..)| at == index);
-        if self.tree.root.top().disk().flush == Flush::Each
-            && self.flushing.as_ref().is_some_and(held)
-        {
+        if self.tree.root.top().disk().flush.is_each() && self.flushing.as_ref().is_some_and(held) {
             return self.await_flush();
         }
         Ok(())
