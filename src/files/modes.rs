@@ -18,7 +18,10 @@ pub struct Modes {
 
 /// Whether a disk keeps modes.
 #[cfg(unix)]
-#[cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(dead_code))]
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android", target_vendor = "apple")),
+    allow(dead_code)
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Keeps {
     Yes,
@@ -92,7 +95,25 @@ fn keeps_modes(path: &Path) -> Keeps {
     }
 }
 
-#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+#[cfg(target_vendor = "apple")]
+fn keeps_modes(path: &Path) -> Keeps {
+    match rustix::fs::statfs(path) {
+        Ok(stat) => keeps_of(&super::disk::name_of(&stat)),
+        Err(_) => Keeps::Perhaps,
+    }
+}
+
+/// The same of a disk of this name on macOS. A network share keeps them or not, as its server does.
+#[cfg(any(target_vendor = "apple", all(test, target_os = "linux")))]
+fn keeps_of(name: &str) -> Keeps {
+    match name {
+        "apfs" | "hfs" | "nfs" | "ufs" | "zfs" => Keeps::Yes,
+        "msdos" | "exfat" | "ntfs" => Keeps::No,
+        _ => Keeps::Perhaps,
+    }
+}
+
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android", target_vendor = "apple"))))]
 fn keeps_modes(_: &Path) -> Keeps {
     Keeps::Yes
 }
@@ -124,6 +145,20 @@ fn group_of(acl: &[u8]) -> Option<u16> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn disks_of_macos_keep_modes_or_make_them_up() {
+        for (name, keeps) in [
+            ("apfs", Keeps::Yes),
+            ("nfs", Keeps::Yes),
+            ("msdos", Keeps::No),
+            ("exfat", Keeps::No),
+            ("smbfs", Keeps::Perhaps),
+            ("macfuse", Keeps::Perhaps),
+        ] {
+            assert_eq!(keeps_of(name), keeps, "{name}");
+        }
+    }
 
     #[test]
     fn the_group_of_an_acl_is_not_its_mask() {

@@ -153,7 +153,13 @@ mod system {
             let middle = fits + (over - fits) / 2;
             *(if reaches(middle) { &mut fits } else { &mut over }) = middle;
         }
-        fits.min(getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX))
+        let fits = fits.min(getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX));
+        // macOS goes wherever it is told, and refuses what is written there.
+        #[cfg(target_vendor = "apple")]
+        let fits = fits.min(
+            rustix::fs::fstatfs(file).map_or(u64::MAX, |stat| largest_on(&disk::name_of(&stat))),
+        );
+        fits
     }
 
     /// A file that is only made long takes nothing where there are holes.
@@ -166,7 +172,7 @@ mod system {
 }
 
 /// Bytes that a file on FAT32 may have no more of.
-#[cfg(any(windows, test))]
+#[cfg(any(windows, target_vendor = "apple", test))]
 const FAT_END: u64 = 1 << 32;
 
 /// What a file may have on a disk with so much room, by whether one could be made as long as none on FAT32.
@@ -174,6 +180,12 @@ const FAT_END: u64 = 1 << 32;
 fn largest_of(reaches: bool, free: Option<u64>) -> u64 {
     let has_room = free.is_some_and(|free| free > FAT_END);
     if has_room && !reaches { FAT_END - 1 } else { u64::MAX }
+}
+
+/// What a file may have on a disk of this name on macOS, which calls FAT of every size so.
+#[cfg(any(target_vendor = "apple", all(test, unix)))]
+fn largest_on(name: &str) -> u64 {
+    if name == "msdos" { FAT_END - 1 } else { u64::MAX }
 }
 
 #[cfg(windows)]
@@ -214,6 +226,8 @@ mod tests {
         ] {
             assert_eq!(largest_of(reaches, free), largest, "{reaches} {free:?}");
         }
+        assert_eq!(largest_on("msdos"), (1 << 32) - 1);
+        assert_eq!(largest_on("exfat"), u64::MAX);
     }
 
     #[test]
