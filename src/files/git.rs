@@ -24,6 +24,7 @@ use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use self::repository::Repository;
 use self::tracked::Tracked;
 use self::untracked::Search;
+use super::naming::TYPED;
 
 /// What git would list of one folder.
 #[derive(Debug)]
@@ -171,7 +172,10 @@ fn native(path: &[u8]) -> Option<&Path> {
 
 /// A path as git writes it.
 fn git_path(path: &Path) -> Cow<'_, [u8]> {
-    let path = path.as_os_str().as_encoded_bytes();
+    with_slashes(path.as_os_str().as_encoded_bytes())
+}
+
+fn with_slashes(path: &[u8]) -> Cow<'_, [u8]> {
     if MAIN_SEPARATOR == '/' {
         return Cow::Borrowed(path);
     }
@@ -179,14 +183,13 @@ fn git_path(path: &Path) -> Cow<'_, [u8]> {
     Cow::Owned(path.iter().map(slash).collect())
 }
 
-/// A path as it is compared: with slashes, and in lower case where the file system, and so git,
-/// takes upper and lower case for one.
+/// A path as it is compared: with slashes, and of names that the system takes for one the same. Git itself lists
+/// other letters than macOS does (`core.precomposeUnicode`).
 fn key(path: &[u8]) -> Cow<'_, [u8]> {
-    if !cfg!(any(windows, target_os = "macos")) {
-        return Cow::Borrowed(path);
+    match TYPED.key(path) {
+        Cow::Borrowed(path) => with_slashes(path),
+        Cow::Owned(path) => Cow::Owned(with_slashes(&path).into_owned()),
     }
-    let text = String::from_utf8_lossy(path).to_lowercase();
-    Cow::Owned(text.replace(MAIN_SEPARATOR, "/").into_bytes())
 }
 
 #[cfg(test)]

@@ -70,6 +70,11 @@ fn decomposed(path: &[u8]) -> Vec<u8> {
     mapped(path, |text| text.nfd().collect())
 }
 
+/// A path with each letter in one piece (NFC), where it is text.
+pub fn composed(path: &[u8]) -> Vec<u8> {
+    mapped(path, |text| text.nfc().collect())
+}
+
 /// A path without the difference between capitals, letter by letter as disks compare: `ß` is not `ss`.
 fn folded(path: &[u8]) -> Vec<u8> {
     mapped(path, |text| text.chars().map(|letter| lower(upper(letter))).collect())
@@ -214,6 +219,18 @@ mod tests {
             assert_eq!(same(LINUX), one == other);
         }
         assert!(WINDOWS.has_twins() && MACOS.has_twins() && !LINUX.has_twins());
+    }
+
+    #[test]
+    fn letters_are_composed_as_git_does() {
+        let cases: [(&[u8], &[u8]); 3] = [
+            ("d/cafe\u{301}".as_bytes(), "d/caf\u{e9}".as_bytes()),
+            ("caf\u{e9}".as_bytes(), "caf\u{e9}".as_bytes()),
+            (b"e\xcc\x81\xff", b"\xc3\xa9\xff"),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(composed(path), expected);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use gix_ignore::glob::pattern::Case;
 
 use super::{Links, git_path, is_missing, read};
 use crate::error::{reason, shown, shown_os};
+use crate::files::naming::composed;
 
 /// A work tree, and what git would know of it.
 pub struct Repository {
@@ -26,6 +27,8 @@ pub struct Repository {
     pub hash: gix_hash::Kind,
     /// Whether `a` and `A` are one.
     pub case: Case,
+    /// Whether git composes the letters of names (NFC), as macOS may list them taken apart.
+    pub composes: bool,
     /// Rules that count everywhere, the weakest first: of the user, of this repository.
     pub ignored: gix_ignore::Search,
 }
@@ -53,11 +56,16 @@ impl Repository {
             let root = shown_os(&root);
             return Err(format!("its work tree is elsewhere, in \"{}\"", root));
         };
+        let config = configuration(&found, own.has_worktree_config)?;
+        let composes = cfg!(target_vendor = "apple")
+            && config.boolean("core.precomposeUnicode").ok().flatten() == Some(true);
         let mut below = git_path(below).into_owned();
+        if composes {
+            below = composed(&below);
+        }
         if !below.is_empty() {
             below.push(b'/');
         }
-        let config = configuration(&found, own.has_worktree_config)?;
         let icase = config.boolean("core.ignoreCase");
         let icase = icase.map_err(|_| "core.ignoreCase is neither true nor false".to_owned())?;
         let case = if icase == Some(true) { Case::Fold } else { Case::Sensitive };
@@ -70,7 +78,7 @@ impl Repository {
             added.map_err(|error| reason(&error))?;
         }
         let hash = own.hash;
-        Ok(Some(Self { root, below, git_dir: found.git_dir, hash, case, ignored }))
+        Ok(Some(Self { root, below, git_dir: found.git_dir, hash, case, composes, ignored }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is in a work tree, not in the index, and not ignored. Goes down as git does: an ignored
 //! folder is not entered, a repository in the repository is a name and no more.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::vec;
@@ -9,6 +10,7 @@ use super::repository::{Repository, is_repository};
 use super::tracked::{Folder, Tracked};
 use super::{Links, git_path, native, read};
 use crate::error::reason;
+use crate::files::naming::composed;
 
 /// One search. Paths are those of git, from the top of the work tree on.
 pub struct Search<'a> {
@@ -85,7 +87,10 @@ impl<'a> Search<'a> {
                 continue;
             };
             let name = entry.file_name();
-            let name = git_path(Path::new(&name));
+            let mut name = git_path(Path::new(&name));
+            if self.repository.composes {
+                name = Cow::Owned(composed(&name));
+            }
             if name.eq_ignore_ascii_case(b".git") && (self.folds_case() || *name == *b".git") {
                 continue;
             }
