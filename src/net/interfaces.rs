@@ -13,6 +13,10 @@ pub use self::address::{Network, Scope, is_tailnet};
 use self::system::{Address, Flags};
 use crate::error::{Error, Result, reason, shown};
 
+/// What keeps a program from a local network since macOS 15, without a word to it.
+pub const LOCAL_NETWORK_LEAVE: &str = "this Mac may keep the terminal from the local network: allow it in System \
+                                       Settings, Privacy & Security, Local Network";
+
 /// An interface, and what is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {

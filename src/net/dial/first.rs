@@ -12,6 +12,7 @@ use crate::bounds::MAX_SERVER_ADDRESSES;
 use crate::error::{Cause, Error, Result, reason};
 use crate::net::deadline::left;
 use crate::net::firewall::Firewall;
+use crate::net::interfaces::LOCAL_NETWORK_LEAVE;
 
 /// How long one address is waited for before the next is tried beside it (RFC 8305, section 8).
 const APART: Duration = Duration::from_millis(250);
@@ -86,14 +87,25 @@ fn no_answer(failed: Vec<(SocketAddr, io::Error)>, limit: Duration) -> Error {
             }
             None => String::new(),
         };
+        let leave = if may_lack_leave(&failed, cfg!(target_vendor = "apple")) {
+            format!("; {LOCAL_NETWORK_LEAVE}")
+        } else {
+            String::new()
+        };
         format!(
             "is that machine on, and in the same network as this one? a firewall there may block \
-             port {port}{open}; an access point may keep its devices apart, as guest networks do"
+             port {port}{open}; an access point may keep its devices apart, as guest networks \
+             do{leave}"
         )
     };
     // Somebody who refuses is there; the others may not be.
     let cause = if all_refused { Cause::NothingListens } else { Cause::Network };
     Error::network(failed.iter().map(told).collect::<Vec<_>>().join("; ")).cause(cause).hint(hint)
+}
+
+/// Whether a Mac may keep this program from the local network: it says then that there is no way.
+fn may_lack_leave(failed: &[(SocketAddr, io::Error)], is_mac: bool) -> bool {
+    is_mac && failed.iter().any(|(_, error)| error.kind() == io::ErrorKind::HostUnreachable)
 }
 
 #[cfg(test)]
@@ -128,6 +140,21 @@ mod tests {
         }
         thread::sleep(Duration::from_millis(50));
         (kept, address)
+    }
+
+    #[test]
+    fn a_mac_without_a_way_may_lack_leave() {
+        use io::ErrorKind::{HostUnreachable, TimedOut};
+        let at = SocketAddr::from(([192, 168, 1, 9], 15820));
+        for (kinds, is_mac, may) in [
+            (vec![HostUnreachable], true, true),
+            (vec![TimedOut, HostUnreachable], true, true),
+            (vec![TimedOut], true, false),
+            (vec![HostUnreachable], false, false),
+        ] {
+            let failed: Vec<_> = kinds.into_iter().map(|kind| (at, kind.into())).collect();
+            assert_eq!(may_lack_leave(&failed, is_mac), may, "{failed:?} {is_mac}");
+        }
     }
 
     #[test]

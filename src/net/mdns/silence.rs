@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 
 use crate::net::firewall::Firewall;
-use crate::net::interfaces::{Interfaces, LeftOut};
+use crate::net::interfaces::{Interfaces, LOCAL_NETWORK_LEAVE, LeftOut};
 
 /// A reason why no server was found, or may not have been.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Silence {
     Trouble(String),
     /// WSL has a network of its own, behind that of Windows.
     Wsl,
+    /// macOS may keep this program from the local network, and tells it nothing of that.
+    Leave,
     /// A firewall may keep the answers out.
     Firewall(Firewall),
     /// What cannot be known from here: nobody serves, or an access point keeps its devices apart.
@@ -33,13 +35,14 @@ impl Silence {
         // Of the two modes only this one is a private network of its own; both call the kernel so.
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let is_wsl = kernel.to_ascii_lowercase().contains("microsoft");
-        Self::reasons(interfaces, trouble, is_wsl, Firewall::here())
+        let wants_leave = cfg!(target_vendor = "apple");
+        Self::reasons(interfaces, trouble, (is_wsl, wants_leave), Firewall::here())
     }
 
     fn reasons(
         interfaces: &Interfaces,
         trouble: Option<&str>,
-        is_wsl: bool,
+        (is_wsl, wants_leave): (bool, bool),
         firewall: Option<Firewall>,
     ) -> Vec<Self> {
         let mut reasons = Vec::new();
@@ -61,6 +64,7 @@ impl Silence {
         }
         reasons.extend(trouble.map(|trouble| Self::Trouble(trouble.to_owned())));
         reasons.extend(is_wsl.then_some(Self::Wsl));
+        reasons.extend(wants_leave.then_some(Self::Leave));
         reasons.extend(firewall.map(Self::Firewall));
         reasons.push(Self::Unknown);
         reasons
@@ -92,6 +96,7 @@ impl fmt::Display for Silence {
                 "WSL has a network of its own, where nobody is found: set networkingMode=mirrored \
                  in .wslconfig, or name the other machine's address",
             ),
+            Self::Leave => f.write_str(LOCAL_NETWORK_LEAVE),
             Self::Firewall(firewall) => write!(
                 f,
                 "a firewall here may keep the answers out: {} opens it for them",
@@ -118,21 +123,22 @@ mod tests {
     #[test]
     fn each_reason_says_what_to_do() {
         let lan = interfaces("eth0", &["192.168.1.9"]);
-        let reasons = |interfaces: &Interfaces, trouble, is_wsl, firewall| {
-            let reasons = Silence::reasons(interfaces, trouble, is_wsl, firewall);
+        let reasons = |interfaces: &Interfaces, trouble, systems, firewall| {
+            let reasons = Silence::reasons(interfaces, trouble, systems, firewall);
             reasons.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
-        let all = reasons(&lan, Some("address in use"), true, Some(Firewall::Ufw));
+        let all = reasons(&lan, Some("address in use"), (true, true), Some(Firewall::Ufw));
         for (reason, part) in all.iter().zip([
             "does not work here: address in use",
             "networkingMode=mirrored",
+            "Privacy & Security, Local Network",
             "`sudo ufw allow 5353/udp`",
             "name the server's address",
         ]) {
             assert!(reason.contains(part), "{reason}");
         }
-        assert_eq!(all.len(), 4);
-        assert_eq!(Silence::reasons(&lan, None, false, None), [Silence::Unknown]);
+        assert_eq!(all.len(), 5);
+        assert_eq!(Silence::reasons(&lan, None, (false, false), None), [Silence::Unknown]);
         for (interfaces, expected) in [
             (interfaces("lo", &["127.0.0.1"]), "this machine is in no network: connect it to one"),
             (
@@ -151,7 +157,7 @@ mod tests {
                  --interface",
             ),
         ] {
-            assert_eq!(reasons(&interfaces, Some("x"), true, None), [expected]);
+            assert_eq!(reasons(&interfaces, Some("x"), (true, true), None), [expected]);
         }
     }
 }
