@@ -321,8 +321,8 @@ mod system {
             folder.sync_all()
         }
 
-        pub fn whole_blocks(_: &File) -> bool {
-            false
+        pub fn whole_blocks(folder: &File) -> bool {
+            fstatfs(folder).is_ok_and(|stat| has_whole_blocks(&name_of(&stat)))
         }
     }
 
@@ -436,6 +436,12 @@ fn flush_of(name: &str) -> Flush {
         "apfs" | "hfs" => Flush::Drive,
         _ => Flush::Each,
     }
+}
+
+/// Whether small files take whole blocks on a disk of this name on macOS.
+#[cfg(any(target_vendor = "apple", all(test, unix)))]
+fn has_whole_blocks(name: &str) -> bool {
+    matches!(name, "apfs" | "hfs" | "msdos" | "exfat")
 }
 
 /// Bytes that are free in a folder, where the system tells.
@@ -602,6 +608,9 @@ mod tests {
 
     #[test]
     fn a_file_takes_whole_blocks() {
+        let known = |name: &&str| has_whole_blocks(name);
+        assert!(["apfs", "hfs", "msdos", "exfat"].iter().all(known));
+        assert!(!["smbfs", "nfs", ""].iter().any(known));
         let room = |unit| Room { bytes: None, files: None, unit };
         let cases = [(1, 5, 5), (4096, 1, 4096), (4096, 4096, 4096), (512, 0, 0)];
         for (unit, size, taken) in cases {
