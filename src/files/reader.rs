@@ -304,7 +304,9 @@ fn careful(_: &mut OpenOptions, _: bool) {}
 #[cfg(unix)]
 fn is_no_file(error: i32) -> bool {
     use rustix::io::Errno;
-    [Errno::LOOP, Errno::NXIO].iter().any(|errno| errno.raw_os_error() == error)
+    // The last two are how macOS says that it is a socket, and FreeBSD that it is a link.
+    let no_file = [Errno::LOOP, Errno::NXIO, Errno::OPNOTSUPP, Errno::MLINK];
+    no_file.iter().any(|errno| errno.raw_os_error() == error)
 }
 
 #[cfg(not(unix))]
@@ -327,6 +329,26 @@ mod tests {
         let mtime = times::mtime(&metadata);
         let entry = Entry { path: RelPath::parse("file").unwrap(), kind, mode: 0o644, mtime };
         (entry, FileId::of(&metadata))
+    }
+
+    /// Whatever the system calls it.
+    #[cfg(unix)]
+    #[test]
+    fn a_link_or_a_socket_in_the_place_of_a_file_is_a_change() {
+        use std::os::unix::fs::symlink;
+        use std::os::unix::net::UnixListener;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        fs::write(&path, "content").unwrap();
+        let (entry, id) = listed(&path);
+        let opened = || SourceFile::open(&path, &entry, id, false).map(drop);
+        assert_eq!(opened(), Ok(()));
+        fs::rename(&path, dir.path().join("y")).unwrap();
+        symlink("y", &path).unwrap();
+        assert_eq!(opened(), Err(SourceFault::Changed));
+        fs::remove_file(&path).unwrap();
+        let _socket = UnixListener::bind(&path).unwrap();
+        assert_eq!(opened(), Err(SourceFault::Changed));
     }
 
     /// What happens in the middle of a file, and how it ends.
