@@ -15,6 +15,7 @@ use transfer::trust::store::Trusted;
 use transfer::trust::verifier::Rules;
 
 use crate::util::process::{Ended, Pipe, Process, transfer};
+use crate::util::skip;
 
 /// Sections for `-extfile` and `-extensions`.
 const CONFIG: &str = "[req]
@@ -58,7 +59,7 @@ impl Shop {
         // LibreSSL has other options.
         let version = Command::new("openssl").arg("version").output();
         if !version.is_ok_and(|it| it.stdout.starts_with(b"OpenSSL ")) {
-            eprintln!("skipped: no openssl here");
+            skip("no openssl here");
             return Ok(None);
         }
         let shop = Self(tempfile::tempdir()?);
@@ -120,7 +121,7 @@ impl Shop {
         let text = command.output().context("openssl")?.stdout;
         let is_one = String::from_utf8_lossy(&text).contains("Version: 1 ");
         if !is_one {
-            eprintln!("skipped: this OpenSSL makes no certificates of version 1");
+            skip("this OpenSSL makes no certificates of version 1");
         }
         Ok(is_one)
     }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::openssl::{P256, Shop, program, serve};
 use crate::util::process::{Ended, Pipe, Process, run};
+use crate::util::skip;
 
 /// A certificate and the CAs that are trusted beside it.
 type Side<'a> = (&'a str, &'a [&'a str]);
@@ -209,7 +210,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream) -> u64 {
 fn an_address_with_colons_is_dialled() -> Result<()> {
     let Some(shop) = shop()? else { return Ok(()) };
     let Ok(listener) = TcpListener::bind("[::1]:0") else {
-        eprintln!("skipped: no IPv6 here");
+        skip("no IPv6 here");
         return Ok(());
     };
     shop.issue("server", "ca", P256, "server", "")?;

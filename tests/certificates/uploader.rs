@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::openssl::{Shop, serve};
 use crate::util::process::{Ended, Pipe, Process};
+use crate::util::skip;
 use crate::util::tree::{ensure_same, noise, touch, tree, write};
 
 /// Bytes of the one large file.
@@ -19,7 +20,7 @@ fn shop() -> Result<Option<Shop>> {
     let mut python = Command::new("python3");
     python.args(["-c", "import ssl, sys; sys.exit(not ssl.HAS_TLSv1_3)"]).stderr(Stdio::null());
     if !python.status().is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no python3 with TLS 1.3 here");
+        skip("no python3 with TLS 1.3 here");
         return Ok(None);
     }
     let Some(shop) = Shop::open()? else { return Ok(None) };

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::hosts::{Hosts, Side, Told};
 use super::relay::Relay;
 use super::stage::{Internet, Nat};
+use super::util::skip;
 use super::util::tree::{ensure_arrived, noise, write};
 
 /// Takes some 8 s at the rate that it is sent with.
@@ -136,7 +137,7 @@ fn a_sender_that_waits_takes_its_place_anew() -> Result<()> {
 #[test]
 fn mappings_that_a_gateway_forgets_are_made_anew() -> Result<()> {
     if Command::new("conntrack").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no conntrack; scripts/setup --test installs it");
+        skip("there is no conntrack; scripts/setup --test installs it");
         return Ok(());
     }
     let Some(internet) = Internet::new(Nat::Cone, Nat::Cone)? else { return Ok(()) };

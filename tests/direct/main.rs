@@ -2,7 +2,7 @@
 //! both ends are the real program. Needs Linux, root, `ip` and `nft`, else it says that it skips.
 
 #![cfg(all(target_os = "linux", feature = "relay"))]
-#![allow(clippy::print_stderr, reason = "says what was skipped")]
+#![expect(clippy::print_stderr, reason = "what measures says what it has found")]
 
 mod breaks;
 mod distance;

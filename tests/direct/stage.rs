@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::util::machines::Machines;
+use super::util::skip;
 
 /// How a gateway treats UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Internet {
     pub fn new(a: Nat, b: Nat) -> Result<Option<Self>> {
         let has_nft = Command::new("nft").arg("--version").stdout(Stdio::null()).status();
         if !has_nft.is_ok_and(|status| status.success()) {
-            eprintln!("skipped: there is no nft; scripts/setup --test installs it");
+            skip("there is no nft; scripts/setup --test installs it");
             return Ok(None);
         }
         let Some(machines) = Machines::begin("nat", "net") else { return Ok(None) };

@@ -13,6 +13,7 @@ use crate::stage::{
     words,
 };
 use crate::util::process::{Pipe, Sender, clean, receiving, run};
+use crate::util::skip;
 use crate::util::tree::{Scratch, chmod, noise, write};
 
 /// It ends like a full disk: at once, both sides say why, the same ticket goes on later.
@@ -116,7 +117,7 @@ fn a_limit_on_the_size_of_files() -> Result<()> {
 #[test]
 fn a_folder_that_may_not_be_written() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can be somebody else");
+        skip("only root can be somebody else");
         return Ok(());
     }
     let (from, home) = (Scratch::new()?, Scratch::new()?);

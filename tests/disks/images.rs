@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::faulty::Times;
 use crate::names::{PAIR, make as make_offer};
 use crate::stage::{Holds, ensure_contents, ensure_ended, go_through, send};
+use crate::util::skip;
 use crate::util::tree::Scratch;
 
 /// Runs a program; an error is what it said.
@@ -275,7 +276,7 @@ fn real_disks() -> Result<()> {
             let mount = match (row.mount)() {
                 Ok(mount) => mount,
                 Err(error) => {
-                    eprintln!("skipped: {}: {error:#}", row.name);
+                    skip(format_args!("{}: {error:#}", row.name));
                     return Ok(());
                 }
             };

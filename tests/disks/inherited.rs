@@ -12,6 +12,7 @@ use crate::faulty::{Attribute, Faults};
 use crate::images::{Mount, text, tool};
 use crate::stage::{ensure_code, ensure_ended, faulty, names, send};
 use crate::util::process::{Ended, Process, Sender, clean, receiving, run, transfer};
+use crate::util::skip;
 use crate::util::tree::{Scratch, chmod, tree, write};
 
 fn mode(path: &Path) -> Result<u32> {
@@ -42,7 +43,7 @@ fn the_group_of_the_folder() -> Result<()> {
     let shared = into.join("shared");
     fs::create_dir(&shared)?;
     if let Err(error) = chown(&shared, None, Some(4321)) {
-        eprintln!("skipped: only root gives folders away: {error}");
+        skip(format_args!("only root gives folders away: {error}"));
         return Ok(());
     }
     chmod(&shared, 0o2775)?;
@@ -70,7 +71,7 @@ fn the_acl_of_the_folder() -> Result<()> {
         fs::create_dir(folder)?;
         let entries = "d:u:1234:rwx,d:g::rx,d:o::-";
         if let Err(error) = tool("setfacl", &["-m", entries, &text(folder)]) {
-            eprintln!("skipped: {error:#}");
+            skip(format_args!("{error:#}"));
             return Ok(());
         }
     }
@@ -146,7 +147,7 @@ fn the_mask_of_an_acl_is_not_the_group() -> Result<()> {
     for (path, group) in [("sub/file", "r"), ("sub", "rx")] {
         let entries = format!("u:1234:rwx,g::{group},m::rwx");
         if let Err(error) = tool("setfacl", &["-m", &entries, &text(&root.join(path))]) {
-            eprintln!("skipped: {error:#}");
+            skip(format_args!("{error:#}"));
             return Ok(());
         }
     }
@@ -172,7 +173,7 @@ fn many_tiny_files_on_a_small_disk() -> Result<()> {
         let disk = match Mount::memory(options) {
             Ok(disk) => disk,
             Err(error) => {
-                eprintln!("skipped: {error:#}");
+                skip(format_args!("{error:#}"));
                 return Ok(());
             }
         };

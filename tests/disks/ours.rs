@@ -14,6 +14,7 @@ use crate::stage::{
     ensure_ended, ensure_holds, faulty, make_tree, names, send, wait_until,
 };
 use crate::util::process::{Process, Sender, receiving, run};
+use crate::util::skip;
 use crate::util::tree::{Scratch, chmod, noise, touch, write};
 
 const LOCK: &str = ".transfer_lock.json";
@@ -293,7 +294,7 @@ fn an_identical_file_of_somebody_else() -> Result<()> {
 #[test]
 fn an_identical_file_of_a_colleague() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can be somebody else");
+        skip("only root can be somebody else");
         return Ok(());
     }
     let (from, home) = (Scratch::new()?, Scratch::new()?);

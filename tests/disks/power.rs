@@ -18,6 +18,7 @@ use crate::images::{Mount, btrfs, text, tool};
 use crate::proxy::Proxy;
 use crate::stage::{Holds, all, contents, ensure_ended, ensure_holds, send, words};
 use crate::util::process::{Process, Sender, receiving};
+use crate::util::skip;
 use crate::util::tree::{Scratch, chmod, ensure_same, noise, touch, tree, write};
 
 /// Rounds, unless the environment says otherwise.
@@ -65,7 +66,7 @@ fn round(seed: u64) -> Result<()> {
     let below = match btrfs() {
         Ok(below) => below,
         Err(error) => {
-            eprintln!("skipped: nothing to copy an image in one step with: {error:#}");
+            skip(format_args!("nothing to copy an image in one step with: {error:#}"));
             return Ok(());
         }
     };
@@ -160,7 +161,7 @@ fn a_disk_that_promised_more_than_it_has() -> Result<()> {
     let below = match Mount::memory("size=12m") {
         Ok(below) => below,
         Err(error) => {
-            eprintln!("skipped: {error:#}");
+            skip(format_args!("{error:#}"));
             return Ok(());
         }
     };

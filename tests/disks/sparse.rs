@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 
 use crate::images::{Mount, btrfs, ext4, tmpfs, vfat, xfs};
 use crate::stage::{all, ensure_ended, send};
+use crate::util::skip;
 use crate::util::tree::Scratch;
 
 /// A file of this size with five bytes that are no zeros.
@@ -37,7 +38,7 @@ fn what_is_a_hole_takes_no_room() -> Result<()> {
             let mount = match mount() {
                 Ok(mount) => mount,
                 Err(error) => {
-                    eprintln!("skipped: {name}: {error:#}");
+                    skip(format_args!("{name}: {error:#}"));
                     return Ok(());
                 }
             };

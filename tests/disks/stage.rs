@@ -18,6 +18,7 @@ use crate::faulty::{Faults, Times};
 use crate::fuse::Mounted;
 use crate::proxy::Proxy;
 use crate::util::process::{Ended, LIMIT, Pipe, Process, Sender, clean, receiving, run};
+use crate::util::skip;
 use crate::util::tree::{Node, Scratch, Tree, chmod, ensure_same, noise, touch, tree, write};
 
 /// What of a tree a disk can hold.
@@ -296,7 +297,7 @@ pub fn faulty(faults: Faults) -> Result<Option<Mounted>> {
         Ok(disk) => Ok(Some(disk)),
         Err(error) => {
             static SAID: Once = Once::new();
-            SAID.call_once(|| eprintln!("skipped: {error:#}"));
+            SAID.call_once(|| skip(format_args!("{error:#}")));
             Ok(None)
         }
     }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::choosing::{dry_run, listed};
 use crate::faults::{LARGE, large, send_while};
 use crate::util::process::{Process, Sender, receiving, run, send_into, transfer};
+use crate::util::skip;
 use crate::util::tree::{Scratch, touch, write};
 
 #[test]
@@ -148,7 +149,7 @@ fn other_file_systems_stay_behind_when_they_should() -> Result<()> {
     let mut probe = Command::new("unshare");
     probe.args(["-rm", "sh", "-c", mount]).current_dir(from.path());
     if !probe.output().is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: no mount namespace may be made here");
+        skip("no mount namespace may be made here");
         return Ok(());
     }
     let ended = run(within("t"))?.expect(0)?;

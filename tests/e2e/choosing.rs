@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::util::process::{Ended, Sender, receiving, run, send_into, transfer};
+use crate::util::skip;
 #[cfg(unix)]
 use crate::util::tree::chmod;
 use crate::util::tree::{self, Scratch, names, write};
@@ -225,7 +226,7 @@ fn a_dry_run_ends_as_sending_would() -> Result<()> {
     assert_eq!(listed(&ended), ["t/", "t/file"]);
     fs::remove_file(from.join("t/link"))?;
     if fs::metadata(from.path())?.uid() == 0 {
-        eprintln!("skipped in part: root can read everything");
+        skip("root can read everything");
         return Ok(());
     }
     write(&from.join("t/closed"), "x")?;

@@ -6,12 +6,13 @@ use anyhow::{Context, Result, ensure};
 
 use crate::serving::House;
 use crate::util::process::{Pipe, Process, run};
+use crate::util::skip;
 
 /// What makes a program see another time, or nothing (with the reason told) where it is not installed.
 fn faked() -> Result<Option<String>> {
     let library = Command::new("faketime").args(["-f", "+0d", "printenv", "LD_PRELOAD"]).output();
     let Ok(library) = library else {
-        eprintln!("skipped: there is no faketime; scripts/setup --test installs it");
+        skip("there is no faketime; scripts/setup --test installs it");
         return Ok(None);
     };
     ensure!(library.status.success(), "{library:?}");

@@ -10,6 +10,7 @@ use anyhow::{Result, ensure};
 #[cfg(unix)]
 use crate::util::process::Process;
 use crate::util::process::{run, transfer};
+use crate::util::skip;
 #[cfg(unix)]
 use crate::util::terminal::Terminal;
 use crate::util::tree::{Scratch, write};
@@ -21,7 +22,7 @@ fn has(program: &str) -> bool {
     let found = Command::new(program).args(["-c", "true"]).output();
     let found = found.is_ok_and(|output| !is_shell || output.status.success());
     if !found {
-        eprintln!("skipped: there is no {program}");
+        skip(format_args!("there is no {program}"));
     }
     found
 }
@@ -184,7 +185,7 @@ fn bash_completes() -> Result<()> {
 fn bash_completes_once_installed() -> Result<()> {
     let package = Path::new("/usr/share/bash-completion/bash_completion");
     if !has("bash") || !has("setsid") || !package.exists() {
-        eprintln!("skipped: there is no {}", package.display());
+        skip(format_args!("there is no {}", package.display()));
         return Ok(());
     }
     let home = Scratch::new()?;

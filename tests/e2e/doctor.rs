@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use crate::util::process::{Ended, Sender, run, transfer};
+use crate::util::skip;
 #[cfg(unix)]
 use crate::util::tree::chmod;
 use crate::util::tree::{Scratch, names, write};
@@ -303,7 +304,7 @@ fn folders_tell_what_waits_in_them() -> Result<()> {
     {
         use std::os::unix::fs::MetadataExt;
         if std::fs::metadata(into.path())?.uid() == 0 {
-            eprintln!("skipped: root may write everywhere");
+            skip("root may write everywhere");
             return Ok(());
         }
         chmod(into.path(), 0o555)?;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::util::process::{Pipe, Process, Sender, receiving, run, send_into, transfer};
 #[cfg(unix)]
+use crate::util::skip;
 use crate::util::tree::chmod;
 use crate::util::tree::{Scratch, ensure_arrived, ensure_same, names, noise, tree, write};
 
@@ -585,7 +586,7 @@ fn a_missing_tailscale_is_told_in_plain_words() -> Result<()> {
     command.env_remove("TRANSFER_TAILSCALE").env("PATH", "");
     let ended = run(command)?;
     if !ended.stderr.contains("not on this machine") {
-        eprintln!("skipped: tailscale is installed here: {}", ended.stderr);
+        skip(format_args!("tailscale is installed here: {}", ended.stderr));
         return Ok(());
     }
     let hint = "install it from https://tailscale.com/download, or set TRANSFER_TAILSCALE to it";
@@ -606,7 +607,7 @@ fn receive_in_little_room(ticket: &str, options: &str, out: &Path) -> Result<Opt
     probe.args(["--mount", "sh", "-c", "mount -t tmpfs -o size=1m none \"$0\""]).arg(&disk);
     let is_root = fs::metadata(out)?.uid() == 0;
     if !is_root || !probe.status().is_ok_and(|status| status.success()) {
-        eprintln!("skipped: only root may mount a small file system");
+        skip("only root may mount a small file system");
         return Ok(None);
     }
     let script = "mount -t tmpfs -o $3 none \"$0\" || exit 99\n\
@@ -690,7 +691,7 @@ fn a_folder_that_may_not_be_written_to_is_told() -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     let (from, into) = (Scratch::new()?, Scratch::new()?);
     if fs::metadata(from.path())?.uid() == 0 {
-        eprintln!("skipped: root may write everywhere");
+        skip("root may write everywhere");
         return Ok(());
     }
     write(&from.join("file"), "content")?;

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::proxy::Proxy;
 use crate::util::process::{Ended, Pipe, Process, Sender, clean, receiving, run, send_into};
+use crate::util::skip;
 use crate::util::tree::{
     Scratch, chmod, ensure_arrived, ensure_same, names, noise, touch, tree, write,
 };
@@ -114,7 +115,7 @@ fn sources_that_change_before_they_are_read_are_reported() -> Result<()> {
     let cases = cases.iter().filter(|(name, ..)| {
         let skipped = is_root && *name == "may not be read";
         if skipped {
-            eprintln!("skipped: \"{name}\", as root may read everything");
+            skip(format_args!("\"{name}\", as root may read everything"));
         }
         !skipped
     });
@@ -303,7 +304,7 @@ fn a_folder_that_may_not_be_read_is_listed_on_both_sides() -> Result<()> {
     let (from, into) = (Scratch::new()?, Scratch::new()?);
     let root = from.join("tree");
     if fs::metadata(from.path())?.uid() == 0 {
-        eprintln!("skipped: root may read everything");
+        skip("root may read everything");
         return Ok(());
     }
     write(&root.join("open/file"), "content")?;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::choosing::{dry_run, listed};
 use crate::util::process::{Sender, receiving, run, transfer};
+use crate::util::skip;
 #[cfg(unix)]
 use crate::util::tree::chmod;
 use crate::util::tree::{self, Scratch, write};
@@ -22,7 +23,7 @@ impl Repository {
     /// A folder for repositories, or nothing where there is no git.
     pub fn new() -> Result<Option<Self>> {
         if Command::new("git").arg("--version").output().is_err() {
-            eprintln!("skipped: there is no git");
+            skip("there is no git");
             return Ok(None);
         }
         let at = Scratch::new()?;
@@ -280,7 +281,7 @@ fn git_leaves_no_unreadable_folder_behind_in_silence() -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     let Some(repository) = Repository::new()? else { return Ok(()) };
     if fs::metadata(repository.at.path())?.uid() == 0 {
-        eprintln!("skipped: root can read everything");
+        skip("root can read everything");
         return Ok(());
     }
     repository.git("", &["init", "-q", "r"])?;

@@ -1,7 +1,6 @@
 //! Drives the program itself, two processes at a time, over 127.0.0.1.
 
 #![cfg_attr(not(target_os = "linux"), allow(unused, reason = "some tests are for Linux alone"))]
-#![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
 
 #[cfg(unix)]
 mod agreed;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::proxy::Proxy;
 use crate::util::process::{LIMIT, Pipe, Process, Sender, receiving, run};
+use crate::util::skip;
 use crate::util::tree::{Scratch, ensure_arrived, names, noise, touch, write};
 
 /// What a receiver knows of an interrupted run.
@@ -136,7 +137,7 @@ fn what_others_can_reach_is_not_gone_on_with() -> Result<()> {
         ensure!(!before.is_empty(), "{name}: nothing was begun");
         if let Err(error) = plant(into.path(), beside.path()) {
             // Only root gives files away.
-            eprintln!("skipped: \"{name}\": {error}");
+            skip(format_args!("\"{name}\": {error}"));
             continue;
         }
         finish(&[&root], into.path(), &[]).with_context(|| (*name).to_owned())?;

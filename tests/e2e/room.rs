@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::serving::House;
 use crate::util::process::{LIMIT, Process, run};
+use crate::util::skip;
 use crate::util::tree::noise;
 
 /// Bytes of all files in a folder of the server.
@@ -63,7 +64,7 @@ fn a_quota_is_exact_to_the_byte() -> Result<()> {
 #[test]
 fn what_cannot_be_counted_lets_nothing_in() -> Result<()> {
     if rustix::process::geteuid().is_root() {
-        eprintln!("skipped: root looks into every folder");
+        skip("root looks into every folder");
         return Ok(());
     }
     let house = House::new()?;

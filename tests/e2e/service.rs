@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::serving::House;
 use crate::util::process::{LIMIT, Pipe, Process, run};
+use crate::util::skip;
 use crate::util::tree::noise;
 
 fn signal(process: &Process, signal: Signal) -> Result<()> {
@@ -157,7 +158,7 @@ fn its_unit_is_one() -> Result<()> {
     fs::write(&file, &unit)?;
     let verified = Command::new("systemd-analyze").args(["--user", "verify"]).arg(&file).output();
     match verified {
-        Err(_) => eprintln!("skipped: no systemd-analyze is here"),
+        Err(_) => skip("no systemd-analyze is here"),
         Ok(found) => {
             let said = String::from_utf8_lossy(&found.stderr);
             ensure!(!said.contains("transfer.service"), "{said}\n{unit}");

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::util::process::{Pipe, Process, Sender, receiving, run};
+use crate::util::skip;
 use crate::util::tree::{Scratch, chmod, ensure_arrived, noise, write};
 
 const SSHD: &str = "/usr/sbin/sshd";
@@ -28,11 +29,11 @@ impl Server {
     fn start() -> Result<Option<Self>> {
         let there = |program: &str| Command::new(program).arg("-V").output().is_ok();
         if !Path::new(SSHD).exists() || !there("ssh") || !there("ssh-keygen") {
-            eprintln!("skipped: there is no {SSHD}, ssh or ssh-keygen");
+            skip(format_args!("there is no {SSHD}, ssh or ssh-keygen"));
             return Ok(None);
         }
         if rustix::process::geteuid().is_root() && !Path::new("/run/sshd").exists() {
-            eprintln!("skipped: sshd of root needs /run/sshd");
+            skip("sshd of root needs /run/sshd");
             return Ok(None);
         }
         let home = Scratch::new()?;

@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::util::process::{Sender, receiving, run, send_into, transfer};
+use crate::util::skip;
 #[cfg(unix)]
 use crate::util::tree::chmod;
 use crate::util::tree::{self, Scratch, ensure_arrived, ensure_same, names, noise, touch, write};
@@ -131,7 +132,7 @@ fn modes_and_times_arrive() -> Result<()> {
     let tree = from.join("tree");
     for mode in [0o000, 0o111, 0o400, 0o444, 0o600, 0o640, 0o755, 0o777] {
         if mode & 0o400 == 0 && !is_root {
-            eprintln!("skipped: a file of mode {mode:04o} can be read by root only");
+            skip(format_args!("a file of mode {mode:04o} can be read by root only"));
             continue;
         }
         let file = tree.join(format!("file-{mode:04o}"));

@@ -3,7 +3,6 @@
 //! says that it skips.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::print_stderr, reason = "says what was skipped")]
 
 #[allow(dead_code, reason = "the suite e2e uses all of it")]
 #[path = "../e2e/events.rs"]

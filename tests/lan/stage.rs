@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use super::util::machines::Machines;
 use super::util::process::{LIMIT, Process};
+use super::util::skip;
 use super::util::tree::{Scratch, write};
 
 /// A network of the machines `a`, `b` and `c`, gone when dropped: 192.168.77.1 to .3, fd77::1 to ::3
@@ -107,7 +108,7 @@ impl<'a> Avahi<'a> {
         for program in programs {
             let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
             if !found?.status.success() {
-                eprintln!("skipped: there is no {program}; scripts/setup --test installs it");
+                skip(format_args!("there is no {program}; scripts/setup --test installs it"));
                 return Ok(None);
             }
         }

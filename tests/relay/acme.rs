@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::stage::{Papers, Relay, relay};
 use super::util::process::{Pipe, Process, run};
+use super::util::skip;
 
 /// The name that is asked for.
 const NAME: &str = "relay.test";
@@ -27,7 +28,7 @@ impl Ca {
     /// Nothing where Pebble is not installed. Its certificates last so many seconds.
     fn start(tls: u16, seconds: u32) -> Result<Option<Self>> {
         if Command::new("pebble").arg("-version").output().is_err() {
-            eprintln!("skipped: pebble is not installed");
+            skip("pebble is not installed");
             return Ok(None);
         }
         let mut ca = Self { papers: Papers::new()?, ports: free_ports()?, processes: vec![] };

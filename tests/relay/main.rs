@@ -2,7 +2,6 @@
 //! with raw sockets, over 127.0.0.1.
 
 #![cfg(all(unix, feature = "relay"))]
-#![allow(clippy::print_stderr, reason = "says what was skipped")]
 
 mod abuse;
 mod acme;

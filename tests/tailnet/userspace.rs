@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::Net;
 use crate::util::process::{Pipe, Sender, receiving, run, transfer};
+use crate::util::skip;
 use crate::util::tree::{Scratch, ensure_arrived, write};
 use crate::{ALPHA, BETA, fixture, status, tailscale, tree};
 
@@ -282,7 +283,7 @@ fn a_userspace_doctor_goes_through_a_proxy() -> Result<()> {
 #[test]
 fn a_userspace_receiver_goes_through_tailscale_nc() -> Result<()> {
     if Command::new("bash").args(["-c", "true"]).output().is_err() {
-        eprintln!("skipped: there is no bash to stand for tailscale");
+        skip("there is no bash to stand for tailscale");
         return Ok(());
     }
     let nc = "if [ \"$1 $2\" = 'nc 100.64.0.1' ]; then\n\

@@ -1,7 +1,5 @@
 //! Machines of a network that the tests make: network namespaces, gone when dropped.
 
-#![allow(clippy::print_stderr, reason = "says what was skipped")]
-
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -13,6 +11,7 @@ use anyhow::{Result, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::process::clean;
+use super::skip;
 
 /// Machines without a cable yet.
 pub struct Machines {
@@ -28,7 +27,7 @@ impl Machines {
         let prefix = format!("transfer-{network}-{}-{count}", std::process::id());
         let mut machines = Self { prefix, names: Vec::new() };
         if machines.add(first).is_err() {
-            eprintln!("skipped: network namespaces need Linux, root and `ip`");
+            skip("network namespaces need Linux, root and `ip`");
             return None;
         }
         Some(machines)
