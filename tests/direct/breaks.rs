@@ -136,11 +136,11 @@ fn a_sender_that_waits_takes_its_place_anew() -> Result<()> {
 
 #[test]
 fn mappings_that_a_gateway_forgets_are_made_anew() -> Result<()> {
+    let Some(internet) = Internet::new(Nat::Cone, Nat::Cone)? else { return Ok(()) };
     if Command::new("conntrack").arg("--version").output().is_err() {
         skip("there is no conntrack; scripts/setup --test installs it");
         return Ok(());
     }
-    let Some(internet) = Internet::new(Nat::Cone, Nat::Cone)? else { return Ok(()) };
     let relay = Relay::start(&internet, "203.0.113.1", &[])?;
     let hosts = Hosts::new(&internet, &[&relay])?;
     let (sender, mut receiver, _) = under_way(&hosts, "direct")?;

@@ -41,12 +41,12 @@ impl Deref for Internet {
 impl Internet {
     /// With these gateways, or nothing (with the reason told) where that is not allowed.
     pub fn new(a: Nat, b: Nat) -> Result<Option<Self>> {
+        let Some(machines) = Machines::begin("nat", "net")? else { return Ok(None) };
         let has_nft = Command::new("nft").arg("--version").stdout(Stdio::null()).status();
         if !has_nft.is_ok_and(|status| status.success()) {
             skip("there is no nft; scripts/setup --test installs it");
             return Ok(None);
         }
-        let Some(machines) = Machines::begin("nat", "net") else { return Ok(None) };
         let mut internet = Self(machines);
         internet.ready("net")?;
         internet.ip("net", "link add br0 type bridge")?;

@@ -13,11 +13,13 @@ use crate::stage::{
     name_of, send, wait_until, words,
 };
 use crate::util::process::{receiving, run};
+use crate::util::root::as_root;
 use crate::util::tree::{Scratch, noise, touch, write};
 
 /// The disk says only when a file is closed, or flushed, that it could not keep it.
 #[test]
 fn late_errors_are_errors() -> Result<()> {
+    let Some(()) = as_root()? else { return Ok(()) };
     let flawless = Faults::default();
     let mut rows = Vec::new();
     for error in [Errno::EDQUOT, Errno::EIO, Errno::ENOSPC, Errno::EACCES] {
@@ -70,6 +72,7 @@ fn late_errors_are_errors() -> Result<()> {
 /// about closing is an error all the same.
 #[test]
 fn nobody_waits_who_does_not_want_to() -> Result<()> {
+    let Some(()) = as_root()? else { return Ok(()) };
     for (name, faults, code) in [
         ("fsync", Faults { fsync: Some(Errno::EDQUOT), ..Faults::default() }, 0),
         ("close", Faults { flush: Some(Errno::EACCES), ..Faults::default() }, 3),

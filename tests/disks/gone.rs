@@ -13,12 +13,14 @@ use crate::stage::{
     words,
 };
 use crate::util::process::{Pipe, Sender, clean, receiving, run};
+use crate::util::root::as_root;
 use crate::util::skip;
 use crate::util::tree::{Scratch, chmod, noise, write};
 
 /// It ends like a full disk: at once, both sides say why, the same ticket goes on later.
 #[test]
 fn a_disk_that_goes_away() -> Result<()> {
+    let Some(()) = as_root()? else { return Ok(()) };
     let errors =
         [Errno::EIO, Errno::EROFS, Errno::ENODEV, Errno::ENOTCONN, Errno::ESTALE, Errno::ENXIO];
     all(
@@ -66,6 +68,7 @@ fn a_disk_that_goes_away() -> Result<()> {
 /// was thrown away does not count.
 #[test]
 fn why_it_could_not_be_written() -> Result<()> {
+    let Some(()) = as_root()? else { return Ok(()) };
     let faults = Faults { largest_file: Some(100_000), ..Faults::default() };
     for options in [&[][..], &["-v"], &["--json"]] {
         let Some(disk) = faulty(faults)? else { return Ok(()) };
@@ -116,6 +119,7 @@ fn a_limit_on_the_size_of_files() -> Result<()> {
 /// nothing: its ticket still serves.
 #[test]
 fn a_folder_that_may_not_be_written() -> Result<()> {
+    let Some(()) = as_root()? else { return Ok(()) };
     if !rustix::process::geteuid().is_root() {
         skip("only root can be somebody else");
         return Ok(());
@@ -153,6 +157,7 @@ fn a_folder_that_may_not_be_written() -> Result<()> {
 /// it is not full.
 #[test]
 fn there_is_no_room() -> Result<()> {
+    let Some(()) = as_root()? else { return Ok(()) };
     let flawless = Faults::default();
     let rows = [
         ("bytes", Faults { room: Some(1 << 20), ..flawless }, "free"),

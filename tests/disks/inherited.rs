@@ -12,6 +12,7 @@ use crate::faulty::{Attribute, Faults};
 use crate::images::{Mount, text, tool};
 use crate::stage::{ensure_code, ensure_ended, faulty, names, send};
 use crate::util::process::{Ended, Process, Sender, clean, receiving, run, transfer};
+use crate::util::root::as_root;
 use crate::util::skip;
 use crate::util::tree::{Scratch, chmod, tree, write};
 
@@ -96,6 +97,7 @@ fn the_acl_of_the_folder() -> Result<()> {
 /// Every file of a disk without modes is 0777, which nobody has wished for.
 #[test]
 fn modes_that_a_disk_made_up() -> Result<()> {
+    let Some(()) = as_root()? else { return Ok(()) };
     let faults = Faults { chmod: Attribute::Ignored, every_mode: Some(0o777), ..Faults::default() };
     let Some(disk) = faulty(faults)? else { return Ok(()) };
     let root = disk.path().join("tree");
@@ -164,6 +166,7 @@ fn the_mask_of_an_acl_is_not_the_group() -> Result<()> {
 /// Many tiny files need more room than their bytes; and each needs an inode.
 #[test]
 fn many_tiny_files_on_a_small_disk() -> Result<()> {
+    let Some(()) = as_root()? else { return Ok(()) };
     let from = Scratch::new()?;
     let root = from.join("tree");
     for number in 0..1500 {

@@ -12,6 +12,7 @@ use crate::stage::{
     ensure_holds, faulty, names, send, wait_until,
 };
 use crate::util::process::{Process, Sender, receiving, run};
+use crate::util::root::as_root;
 use crate::util::tree::{Scratch, noise, touch, write};
 
 /// Entries of one offer, in a `tree`: name and content. All have the same time.
@@ -51,6 +52,7 @@ pub fn make(root: &Path, offer: Offer) -> Result<()> {
 /// it adds nothing.
 #[test]
 fn two_names_that_are_one() -> Result<()> {
+    let Some(()) = as_root()? else { return Ok(()) };
     let policies: [&[&str]; 4] = [
         &[],
         &["--on-conflict", "rename"],
@@ -87,6 +89,7 @@ fn two_names_that_are_one() -> Result<()> {
 /// A connection that is lost between the two does not count one as the other.
 #[test]
 fn two_names_that_are_one_over_two_connections() -> Result<()> {
+    let Some(()) = as_root()? else { return Ok(()) };
     let offers: [(&str, &str); 2] = [("README", "readme"), ("a/DATA", "a/data")];
     all(
         &offers,
@@ -131,6 +134,7 @@ fn two_names_that_are_one_over_two_connections() -> Result<()> {
 /// first, between the two, in the last.
 #[test]
 fn a_name_like_an_unfinished_one() -> Result<()> {
+    let Some(()) = as_root()? else { return Ok(()) };
     let names = [
         ("DATA.PART", "data", Folds::Case),
         ("Data.part", "dATA", Folds::Case),
@@ -246,6 +250,7 @@ fn a_touched_file_is_the_same_file() -> Result<()> {
 /// Names that the disk takes, though not with a suffix.
 #[test]
 fn long_names_arrive() -> Result<()> {
+    let Some(()) = as_root()? else { return Ok(()) };
     let rows = [(143, false), (143, true), (100, true), (255, false)];
     all(
         &rows,
@@ -283,6 +288,7 @@ fn long_names_arrive() -> Result<()> {
 /// A name that this disk cannot hold keeps the rest from nobody, and both sides hear why.
 #[test]
 fn a_name_that_is_too_long_is_told() -> Result<()> {
+    let Some(()) = as_root()? else { return Ok(()) };
     for hidden in [false, true] {
         let faults = Faults { longest_name: 143, hides_longest_name: hidden, ..Faults::default() };
         let Some(disk) = faulty(faults)? else { return Ok(()) };
@@ -303,6 +309,7 @@ fn a_name_that_is_too_long_is_told() -> Result<()> {
 /// A name that is as long as the disk takes, and is taken: the number fits.
 #[test]
 fn long_names_that_are_taken() -> Result<()> {
+    let Some(()) = as_root()? else { return Ok(()) };
     for (longest, hidden) in [(143, false), (143, true), (255, false)] {
         let faults =
             Faults { longest_name: longest, hides_longest_name: hidden, ..Faults::default() };
@@ -328,6 +335,7 @@ fn long_names_that_are_taken() -> Result<()> {
 /// A name that the disk writes down in another way than it was given.
 #[test]
 fn a_name_that_is_written_in_another_way() -> Result<()> {
+    let Some(()) = as_root()? else { return Ok(()) };
     for (folds, name) in [(Folds::Decomposed, "r\u{e9}sum\u{e9}"), (Folds::Trailing, "resume.")] {
         let Some(disk) = faulty(Faults { folds, ..Faults::default() })? else { return Ok(()) };
         let from = Scratch::new()?;
@@ -353,6 +361,7 @@ fn names_of_bytes_on_a_disk_that_takes_text() -> Result<()> {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
+    let Some(()) = as_root()? else { return Ok(()) };
     use fuser::Errno;
     let rows: [(&str, Option<Errno>, Option<Errno>, usize); 5] = [
         ("takes all", None, None, 0),
@@ -408,6 +417,7 @@ fn an_entry_that_comes_later_is_not_taken_for_another() -> Result<()> {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
+    let Some(()) = as_root()? else { return Ok(()) };
     use fuser::Errno;
     // Sent first, sent beside it later, and what the first shall be called on a disk that takes text.
     let rows: [(&[u8], &[u8], bool, &str); 5] = [
@@ -482,6 +492,7 @@ fn names_of_the_program_are_not_given() -> Result<()> {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
+    let Some(()) = as_root()? else { return Ok(()) };
     use fuser::Errno;
     let (invalid, sequence) = (Some(Errno::EINVAL), Some(Errno::EILSEQ));
     all(

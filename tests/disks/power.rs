@@ -18,6 +18,7 @@ use crate::images::{Mount, btrfs, text, tool};
 use crate::proxy::Proxy;
 use crate::stage::{Holds, all, contents, ensure_ended, ensure_holds, send, words};
 use crate::util::process::{Process, Sender, receiving};
+use crate::util::root::as_root;
 use crate::util::skip;
 use crate::util::tree::{Scratch, chmod, ensure_same, noise, touch, tree, write};
 
@@ -150,6 +151,7 @@ fn after_the_cut(image: &str, done: bool, root: &Path) -> Result<()> {
 
 #[test]
 fn the_power_is_cut() -> Result<()> {
+    let Some(()) = as_root()? else { return Ok(()) };
     let seeds: Vec<u64> = (0..rounds()).collect();
     all(&seeds, |seed| format!("seed {seed}"), |seed| round(*seed))
 }
@@ -158,21 +160,24 @@ fn the_power_is_cut() -> Result<()> {
 /// comes to write it down.
 #[test]
 fn a_disk_that_promised_more_than_it_has() -> Result<()> {
-    let below = match Mount::memory("size=12m") {
-        Ok(below) => below,
+    let Some(()) = as_root()? else { return Ok(()) };
+    let made = || -> Result<_> {
+        let below = Mount::memory("size=12m")?;
+        let image = below.path().join("disk");
+        fs::File::create(&image)?.set_len(64 << 20)?;
+        // Its lists have their room from the beginning.
+        let lists = "lazy_itable_init=0,lazy_journal_init=0";
+        tool("mkfs.ext4", &["-q", "-F", "-E", lists, &text(&image)])?;
+        let disk = Mount::image(&image)?;
+        Ok((below, image, disk))
+    };
+    let (below, image, disk) = match made() {
+        Ok(made) => made,
         Err(error) => {
             skip(format_args!("{error:#}"));
             return Ok(());
         }
     };
-    let image = below.path().join("disk");
-    fs::File::create(&image)?.set_len(64 << 20)?;
-    // Its lists have their room from the beginning.
-    tool(
-        "mkfs.ext4",
-        &["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", &text(&image)],
-    )?;
-    let disk = Mount::image(&image)?;
     let from = Scratch::new()?;
     let root = from.join("tree");
     for number in 0..20 {

@@ -10,6 +10,8 @@ use anyhow::{Context, Result, ensure};
 use crate::choosing::{dry_run, listed};
 use crate::faults::{LARGE, large, send_while};
 use crate::util::process::{Process, Sender, receiving, run, send_into, transfer};
+#[cfg(target_os = "linux")]
+use crate::util::root::mounting;
 use crate::util::skip;
 use crate::util::tree::{Scratch, touch, write};
 
@@ -128,7 +130,8 @@ fn files_that_the_kernel_makes_up_arrive_with_their_content() -> Result<()> {
     Ok(())
 }
 
-/// In a mount namespace of their own; where that may not be made there is nothing to try.
+/// In a mount namespace of their own; where that may not be made there is nothing to try. With all below them,
+/// which a namespace that is not of root does not take apart.
 #[cfg(target_os = "linux")]
 #[test]
 fn other_file_systems_stay_behind_when_they_should() -> Result<()> {
@@ -137,17 +140,17 @@ fn other_file_systems_stay_behind_when_they_should() -> Result<()> {
     for folder in ["t/proc", "t/sub/sys", "t/sub/disk"] {
         fs::create_dir_all(from.join(folder))?;
     }
-    let mount = "mount --bind /proc t/proc && mount --bind /sys t/sub/sys && \
+    let mount = "mount --rbind /proc t/proc && mount --rbind /sys t/sub/sys && \
                  mount -t tmpfs none t/sub/disk && echo x >t/sub/disk/inside";
     let within = |arguments: &str| {
         let program = env!("CARGO_BIN_EXE_transfer");
         let script = format!("{mount} && exec {program} send --dry-run -y {arguments}");
-        let mut command = Command::new("unshare");
-        command.args(["-rm", "sh", "-c", &script]).current_dir(from.path());
+        let mut command = mounting();
+        command.args(["sh", "-c", &script]).current_dir(from.path());
         command
     };
-    let mut probe = Command::new("unshare");
-    probe.args(["-rm", "sh", "-c", mount]).current_dir(from.path());
+    let mut probe = mounting();
+    probe.args(["sh", "-c", mount]).current_dir(from.path());
     if !probe.output().is_ok_and(|output| output.status.success()) {
         skip("no mount namespace may be made here");
         return Ok(());

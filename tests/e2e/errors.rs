@@ -9,8 +9,10 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use crate::util::process::{Pipe, Process, Sender, receiving, run, send_into, transfer};
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
+use crate::util::root::mounting;
 use crate::util::skip;
+#[cfg(unix)]
 use crate::util::tree::chmod;
 use crate::util::tree::{Scratch, ensure_arrived, ensure_same, names, noise, tree, write};
 
@@ -600,22 +602,20 @@ fn a_missing_tailscale_is_told_in_plain_words() -> Result<()> {
 /// end is copied into `out`. Nothing where this may not be done.
 #[cfg(target_os = "linux")]
 fn receive_in_little_room(ticket: &str, options: &str, out: &Path) -> Result<Option<Process>> {
-    use std::os::unix::fs::MetadataExt;
     let disk = out.join("disk");
     fs::create_dir(&disk)?;
-    let mut probe = std::process::Command::new("unshare");
-    probe.args(["--mount", "sh", "-c", "mount -t tmpfs -o size=1m none \"$0\""]).arg(&disk);
-    let is_root = fs::metadata(out)?.uid() == 0;
-    if !is_root || !probe.status().is_ok_and(|status| status.success()) {
-        skip("only root may mount a small file system");
+    let mut probe = mounting();
+    probe.args(["sh", "-c", "mount -t tmpfs -o size=1m none \"$0\""]).arg(&disk);
+    if !probe.status().is_ok_and(|status| status.success()) {
+        skip("no small file system may be mounted here");
         return Ok(None);
     }
     let script = "mount -t tmpfs -o $3 none \"$0\" || exit 99\n\
                   \"$1\" receive -q -y -o \"$0\" \"$2\"\n\
                   code=$?\n\
                   cp -a \"$0\" \"$0.kept\" && exit $code";
-    let mut command = crate::util::process::clean(std::process::Command::new("unshare"));
-    command.args(["--mount", "sh", "-c", script]).arg(disk);
+    let mut command = crate::util::process::clean(mounting());
+    command.args(["sh", "-c", script]).arg(disk);
     command.args([env!("CARGO_BIN_EXE_transfer"), ticket, options]);
     Ok(Some(Process::start(command)?))
 }

@@ -30,7 +30,7 @@ impl Deref for Lan {
 impl Lan {
     /// The network, or nothing (with the reason told) where that is not allowed.
     pub fn new() -> Result<Option<Self>> {
-        let Some(mut lan) = Machines::begin("lan", "switch") else { return Ok(None) };
+        let Some(mut lan) = Machines::begin("lan", "switch")? else { return Ok(None) };
         let switch = lan.name("switch");
         // With snooping a bridge drops multicast that nobody has asked it for.
         lan.ip("switch", "link add br0 type bridge mcast_snooping 0")?;
@@ -135,12 +135,15 @@ impl<'a> Avahi<'a> {
             .arg(format!("--config-file={}", scratch.join("bus.conf").display()));
         let bus_runs = Process::start(command)?;
         until("the message bus", || Ok(bus.exists().then_some(())))?;
-        // Its process file has a fixed place.
+        // Its process file has a fixed place, which has to be its user's. Where there is root alone, root is.
+        write(&scratch.join("passwd"), "avahi:x:0:0::/:/bin/false\n")?;
+        write(&scratch.join("group"), "avahi:x:0:\n")?;
         let mut command = lan.on(machine, "unshare");
         let daemon = format!(
-            "mkdir -p /run/avahi-daemon && mount -t tmpfs tmpfs /run/avahi-daemon && \
-             exec avahi-daemon --no-drop-root --no-chroot --no-rlimits -f '{}'",
-            scratch.join("avahi.conf").display()
+            "mkdir -p /run/avahi-daemon && mount -t tmpfs tmpfs /run/avahi-daemon && cd '{}' && \
+             mount --bind passwd /etc/passwd && mount --bind group /etc/group && \
+             exec avahi-daemon --no-drop-root --no-chroot --no-rlimits -f \"$PWD/avahi.conf\"",
+            scratch.path().display()
         );
         command.args(["--mount", "sh", "-c", &daemon]);
         command.env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", bus.display()));

@@ -92,14 +92,14 @@ struct Net(Machines);
 impl Net {
     /// A host that reaches nobody, not even a switch.
     fn alone(host: Host) -> Result<Option<Self>> {
-        let Some(net) = Machines::begin("tailnet", host.name) else { return Ok(None) };
+        let Some(net) = Machines::begin("tailnet", host.name)? else { return Ok(None) };
         net.ip(host.name, "link set lo up")?;
         Ok(Some(Self(net)))
     }
 
     /// One namespace for each of the hosts.
     fn new(hosts: &[Host]) -> Result<Option<Self>> {
-        let Some(mut net) = Machines::begin("tailnet", "switch") else { return Ok(None) };
+        let Some(mut net) = Machines::begin("tailnet", "switch")? else { return Ok(None) };
         let switch = net.name("switch");
         net.ip("switch", "link add br0 type bridge")?;
         net.ip("switch", "link set br0 up")?;

@@ -11,6 +11,7 @@ use anyhow::{Result, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::process::clean;
+use super::root::as_root;
 use super::skip;
 
 /// Machines without a cable yet.
@@ -20,17 +21,18 @@ pub struct Machines {
 }
 
 impl Machines {
-    /// The first of them, or nothing (with the reason told) where that is not allowed.
-    pub fn begin(network: &str, first: &str) -> Option<Self> {
+    /// The first of them. Nothing where this test has been run elsewhere, or cannot be (with the reason told).
+    pub fn begin(network: &str, first: &str) -> Result<Option<Self>> {
+        let Some(()) = as_root()? else { return Ok(None) };
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("transfer-{network}-{}-{count}", std::process::id());
         let mut machines = Self { prefix, names: Vec::new() };
-        if machines.add(first).is_err() {
-            skip("network namespaces need Linux, root and `ip`");
-            return None;
+        if let Err(error) = machines.add(first) {
+            skip(format_args!("no network namespace can be made: {error:#}"));
+            return Ok(None);
         }
-        Some(machines)
+        Ok(Some(machines))
     }
 
     /// One more.

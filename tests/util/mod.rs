@@ -6,6 +6,8 @@
 pub mod machines;
 pub mod process;
 #[cfg(unix)]
+pub mod root;
+#[cfg(unix)]
 pub mod terminal;
 pub mod tree;
 
