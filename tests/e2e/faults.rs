@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::proxy::Proxy;
 use crate::util::process::{Ended, Pipe, Process, Sender, clean, receiving, run, send_into};
-use crate::util::skip;
+use crate::util::root::obeying_modes;
 use crate::util::tree::{
     Scratch, chmod, ensure_arrived, ensure_same, names, noise, touch, tree, write,
 };
@@ -111,14 +111,8 @@ fn sources_that_change_before_they_are_read_are_reported() -> Result<()> {
     ];
     let (from, into) = (Scratch::new()?, Scratch::new()?);
     let root = from.join("tree");
-    let is_root = fs::metadata(from.path())?.uid() == 0;
-    let cases = cases.iter().filter(|(name, ..)| {
-        let skipped = is_root && *name == "may not be read";
-        if skipped {
-            skip(format_args!("\"{name}\", as root may read everything"));
-        }
-        !skipped
-    });
+    let modes_are_obeyed = obeying_modes()?.is_some();
+    let cases = cases.iter().filter(|(name, ..)| modes_are_obeyed || *name != "may not be read");
     let cases: Vec<_> =
         cases.map(|(name, words, change)| (root.join(name), words, change)).collect();
     large(&root.join("0 large"), LARGE)?;
@@ -303,10 +297,7 @@ fn things_that_cannot_be_sent_are_listed_on_both_sides() -> Result<()> {
 fn a_folder_that_may_not_be_read_is_listed_on_both_sides() -> Result<()> {
     let (from, into) = (Scratch::new()?, Scratch::new()?);
     let root = from.join("tree");
-    if fs::metadata(from.path())?.uid() == 0 {
-        skip("root may read everything");
-        return Ok(());
-    }
+    let Some(()) = obeying_modes()? else { return Ok(()) };
     write(&root.join("open/file"), "content")?;
     write(&root.join("shut/file"), "content")?;
     write(&root.join("shut file"), "content")?;

@@ -4,6 +4,8 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use anyhow::{Context, Result, ensure};
+#[cfg(target_os = "linux")]
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 
 use super::skip;
 
@@ -48,6 +50,23 @@ fn in_namespaces() -> Command {
 pub fn has_others() -> Result<bool> {
     let map = std::fs::read_to_string("/proc/self/uid_map")?;
     Ok(map.split_whitespace().nth(2).context("a number of users")? != "1")
+}
+
+/// Has the programs that this thread starts obey the modes of files, which root need not. Nothing, with the
+/// reason told, where root cannot give that up.
+pub fn obeying_modes() -> Result<Option<()>> {
+    if rustix::process::geteuid().is_root() {
+        #[cfg(not(target_os = "linux"))]
+        {
+            skip("root may read and write everywhere");
+            return Ok(None);
+        }
+        #[cfg(target_os = "linux")]
+        for given_up in [CapabilitySet::DAC_OVERRIDE, CapabilitySet::DAC_READ_SEARCH] {
+            remove_capability_from_bounding_set(given_up)?;
+        }
+    }
+    Ok(Some(()))
 }
 
 /// What runs a program that mounts, where nobody else sees it.
