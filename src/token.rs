@@ -478,6 +478,8 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("token");
         let read = |text: &[u8], mode| {
+            // The one before may be for reading only.
+            let _ = std::fs::remove_file(&path);
             std::fs::write(&path, text).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             Token::read(&path)

@@ -482,7 +482,7 @@ fn a_closed_folder_locks_nobody_out() -> Result<()> {
     let closed = house.path("photos/2026");
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o311))?;
     let can_read = fs::read_dir(&closed).is_ok();
-    run(house.send("laptop", &server, &["photos"]))?.expect(if can_read { 0 } else { 1 })?;
+    run(house.send("laptop", &server, &["photos"]))?.expect(if can_read { 0 } else { 3 })?;
     if can_read {
         let there = fs::metadata(house.path("incoming/laptop/photos/2026"))?.permissions();
         assert_eq!(there.mode() & 0o700, 0o700, "{there:?}");
