@@ -1,6 +1,6 @@
 //! On a local network: machines find each other and are found, with the real multicast DNS on a
-//! bridge that the tests make, and with Avahi as a stranger. Needs Linux, root and `ip`, else it
-//! says that it skips.
+//! bridge that the tests make, and with Avahi as a stranger. Needs Linux, root or user
+//! namespaces, and `ip`, else it says that it skips.
 
 #![cfg(target_os = "linux")]
 
