@@ -482,7 +482,8 @@ mod tests {
         let bin = format!("/usr/bin:{home}/.local/bin");
         let none = ["nothing else is needed: open a new shell"];
         assert_eq!(left(Shell::Fish, &bin), none);
-        let man = format!("  set -gx MANPATH {home}/.local/share/man $MANPATH ''");
+        let quoted = |path: &str| crate::shown::quoted(&scratch.path().join(path));
+        let man = format!("  set -gx MANPATH {} $MANPATH ''", quoted(".local/share/man"));
         let expected =
             format!("for new shells to find them, add to {home}/.config/fish/config.fish:");
         assert_eq!(left(Shell::Fish, "/usr/bin"), [expected, man]);
@@ -490,7 +491,7 @@ mod tests {
         // What is said to be missing is not, once it is there.
         let file = scratch.path().join(".zshrc");
         let missing = left(Shell::Zsh, "/usr/bin");
-        let folder = format!("{home}/.local/share/zsh/site-functions");
+        let folder = quoted(".local/share/zsh/site-functions");
         assert_eq!(missing[1], format!("  fpath=({folder} $fpath) # before compinit"));
         assert_eq!(missing.len(), 4);
         fs::write(&file, "# autoload -Uz compinit && compinit\n").unwrap();

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
+use transfer::shown::quoted;
 
 use crate::util::process::{Pipe, Process, Sender, run, transfer};
 use crate::util::tree::{Scratch, chmod, ensure_arrived, write};
@@ -42,7 +43,7 @@ fn a_receiver_waits_and_nobody_types_anything() -> Result<()> {
     command.args(["send", "-y", "--pod", "--port", &port.to_string(), "--token-file"]);
     command.arg(&token).arg(from.join("tree"));
     let sender = Sender::start(command)?;
-    assert_eq!(sender.ticket, format!("--token-file {} {place}", token.display()));
+    assert_eq!(sender.ticket, format!("--token-file {} {place}", quoted(&token)));
     let received = receiver.end()?.expect(0)?;
     let sent = sender.end()?.expect(0)?;
     ensure_arrived(into.path(), &[&from.join("tree")])?;
@@ -69,7 +70,7 @@ fn events_do_not_tell_the_token() -> Result<()> {
     let line = sender.wait_for(Pipe::Out, "\"event\":\"ticket\"")?;
     ensure!(line.contains("\"ticket\":\"127.0.0.1:") && !line.contains("tiger"), "{line}");
     ensure!(
-        line.contains(&format!("transfer receive --token-file {} 127", token.display())),
+        line.contains(&format!("transfer receive --token-file {} 127", quoted(&token))),
         "{line}"
     );
     sender.interrupt()?;

@@ -176,7 +176,7 @@ fn bash_completes() -> Result<()> {
     }
     let home = Scratch::new()?;
     let script = printed(&["completions", "bash"], &home)?;
-    ensure_completes("bash", &format!("source {}", script.display()), &home)
+    ensure_completes("bash", &format!("source '{}'", script.display()), &home)
 }
 
 /// As `completions --install` sets it up, found by the package bash-completion itself.
@@ -209,7 +209,7 @@ fn zsh_completes() -> Result<()> {
     let script = printed(&["completions", "zsh"], &home)?;
     write(&folder.join("_transfer"), fs::read(script)?)?;
     let setup =
-        format!("fpath=({} $fpath); autoload -Uz compinit && compinit -u", folder.display());
+        format!("fpath=('{}' $fpath); autoload -Uz compinit && compinit -u", folder.display());
     ensure_completes("zsh", &setup, &home)
 }
 
@@ -221,7 +221,7 @@ fn fish_completes() -> Result<()> {
     }
     let home = Scratch::new()?;
     let script = printed(&["completions", "fish"], &home)?;
-    ensure_completes("fish", &format!("source {}", script.display()), &home)
+    ensure_completes("fish", &format!("source '{}'", script.display()), &home)
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn one_command_sets_everything_up() -> Result<()> {
         completions.display(),
         manual.display(),
         home.join(".config/fish/config.fish").display(),
-        home.join(".local/share/man").display(),
+        transfer::shown::quoted(&home.join(".local/share/man")),
     );
     assert_eq!((&*first.stdout, &*first.stderr), ("", &*expected));
     let fish = printed(&["completions", "fish"], &home)?;

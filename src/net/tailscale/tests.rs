@@ -261,7 +261,7 @@ pub(crate) mod stubs {
     /// Prints the fixture and counts its runs.
     fn counting(dir: &TempDir, name: &str) -> TailscaleDetector {
         fs::write(dir.path().join("json"), fixture(name)).unwrap();
-        stub(dir, "echo run >> $dir/runs; cat $dir/json")
+        stub(dir, "echo run >> \"$dir\"/runs; cat \"$dir\"/json")
     }
 
     fn runs(dir: &TempDir) -> usize {
@@ -315,7 +315,9 @@ pub(crate) mod stubs {
             let exit = case["exit"].as_i64().unwrap_or(0);
             let detector = stub(
                 &dir,
-                &format!("cat $dir/out; cat $dir/err >&2; echo $* >> $dir/runs; exit {exit}"),
+                &format!(
+                    "cat \"$dir\"/out; cat \"$dir\"/err >&2; echo $* >> \"$dir\"/runs; exit {exit}"
+                ),
             );
 
             let name = text("case");
@@ -346,7 +348,7 @@ pub(crate) mod stubs {
         fs::write(dir.path().join("status"), fixture("status_tun_4peers.json")).unwrap();
         fs::write(dir.path().join("whois"), fixture("whois_user.json")).unwrap();
         let script = "for last; do case $last in status|whois) which=$last;; esac; done
-            echo \"$* $TAILSCALE_BE_CLI $(cat)\" >> $dir/runs; cat $dir/$which";
+            echo \"$* $TAILSCALE_BE_CLI $(cat)\" >> \"$dir\"/runs; cat \"$dir\"/$which";
         let mut detector = stub(&dir, script);
         let own = detector.own_addresses().unwrap();
         assert_eq!(own, [ip("100.101.7.12"), ip("fd7a:115c:a1e0::3c01:70c")]);
@@ -457,7 +459,7 @@ pub(crate) mod stubs {
         json.push_str("}}");
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("json"), &json).unwrap();
-        let detector = stub(&dir, "cat $dir/json; yes warning | head -c 200000 >&2");
+        let detector = stub(&dir, "cat \"$dir\"/json; yes warning | head -c 200000 >&2");
         for i in [0, 5_000, 9_999] {
             let peer = detector.verify_peer_ip_cached(address(i).into()).unwrap();
             assert_eq!(peer.name(), format!("node-{i}"));
