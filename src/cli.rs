@@ -189,10 +189,10 @@ pub struct Common {
           default_missing_value = "run")]
     json: Option<JsonArg>,
     /// Write the SHA-256 of every file that is in its place to FILE, for `sha256sum -c`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = parse::new_path())]
     manifest: Option<PathBuf>,
     /// Append everything that -vv would say to this file, with the time
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = parse::new_path())]
     log_file: Option<PathBuf>,
     /// Do without what newer versions can do; for tests.
     #[arg(long, value_name = "FEATURE", hide = true, value_delimiter = ',',
@@ -216,7 +216,7 @@ struct Output {
     #[arg(long)]
     json: bool,
     /// Append everything that -vv would say to this file, with the time
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = parse::new_path())]
     log_file: Option<PathBuf>,
 }
 

@@ -42,6 +42,7 @@ pub mod serve;
 pub mod service;
 pub mod shown;
 pub mod size;
+pub mod standard;
 pub mod ticket;
 pub mod token;
 pub mod trust;

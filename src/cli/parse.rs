@@ -8,7 +8,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 
-use super::Cli;
+use super::{Cli, duration};
 use crate::error::{Error, Result, shown};
 use crate::ticket::Ticket;
 use crate::token::{MAX_WORDS, edits};
@@ -22,12 +22,27 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
         let hint = error.hint.map(|hint| format!("\n  {hint}")).unwrap_or_default();
         clap::Error::raw(ErrorKind::InvalidSubcommand, format!("{}{hint}\n", error.message))
     })?;
-    Cli::try_parse_from(words).map_err(without_far_guesses)
+    let is_bare = words.get(1).is_some_and(|first| first.as_encoded_bytes().starts_with(b"-"));
+    Cli::try_parse_from(words).map_err(|error| {
+        let mut error = without_far_guesses(error);
+        if is_bare && error.kind() == ErrorKind::UnknownArgument {
+            advise(&mut error, "the command comes first: `transfer send`, `transfer receive`");
+        }
+        error
+    })
 }
 
 /// A path as it was meant.
 pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().map(meant)
+}
+
+/// A path that may be made. `--output-dir=~/in` reaches the program as it was typed, and would make a folder `~`.
+pub(super) fn new_path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().map(meant).try_map(|path| match path.starts_with("~") {
+        true => Err("the shell has left the ~ as it is: put a space in the place of the =, or write $HOME; a folder of that name is ./~"),
+        false => Ok(path),
+    })
 }
 
 fn meant(typed: PathBuf) -> PathBuf {
@@ -51,6 +66,13 @@ pub(super) fn one_ticket(words: Vec<String>) -> Result<String> {
     {
         let message = format!("\"{}\" stands behind the ticket", shown(second));
         return Err(Error::usage(message).hint("-o names the folder to receive into"));
+    }
+    if let [first, _, ..] = &words[..]
+        && duration(first).is_ok()
+    {
+        let first = shown(first);
+        let message = format!("\"{first}\" stands before the ticket");
+        return Err(Error::usage(message).hint(format!("a time to wait is written --wait={first}")));
     }
     Ok(words.join(" "))
 }
@@ -137,14 +159,25 @@ fn without_far_guesses(mut error: clap::Error) -> clap::Error {
     }
     if error.kind() == ErrorKind::UnknownArgument {
         error.remove(Kind::Suggested);
+        let typed = texts(error.get(Kind::InvalidArg)).first().cloned().unwrap_or_default();
+        let is_receiver =
+            texts(error.get(Kind::Usage)).iter().any(|it| it.contains("transfer receive"));
+        if is_receiver && ["--lan", "--direct", "--tailnet"].contains(&&*typed) {
+            advise(&mut error, "the ticket tells the way: leave it out");
+        }
     }
     error
+}
+
+fn advise(error: &mut clap::Error, advice: &str) {
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.to_owned().into()]));
 }
 
 fn texts(value: Option<&ContextValue>) -> Vec<String> {
     match value {
         Some(ContextValue::String(text)) => vec![text.clone()],
         Some(ContextValue::Strings(texts)) => texts.clone(),
+        Some(ContextValue::StyledStr(text)) => vec![text.to_string()],
         _ => vec![],
     }
 }

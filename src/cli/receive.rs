@@ -52,7 +52,7 @@ pub struct ReceiveArgs {
     relay_only: bool,
     /// Put everything into this folder, which is made if it does not exist; a name without / at its
     /// end is that of a single file or stream; - writes it to standard output
-    #[arg(short, long, value_name = "PLACE", default_value = ".", value_parser = parse::path())]
+    #[arg(short, long, value_name = "PLACE", default_value = ".", value_parser = parse::new_path())]
     output_dir: PathBuf,
     /// What to do when a name is taken by something else; ask unless this says otherwise
     #[arg(long, value_name = "HOW")]

@@ -1,6 +1,6 @@
 //! `transfer send`, as typed.
 
-use std::io::{Read, stdin};
+use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::files::select::Filters;
 use crate::net::interfaces::Choice;
 use crate::net::pace::Rate;
 use crate::send::options::{Agreed, SendOptions, To, What};
+use crate::standard;
 use crate::token::{DEFAULT_WORDS, MAX_WORDS, MIN_WORDS};
 use crate::trust::certificate::{HASH_LEN, Id};
 
@@ -204,6 +205,14 @@ impl SendArgs {
             return Err(Error::usage("--interface is for the local network")
                 .hint("add --lan, or name a server with --to"));
         }
+        if let (Some(CompressArg::Auto), Some(first)) = (self.compress, self.paths.first())
+            && let Some(name) = first.to_str()
+            && <CompressArg as ValueEnum>::from_str(name, false).is_ok()
+            && first.symlink_metadata().is_err()
+        {
+            return Err(Error::usage(format!("there is no file \"{name}\""))
+                .hint(format!("how to compress is written --compress={name}, with =")));
+        }
         let (way, otherwise) = self.way()?;
         Ok(SendOptions {
             what: self.what()?,
@@ -349,7 +358,7 @@ impl SendArgs {
 fn read_text() -> Result<String> {
     let mut text = String::new();
     // One byte more tells that it is too long.
-    let read = stdin().take(MAX_TEXT as u64 + 1).read_to_string(&mut text);
+    let read = standard::input()?.take(MAX_TEXT as u64 + 1).read_to_string(&mut text);
     read.map_err(|error| {
         Error::failure(format!("cannot read a text from standard input: {}", reason(&error)))
             .hint("`transfer send -` sends whatever comes in, text or not")

@@ -46,10 +46,10 @@ impl PapersArgs {
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// The folder in which each device has one of its own; it is made if it does not exist
-    #[arg(value_name = "DIR", required_unless_present = "storage", value_parser = parse::path())]
+    #[arg(value_name = "DIR", required_unless_present = "storage", value_parser = parse::new_path())]
     folder: Option<PathBuf>,
     /// The same as DIR
-    #[arg(long, value_name = "DIR", conflicts_with = "folder", hide = true, value_parser = parse::path())]
+    #[arg(long, value_name = "DIR", conflicts_with = "folder", hide = true, value_parser = parse::new_path())]
     storage: Option<PathBuf>,
     /// Announce the server by this name; without this by the device's own
     #[arg(long, value_name = "NAME")]

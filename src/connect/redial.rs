@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::NotConnected;
 use crate::bounds::{BUSY_LIMIT, GONE_LIMIT, LOST_LIMIT, MAX_CUTS, MAX_TRIES, STALL_LIMIT};
 use crate::control;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 
 /// The backoff before the first retry…
 pub const FIRST_BACKOFF: Duration = Duration::from_millis(500);
@@ -249,6 +249,11 @@ impl Redial {
                 let pause = backoff(self.waits);
                 self.waits += 1;
                 return Next::Retry { why, pause, attempt: None };
+            }
+            NotConnected::Over(error) if self.met && error.cause == Cause::Refused => {
+                // Its token was right before: who listens there now has drawn another.
+                let hint = "if it was started anew there, type the ticket that it shows now";
+                return give_up(Error { hint: Some(hint.into()), ..error }, Why::Over);
             }
             end => return give_up(end.into_error(), Why::Over),
         };

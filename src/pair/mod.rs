@@ -358,10 +358,10 @@ fn introduce(session: &mut Session, device: &Device) -> Result<(String, Certific
     let features = session.ours().shared(Features::of_pairing()).names();
     let pair = Pair { name: device.name.clone(), certificate: own.to_pem(), features };
     session.send_control(&Control::Pair(pair))?;
-    let Control::Pair(Pair { name, certificate, features }) =
-        session.receive_control(PAIRING_LIMIT)?
-    else {
-        return Err(OUT_OF_TURN.into());
+    let Pair { name, certificate, features } = match session.receive_control(PAIRING_LIMIT)? {
+        Control::Pair(pair) => pair,
+        Control::Ready(_) | Control::Offer(_) => return Err(session.other_command()),
+        _ => return Err(OUT_OF_TURN.into()),
     };
     session.agree(&features);
     let refuse = |why: &str| {

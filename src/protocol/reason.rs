@@ -49,6 +49,8 @@ pub enum Reason {
     Busy,
     /// A signal.
     Interrupted,
+    /// The other side pairs and this one does not, or the other way round.
+    OtherCommand,
     /// What the other side sent makes no sense.
     Protocol,
     /// Anything else; the side that stops says more to its own user.
@@ -124,6 +126,11 @@ impl Reason {
             }
             Self::Interrupted => Error::new(Cause::PeerLeft, format!("the {who} was interrupted"))
                 .hint("start it again there; its new ticket goes on where this one stopped"),
+            Self::OtherCommand => Error::failure(
+                "`transfer pair` and `transfer receive` take tickets of their own, and the other side runs the other",
+            )
+            .hint("type the whole line that the other machine shows, with its command")
+            .cause(Cause::PeerCannot),
             Self::Protocol => {
                 Error::failure(format!("the {who} could not make sense of this side"))
                     .hint("run the same version of transfer on both machines and try again")
@@ -170,6 +177,11 @@ mod tests {
                 "the receiver takes 1 B more of this device",
             ),
             (Reason::Unwritable, Exit::Failure, "the receiver cannot write to its folder"),
+            (
+                Reason::OtherCommand,
+                Exit::Failure,
+                "`transfer pair` and `transfer receive` take tickets of their own, and the other side runs the other",
+            ),
             (
                 Reason::Busy,
                 Exit::Network,

@@ -218,8 +218,14 @@ impl Session {
                 self.agree(&ready.features);
                 Ok(())
             }
+            Control::Pair(_) => Err(self.other_command()),
             _ => Err(OUT_OF_TURN.into()),
         }
+    }
+
+    /// Why it ends where one side pairs and the other one does not: both read the same.
+    pub fn other_command(&self) -> Stop {
+        Stop::Own(Reason::OtherCommand, Reason::OtherCommand.told_by(self.peer))
     }
 
     /// What has been read so far cannot be had again, so that a lost connection loses all: waits
@@ -399,9 +405,11 @@ fn farewell(reason: Reason) -> Control {
         | Reason::NotWritten
         | Reason::Quota { .. }
         | Reason::Busy => Control::Refuse(reason),
-        Reason::Interrupted | Reason::Protocol | Reason::Failed | Reason::Other => {
-            Control::Cancel(reason)
-        }
+        Reason::OtherCommand
+        | Reason::Interrupted
+        | Reason::Protocol
+        | Reason::Failed
+        | Reason::Other => Control::Cancel(reason),
     }
 }
 

@@ -63,9 +63,11 @@ fn read_offer(
 ) -> Result<Offer, Stop> {
     session.send_ready()?;
     let offer = session.receive(|message, follows| match (message, follows) {
-        (Message::Control(Control::Offer(offer)), Follows::More) => Ok(offer),
+        (Message::Control(Control::Offer(offer)), Follows::More) => Ok(Some(offer)),
+        (Message::Control(Control::Pair(_)), Follows::More) => Ok(None),
         _ => Err(OUT_OF_TURN.into()),
     })?;
+    let Some(offer) = offer else { return Err(session.other_command()) };
     session.agree(&offer.features);
     let agreed = session.agreed();
     let counts = [offer.files, offer.folders, offer.links];

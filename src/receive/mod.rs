@@ -35,7 +35,7 @@ use crate::connect::connector::Connector;
 use crate::connect::redial::{GaveUp, Redial, Retry, Why};
 use crate::connect::{NotConnected, ways};
 use crate::control;
-use crate::error::{Cause, Exit, Result};
+use crate::error::{Cause, Error, Exit, Result, shown_os};
 use crate::event::Summary;
 use crate::ticket::Ticket;
 use crate::ui::{State, Ui};
@@ -49,6 +49,14 @@ pub fn run(mut options: ReceiveOptions, ui: &Ui) -> Result<Exit> {
         (None, _) => ui.ask_ticket()?,
     };
     if !options.to_stdout() {
+        if let Ok(found) = options.output.metadata()
+            && !found.is_dir()
+            && !found.is_file()
+        {
+            let place = shown_os(&options.output);
+            return Err(Error::usage(format!("\"{place}\" is neither a file nor a folder"))
+                .hint("`-o -` writes a single file, a text or a stream to standard output"));
+        }
         // Whether it is a folder or a name shows when the offer is here.
         match may_be_name(&options.output) {
             true => check_output(options.output.parent().unwrap_or(Path::new(".")))?,

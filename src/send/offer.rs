@@ -1,6 +1,6 @@
 //! What is offered: a list of files that is kept fresh, or one text or stream.
 
-use std::io::{Cursor, stdin};
+use std::io::Cursor;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use crate::protocol::features::Feature;
 use crate::protocol::message::OfferKind;
 use crate::protocol::reason::Reason;
 use crate::protocol::session::{Session, Stop};
+use crate::standard;
 use crate::ui::{IsOver, Ui};
 
 /// A list older than this is made anew when the receiver comes.
@@ -59,7 +60,7 @@ impl Offer {
             (Some(walk), _) => Self::Files(Box::new(Files::begin(walk, options, ui)?)),
             (None, What::Text(text)) => Self::Text(text.clone(), compression),
             (None, _) => {
-                let input = Input::start(stdin())?.named(options.name.clone());
+                let input = Input::start(standard::input()?)?.named(options.name.clone());
                 Self::Input(Some(input), compression)
             }
         })

@@ -9,6 +9,7 @@ use crate::files::manifest::{Entry, Kind, Manifest};
 use crate::files::path::is_text;
 use crate::files::select::LeftOut;
 use crate::files::walk::Source;
+use crate::standard::Out;
 
 impl Ui {
     /// What the user may not have meant so.
@@ -63,9 +64,8 @@ impl Ui {
             json.entries(manifest);
             return Ok(());
         }
-        let stdout = io::stdout();
-        let terminal = stdout.is_terminal();
-        let mut out = BufWriter::new(stdout.lock());
+        let terminal = io::stdout().is_terminal();
+        let mut out = BufWriter::new(Out::new());
         let mut entries = manifest.entries().iter();
         let written = entries.try_for_each(|entry| {
             let line = line(entry);

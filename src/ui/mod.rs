@@ -64,6 +64,7 @@ use crate::files::manifest::Manifest;
 use crate::files::path::{PathError, RelPath};
 use crate::protocol::message::STREAM_NAME;
 use crate::protocol::pages::HASH_LEN;
+use crate::standard::Out;
 
 /// How much is said, where, and whether somebody is there to answer. A clone says it in the same
 /// places.
@@ -107,7 +108,7 @@ impl Ui {
             yes,
             keys: person && !quiet,
             draws: terminal && !quiet && !json && screen::is_capable(),
-            json: json.then(|| Arc::new(Json::new(io::stdout()))),
+            json: json.then(|| Arc::new(Json::new(Out::new()))),
             log: None,
             sums: None,
             service: None,
@@ -328,7 +329,7 @@ impl Ui {
 
     /// What was asked for, to stdout.
     pub fn print(&self, text: &str) -> Result<()> {
-        let mut stdout = io::stdout();
+        let mut stdout = Out::new();
         let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         match written {
             // Whoever reads has seen enough.

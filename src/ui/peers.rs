@@ -1,7 +1,7 @@
 //! Whoever is at the other end: the ticket for it, who came, who did not get in, and what becomes of a
 //! connection that was lost.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,11 +9,13 @@ use dialoguer::console::{colors_enabled, colors_enabled_stderr};
 use zeroize::Zeroizing;
 
 use super::Ui;
+use super::screen;
 use super::words::counted;
 use crate::bounds::{MAX_REFUSALS, SHOWN_REFUSALS};
 use crate::connect::{Endpoint, Peer, Reach};
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Result, reason};
 use crate::shown::quoted;
+use crate::standard::Out;
 use crate::ticket::{COMMAND, Host, Ticket};
 
 impl Ui {
@@ -30,10 +32,13 @@ impl Ui {
             None => {
                 let mut command = in_bold("", &command, colors_enabled());
                 command.push('\n');
-                let mut stdout = io::stdout();
-                // In one piece, which passes by stdout's buffer. Nobody may be reading; the offer
-                // stands all the same.
-                let _ = stdout.write_all(command.as_bytes()).and_then(|()| stdout.flush());
+                let mut stdout = Out::new();
+                // In one piece, which passes by stdout's buffer.
+                let shown = stdout.write_all(command.as_bytes()).and_then(|()| stdout.flush());
+                if let Err(error) = shown {
+                    self.warn(&format!("cannot write to stdout: {}", reason(&error)));
+                    screen::secret(in_bold("", command.trim_end(), false));
+                }
             }
         }
         // Wiped before anybody can know that it was shown.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::json::Json;
 use crate::bounds::MAX_TEXT;
 use crate::error::{bytes, shown};
+use crate::standard::Out;
 
 /// Kept until it is whole; shown when it is flushed.
 pub struct Text {
@@ -35,10 +36,10 @@ impl Write for Text {
 
     /// Escaped on a terminal, raw in a pipe, an event for a program.
     fn flush(&mut self) -> io::Result<()> {
-        let mut stdout = io::stdout();
+        let mut stdout = Out::new();
         if let Some(json) = &self.json {
             json.text(&String::from_utf8_lossy(&self.text));
-        } else if stdout.is_terminal() {
+        } else if io::stdout().is_terminal() {
             for line in String::from_utf8_lossy(&self.text).lines() {
                 let line: Vec<_> = line.split('\t').map(shown).collect();
                 writeln!(stdout, "{}", line.join("\t"))?;
@@ -52,14 +53,14 @@ impl Write for Text {
 
 /// Content as it comes. What is no plain text does not get onto a terminal, which it could steer.
 pub struct Data {
-    stdout: io::Stdout,
+    stdout: Out,
     check: Option<Plain>,
 }
 
 impl Data {
     pub(super) fn new() -> Self {
-        let stdout = io::stdout();
-        let check = stdout.is_terminal().then(Plain::default);
+        let stdout = Out::new();
+        let check = io::stdout().is_terminal().then(Plain::default);
         Self { stdout, check }
     }
 }

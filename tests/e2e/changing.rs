@@ -186,14 +186,14 @@ fn what_systems_keep_on_a_disk_stays_behind() -> Result<()> {
     let within = |arguments: &str| {
         let program = env!("CARGO_BIN_EXE_transfer");
         let script = format!("{mount} && {fill} && exec {program} send --dry-run -y {arguments}");
-        let mut command = Command::new("unshare");
-        command.args(["-rm", "sh", "-c", &script]).current_dir(from.path());
+        let mut command = mounting();
+        command.args(["sh", "-c", &script]).current_dir(from.path());
         command
     };
-    let mut probe = Command::new("unshare");
-    probe.args(["-rm", "sh", "-c", mount]).current_dir(from.path());
+    let mut probe = mounting();
+    probe.args(["sh", "-c", mount]).current_dir(from.path());
     if !probe.output().is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: no mount namespace may be made here");
+        skip("no mount namespace may be made here");
         return Ok(());
     }
     let ended = run(within("disk"))?.expect(0)?;

@@ -6,8 +6,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::serving::House;
-use crate::util::process::{Ended, Pipe, Process, run};
+use crate::util::process::{Ended, Pipe, Process, Sender, receiving, run};
 use crate::util::terminal::Terminal;
+use crate::util::tree::{Scratch, write};
 
 impl House {
     /// One device shows a token, and the other types it: how both ended.
@@ -167,5 +168,25 @@ fn a_ca_that_cannot_be_used_is_told_first() -> Result<()> {
     fs::write(house.path("attic-config/ca/ca.pem"), "")?;
     let refused = house.run("attic", &["pair", "--pod", "--port", "0", "--join"])?.expect(2)?;
     ensure!(refused.stdout.is_empty(), "{refused:?}");
+    Ok(())
+}
+
+/// A ticket that is typed behind the wrong command is told as that, and ends no offer.
+#[test]
+fn a_ticket_of_another_command_is_told() -> Result<()> {
+    const TOLD: &str = "`transfer pair` and `transfer receive` take tickets of their own, and the other side runs the other\n";
+    let (house, from, into) = (House::new()?, Scratch::new()?, Scratch::new()?);
+    let mut shows = Process::start(house.command("attic", &["pair", "--pod", "--port", "0"]))?;
+    let line = shows.wait_for(Pipe::Out, "transfer pair ")?;
+    let ticket = line.trim().strip_prefix("transfer pair ").context("a ticket")?;
+    run(receiving(ticket, into.path(), &[]))?.expect(1)?.says(TOLD)?;
+    shows.end()?.expect(1)?.says(TOLD)?;
+
+    write(&from.join("file"), "content")?;
+    let mut sender = Sender::pod(&[&from.join("file")], &[])?;
+    run(house.command("attic", &["pair", "--pod", &sender.ticket]))?.expect(1)?.says(TOLD)?;
+    sender.process.wait_for(Pipe::Err, TOLD.trim_end())?;
+    run(receiving(&sender.ticket, into.path(), &[]))?.expect(0)?;
+    sender.end()?.expect(0)?;
     Ok(())
 }

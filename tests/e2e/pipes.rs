@@ -9,7 +9,7 @@ use std::process::Stdio;
 use anyhow::{Result, ensure};
 
 #[cfg(unix)]
-use crate::util::process::clean;
+use crate::util::process::{Pipe, clean};
 use crate::util::process::{Process, Sender, receiving, run, transfer};
 use crate::util::tree::{Scratch, names, noise, write};
 
@@ -153,5 +153,73 @@ fn what_was_read_is_not_offered_again() -> Result<()> {
     sender.process.wait_for(crate::util::process::Pipe::Err, "; waiting for it to come back")?;
     run(receiving(&sender.ticket, &scratch.join("out"), &[]))?.expect(0)?;
     sender.end()?.expect(0)?;
+    Ok(())
+}
+
+/// What a shell has closed looks like `/dev/null` from inside, and is no place for content.
+#[cfg(unix)]
+#[test]
+fn what_is_closed_neither_gives_nor_takes() -> Result<()> {
+    let (from, into) = (Scratch::new()?, Scratch::new()?);
+    write(&from.join("file"), "content")?;
+    let shell = |script: &str, arguments: &[&str]| {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(transfer().get_program()).args(arguments);
+        command.current_dir(into.path());
+        clean(command)
+    };
+    let ended = run(shell("exec \"$0\" send --pod --port 0 - <&-", &[]))?.expect(2)?;
+    ended.says("standard input is closed: nothing can come in\n")?;
+    let ended = run(shell("exec \"$0\" send --pod --port 0 --text - <&-", &[]))?.expect(2)?;
+    ended.says("standard input is closed: nothing can come in\n")?;
+    let listing = "exec \"$0\" send --pod -n -y \"$1\" >&-";
+    let ended = run(shell(listing, &[&from.join("file").to_string_lossy()]))?.expect(1)?;
+    ended.says("standard output is closed\n")?;
+
+    for (sending, place) in [
+        (vec![from.join("file").to_string_lossy().into_owned()], "-o -"),
+        (vec!["--text".into(), "content".into()], ""),
+    ] {
+        let sending: Vec<&str> = sending.iter().map(String::as_str).collect();
+        let sender = Sender::pod(&[], &sending)?;
+        let script = format!("exec \"$0\" receive {place} \"$1\" >&-");
+        let ended = run(shell(&script, &[&sender.ticket]))?;
+        ensure!(ended.code != Some(0), "{ended:?}");
+        ended.says("standard output is closed")?;
+        ensure!(sender.end()?.code != Some(0), "the sender takes it for done");
+    }
+
+    // Nobody would know how to come.
+    let showing = "exec \"$0\" send --pod --port 0 \"$1\" >&-";
+    let mut sender = Process::start(shell(showing, &[&from.join("file").to_string_lossy()]))?;
+    sender.wait_for(Pipe::Err, "cannot write to stdout: standard output is closed")?;
+    let line = sender.wait_for(Pipe::Err, "transfer receive ")?;
+    let ticket = line.trim().trim_start_matches("transfer receive ");
+    run(receiving(ticket, &into.join("new"), &[]))?.expect(0)?;
+    sender.end()?.expect(0)?;
+    Ok(())
+}
+
+/// Outputs that are no place for files, and that the shell has not made what they look like.
+#[cfg(unix)]
+#[test]
+fn what_is_no_place_is_refused_before_anybody_is_asked() -> Result<()> {
+    let into = Scratch::new()?;
+    let notes = into.join("notes");
+    write(&notes, "my notes")?;
+    let notes_to = format!("--manifest={}", notes.display());
+    for (option, says) in [
+        ("--output-dir=/dev/null", "\"/dev/null\" is neither a file nor a folder\n"),
+        ("--output-dir=~/in", "the shell has left the ~ as it is"),
+        ("--manifest=~/sums", "the shell has left the ~ as it is"),
+        (&*notes_to, "a file of that name is there, and is no manifest\n"),
+        ("--manifest=notes/sums", "cannot write the manifest \"notes/sums\": "),
+    ] {
+        let mut command = transfer();
+        command.args(["receive", option, "localhost:1:ocean-tiger"]).current_dir(into.path());
+        run(command)?.expect(2)?.says(says)?;
+    }
+    ensure!(names(into.path())? == [Path::new("notes").to_owned()].into());
+    ensure!(fs::read(&notes)? == b"my notes");
     Ok(())
 }
