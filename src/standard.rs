@@ -18,7 +18,8 @@ pub fn input() -> Result<Stdin> {
     Ok(stdin)
 }
 
-/// Standard output; each write fails if it was closed.
+/// Standard output for what must not be lost; each write fails if it was closed. For the rest it does not matter: a
+/// program may have meant `/dev/null`.
 #[derive(Debug)]
 pub struct Out {
     stdout: Stdout,

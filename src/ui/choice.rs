@@ -9,7 +9,6 @@ use crate::files::manifest::{Entry, Kind, Manifest};
 use crate::files::path::is_text;
 use crate::files::select::LeftOut;
 use crate::files::walk::Source;
-use crate::standard::Out;
 
 impl Ui {
     /// What the user may not have meant so.
@@ -64,8 +63,9 @@ impl Ui {
             json.entries(manifest);
             return Ok(());
         }
-        let terminal = io::stdout().is_terminal();
-        let mut out = BufWriter::new(Out::new());
+        let stdout = io::stdout();
+        let terminal = stdout.is_terminal();
+        let mut out = BufWriter::new(stdout.lock());
         let mut entries = manifest.entries().iter();
         let written = entries.try_for_each(|entry| {
             let line = line(entry);

@@ -329,7 +329,7 @@ impl Ui {
 
     /// What was asked for, to stdout.
     pub fn print(&self, text: &str) -> Result<()> {
-        let mut stdout = Out::new();
+        let mut stdout = io::stdout();
         let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         match written {
             // Whoever reads has seen enough.

@@ -35,7 +35,10 @@ impl Ui {
                 let mut stdout = Out::new();
                 // In one piece, which passes by stdout's buffer.
                 let shown = stdout.write_all(command.as_bytes()).and_then(|()| stdout.flush());
-                if let Err(error) = shown {
+                // Nobody needs it who has agreed on the token.
+                if let Err(error) = shown
+                    && agreed.is_none()
+                {
                     self.warn(&format!("cannot write to stdout: {}", reason(&error)));
                     screen::secret(in_bold("", command.trim_end(), false));
                 }
