@@ -30,10 +30,27 @@ fn lock(file: File) -> io::Result<File> {
 /// The folder itself can be locked where it can be opened as a file.
 #[cfg(unix)]
 mod system {
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
 
+    /// How often somebody else's is looked at, and the pause in between: who has let it go may have begun a child,
+    /// which has it until it has become another program.
+    const TRIES: u32 = 20;
+    const PAUSE: Duration = Duration::from_millis(10);
+
     pub fn take(dir: &Dir) -> io::Result<Vec<File>> {
-        Ok(vec![lock(dir.open(".")?.into_std())?])
+        let mut tries = 1;
+        loop {
+            match lock(dir.open(".")?.into_std()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && tries < TRIES => {
+                    thread::sleep(PAUSE);
+                    tries += 1;
+                }
+                taken => return taken.map(|file| vec![file]),
+            }
+        }
     }
 }
 
