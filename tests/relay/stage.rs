@@ -99,7 +99,10 @@ impl Relay {
             builder = builder.auth_token(token);
         }
         let client = RUNTIME.block_on(async { timeout(LIMIT, builder.connect()).await })?;
-        Ok(Guest { id, client: client.map_err(|error| anyhow::anyhow!("{error:#}"))? })
+        let client = client.map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        let mut guest = Guest { id, client };
+        guest.settle()?;
+        Ok(guest)
     }
 
     /// Why a client is not let in.
@@ -156,6 +159,16 @@ impl Guest {
         let message =
             ClientToRelayMsg::Datagrams { dst_endpoint_id: to, datagrams: Datagrams::from(bytes) };
         RUNTIME.block_on(async { timeout(LIMIT, self.client.send(message)).await })??;
+        Ok(())
+    }
+
+    /// Waits until others can reach it: it is told that it is let in a moment before it is at home there, and what
+    /// comes for it meanwhile is lost.
+    fn settle(&mut self) -> Result<()> {
+        let ping = ClientToRelayMsg::Ping([7; 8]);
+        RUNTIME.block_on(async { timeout(LIMIT, self.client.send(ping)).await })??;
+        let pong = self.next()?.context("the relay has ended the connection")?;
+        ensure!(pong == RelayToClientMsg::Pong([7; 8]), "no pong");
         Ok(())
     }
 
