@@ -123,6 +123,14 @@ def main():
         into = work / "into"
         send(there, "X:\\", here, str(into))
         good.append(same("send X:\\ arrives as X", drive, into / "X"))
+        # What Windows keeps at the top of a drive stays behind, and only that.
+        for folder in [drive / "sub", drive]:
+            (folder / "$RECYCLE.BIN").mkdir()
+            (folder / "$RECYCLE.BIN" / "thrown").write_bytes(b"away")
+        whole = pathlib.Path(shutil.copytree(drive, work / "whole"))
+        shutil.rmtree(whole / "$RECYCLE.BIN")
+        send(there, "X:\\", here, str(work / "clean"))
+        good.append(same("send X:\\ without its $RECYCLE.BIN", whole, work / "clean" / "X"))
         send(there, r"\\server\share", here, str(into))
         good.append(same(r"send \\server\share arrives as share", share, into / "share"))
         send(there, r"\\server\share\sub", here, str(into))
