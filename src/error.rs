@@ -38,8 +38,10 @@ pub enum Cause {
     Failure,
     /// The command line makes no sense.
     Usage,
-    /// A wrong token, or a peer that may not connect.
+    /// A peer that may not connect, or that cannot be trusted.
     Refused,
+    /// The other side has another token.
+    WrongToken,
     /// No connection, or a lost one; it may pass.
     Network,
     /// The machine is there, and nothing listens at the port.
@@ -73,7 +75,7 @@ impl Cause {
         match self {
             Self::Failure | Self::PeerLeft | Self::PeerCannot => Exit::Failure,
             Self::Usage => Exit::Usage,
-            Self::Refused => Exit::Refused,
+            Self::Refused | Self::WrongToken => Exit::Refused,
             Self::Network
             | Self::NothingListens
             | Self::Unreachable

@@ -16,7 +16,7 @@ use crate::crypto::handshake::{
     ReceiverId, Start, Verdict, agreed_version,
 };
 use crate::crypto::keys::{Role, SessionKeys};
-use crate::error::{Error, Result, reason};
+use crate::error::{Cause, Error, Result, reason};
 use crate::net::dial::Stream;
 use crate::net::tls::Channel;
 use crate::token::{self, Token};
@@ -112,12 +112,14 @@ fn explain(error: HandshakeError, name: &str) -> Error {
         HandshakeError::Invalid => {
             Error::refused(message).hint("do not trust this connection; start both sides anew")
         }
-        HandshakeError::WrongToken { left: 0 } => {
-            Error::refused(message).hint("that token is void there: run the command there again")
+        HandshakeError::WrongToken { left } => {
+            Error::new(Cause::WrongToken, message).hint(match left {
+                0 => "that token is void there: run the command there again".to_owned(),
+                left => format!(
+                    "compare the words with the other machine's screen; it forgives {left} more"
+                ),
+            })
         }
-        HandshakeError::WrongToken { left } => Error::refused(message).hint(format!(
-            "compare the words with the other machine's screen; it forgives {left} more"
-        )),
         HandshakeError::Impostor => Error::refused(message)
             .hint("compare the ticket with the other machine's screen; someone may be in between"),
         HandshakeError::Busy => Error::refused(message)

@@ -209,6 +209,7 @@ impl From<Error> for NotConnected {
             | Cause::Failure
             | Cause::Usage
             | Cause::Refused
+            | Cause::WrongToken
             | Cause::PeerLeft
             | Cause::PeerCannot
             | Cause::Declined

@@ -250,8 +250,8 @@ impl Redial {
                 self.waits += 1;
                 return Next::Retry { why, pause, attempt: None };
             }
-            NotConnected::Over(error) if self.met && error.cause == Cause::Refused => {
-                // Its token was right before: who listens there now has drawn another.
+            NotConnected::Over(error) if self.met && error.cause == Cause::WrongToken => {
+                // It was right before: who listens there now has drawn another.
                 let hint = "if it was started anew there, type the ticket that it shows now";
                 return give_up(Error { hint: Some(hint.into()), ..error }, Why::Over);
             }
@@ -344,6 +344,23 @@ mod tests {
         ];
         for (name, redial, end, has_session, apart, count, why) in rows {
             assert_eq!(retries(redial, end, has_session, apart), (count, why), "{name}");
+        }
+    }
+
+    #[test]
+    fn who_was_met_and_has_another_token_was_started_anew() {
+        for (met, cause, is_told) in [
+            (true, Cause::WrongToken, true),
+            (false, Cause::WrongToken, false),
+            // What is said of somebody in between stays.
+            (true, Cause::Refused, false),
+        ] {
+            let mut redial = Redial { met, ..Redial::new(None) };
+            let ended = Over(Error::new(cause, "no").hint("its own"));
+            let Next::GiveUp(GaveUp { error, .. }) = redial.next(ended, Instant::now()) else {
+                panic!("{met} {cause:?}: it tries again")
+            };
+            assert_eq!(error.hint.as_deref() != Some("its own"), is_told, "{met} {cause:?}");
         }
     }
 
