@@ -159,7 +159,6 @@ impl Source {
             .follow_root_links(false)
             .sort_by_file_name();
         let mut walk = walk.into_iter();
-        let is_disk = is_disk(top);
         // The folders that lead to the current entry, as the other side names them.
         let mut parents: Vec<(RelPath, FileId)> = Vec::new();
         while let Some(found) = walk.next() {
@@ -223,12 +222,10 @@ impl Source {
                     continue;
                 }
             }
-            let is_at_top_of_disk = match &*parents {
-                [] => false,
-                [_] => is_disk,
-                [.., above, parent] => above.1.device != parent.1.device,
-            };
-            if is_at_top_of_disk && naming::is_of_the_disk(found.file_name()) {
+            if found.depth() > 0
+                && naming::is_of_the_disk(found.file_name())
+                && found.path().parent().is_some_and(is_disk)
+            {
                 self.of_the_disk.push(path);
                 if is_folder {
                     walk.skip_current_dir();
@@ -587,7 +584,7 @@ fn top_name(path: &Path, listed: &mut Listed) -> Result<RelPath> {
     })
 }
 
-/// Whether a folder that was named is the top of a disk.
+/// Whether a folder is the top of a disk.
 fn is_disk(folder: &Path) -> bool {
     if cfg!(windows) {
         let whole = folder.canonicalize();

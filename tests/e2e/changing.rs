@@ -142,19 +142,7 @@ fn other_file_systems_stay_behind_when_they_should() -> Result<()> {
     }
     let mount = "mount --rbind /proc t/proc && mount --rbind /sys t/sub/sys && \
                  mount -t tmpfs none t/sub/disk && echo x >t/sub/disk/inside";
-    let within = |arguments: &str| {
-        let program = env!("CARGO_BIN_EXE_transfer");
-        let script = format!("{mount} && exec {program} send --dry-run -y {arguments}");
-        let mut command = mounting();
-        command.args(["sh", "-c", &script]).current_dir(from.path());
-        command
-    };
-    let mut probe = mounting();
-    probe.args(["sh", "-c", mount]).current_dir(from.path());
-    if !probe.output().is_ok_and(|output| output.status.success()) {
-        skip("no mount namespace may be made here");
-        return Ok(());
-    }
+    let Some(within) = with_mounts(&from, mount) else { return Ok(()) };
     let ended = run(within("t"))?.expect(0)?;
     let all = ["t/", "t/file", "t/sub/", "t/sub/disk/", "t/sub/disk/inside"];
     assert_eq!(listed(&ended), all);
@@ -172,6 +160,27 @@ fn other_file_systems_stay_behind_when_they_should() -> Result<()> {
     Ok(())
 }
 
+/// `send --dry-run` in a folder with mounts that are there for it alone; nothing where none may be made.
+#[cfg(target_os = "linux")]
+fn with_mounts(folder: &Scratch, mount: &str) -> Option<impl Fn(&str) -> Command> {
+    let folder = folder.path().to_owned();
+    let shell = move |script: &str| {
+        let mut command = mounting();
+        command.args(["sh", "-c", script]).current_dir(&folder);
+        command
+    };
+    // What is not in a mount stays: the same again has to do no harm.
+    if !shell(mount).output().is_ok_and(|output| output.status.success()) {
+        skip("no mount namespace may be made here");
+        return None;
+    }
+    let mount = mount.to_owned();
+    Some(move |arguments: &str| {
+        let program = env!("CARGO_BIN_EXE_transfer");
+        shell(&format!("{mount} && exec {program} send --dry-run -y {arguments}"))
+    })
+}
+
 /// Whichever disk is sent, what its systems keep at its top stays behind, and only there.
 #[test]
 #[cfg(target_os = "linux")]
@@ -180,22 +189,10 @@ fn what_systems_keep_on_a_disk_stays_behind() -> Result<()> {
     for folder in ["disk", "t/inner"] {
         fs::create_dir_all(from.join(folder))?;
     }
-    let mount = "mount -t tmpfs none disk && mount -t tmpfs none t/inner";
-    let fill = "for top in disk t/inner t; do mkdir -p $top/lost+found $top/.Trash-1000/files $top/a/lost+found && \
-                echo x >$top/.Trash-1000/files/thrown; done; chmod 0 disk/lost+found";
-    let within = |arguments: &str| {
-        let program = env!("CARGO_BIN_EXE_transfer");
-        let script = format!("{mount} && {fill} && exec {program} send --dry-run -y {arguments}");
-        let mut command = mounting();
-        command.args(["sh", "-c", &script]).current_dir(from.path());
-        command
-    };
-    let mut probe = mounting();
-    probe.args(["sh", "-c", mount]).current_dir(from.path());
-    if !probe.output().is_ok_and(|output| output.status.success()) {
-        skip("no mount namespace may be made here");
-        return Ok(());
-    }
+    let mount = "mount -t tmpfs none disk && mount -t tmpfs none t/inner && \
+                 for top in disk t/inner t; do mkdir -p $top/lost+found $top/.Trash-1000/files $top/a/lost+found && \
+                 echo x >$top/.Trash-1000/files/thrown; done && chmod 0 disk/lost+found";
+    let Some(within) = with_mounts(&from, mount) else { return Ok(()) };
     let ended = run(within("disk"))?.expect(0)?;
     assert_eq!(listed(&ended), ["disk/", "disk/a/", "disk/a/lost+found/"]);
     ended.says("left out: 2 entries of the disk itself (disk/.Trash-1000, disk/lost+found)\n")?;
