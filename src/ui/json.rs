@@ -226,9 +226,11 @@ impl Json {
         }
     }
 
-    /// A text that the other side sent.
-    pub(super) fn text(&self, text: &str) {
-        self.stream().emit("text", json!({ "text": text }));
+    /// A text that the other side sent; false if it went nowhere.
+    pub(super) fn text(&self, text: &str) -> bool {
+        let mut stream = self.stream();
+        stream.emit("text", json!({ "text": text }));
+        stream.out.is_some()
     }
 
     /// The list that one side offers the other.

@@ -38,7 +38,9 @@ impl Write for Text {
     fn flush(&mut self) -> io::Result<()> {
         let mut stdout = Out::new();
         if let Some(json) = &self.json {
-            json.text(&String::from_utf8_lossy(&self.text));
+            if !json.text(&String::from_utf8_lossy(&self.text)) {
+                return Err(io::Error::other("standard output takes no more"));
+            }
         } else if io::stdout().is_terminal() {
             for line in String::from_utf8_lossy(&self.text).lines() {
                 let line: Vec<_> = line.split('\t').map(shown).collect();

@@ -173,10 +173,9 @@ fn what_is_closed_neither_gives_nor_takes() -> Result<()> {
     let ended = run(shell("exec \"$0\" send --pod --port 0 --text - <&-", &[]))?.expect(2)?;
     ended.says("standard input is closed: nothing can come in\n")?;
 
-    for (sending, place) in [
-        (vec![from.join("file").to_string_lossy().into_owned()], "-o -"),
-        (vec!["--text".into(), "content".into()], ""),
-    ] {
+    let text = || vec!["--text".to_owned(), "content".to_owned()];
+    let file = from.join("file").to_string_lossy().into_owned();
+    for (sending, place) in [(vec![file], "-o -"), (text(), ""), (text(), "--json")] {
         let sending: Vec<&str> = sending.iter().map(String::as_str).collect();
         let sender = Sender::pod(&[], &sending)?;
         let script = format!("exec \"$0\" receive {place} \"$1\" >&-");
