@@ -322,7 +322,7 @@ pub struct DoctorArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// The folder that would be received into
-    #[arg(short, long, value_name = "DIR", default_value = ".", value_parser = parse::path())]
+    #[arg(short, long, value_name = "DIR", default_value = ".", value_parser = parse::new_path())]
     output_dir: PathBuf,
     /// Tell programs on stdout: one JSON object a line
     #[arg(long)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use super::parse;
 use crate::devices::{AuthorityOptions, DeviceOptions, Issue, TrustOptions};
 use crate::error::{Error, Result, reason, shown};
 use crate::trust::authority::DEVICE_DAYS;
@@ -146,7 +147,7 @@ enum CaCommand {
               value_parser = clap::value_parser!(u32).range(1..=3652))]
         days: u32,
         /// The folder to write NAME.pem into, and NAME.key unless there was a request
-        #[arg(long, value_name = "DIR", default_value = ".")]
+        #[arg(long, value_name = "DIR", default_value = ".", value_parser = parse::new_path())]
         out: PathBuf,
         #[command(flatten)]
         shows: Shows,

@@ -127,7 +127,7 @@ impl Reason {
             Self::Interrupted => Error::new(Cause::PeerLeft, format!("the {who} was interrupted"))
                 .hint("start it again there; its new ticket goes on where this one stopped"),
             Self::OtherCommand => Error::failure(
-                "`transfer pair` and `transfer receive` take tickets of their own, and the other side runs the other",
+                "one side pairs and the other one transfers: the ticket was typed behind the wrong command",
             )
             .hint("type the whole line that the other machine shows, with its command")
             .cause(Cause::PeerCannot),
@@ -180,7 +180,7 @@ mod tests {
             (
                 Reason::OtherCommand,
                 Exit::Failure,
-                "`transfer pair` and `transfer receive` take tickets of their own, and the other side runs the other",
+                "one side pairs and the other one transfers: the ticket was typed behind the wrong command",
             ),
             (
                 Reason::Busy,

@@ -174,7 +174,7 @@ fn a_ca_that_cannot_be_used_is_told_first() -> Result<()> {
 /// A ticket that is typed behind the wrong command is told as that, and ends no offer.
 #[test]
 fn a_ticket_of_another_command_is_told() -> Result<()> {
-    const TOLD: &str = "`transfer pair` and `transfer receive` take tickets of their own, and the other side runs the other\n";
+    const TOLD: &str = "one side pairs and the other one transfers: the ticket was typed behind the wrong command\n";
     let (house, from, into) = (House::new()?, Scratch::new()?, Scratch::new()?);
     let mut shows = Process::start(house.command("attic", &["pair", "--pod", "--port", "0"]))?;
     let line = shows.wait_for(Pipe::Out, "transfer pair ")?;

@@ -66,13 +66,18 @@ mod tests {
 
     use super::*;
 
+    /// An end that does not wait, and the other.
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        near.set_nonblocking(true).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
     /// Whatever times out in between, what is tried again arrives once.
     #[test]
     fn what_timed_out_was_not_sent() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let mut far = listener.accept().unwrap().0;
-        near.set_nonblocking(true).unwrap();
+        let (near, mut far) = pair();
         near.set_write_timeout(Some(Duration::from_millis(10))).unwrap();
         let sent: Vec<u8> = (0..24_000_000u32).map(|at| (at % 251) as u8).collect();
         let mut left = sent.as_slice();
@@ -107,10 +112,7 @@ mod tests {
     /// A read ends in time, loses nothing by that, and notices that its own side has ended the connection.
     #[test]
     fn what_comes_late_is_read_whole() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let mut far = listener.accept().unwrap().0;
-        near.set_nonblocking(true).unwrap();
+        let (near, mut far) = pair();
         near.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         assert_eq!(read(&near, &mut [0; 9]).unwrap_err().kind(), io::ErrorKind::TimedOut);
         let sent: Vec<u8> = (0..2_000u32).map(|at| (at % 251) as u8).collect();
